@@ -1,0 +1,120 @@
+"""JSON texts, bounded: what the protocol takes for JSON and what not (LP-ODD-2).
+
+``json.loads`` alone takes NaN and 1e999, recurses as deep as it is told to, and gives back lone
+surrogates that nothing can encode again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+__all__ = ["members_before_the_cut", "values"]
+
+MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 10_000
+MAX_NUMBER: Final = 64
+"""Bounds: nesting, values in all, characters of a number."""
+
+
+def _check_length(literal: str) -> str:
+    if len(literal) > MAX_NUMBER:
+        raise ValueError(f"a number of {len(literal)} characters, at most {MAX_NUMBER} are read")
+    return literal
+
+
+def _integer(literal: str) -> int:
+    return int(_check_length(literal))
+
+
+def _real(literal: str) -> float:
+    value = float(_check_length(literal))
+    if math.isinf(value):
+        raise ValueError(f"the number {literal} is too large")
+    return value
+
+
+def _constant(literal: str) -> Any:
+    raise ValueError(f"{literal} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
+_STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
+_NO_SPACE: Final = re.compile(r"[^ \t\r\n]|\Z")
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _NO_SPACE.search(text, at)
+    return match.start() if match else len(text)
+
+
+def _check_shape(text: str) -> None:
+    """Bound nesting and the number of values before the parser spends memory on them."""
+    if text.count("[") + text.count("{") + text.count(",") <= MAX_DEPTH:
+        return
+    depth = values = 0
+    quoted = False
+    for match in _STRUCTURE.finditer(text):
+        token = match[0]
+        if token == '"':
+            quoted = not quoted
+        elif quoted or token[0] == "\\":
+            continue
+        elif token in "]}":
+            depth -= 1
+        else:
+            values += 1
+            depth += token != ","
+            if depth > MAX_DEPTH:
+                raise ValueError(f"nested deeper than {MAX_DEPTH}")
+            if values > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES} values")
+
+
+def _check_encodable(value: Any, piece: str) -> None:
+    if _SURROGATE.search(piece) or not piece.isascii():
+        json.dumps(value, ensure_ascii=False).encode()
+
+
+def values(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Each JSON value of a text, with where it starts and ends in it.
+
+    Raises ValueError, which says why, where the text is no JSON; the values in front of that
+    place have been yielded by then.
+    """
+    _check_shape(text)
+    at = _skip_space(text, 0)
+    while True:
+        value, end = _DECODER.raw_decode(text, at)
+        _check_encodable(value, text[at:end])
+        yield value, at, end
+        at = _skip_space(text, end)
+        if at == len(text):
+            return
+
+
+def members_before_the_cut(text: str) -> dict[str, Any]:
+    """The members of a JSON object that stand whole in front of where its text breaks off."""
+    members: dict[str, Any] = {}
+    at = _skip_space(text, 0)
+    try:
+        _check_shape(text)
+        while text[at : at + 1] == ("," if members else "{"):
+            start = _skip_space(text, at + 1)
+            key, at = _DECODER.raw_decode(text, start)
+            at = _skip_space(text, at)
+            if not isinstance(key, str) or text[at : at + 1] != ":":
+                break
+            value, at = _DECODER.raw_decode(text, _skip_space(text, at + 1))
+            _check_encodable([key, value], text[start:at])
+            at = _skip_space(text, at)
+            if text[at : at + 1] not in (",", "}"):
+                break  # what looks whole may have been cut: 8000 of 80000
+            members[key] = value
+    except ValueError:
+        return members  # here it breaks off
+    return members
