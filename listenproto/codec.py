@@ -1,0 +1,359 @@
+"""Messages to WebSocket payloads and back: strict out, tolerant in (LP-ODD).
+
+What comes in never raises: text that is no message becomes :class:`Malformed`, which says why.
+What goes out is read back by the same parsers first, so that this end can never send what it
+would not take.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, cast
+
+from listenproto.errors import LocalProtocolError
+from listenproto.jsontext import members_before_the_cut, values
+from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, WavError, flicks_of, parse_wav
+from listenproto.messages import (
+    JSON,
+    Audio,
+    ClearMarks,
+    ClipId,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    Malformed,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    MixType,
+    Payload,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+)
+
+__all__ = [
+    "DIGITS",
+    "MAX_METADATA",
+    "clip_audio",
+    "clip_flicks",
+    "decode",
+    "decode_opening",
+    "encode",
+]
+
+DIGITS: Final = "0123456789*#ABCD"
+"""The keys of a telephone (LP-DTMF-2)."""
+
+MAX_METADATA: Final = 8192
+"""Bytes of metadata that deployed platforms send at most (LP-META-4)."""
+
+
+class _Bad(ValueError):
+    """The body of a message breaks a clause."""
+
+    def __init__(self, clause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.clause = clause
+
+
+def _objects(text: str) -> Iterator[tuple[dict[str, JSON], str] | Malformed]:
+    """Each JSON object of a text with its own piece of it, and what stands there instead.
+
+    One message holds one object, but an older deployed module can put two into one (LP-ODD-6).
+    """
+    end = 0
+    try:
+        for value, start, end in values(text):
+            piece = text[start:end]
+            if isinstance(value, dict):
+                yield value, piece
+            else:
+                reason = f"a JSON object was expected, this is {value!r:.40}"
+                yield Malformed(piece, reason, "LP-ODD-3")
+    except ValueError as exc:
+        yield Malformed(text[end:], f"this text is no JSON: {exc}", "LP-ODD-2")
+
+
+# The bodies. Each parser takes the JSON object and returns the message or raises _Bad.
+
+
+def _whole_number(value: JSON) -> int | None:
+    """A number that may come as a number or as a string of digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]:
+    value = obj.get(key)
+    if not isinstance(value, dict):
+        raise _Bad(clause, f"{key!r} must be a JSON object, not {value!r:.40}")
+    return value
+
+
+def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
+    digit, duration = obj.get("dtmf"), obj.get("duration")
+    if not (isinstance(digit, str) and len(digit) == 1 and digit in DIGITS):
+        raise _Bad("LP-DTMF-2", f"'dtmf' must be one key of {DIGITS}, not {digit!r:.40}")
+    number = _whole_number(duration)
+    if duration is not None and (number is None or number < 0):
+        raise _Bad("LP-DTMF-2", f"'duration' must be a whole number, not {duration!r:.40}")
+    return Dtmf(digit, number)
+
+
+def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
+    clip_id = data.get("id")
+    if clip_id is None or isinstance(clip_id, str | int | float):
+        return clip_id
+    raise _Bad(clause, f"'id' must be a string or a number, not {clip_id!r:.40}")
+
+
+def _parse_play_done(obj: Mapping[str, JSON]) -> PlayDone:
+    if "data" not in obj:
+        return PlayDone()
+    data = _field(obj, "data", "LP-CLIP-6")
+    return PlayDone(_parse_id(data, "LP-CLIP-6"), {key: data[key] for key in data if key != "id"})
+
+
+def _parse_mark(obj: Mapping[str, JSON]) -> Mark | MarkEvent:
+    data = _field(obj, "data", "LP-MARK-3")
+    name = data.get("name")
+    if not isinstance(name, str):
+        raise _Bad("LP-MARK-3", f"'name' must be a string, not {name!r:.40}")
+    if "event" not in data:
+        return Mark(name)
+    event = data["event"]
+    if event not in ("playout", "cleared"):
+        raise _Bad("LP-MARK-5", f"'event' must be 'playout' or 'cleared', not {event!r:.40}")
+    return MarkEvent(name, cast(Literal["playout", "cleared"], event))
+
+
+_CONTENT_TYPES: Final[dict[JSON, Literal["raw", "wav"]]] = {
+    "raw": "raw",
+    "wav": "wav",
+    "wave": "wav",
+}
+
+
+def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
+    data = _field(obj, "data", "LP-CLIP-3")
+    kind, text, rate = (data.get(k) for k in ("audioContentType", "audioContent", "sampleRate"))
+    if not isinstance(kind, str) or kind not in _CONTENT_TYPES:
+        raise _Bad("LP-CLIP-3", f"'audioContentType' must be raw, wav or wave, not {kind!r:.40}")
+    if not isinstance(text, str):
+        raise _Bad("LP-CLIP-3", f"'audioContent' must be a base64 string, not {text!r:.40}")
+    try:
+        content = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as exc:
+        raise _Bad("LP-CLIP-3", f"'audioContent' is no base64: {exc}") from None
+    number = _whole_number(rate)
+    if _CONTENT_TYPES[kind] == "wav":
+        try:
+            parse_wav(content)
+        except WavError as exc:
+            raise _Bad("LP-CLIP-3", f"the WAV cannot be played: {exc}") from None
+    elif number not in PLAY_RATES:
+        allowed = ", ".join(map(str, PLAY_RATES))
+        raise _Bad("LP-CLIP-3", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
+    queue_play = data.get("queuePlay")
+    if not (queue_play is None or isinstance(queue_play, bool)):
+        raise _Bad("LP-CLIP-3", f"'queuePlay' must be true or false, not {queue_play!r:.40}")
+    return PlayAudio(
+        content, _CONTENT_TYPES[kind], number, _parse_id(data, "LP-CLIP-3"), queue_play
+    )
+
+
+def _parse_metadata(obj: Mapping[str, JSON], truncated: bool = False) -> Metadata:
+    rate = _whole_number(obj.get("sampleRate", 8000))
+    if rate not in PLAY_RATES:
+        allowed = ", ".join(map(str, PLAY_RATES))
+        raise _Bad(
+            "LP-META-3", f"'sampleRate' must be one of {allowed}, not {obj['sampleRate']!r:.40}"
+        )
+    mix_type = obj.get("mixType", "mono")
+    if mix_type not in ("mono", "stereo", "mixed"):
+        raise _Bad("LP-META-3", f"'mixType' must be mono, stereo or mixed, not {mix_type!r:.40}")
+    attributes = {key: obj[key] for key in obj if key not in ("sampleRate", "mixType")}
+    return Metadata(attributes, rate, MixType(mix_type), truncated)
+
+
+_PARSERS: Final[dict[tuple[str, str], Callable[[Mapping[str, JSON]], Message]]] = {
+    ("event", "dtmf"): _parse_dtmf,
+    ("type", "playDone"): _parse_play_done,
+    ("type", "mark"): _parse_mark,
+    ("type", "playAudio"): _parse_play_audio,
+    ("type", "killAudio"): lambda obj: KillAudio(),
+    ("type", "clearMarks"): lambda obj: ClearMarks(),
+    ("type", "disconnect"): lambda obj: Disconnect(),
+}
+
+
+def _parser(obj: Mapping[str, JSON], sender: Peer) -> Callable[[Mapping[str, JSON]], Message]:
+    for key in ("type", "event"):
+        name = obj.get(key)
+        if isinstance(name, str) and (key, name) in _PARSERS:
+            return _PARSERS[key, name]
+    # Metadata has no type of its own; a second one is known by what every metadata holds.
+    untyped = "type" not in obj and "event" not in obj
+    if sender is Peer.PLATFORM and untyped and ("mixType" in obj or "callSid" in obj):
+        return _parse_metadata
+    return UnknownMessage
+
+
+def _read(
+    item: tuple[dict[str, JSON], str] | Malformed, parse: Callable[[Mapping[str, JSON]], Message]
+) -> Message:
+    if isinstance(item, Malformed):
+        return item
+    obj, text = item
+    try:
+        return parse(obj)
+    except _Bad as exc:
+        return Malformed(text, str(exc), exc.clause)
+
+
+def _reread_string_rate(obj: Mapping[str, JSON], rate: int) -> None:
+    data = obj.get("data")
+    if isinstance(data, dict) and isinstance(data.get("sampleRate"), str):
+        data["sampleRate"] = rate
+
+
+def decode(
+    payload: str | bytes, sender: Peer, *, string_sample_rate: int | None = None
+) -> list[Message]:
+    """Read one WebSocket message of ``sender``, but a platform's first; never raises.
+
+    A text may hold more than one JSON object, each becomes a message; what is no message becomes
+    :class:`Malformed`. ``string_sample_rate``: the rate that a playAudio rate written as a
+    string is taken for, as deployed platforms do.
+    """
+    if isinstance(payload, bytes):
+        return [Audio(payload)]
+
+    def parse(obj: Mapping[str, JSON]) -> Message:
+        if string_sample_rate is not None and obj.get("type") == "playAudio":
+            _reread_string_rate(obj, string_sample_rate)
+        return _parser(obj, sender)(obj)
+
+    return [_read(item, parse) for item in _objects(payload)]
+
+
+def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
+    """Read a platform's first message, the metadata; never raises.
+
+    With ``salvage``, text that was cut short gives what stands whole in front of the cut, as
+    metadata that says ``truncated`` (LP-META-4).
+    """
+    if isinstance(payload, bytes):
+        return [Audio(payload)]
+    first, *rest = _objects(payload)
+    cut = salvage and isinstance(first, Malformed)
+    if cut and (members := members_before_the_cut(payload)):
+        return [_read((members, payload), lambda obj: _parse_metadata(obj, truncated=True))]
+    return [
+        _read(first, _parse_metadata),
+        *(_read(item, lambda obj: _parser(obj, Peer.PLATFORM)(obj)) for item in rest),
+    ]
+
+
+def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
+    """What a clip plays: one channel of L16 in whole samples, and its rate (LP-CLIP-5).
+
+    The odd last byte of a raw clip is left out, two channels of a WAV are mixed down. Raises
+    :class:`WavError` for a WAV that cannot be played.
+    """
+    if clip.content_type == "wav":
+        wav = parse_wav(clip.content)
+        return wav.mono(), wav.rate
+    return clip.content[: len(clip.content) // 2 * 2], clip.sample_rate or PLAY_RATES[0]
+
+
+def clip_flicks(clip: PlayAudio) -> int:
+    """The media time of what :func:`clip_audio` gives, in flicks."""
+    if clip.content_type == "wav":
+        wav = parse_wav(clip.content)
+        return flicks_of(len(wav.pcm) // (SAMPLE_BYTES * wav.channels), wav.rate)
+    return flicks_of(len(clip.content) // SAMPLE_BYTES, clip.sample_rate or PLAY_RATES[0])
+
+
+# Out.
+
+
+def _members(**members: JSON) -> dict[str, JSON]:
+    return {key: value for key, value in members.items() if value is not None}
+
+
+def _build_dtmf(message: Dtmf) -> JSON:
+    duration = None if message.duration is None else str(message.duration)
+    return _members(event="dtmf", dtmf=message.digit, duration=duration)
+
+
+def _build_play_done(message: PlayDone) -> JSON:
+    data = _members(id=message.id) | dict(message.playback)
+    return _members(type="playDone", data=data or None)
+
+
+def _build_play_audio(message: PlayAudio) -> JSON:
+    data = _members(
+        audioContent=base64.b64encode(message.content).decode(),
+        audioContentType=message.content_type,
+        sampleRate=message.sample_rate,
+        id=message.id,
+        queuePlay=message.queue_play,
+    )
+    return {"type": "playAudio", "data": data}
+
+
+def _build_metadata(message: Metadata) -> JSON:
+    # In front, where a cut at 8192 bytes leaves them whole.
+    front = {"sampleRate": message.sample_rate, "mixType": message.mix_type.value}
+    return front | dict(message.attributes)
+
+
+_BUILDERS: Final[dict[type, Callable[..., JSON]]] = {
+    Dtmf: _build_dtmf,
+    PlayDone: _build_play_done,
+    MarkEvent: lambda m: {"type": "mark", "data": {"name": m.name, "event": m.event}},
+    PlayAudio: _build_play_audio,
+    KillAudio: lambda m: {"type": "killAudio"},
+    Mark: lambda m: {"type": "mark", "data": {"name": m.name}},
+    ClearMarks: lambda m: {"type": "clearMarks"},
+    Disconnect: lambda m: {"type": "disconnect"},
+    UnknownMessage: lambda m: dict(m.body),
+    Metadata: _build_metadata,
+}
+
+
+def encode(message: Message, sender: Peer) -> Payload:
+    """Write a message of ``sender`` as one WebSocket payload.
+
+    Raises :class:`LocalProtocolError` for one that the parsers here would not give back.
+    """
+    if isinstance(message, Audio):
+        return message.pcm
+    if isinstance(message, Close):
+        return message
+    if isinstance(message, Malformed):
+        raise LocalProtocolError("what came in malformed cannot be sent", clause=message.clause)
+    obj = _BUILDERS[type(message)](message)
+    try:
+        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise LocalProtocolError(f"{message!r:.200} is not JSON: {exc}", clause="LP-ODD-2") from exc
+    read = decode_opening(text) if isinstance(message, Metadata) else decode(text, sender)
+    if isinstance(read[0], Malformed):
+        raise LocalProtocolError(
+            f"{type(message).__name__} cannot be sent: {read[0].reason}", clause=read[0].clause
+        )
+    if read != [message]:
+        raise LocalProtocolError(
+            f"{message!r:.200} would be read as {read[0]!r:.200}", clause="LP-ODD-5"
+        )
+    return text
