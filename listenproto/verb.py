@@ -1,0 +1,340 @@
+"""The listen verb: its options, their JSON, and the mode of the way back that they ask for.
+
+Every rule stands once, at its field, so that a verb built in Python and one read from JSON are
+judged alike. An option's name in JSON is the attribute's name in camelCase, without exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, Self
+from urllib.parse import urlsplit
+
+import attrs
+from attrs.validators import optional
+
+from .l16 import LISTEN_RATES, PLAY_RATES
+from .messages import JSON, MixType, Mode
+
+__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
+
+
+class _Short(reprlib.Repr):
+    """A short repr that gives no password away."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(re.sub(r"//[^/?#]*@", "//***@", x), level)
+
+    def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
+        return super().repr_dict({k: "***" if k == "password" else x[k] for k in x}, level)
+
+    repr_mappingproxy = repr_dict
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to print an integer of thousands of digits
+        return super().repr_int(x, level) if abs(x) < 10**40 else "a very long number"
+
+
+_short: Final = _Short()
+_short.maxstring = _short.maxother = 80
+
+
+class VerbError(ValueError):
+    """A listen verb that cannot be carried out; the message is one sentence.
+
+    ``option`` is its name in JSON, dotted where it is nested (``bidirectionalAudio.sampleRate``),
+    ``value`` what it was (None also where it was missing), ``allowed`` what it must be. The
+    message shows a long value shortened and credentials not at all.
+    """
+
+    def __init__(self, option: str, value: object, allowed: str) -> None:
+        name = option if option.isprintable() and len(option) <= 80 else _short.repr(option)
+        shown = "missing or null" if value is None else _short.repr(value)
+        if value is not None and "auth" in option.lower():
+            shown = f"a {type(value).__name__} that is not shown here"
+        super().__init__(f"{name} must be {allowed}; it is {shown}")
+        self.option = option
+        self.value = value
+        self.allowed = allowed
+
+
+@attrs.frozen
+class _Rule:
+    """A validator (LP-VERB-1): the values for which ``holds`` is true, and how to name them."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+    def __call__(self, instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not self.holds(value):
+            raise VerbError(instance._prefix + _camel(attribute.name), value, self.allowed)
+
+
+_DEEPEST: Final = 32
+_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    # JSON readers bound the digits of a number: ours takes 64 characters
+    return abs(value) < 10**60 if isinstance(value, int) else math.isfinite(value)
+
+
+def _is_json(value: object, depth: int = _DEEPEST) -> bool:
+    if isinstance(value, Mapping):
+        return depth > 0 and all(_text.holds(k) and _is_json(value[k], depth - 1) for k in value)
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_json(item, depth - 1) for item in value)
+    return value is None or isinstance(value, bool) or _is_number(value) or _text.holds(value)
+
+
+def _is_absolute(url: object) -> bool:
+    if not isinstance(url, str) or not re.fullmatch(_URL_TEXT, url):
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # parsed only here: ValueError unless a number up to 65535
+    except ValueError:
+        return False
+    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
+        return False
+    return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
+
+
+def _matching(pattern: str, allowed: str) -> _Rule:
+    return _Rule(allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None)
+
+
+def _rate(rates: tuple[int, ...]) -> _Rule:
+    allowed = f"one of {', '.join(map(str, rates))} (samples a second)"
+    return _Rule(allowed, lambda v: isinstance(v, int) and v in rates)
+
+
+_URL_TEXT: Final = r'[!"$-\[\]-~]+'
+_ABSOLUTE: Final = (
+    "a ws, wss, http or https URL with a host and no user name,"
+    " in printable ASCII without spaces, '#' and '\\'"
+)
+_OBJECT: Final = (
+    "a JSON object (UTF-8 text, finite numbers, integers below 10**60,"
+    f" at most {_DEEPEST} levels deep)"
+)
+
+_flag = _Rule("true or false", lambda v: isinstance(v, bool))
+_seconds = _Rule("a finite number of seconds above 0", lambda v: _is_number(v) and v > 0)
+_channel = _Rule("a whole number from 1 to 2**53 - 1", lambda v: type(v) is int and 0 < v < 2**53)
+_listen_rate = _rate(LISTEN_RATES)
+_play_rate = _rate(PLAY_RATES)
+_text = _matching(r"[^\ud800-\udfff]*", "a string of UTF-8 text")
+_keys = _matching(r"[0-9*#A-D]*", "a string of the keys 0-9 * # A-D, empty for none")
+_verb = _matching(r"listen|stream", "'listen' or 'stream'")
+# RFC 7617, 2: no control characters in either part, no colon in the user name
+_username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
+_password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
+# LP-VERB-2
+_path = _matching(rf"/(?!/)({_URL_TEXT})?", "a path of the same characters, with one '/' in front")
+_url = _Rule(f"{_ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
+_object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
+_hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
+_mix = _Rule("one of 'mono', 'stereo', 'mixed'", lambda v: isinstance(v, MixType))
+_way_back = _Rule("a BidirectionalAudio", lambda v: isinstance(v, BidirectionalAudio))
+_auth = _Rule("a WsAuth", lambda v: isinstance(v, WsAuth))
+
+
+class _Options:
+    """JSON both ways, for a class whose attributes are options."""
+
+    __slots__ = ()
+    _prefix: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, obj: JSON) -> Self:
+        """What a JSON object, such as ``json.loads`` gives, describes.
+
+        Takes the two rates as numbers and as strings of digits. Raises :class:`VerbError` for
+        what is not valid, options that do not exist included.
+        """
+        if not isinstance(obj, Mapping):
+            raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
+        options = cls._options()
+        required = {f.name: None for f in options.values() if f.default is attrs.NOTHING}
+        given = {}
+        for key, value in obj.items():
+            if key not in options:
+                raise cls._unknown(str(key), value)
+            name = options[key].name
+            given[name] = _READ[name](value) if name in _READ else value
+        return cls(**required | given)
+
+    def to_json(self) -> dict[str, JSON]:
+        """A JSON object of its own, without what is at its default."""
+        return {
+            name: _plain(value)
+            for name, field in self._options().items()
+            if (value := getattr(self, field.name)) != field.default
+        }
+
+    @classmethod
+    def _options(cls) -> dict[str, attrs.Attribute[Any]]:
+        return {_camel(field.name): field for field in attrs.fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def _unknown(cls, key: str, value: JSON) -> VerbError:
+        known = {name.lower(): cls._prefix + name for name in cls._options()}
+        near = difflib.get_close_matches(key.lower().replace("_", "")[:40], known, n=1)
+        hint = f" (did you mean {known[near[0]]}?)" if near else ""
+        return VerbError(cls._prefix + key, value, f"left out, as there is no such option{hint}")
+
+
+@attrs.frozen(kw_only=True)
+class BidirectionalAudio(_Options):
+    """What the verb says of the way back.
+
+    ``enabled`` is None where the verb does not say so itself: then the deprecated
+    ``disableBidirectionalAudio`` decides, else it is enabled. ``sample_rate`` is that of the
+    app's audio in samples a second, needed for ``streaming`` only. Raises :class:`VerbError`.
+    """
+
+    _prefix: ClassVar = "bidirectionalAudio."
+
+    enabled: bool | None = attrs.field(default=None, validator=optional(_flag))
+    streaming: bool = attrs.field(default=False, validator=_flag)
+    sample_rate: int | None = attrs.field(default=None, validator=optional(_play_rate))
+
+
+@attrs.frozen(kw_only=True)
+class WsAuth(_Options):
+    """HTTP Basic credentials for the WebSocket (RFC 7617). Raises :class:`VerbError`."""
+
+    _prefix: ClassVar = "wsAuth."
+
+    username: str = attrs.field(validator=_username)
+    password: str = attrs.field(validator=_password, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ListenVerb(_Options):
+    """A listen verb, immutable and valid; anything else raises :class:`VerbError`.
+
+    ``sample_rate`` is that of the platform's audio in samples a second; ``max_length`` (of audio)
+    and ``timeout`` (of silence) are in seconds; ``finish_on_key`` is a set of keys, any one of
+    which ends the listen. ``action_hook`` and ``transcribe`` are carried as they are. JSON
+    objects are copied, and read-only.
+    """
+
+    _prefix: ClassVar = ""
+
+    verb: Literal["listen", "stream"] = attrs.field(default="listen", validator=_verb)
+    url: str = attrs.field(validator=_url)
+    action_hook: str | Mapping[str, JSON] | None = attrs.field(
+        default=None, validator=optional(_hook), repr=_short.repr
+    )
+    bidirectional_audio: BidirectionalAudio = attrs.field(
+        default=BidirectionalAudio(), validator=_way_back
+    )
+    disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
+    finish_on_key: str = attrs.field(default="", validator=_keys)
+    max_length: int | float | None = attrs.field(default=None, validator=optional(_seconds))
+    metadata: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), validator=_object)
+    mix_type: MixType = attrs.field(default=MixType.MONO, validator=_mix)
+    pass_dtmf: bool = attrs.field(default=False, validator=_flag)
+    play_beep: bool = attrs.field(default=False, validator=_flag)
+    sample_rate: int = attrs.field(default=8000, validator=_listen_rate)
+    timeout: int | float | None = attrs.field(default=None, validator=optional(_seconds))
+    transcribe: Mapping[str, JSON] | None = attrs.field(default=None, validator=optional(_object))
+    ws_auth: WsAuth | None = attrs.field(default=None, validator=optional(_auth))
+    early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
+    channel: int | None = attrs.field(default=None, validator=optional(_channel))
+    id: str | None = attrs.field(default=None, validator=optional(_text))
+
+    def __attrs_post_init__(self) -> None:
+        for key in ("sampleRate", "mixType"):  # LP-META-6
+            if key in self.metadata:
+                allowed = "left out, as the platform's own must not be overwritten"
+                raise VerbError(f"metadata.{key}", self.metadata[key], allowed)
+        if self.mode() is Mode.STREAMING and self.stream_rate is None:  # LP-VERB-4
+            allowed = f"{_play_rate.allowed} where streaming is true"
+            raise VerbError("bidirectionalAudio.sampleRate", None, allowed)
+        for name in ("action_hook", "metadata", "transcribe"):
+            if isinstance(value := getattr(self, name), Mapping):
+                object.__setattr__(self, name, MappingProxyType(_plain(value)))
+
+    def to_json(self) -> dict[str, JSON]:
+        """A JSON object of its own: ``verb``, ``url``, then what is not at its default."""
+        return {"verb": self.verb, **super().to_json()}
+
+    def mode(self, *, nested_in_dial: bool = False, bidirectional_in_dial: bool = False) -> Mode:
+        """What the app may send back (LP-VERB-3).
+
+        A listen nested in a dial has no way back, unless the platform is one that is
+        ``bidirectional_in_dial``.
+        """
+        enabled = self.bidirectional_audio.enabled
+        if enabled is None:
+            enabled = not self.disable_bidirectional_audio
+        if not enabled or (nested_in_dial and not bidirectional_in_dial):
+            return Mode.OFF
+        return Mode.STREAMING if self.bidirectional_audio.streaming else Mode.CLIPS
+
+    @property
+    def stream_rate(self) -> int | None:
+        """The rate of the app's audio in samples a second; None where it does not stream."""
+        return self.bidirectional_audio.sample_rate if self.mode() is Mode.STREAMING else None
+
+    @property
+    def channels(self) -> int:
+        """The channels of the platform's audio: 2 for stereo, else 1."""
+        return self.mix_type.channels
+
+    @property
+    def websocket_url(self) -> str:
+        """The URL as ws or wss (LP-VERB-2). Raises :class:`VerbError` where it is relative."""
+        if self.url.startswith("/"):
+            raise VerbError("url", self.url, "made absolute with resolve() first")
+        scheme, rest = self.url.split(":", 1)
+        return f"{_SCHEMES[scheme.lower()]}:{rest}"
+
+    def resolve(self, base: str) -> ListenVerb:
+        """This verb with an absolute URL: a relative one is on the server of the URL ``base``.
+
+        Raises :class:`VerbError` for the option ``base`` where that is no absolute URL.
+        """
+        if not self.url.startswith("/"):
+            return self
+        if not _is_absolute(base):
+            raise VerbError("base", base, _ABSOLUTE)
+        server = urlsplit(base)
+        return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
+
+
+def _camel(attribute: str) -> str:
+    return re.sub("_(.)", lambda letter: letter[1].upper(), attribute)
+
+
+_RATE_OF: Final = {str(rate): rate for rate in PLAY_RATES}
+_MIX_OF: Final = {mix.value: mix for mix in MixType}
+_READ: Final[Mapping[str, Callable[[JSON], JSON]]] = {
+    "bidirectional_audio": BidirectionalAudio.from_json,
+    "mix_type": lambda v: _MIX_OF.get(v, v) if isinstance(v, str) else v,
+    "sample_rate": lambda v: _RATE_OF.get(v, v) if isinstance(v, str) else v,
+    "ws_auth": lambda v: None if v is None else WsAuth.from_json(v),
+}
+"""From JSON to an attribute's value, where they differ; what fits nothing is left to the rules."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Options):
+        return value.to_json()
+    if isinstance(value, MixType):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,661 @@
+"""The listen verb: what it takes, what it refuses, and what it means for the way back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listenproto.l16 import LISTEN_RATES, PLAY_RATES
+from listenproto.messages import JSON, MixType, Mode
+from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+
+URL = "wss://example.com/calls"
+
+ATTRIBUTES = {
+    "verb": "verb",
+    "url": "url",
+    "actionHook": "action_hook",
+    "bidirectionalAudio": "bidirectional_audio",
+    "disableBidirectionalAudio": "disable_bidirectional_audio",
+    "finishOnKey": "finish_on_key",
+    "maxLength": "max_length",
+    "metadata": "metadata",
+    "mixType": "mix_type",
+    "passDtmf": "pass_dtmf",
+    "playBeep": "play_beep",
+    "sampleRate": "sample_rate",
+    "timeout": "timeout",
+    "transcribe": "transcribe",
+    "wsAuth": "ws_auth",
+    "earlyMedia": "early_media",
+    "channel": "channel",
+    "id": "id",
+    "bidirectionalAudio.enabled": "enabled",
+    "bidirectionalAudio.streaming": "streaming",
+    "bidirectionalAudio.sampleRate": "sample_rate",
+    "wsAuth.username": "username",
+    "wsAuth.password": "password",
+}
+
+LISTEN_RATES_NAMED = "8000, 16000, 24000, 48000, 64000"
+PLAY_RATES_NAMED = "8000, 16000, 24000, 32000, 48000, 64000"
+
+DEEP: JSON = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+WRONG: list[tuple[str, list[JSON], str]] = [
+    # option, values it cannot have, words of what it may be
+    ("verb", ["dial", "Listen", "", 1, None, ["listen"]], "'listen' or 'stream'"),
+    ("url", ["example.com", "ftp://example.com/", "", 5, None], "ws, wss, http or https URL"),
+    ("actionHook", [5, True, ["/hook"], {"url": math.nan}], "a string or a JSON object"),
+    ("disableBidirectionalAudio", [1, 0, "true", {}], "true or false"),
+    ("finishOnKey", ["x", "1,2", "a", "#\n", 1, None, ["#"]], "0-9 * # A-D"),
+    ("maxLength", [0, -1, True, "60", math.nan, math.inf, 10**5000], "seconds above 0"),
+    ("metadata", ["a", [1], None, {"a": math.nan}, {"a": [-math.inf]}], "a JSON object"),
+    ("metadata", [{"a": "\ud800"}, {"\udfff": 1}, {"a": -(10**60)}, {"a": 10**5000}], "UTF-8 text"),
+    ("metadata", [{"a": DEEP}, {1: "a"}, {"a": {1}}, {"a": b"b"}], "a JSON object"),
+    ("mixType", ["both", "Stereo", 2, None, ["mono"]], "'mono', 'stereo', 'mixed'"),
+    ("passDtmf", [1, 0, "true", None], "true or false"),
+    ("playBeep", [1, 0, "false", None], "true or false"),
+    ("sampleRate", [32000, 0, True, 8000.0, "44100", "8k", None], LISTEN_RATES_NAMED),
+    ("timeout", [0, -0.5, False, "5", math.nan, math.inf], "seconds above 0"),
+    ("transcribe", ["yes", True, [], {"a": math.inf}], "a JSON object"),
+    ("earlyMedia", [1, 0, "true"], "true or false"),
+    ("channel", [0, -1, 1.0, True, "1", 2**53], "a whole number from 1"),
+    ("id", [1, True, {}, "\ud800"], "a string"),
+    ("bidirectionalAudio.enabled", [1, 0, "true"], "true or false"),
+    ("bidirectionalAudio.streaming", [1, 0, "true", None], "true or false"),
+    ("bidirectionalAudio.sampleRate", [44100, 0, True, "44100", ""], PLAY_RATES_NAMED),
+    ("wsAuth.username", ["a:b", "a\nb", "\x7f", 5, None], "without ':'"),
+    ("wsAuth.password", ["a\nb", "\x00", "\ud800", 5, None], "without control characters"),
+]
+
+NOT_OBJECTS = [
+    ("bidirectionalAudio", [True, "on", [], None], "a JSON object"),
+    ("wsAuth", ["alice:secret", ["alice", "secret"], True], "a JSON object"),
+]
+
+
+def each(table: list[tuple[str, list[JSON], str]]) -> list[Any]:
+    return [
+        pytest.param(option, value, allowed, id=f"{option}-{number}")
+        for option, values, allowed in table
+        for number, value in enumerate(values)
+    ]
+
+
+def with_option(option: str, value: JSON) -> dict[str, JSON]:
+    """A verb that is valid but for one option."""
+    auth = {"username": "alice", "password": "secret"}
+    group, _, inner = option.rpartition(".")
+    nested = {group: {**(auth if group == "wsAuth" else {}), inner: value}}
+    return {"verb": "listen", "url": URL, **(nested if group else {option: value})}
+
+
+def build(option: str, value: JSON) -> object:
+    """The same, made without JSON."""
+    name = ATTRIBUTES[option]
+    if option.startswith("bidirectionalAudio."):
+        return BidirectionalAudio(**{name: value})
+    if option.startswith("wsAuth."):
+        return WsAuth(**{"username": "alice", "password": "secret", name: value})
+    return ListenVerb(**{"url": URL, name: value})
+
+
+def test_every_option_is_wrong_in_some_way_below() -> None:
+    assert {option for option, _, _ in WRONG + NOT_OBJECTS} == set(ATTRIBUTES)
+
+
+@pytest.mark.parametrize(("option", "value", "allowed"), each(WRONG + NOT_OBJECTS))
+def test_an_option_that_is_wrong_is_named_with_what_is_allowed(
+    option: str, value: JSON, allowed: str
+) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json(with_option(option, value))
+    error = caught.value
+    assert (error.option, error.value) == (option, value)
+    assert allowed in error.allowed
+    assert str(error).startswith(f"{option} must be {error.allowed}; it is ")
+    assert str(error).isprintable()
+    assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize(("option", "value", "allowed"), each(WRONG))
+def test_a_verb_made_in_python_is_judged_as_its_json_is(
+    option: str, value: JSON, allowed: str
+) -> None:
+    with pytest.raises(VerbError) as from_json:
+        ListenVerb.from_json(with_option(option, value))
+    with pytest.raises(VerbError) as direct:
+        build(option, value)
+    assert str(direct.value) == str(from_json.value)
+    assert allowed in direct.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("sampleRate", 44100, "it is 44100"),
+        ("sampleRate", "44100", "it is '44100'"),
+        ("sampleRate", None, "it is missing or null"),
+        ("maxLength", math.nan, "it is nan"),
+        ("maxLength", 10**1000, "it is a very long number"),
+        ("passDtmf", 1, "it is 1"),
+        ("finishOnKey", "hash", "it is 'hash'"),
+        ("mixType", "both", "it is 'both'"),
+        ("url", "ws://" + "x" * 1000 + " ", "xxx...xxx"),
+    ],
+)
+def test_the_error_shows_the_value_short(option: str, value: JSON, shown: str) -> None:
+    with pytest.raises(VerbError, match=option) as caught:
+        ListenVerb.from_json(with_option(option, value))
+    assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("bidirectional_audio", {"streaming": False}),
+        ("bidirectional_audio", None),
+        ("ws_auth", {"username": "alice", "password": "secret"}),
+        ("mix_type", "stereo"),
+        ("sample_rate", "16000"),
+    ],
+)
+def test_what_is_read_from_json_is_not_taken_in_python(option: str, value: JSON) -> None:
+    with pytest.raises(VerbError):
+        ListenVerb(**{"url": URL, option: value})
+
+
+@pytest.mark.parametrize("obj", [None, [], [{"verb": "listen", "url": URL}], "listen", 5])
+def test_a_verb_is_a_json_object(obj: JSON) -> None:
+    with pytest.raises(VerbError, match=r"^listen verb must be a JSON object; it is "):
+        ListenVerb.from_json(obj)
+
+
+@pytest.mark.parametrize(
+    ("obj", "option"),
+    [
+        ({"verb": "listen"}, "url"),
+        ({"url": URL, "wsAuth": {}}, "wsAuth.username"),
+        ({"url": URL, "wsAuth": {"username": "alice"}}, "wsAuth.password"),
+    ],
+)
+def test_what_is_required_and_missing_is_named(obj: JSON, option: str) -> None:
+    with pytest.raises(VerbError, match=r"it is missing or null$") as caught:
+        ListenVerb.from_json(obj)
+    assert (caught.value.option, caught.value.value) == (option, None)
+
+
+@pytest.mark.parametrize(
+    ("obj", "option", "meant"),
+    [
+        ({"bdirectionalAudio": {"enabled": True}}, "bdirectionalAudio", "bidirectionalAudio"),
+        ({"samplerate": 8000}, "samplerate", "sampleRate"),
+        ({"sample_rate": 8000}, "sample_rate", "sampleRate"),
+        ({"ACTIONHOOK": "/hook"}, "ACTIONHOOK", "actionHook"),
+        (
+            {"bidirectionalAudio": {"samplRate": 8000}},
+            "bidirectionalAudio.samplRate",
+            "bidirectionalAudio.sampleRate",
+        ),
+        ({"wsAuth": {"user": "alice"}}, "wsAuth.user", "wsAuth.username"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_that_exists(
+    obj: dict[str, JSON], option: str, meant: str
+) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json({"url": URL, **obj})
+    assert caught.value.option == option
+    assert f"(did you mean {meant}?)" in caught.value.allowed
+    assert str(caught.value).startswith(f"{option} must be left out")
+
+
+@pytest.mark.parametrize("key", ["zzz", "", "x" * 100_000, "a\nb", 5])
+def test_an_unknown_option_like_no_other_gets_no_hint(key: JSON) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json({"url": URL, key: 1})
+    assert caught.value.option == str(key)
+    assert "did you mean" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+# LP-VERB-1: defaults
+
+
+def test_a_verb_of_a_url_alone_has_the_defaults() -> None:
+    verb = ListenVerb.from_json({"url": URL})
+    assert verb == ListenVerb(url=URL)
+    assert attrs.asdict(verb, recurse=False) == {
+        "verb": "listen",
+        "url": URL,
+        "action_hook": None,
+        "bidirectional_audio": BidirectionalAudio(enabled=None, streaming=False, sample_rate=None),
+        "disable_bidirectional_audio": None,
+        "finish_on_key": "",
+        "max_length": None,
+        "metadata": {},
+        "mix_type": MixType.MONO,
+        "pass_dtmf": False,
+        "play_beep": False,
+        "sample_rate": 8000,
+        "timeout": None,
+        "transcribe": None,
+        "ws_auth": None,
+        "early_media": None,
+        "channel": None,
+        "id": None,
+    }
+    assert (verb.mode(), verb.stream_rate, verb.channels) == (Mode.CLIPS, None, 1)
+    assert verb.to_json() == {"verb": "listen", "url": URL}
+
+
+def test_defaults_that_are_written_out_are_left_out_again() -> None:
+    written = {
+        "url": URL,
+        "actionHook": None,
+        "bidirectionalAudio": {"streaming": False},
+        "finishOnKey": "",
+        "metadata": {},
+        "mixType": "mono",
+        "passDtmf": False,
+        "sampleRate": 8000,
+        "wsAuth": None,
+    }
+    assert ListenVerb.from_json(written).to_json() == {"verb": "listen", "url": URL}
+
+
+FULL = {
+    "verb": "stream",
+    "url": URL,
+    "actionHook": {"url": "/done", "method": "POST"},
+    "bidirectionalAudio": {"enabled": True, "streaming": True, "sampleRate": 32000},
+    "disableBidirectionalAudio": False,
+    "finishOnKey": "#*0D",
+    "maxLength": 60,
+    "metadata": {"agent": {"name": "Ann", "skills": ["a", 1, None, 0.5]}},
+    "mixType": "stereo",
+    "passDtmf": True,
+    "playBeep": True,
+    "sampleRate": 64000,
+    "timeout": 2.5,
+    "transcribe": {"transcriptionHook": "/text", "recognizer": {"vendor": "x"}},
+    "wsAuth": {"username": "alice", "password": "se:cret"},
+    "earlyMedia": False,
+    "channel": 2,
+    "id": "rec-1",
+}
+
+
+def test_a_verb_with_every_option_comes_back_as_it_was() -> None:
+    verb = ListenVerb.from_json(FULL)
+    assert set(FULL) == {option for option in ATTRIBUTES if "." not in option}
+    assert json.dumps(verb.to_json()) == json.dumps(FULL)
+    assert (verb.mode(), verb.stream_rate, verb.channels) == (Mode.STREAMING, 32000, 2)
+    assert verb.ws_auth == WsAuth(username="alice", password="se:cret")
+
+
+def test_the_verb_stands_first_in_json_whatever_came_first() -> None:
+    shuffled = dict(reversed(FULL.items()))
+    assert list(ListenVerb.from_json(shuffled).to_json()) == list(FULL)
+
+
+@pytest.mark.parametrize("rate", PLAY_RATES)
+def test_rates_are_taken_as_numbers_and_as_digits(rate: int) -> None:
+    for value in (rate, str(rate)):
+        audio = {"streaming": True, "sampleRate": value}
+        verb = ListenVerb.from_json({"url": URL, "bidirectionalAudio": audio})
+        assert type(verb.stream_rate) is int
+        assert verb.stream_rate == rate
+        if rate in LISTEN_RATES:
+            verb = ListenVerb.from_json({"url": URL, "sampleRate": value})
+            assert type(verb.sample_rate) is int
+            assert verb.sample_rate == rate
+        else:
+            with pytest.raises(VerbError, match=r"^sampleRate must be one of"):
+                ListenVerb.from_json({"url": URL, "sampleRate": value})
+
+
+# LP-VERB-3: the mode of the way back
+
+NO, YES, UNSAID = False, True, None
+CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF
+
+
+@pytest.mark.parametrize("bidirectional_in_dial", [False, True])
+@pytest.mark.parametrize("nested_in_dial", [False, True])
+@pytest.mark.parametrize(
+    ("enabled", "disable", "plain", "streaming"),
+    [
+        # enabled, disableBidirectionalAudio, mode without streaming, mode with it
+        (UNSAID, UNSAID, CLIPS, STREAMING),
+        (UNSAID, NO, CLIPS, STREAMING),
+        (UNSAID, YES, OFF, OFF),
+        (YES, UNSAID, CLIPS, STREAMING),
+        (YES, NO, CLIPS, STREAMING),
+        (YES, YES, CLIPS, STREAMING),
+        (NO, UNSAID, OFF, OFF),
+        (NO, NO, OFF, OFF),
+        (NO, YES, OFF, OFF),
+    ],
+)
+def test_the_mode_of_the_way_back(
+    enabled: bool | None,
+    disable: bool | None,
+    plain: Mode,
+    streaming: Mode,
+    nested_in_dial: bool,
+    bidirectional_in_dial: bool,
+) -> None:
+    for wanted, mode in ((False, plain), (True, streaming)):
+        audio = {"enabled": enabled, "streaming": wanted, "sampleRate": 16000}
+        verb = ListenVerb.from_json(
+            {"url": URL, "bidirectionalAudio": audio, "disableBidirectionalAudio": disable}
+        )
+        assert verb.mode() is mode
+        assert verb.stream_rate == (16000 if mode is STREAMING else None)
+        assert verb.mode(
+            nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
+        ) is (OFF if nested_in_dial and not bidirectional_in_dial else mode)
+
+
+# LP-VERB-4
+
+
+@pytest.mark.parametrize("audio", [{}, {"enabled": True}, {"sampleRate": None}])
+def test_streaming_needs_a_rate(audio: dict[str, JSON]) -> None:
+    obj = {"url": URL, "bidirectionalAudio": {"streaming": True, **audio}}
+    with pytest.raises(VerbError, match=r"it is missing or null$") as caught:
+        ListenVerb.from_json(obj)
+    assert caught.value.option == "bidirectionalAudio.sampleRate"
+    assert PLAY_RATES_NAMED in caught.value.allowed
+    with pytest.raises(VerbError, match="^" + re.escape(str(caught.value))):
+        ListenVerb(url=URL, bidirectional_audio=BidirectionalAudio(streaming=True))
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"bidirectionalAudio": {"enabled": False, "streaming": True}},
+        {"bidirectionalAudio": {"streaming": True}, "disableBidirectionalAudio": True},
+    ],
+)
+def test_streaming_that_is_off_needs_no_rate(obj: dict[str, JSON]) -> None:
+    assert ListenVerb.from_json({"url": URL, **obj}).mode() is Mode.OFF
+
+
+# LP-META-6
+
+
+@pytest.mark.parametrize(("key", "value"), [("sampleRate", 8000), ("mixType", None)])
+def test_metadata_overwrites_neither_rate_nor_mix(key: str, value: JSON) -> None:
+    metadata = {"callSid": "mine", key: value}
+    with pytest.raises(VerbError, match="must be left out") as caught:
+        ListenVerb(url=URL, metadata=metadata)
+    assert (caught.value.option, caught.value.value) == (f"metadata.{key}", value)
+    inner = {"callSid": "mine", "inner": {key: value}}
+    assert ListenVerb(url=URL, metadata=inner).metadata == inner
+
+
+# LP-VERB-2: the url
+
+
+@pytest.mark.parametrize(
+    ("url", "websocket_url"),
+    [
+        ("ws://example.com", "ws://example.com"),
+        ("wss://example.com/calls?a=b:c@d", "wss://example.com/calls?a=b:c@d"),
+        ("http://example.com:3000/", "ws://example.com:3000/"),
+        ("https://example.com/https:/x", "wss://example.com/https:/x"),
+        ("HTTPS://Example.com/A", "wss://Example.com/A"),
+        ("Ws://127.0.0.1:65535", "ws://127.0.0.1:65535"),
+        ("ws://[::1]:80/", "ws://[::1]:80/"),
+        ("ws://example.com:1", "ws://example.com:1"),
+    ],
+)
+def test_an_absolute_url(url: str, websocket_url: str) -> None:
+    verb = ListenVerb(url=url)
+    assert verb.url == url
+    assert verb.websocket_url == websocket_url
+    assert verb.resolve("https://other.example.com") is verb
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "calls",
+        "?a=b",
+        "//example.com/calls",
+        "example.com:3000",
+        "ws:",
+        "ws:/calls",
+        "ws:///calls",
+        "ws://:80/",
+        "ws://?a",
+        "tcp://example.com",
+        "wsss://example.com",
+        "ws://example.com/#part",
+        "/calls#part",
+        "/calls#",
+        "ws://example.com/a b",
+        " ws://example.com",
+        "ws://example.com\n",
+        "ws://example.com/\t",
+        "/calls\r\nHost: x",
+        "/calls\x00",
+        "/calls\x7f",
+        "/calls\u00a0",
+        "/calls\u2028",
+        "ws://ex\u00e4mple.com",
+        "/\ud800",
+        "/\\example.com",
+        "ws://example.com:65536/",
+        "ws://example.com:0/",
+        "ws://example.com:-1/",
+        "ws://example.com:port/",
+        "ws://a:b:c/",
+        "ws://[::1/",
+    ],
+)
+def test_what_is_no_url_of_a_listen(url: str) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb(url=url)
+    assert (caught.value.option, caught.value.value) == ("url", url)
+    for word in ("ws, wss, http or https", "host", "'/'", "spaces", "'#'"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "resolved", "websocket_url"),
+    [
+        ("/", "https://example.com", "https://example.com/", "wss://example.com/"),
+        (
+            "/calls?a=http://b",
+            "HTTP://example.com:3000/app/hook?x=y",
+            "http://example.com:3000/calls?a=http://b",
+            "ws://example.com:3000/calls?a=http://b",
+        ),
+        ("/a/../b", "wss://[::1]:8443/", "wss://[::1]:8443/a/../b", "wss://[::1]:8443/a/../b"),
+    ],
+)
+def test_a_relative_url_is_resolved(url: str, base: str, resolved: str, websocket_url: str) -> None:
+    verb = ListenVerb(url=url, pass_dtmf=True)
+    with pytest.raises(VerbError, match=r"resolve\(\)"):
+        assert verb.websocket_url
+    absolute = verb.resolve(base)
+    assert absolute == attrs.evolve(verb, url=resolved)
+    assert absolute.websocket_url == websocket_url
+
+
+@pytest.mark.parametrize("base", ["", "/app", "example.com", "ftp://example.com", "ws://a b"])
+def test_a_base_is_an_absolute_url(base: str) -> None:
+    with pytest.raises(VerbError, match=r"^base must be a ws, wss, http or https URL") as caught:
+        ListenVerb(url="/calls").resolve(base)
+    assert (caught.value.option, caught.value.value) == ("base", base)
+
+
+# Credentials
+
+
+def test_no_password_in_repr() -> None:
+    verb = ListenVerb(
+        url=URL,
+        ws_auth=WsAuth(username="alice", password="secret"),
+        action_hook={"url": "https://bob:secret@example.com/", "password": "secret"},
+    )
+    assert "alice" in repr(verb)
+    assert "secret" not in repr(verb)
+    assert "secret" not in repr(attrs.evolve(verb, action_hook="https://bob:secret@example.com/"))
+    assert verb.to_json()["wsAuth"]["password"] == "secret"
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"url": "wss://alice:secret@example.com/calls"},
+        {"url": URL, "wsAuth": "alice:secret"},
+        {"url": URL, "wsAuth": ["alice", "secret"]},
+        {"url": URL, "wsAuth": {"username": "alice:secret", "password": "x"}},
+        {"url": URL, "wsAuth": {"username": "alice", "password": "secret\n"}},
+        {"url": URL, "wsAuth": {"username": "alice", "pasword": "secret"}},
+        {"url": URL, "ws_auth": "alice:secret"},
+        {"url": URL, "actionHook": {"url": math.nan, "password": "secret"}},
+        [{"url": URL, "wsAuth": {"username": "alice", "password": "secret"}}],
+    ],
+)
+def test_no_password_in_an_error(obj: JSON) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json(obj)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(caught.value)
+
+
+# Values
+
+
+def test_a_verb_shares_nothing_with_what_it_was_made_from_or_gave_out() -> None:
+    source = json.loads(json.dumps(FULL))
+    verb = ListenVerb.from_json(source)
+    source["metadata"]["agent"]["skills"].clear()
+    source["transcribe"].clear()
+    verb.to_json()["metadata"]["agent"].clear()
+    assert verb.to_json() == FULL
+
+
+def test_json_is_carried_to_its_bounds() -> None:
+    deepest: JSON = 10**60 - 1
+    for _ in range(32):
+        deepest = {"a": deepest}
+    verb = ListenVerb(url=URL, metadata=deepest, transcribe=deepest)
+    assert verb.to_json() == {
+        "verb": "listen",
+        "url": URL,
+        "metadata": deepest,
+        "transcribe": deepest,
+    }
+    with pytest.raises(VerbError, match=r"^metadata must be a JSON object .*32 levels"):
+        ListenVerb(url=URL, metadata={"a": deepest})
+
+
+def test_a_tuple_is_a_json_array() -> None:
+    verb = ListenVerb(url=URL, metadata={"a": (1, {"b": ()})})
+    assert verb.metadata == {"a": [1, {"b": []}]}
+
+
+@pytest.mark.parametrize("name", ["metadata", "transcribe", "action_hook"])
+def test_a_verb_is_read_only(name: str) -> None:
+    verb = ListenVerb.from_json(FULL)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(verb, name, {})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        getattr(verb, name)["more"] = 1
+
+
+numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+words = st.text(st.characters(codec="utf-8"), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+objects: st.SearchStrategy[Mapping[str, JSON]] = st.dictionaries(words, values, max_size=4)
+seconds = (
+    st.none()
+    | st.integers(1, 10**12)
+    | st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+)
+maybe = st.none() | st.booleans()
+credentials = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=8)
+paths = st.from_regex(r"/([a-z0-9%?=&.~:@-][a-z0-9%?=&.~:@/-]*)?", fullmatch=True)
+servers = st.from_regex(
+    r"([wW]ss?|https?)://[a-z][a-z0-9.-]{0,8}(:[1-9][0-9]{0,3})?", fullmatch=True
+)
+
+
+@st.composite
+def verbs(draw: st.DrawFn) -> ListenVerb:
+    """Any valid verb."""
+    streaming = draw(st.booleans())
+    rates = st.sampled_from(PLAY_RATES)
+    return ListenVerb(
+        verb=draw(st.sampled_from(["listen", "stream"])),
+        url=draw(paths | st.builds(str.__add__, servers, paths | st.just(""))),
+        action_hook=draw(st.none() | words | objects),
+        bidirectional_audio=BidirectionalAudio(
+            enabled=draw(maybe),
+            streaming=streaming,
+            sample_rate=draw(rates if streaming else st.none() | rates),
+        ),
+        disable_bidirectional_audio=draw(maybe),
+        finish_on_key=draw(st.text("0123456789*#ABCD", max_size=16)),
+        max_length=draw(seconds),
+        metadata=draw(objects.filter(lambda o: not {"sampleRate", "mixType"} & o.keys())),
+        mix_type=draw(st.sampled_from(MixType)),
+        pass_dtmf=draw(st.booleans()),
+        play_beep=draw(st.booleans()),
+        sample_rate=draw(st.sampled_from(LISTEN_RATES)),
+        timeout=draw(seconds),
+        transcribe=draw(st.none() | objects),
+        ws_auth=draw(
+            st.none()
+            | st.builds(
+                WsAuth, username=credentials.map(lambda u: u.replace(":", "")), password=credentials
+            )
+        ),
+        early_media=draw(maybe),
+        channel=draw(st.none() | st.integers(1, 2**53 - 1)),
+        id=draw(st.none() | words),
+    )
+
+
+@given(verb=verbs())
+def test_from_json_undoes_to_json(verb: ListenVerb) -> None:
+    obj = verb.to_json()
+    assert list(obj)[:2] == ["verb", "url"]
+    assert None not in obj.values()
+    text = json.dumps(obj, allow_nan=False)
+    assert ListenVerb.from_json(obj) == verb
+    assert ListenVerb.from_json(json.loads(text)) == verb
+    assert json.dumps(ListenVerb.from_json(json.loads(text)).to_json()) == text
+
+
+@given(obj=objects, option=st.sampled_from([o for o in ATTRIBUTES if "." not in o]), value=values)
+def test_any_json_is_a_verb_or_a_verb_error(obj: dict[str, JSON], option: str, value: JSON) -> None:
+    for candidate in ({"url": URL, option: value}, {"url": URL, **obj}, obj, value):
+        try:
+            verb = ListenVerb.from_json(candidate)
+        except VerbError as error:
+            assert error.option in str(error) or not error.option.isprintable()
+        else:
+            assert ListenVerb.from_json(verb.to_json()) == verb
