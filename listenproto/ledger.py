@@ -1,0 +1,241 @@
+"""What was sent and has not come back: the clips and the marks of a conversation.
+
+Each counter of the protocol is kept here, once. A ledger is seen from one end: at the platform's
+end every answer is certain; at the app's end an answer can be on its way while a killAudio or a
+clearMarks travels towards it, so what these concern is only *maybe* over (D9, D14).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import attrs
+
+from listenproto.l16 import FLICKS
+from listenproto.messages import ClipId, Peer
+from listenproto.profile import Profile
+
+__all__ = ["ClipLedger", "ClipMatch", "MarkLedger", "MarkMatch", "MarkState"]
+
+
+@attrs.define
+class _Clip:
+    id: ClipId | None
+    flicks: int
+    over_at: int | None = None
+    """Maybe done; and when it would be over at the latest, had it gone on playing."""
+
+
+@attrs.frozen
+class ClipMatch:
+    """The clip that a playDone stands for. ``guessed``: it could be another's (LP-CLIP-6)."""
+
+    index: int
+    id: ClipId | None
+    guessed: bool
+    in_order: bool
+
+
+GRACE: Final = 5 * FLICKS
+"""How long a message may be under way before it confuses the count, in media time (LP-CLIP-8)."""
+
+MAX_OVER: Final = 100
+"""How many killed clips are remembered, lest a playDone that is very late be taken for a breach."""
+
+
+class ClipLedger:
+    """The clips whose playDone has not been seen, oldest first.
+
+    ``now`` is the clock of it: the media time of the platform's audio, in flicks. It keeps the
+    order of the wire, so that a late reader is not misled.
+    """
+
+    def __init__(self, profile: Profile, vantage: Peer) -> None:
+        self.now = 0
+        self._profile = profile
+        self._at_platform = vantage is Peer.PLATFORM
+        self._clips: list[_Clip] = []
+        self._killed: list[_Clip] = []
+
+    @property
+    def outstanding(self) -> int:
+        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-8)."""
+        counts_killed = self._profile.kill_spares_waiting_clips
+        return sum(
+            clip.over_at is None or (counts_killed and not self._is_over(clip))
+            for clip in self._clips
+        )
+
+    def _is_over(self, clip: _Clip) -> bool:
+        return clip.over_at is not None and clip.over_at <= self.now
+
+    def holds(self, clip_id: ClipId) -> bool:
+        """Whether a clip of that id is outstanding or maybe done (LP-CLIP-4)."""
+        return any(clip.id == clip_id and not self._is_over(clip) for clip in self._clips)
+
+    def sent(self, clip_id: ClipId | None, flicks: int, *, waits: bool) -> None:
+        """Enter a clip; ``waits``: behind those that are there, instead of in their place."""
+        if not waits:
+            if self._at_platform:
+                del self._clips[1:]
+            else:
+                self._maybe_done()
+        self._clips.append(_Clip(clip_id, flicks))
+
+    def killed(self) -> None:
+        """A killAudio passed by."""
+        if not self._at_platform:
+            self._maybe_done()
+        elif not self._profile.kill_spares_waiting_clips:
+            self._killed, self._clips = self._clips, []
+
+    def _maybe_done(self) -> None:
+        over_at = self.now + GRACE
+        for clip in self._clips:
+            if not self._is_over(clip):
+                over_at += clip.flicks
+            if clip.over_at is None:
+                clip.over_at = over_at
+        del self._clips[:-MAX_OVER]
+
+    def match(self, clip_id: ClipId | None) -> ClipMatch | None:
+        """The clip that a playDone with ``clip_id`` stands for; None if it fits none.
+
+        Without an id: the oldest that is maybe done, else the oldest outstanding, else one that
+        should have been over long ago (LP-CLIP-6).
+        """
+        if clip_id is not None:
+            for index, clip in enumerate(self._clips):
+                if clip.id == clip_id:
+                    in_order = all(earlier.over_at is not None for earlier in self._clips[:index])
+                    return ClipMatch(index, clip_id, False, in_order)
+            return None
+        ranks = [
+            (self._is_over(clip), clip.over_at is None, index)
+            for index, clip in enumerate(self._clips)
+        ]
+        if not ranks:
+            return None
+        index = min(ranks)[-1]
+        return ClipMatch(index, self._clips[index].id, self._clips[0].over_at is not None, True)
+
+    def was_killed(self, clip_id: ClipId | None) -> bool:
+        """Whether a playDone that fits no clip stands for one that a killAudio took."""
+        return any(clip_id in (None, clip.id) for clip in self._killed)
+
+    def done(self, match: ClipMatch) -> None:
+        """Strike the clip out, and with certainty those that a killAudio took before it."""
+        del self._clips[match.index]
+        if match.in_order and not match.guessed:
+            del self._clips[: match.index]
+
+
+class MarkState(enum.Enum):
+    PENDING = "pending"
+    KILLED = "killed"
+    FORGOTTEN = "forgotten"
+
+
+@attrs.define
+class _Mark:
+    name: str
+    state: MarkState = MarkState.PENDING
+
+
+@attrs.frozen
+class MarkMatch:
+    """What a mark event can stand for: the places in the ledger behind the marks it may be for.
+
+    ``clause`` is what it breaks even so.
+    """
+
+    places: frozenset[int]
+    clause: str | None = None
+
+
+class MarkLedger:
+    """The marks whose event has not been seen, oldest first.
+
+    Events come in the order of their marks; only forgotten marks, and those that a platform
+    loses, are passed over. Where names repeat it can be open how far the events have got, so the
+    ledger holds every place where that can be.
+    """
+
+    def __init__(self, profile: Profile, vantage: Peer) -> None:
+        self._profile = profile
+        self._at_platform = vantage is Peer.PLATFORM
+        self._marks: list[_Mark] = []
+        self._places = frozenset({0})
+        self._forgotten: list[str] = []
+        self._kill_seen = False
+
+    @property
+    def pending(self) -> int:
+        """How many marks count against the limit (LP-MARK-2)."""
+        counted = {MarkState.PENDING}
+        if self._profile.kill_grid:
+            counted.add(MarkState.KILLED)
+        return sum(mark.state in counted for mark in self._marks)
+
+    def sent(self, name: str) -> None:
+        self._marks.append(_Mark(name))
+
+    def killed(self) -> None:
+        """A killAudio passed by: the pending marks come back as cleared (LP-KILL-2)."""
+        self._kill_seen = True
+        for mark in self._marks:
+            if mark.state is MarkState.PENDING:
+                mark.state = MarkState.KILLED
+
+    def cleared(self) -> None:
+        """A clearMarks passed by: the pending marks are forgotten (LP-MARK-7)."""
+        if self._at_platform:
+            self._forgotten = [mark.name for mark in self._marks]
+            self._marks, self._places = [], frozenset({0})
+            return
+        for mark in self._marks:
+            # A kill that waits for its frame may find its marks gone.
+            if mark.state is MarkState.PENDING or self._profile.kill_grid:
+                mark.state = MarkState.FORGOTTEN
+
+    def match(self, name: str, event: str) -> MarkMatch | None:
+        """What an event for ``name`` can stand for; None if for nothing."""
+        places = self._reach(name)
+        if not places:
+            anywhere = [i + 1 for i, mark in enumerate(self._marks) if mark.name == name]
+            return MarkMatch(frozenset(anywhere[:1]), "LP-MARK-6") if anywhere else None
+        fitting = frozenset(i for i in places if self._fits(self._marks[i - 1].state, event))
+        if fitting:
+            return MarkMatch(fitting)
+        return MarkMatch(places, "LP-KILL-2" if event == "cleared" else "LP-KILL-3")
+
+    def _reach(self, name: str) -> frozenset[int]:
+        """The places behind a mark of that name that the next event can be for."""
+        places = set()
+        for start in self._places:
+            for index in range(start, len(self._marks)):
+                mark = self._marks[index]
+                if mark.name == name:
+                    places.add(index + 1)
+                if mark.state is not MarkState.FORGOTTEN and not self._profile.marks_get_lost:
+                    break
+        return frozenset(places)
+
+    def _fits(self, state: MarkState, event: str) -> bool:
+        """Whether a mark in that state can come back with that event."""
+        if event == "cleared":
+            late_kill = self._kill_seen and bool(self._profile.kill_grid)
+            return state is not MarkState.PENDING or late_kill
+        exact = self._at_platform and not self._profile.kill_grid
+        return not (exact and state is MarkState.KILLED)
+
+    def was_forgotten(self, name: str) -> bool:
+        """Whether an event that fits no mark stands for one that a clearMarks took."""
+        return name in self._forgotten
+
+    def done(self, match: MarkMatch) -> None:
+        """The event has passed: the marks that it proves to be over are struck out."""
+        over = min(match.places)
+        del self._marks[:over]
+        self._places = frozenset(place - over for place in match.places)

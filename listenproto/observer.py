@@ -1,0 +1,333 @@
+"""The observer: watches a conversation and names each breach, with its clause.
+
+It is a third party. It sees messages pass in the order of one end's wire, its *vantage*: that end's
+own order is exact, the other's is what has arrived, so what may have crossed on the way is never
+held against a peer. Sessions ask it before they send and when they receive; lint asks it about
+what is on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Final
+
+import attrs
+
+from listenproto.codec import clip_flicks
+from listenproto.l16 import SAMPLE_BYTES, flicks_of
+from listenproto.ledger import ClipLedger, MarkLedger
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Close,
+    Dtmf,
+    KillAudio,
+    Malformed,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    Mode,
+    Peer,
+    PlayAudio,
+    PlayDone,
+)
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
+from listenproto.verb import ListenVerb
+
+__all__ = ["Limits", "Observer", "Violation"]
+
+
+@attrs.frozen
+class Violation:
+    """A breach of the protocol: which clause, by whom, with which message, and why."""
+
+    clause: str
+    sender: Peer
+    message: Message
+    reason: str
+    fatal: bool = False
+    """The conversation cannot go on: there is no metadata to go on with."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the receiver acts as if the message had never come."""
+        return self.clause not in HARMLESS
+
+    @property
+    def close_code(self) -> int:
+        """The WebSocket close code for it where it is fatal (LP-META-1)."""
+        return 1007 if self.clause == "LP-ODD-2" else 1002
+
+    def __str__(self) -> str:
+        return f"{self.clause}: {self.reason}"
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much an app may have under way. None: whatever the profile's platform can hold."""
+
+    clips: int | None = None
+    marks: int | None = None
+    safe_mark_names: bool = False
+    """Refuse names with quotes, backslashes and control characters, which deployed platforms
+    send back as broken JSON (LP-MARK-3)."""
+
+
+class Observer:
+    """Watches a conversation, message by message, and names each breach.
+
+    ``way`` is the listen verb, or the mode of the way back where the verb is not known; None
+    where it is to be set later, before the app sends anything. ``without`` switches clauses off.
+    """
+
+    def __init__(
+        self,
+        way: ListenVerb | Mode | None,
+        *,
+        profile: Profile = DOCUMENTED,
+        vantage: Peer,
+        limits: Limits | None = None,
+        without: Container[str] = (),
+    ) -> None:
+        self._pass_dtmf = way.pass_dtmf if isinstance(way, ListenVerb) else True
+        self.mode = way.mode() if isinstance(way, ListenVerb) else way
+        self._vantage = vantage
+        self._clips_wait_unasked = profile.clips_wait_unasked
+        self._without = without
+        self._limits = limits or Limits()
+        self._max_clips = _default(self._limits.clips, profile.waiting_clips + 1)
+        self._max_marks = _default(self._limits.marks, profile.pending_marks)
+        self.states = dict.fromkeys(Peer, State.START)
+        self.clips = ClipLedger(profile, vantage)
+        self.marks = MarkLedger(profile, vantage)
+        self._audio_bytes = dict.fromkeys(Peer, 0)
+        self._frame_bytes = dict.fromkeys(Peer, SAMPLE_BYTES)
+        self._listen_rate = 8000
+
+    def judge(self, sender: Peer, message: Message) -> list[Violation]:
+        """What is wrong with that message at this point; nothing is recorded."""
+        breach = self._place(sender, message)
+        if breach is not None and breach[0] not in self._without:
+            fatal = sender is Peer.PLATFORM and self.states[sender] is State.START
+            return [Violation(breach[0], sender, message, breach[1], fatal)]
+        check = _CHECKS.get(type(message))
+        if check is None:
+            return []
+        return [
+            Violation(clause, sender, message, reason)
+            for clause, reason in check(self, sender, message)
+            if clause not in self._without
+        ]
+
+    def see(self, sender: Peer, message: Message) -> list[Violation]:
+        """Record that the message passes, and say what is wrong with it."""
+        violations = self.judge(sender, message)
+        for violation in violations:
+            refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
+            if violation.dropped and not refused_unseen:
+                return violations
+        self._move(sender, message)
+        record = _RECORDS.get(type(message))
+        if record is not None:
+            record(self, sender, message)
+        return violations
+
+    def left_over(self, sender: Peer) -> list[Violation]:
+        """What is wrong with the audio of a peer that has come to its end (LP-AUD-1)."""
+        rest = self._audio_bytes[sender] % self._frame_bytes[sender]
+        if not rest or "LP-AUD-1" in self._without:
+            return []
+        reason = (
+            f"the audio ends inside a sample frame: {rest} of {self._frame_bytes[sender]} bytes"
+        )
+        return [Violation("LP-AUD-1", sender, Close(), reason)]
+
+    def _waits(self, clip: PlayAudio) -> bool:
+        """Whether the clip waits for those in front of it, or starts in their place (D8)."""
+        return self._clips_wait_unasked or clip.queue_play is True
+
+    def _place(self, sender: Peer, message: Message) -> tuple[str, str] | None:
+        """The clause that has no place for such a message here and now, and why."""
+        kind = type(message)
+        if isinstance(message, Malformed):
+            return message.clause, message.reason
+        if sender not in message.senders:
+            return "LP-ODD-1", f"{_name(kind)} is never sent by the {sender.value}"
+        state = self.states[sender]
+        if kind not in TRANSITIONS[sender][state]:
+            clause, reason = BREACHES[sender, state]
+            return clause, f"{_name(kind)} out of place: {reason}"
+        if sender is Peer.PLATFORM or kind not in MODES or message == _NOTHING:
+            return None
+        modes, clause = MODES[kind]
+        if self.mode in modes:
+            return None
+        allowed = " or ".join(sorted(mode.value for mode in modes))
+        mode = self.mode.value if self.mode else "no"
+        return clause, f"{_name(kind)} needs {allowed} mode, this call has {mode} mode"
+
+    def _move(self, sender: Peer, message: Message) -> None:
+        kind = type(message)
+        row = TRANSITIONS[sender][self.states[sender]]
+        self.states[sender] = row.get(kind, self.states[sender])
+        if kind is Close:
+            other = sender.other
+            if other is self._vantage and self.states[other] is not State.CLOSED:
+                self.states[other] = State.CLOSING
+        elif kind in CROSSINGS:
+            peer, before, after = CROSSINGS[kind]
+            certain = peer is self._vantage or kind is Metadata
+            if certain and self.states[peer] is before:
+                self.states[peer] = after
+
+
+_NOTHING: Final = Audio(b"")
+"""Means nothing in every mode (LP-AUD-5)."""
+
+_Found = list[tuple[str, str]]
+
+
+def _default(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+def _name(kind: type[Any]) -> str:
+    return "audio" if kind is Audio else kind.__name__
+
+
+def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
+    if message.truncated:
+        return [("LP-META-4", "the metadata was cut short; what stood in front was read")]
+    return []
+
+
+def _check_dtmf(observer: Observer, sender: Peer, message: Dtmf) -> _Found:
+    if observer._pass_dtmf:
+        return []
+    return [("LP-DTMF-1", "dtmf was sent although the verb does not ask for it with passDtmf")]
+
+
+def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
+    found: _Found = []
+    if observer._waits(message) and observer.clips.outstanding >= observer._max_clips:
+        reason = f"{observer.clips.outstanding} clips are outstanding, more may not be"
+        found.append(("LP-CLIP-2", reason))
+    if message.id is not None and observer.clips.holds(message.id):
+        reason = f"the id {message.id!r} is that of a clip which may still be playing"
+        found.append(("LP-CLIP-4", reason))
+    if message.content_type == "raw" and len(message.content) % SAMPLE_BYTES:
+        reason = f"{len(message.content)} bytes are no whole number of samples"
+        found.append(("LP-CLIP-5", reason))
+    return found
+
+
+def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:
+    match = observer.clips.match(message.id)
+    if match is not None:
+        reason = f"playDone for the clip {message.id!r} came before that of an earlier one"
+        return [] if match.in_order else [("LP-CLIP-7", reason)]
+    which = "" if message.id is None else f" with the id {message.id!r}"
+    if observer.clips.was_killed(message.id):
+        return [("LP-KILL-4", f"playDone{which} for a clip that killAudio had stopped")]
+    return [("LP-CLIP-6", f"playDone{which} stands for no clip")]
+
+
+_UNSAFE: Final = frozenset('"\\')
+
+
+def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
+    found: _Found = []
+    if observer.marks.pending >= observer._max_marks:
+        reason = f"{observer.marks.pending} marks are pending, more may not be"
+        found.append(("LP-MARK-2", reason))
+    unsafe = [c for c in message.name if c in _UNSAFE or ord(c) < 32 or ord(c) == 127]
+    if unsafe and observer._limits.safe_mark_names:
+        reason = f"the name {message.name!r:.60} holds {unsafe[0]!r}, which may come back broken"
+        found.append(("LP-MARK-3", reason))
+    return found
+
+
+def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _Found:
+    match = observer.marks.match(message.name, message.event)
+    if match is None:
+        if observer.marks.was_forgotten(message.name):
+            return [("LP-MARK-7", f"the mark {message.name!r} had been forgotten by clearMarks")]
+        return [("LP-MARK-4", f"{message.event} of {message.name!r} stands for no mark")]
+    if match.clause is None:
+        return []
+    return [(match.clause, f"{message.event} of {message.name!r}: {_MARK_FAULTS[match.clause]}")]
+
+
+_MARK_FAULTS: Final = {
+    "LP-MARK-6": "it came before that of an earlier mark",
+    "LP-KILL-2": "no killAudio can have cleared that mark",
+    "LP-KILL-3": "killAudio had cleared that mark",
+}
+
+
+def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
+    found = [(left.clause, left.reason) for left in observer.left_over(sender)]
+    leaving = observer.states[sender] is State.LEAVING
+    if sender is Peer.PLATFORM and leaving and message.code != 1000:
+        found.append(("LP-END-4", f"the end of a listen is closed with 1000, not {message.code}"))
+    return found
+
+
+_CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
+    Metadata: _check_metadata,
+    Dtmf: _check_dtmf,
+    PlayAudio: _check_play_audio,
+    PlayDone: _check_play_done,
+    Mark: _check_mark,
+    MarkEvent: _check_mark_event,
+    Close: _check_close,
+}
+"""What a message in its place can still have wrong with it."""
+
+
+def _record_metadata(observer: Observer, sender: Peer, message: Metadata) -> None:
+    observer._frame_bytes[Peer.PLATFORM] = SAMPLE_BYTES * message.mix_type.channels
+    observer._listen_rate = message.sample_rate
+
+
+def _record_audio(observer: Observer, sender: Peer, message: Audio) -> None:
+    observer._audio_bytes[sender] += len(message.pcm)
+    if sender is Peer.PLATFORM:
+        frames = observer._audio_bytes[sender] // observer._frame_bytes[sender]
+        observer.clips.now = flicks_of(frames, observer._listen_rate)
+
+
+def _record_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> None:
+    observer.clips.sent(message.id, clip_flicks(message), waits=observer._waits(message))
+
+
+def _record_play_done(observer: Observer, sender: Peer, message: PlayDone) -> None:
+    match = observer.clips.match(message.id)
+    if match is not None:
+        observer.clips.done(match)
+
+
+def _record_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> None:
+    match = observer.marks.match(message.name, message.event)
+    if match is not None:
+        observer.marks.done(match)
+
+
+def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
+    observer.clips.killed()
+    observer.marks.killed()
+
+
+_RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], None]]] = {
+    Metadata: _record_metadata,
+    Audio: _record_audio,
+    PlayAudio: _record_play_audio,
+    PlayDone: _record_play_done,
+    KillAudio: _record_kill,
+    Mark: lambda observer, sender, message: observer.marks.sent(message.name),
+    MarkEvent: _record_mark_event,
+    ClearMarks: lambda observer, sender, message: observer.marks.cleared(),
+}
+"""What a message that passes leaves in the ledgers."""

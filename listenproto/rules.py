@@ -1,0 +1,147 @@
+"""The rules of the conversation, as tables.
+
+Rule 1: whatever decides if a message has its place now stands here, with the clause of
+``spec/listen.md`` that it breaks otherwise. Code only looks things up.
+
+Rule 2: nobody here knows which side is asking. The same rows hold for ourselves and for the other
+side; :mod:`listenproto.observer` applies them.
+
+Each peer has a lifecycle of its own (TRANSITIONS), moved by the messages it sends; three kinds of
+message move the other peer's as well (CROSSINGS).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    Mark,
+    MarkEvent,
+    Metadata,
+    Mode,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+)
+
+__all__ = ["BREACHES", "CROSSINGS", "HARMLESS", "MODES", "REFUSALS", "TRANSITIONS", "State"]
+
+
+class State(enum.Enum):
+    """Where a peer stands."""
+
+    START = "start"
+    """The metadata has not passed."""
+    OPEN = "open"
+    LEAVING = "leaving"
+    """The app's disconnect has passed; only the close is left to send."""
+    CLOSING = "closing"
+    """The other peer's close has come; only the answer to it is left to send."""
+    CLOSED = "closed"
+
+
+_S = State
+_Row = dict[type[Any], State]
+
+TRANSITIONS: Final[dict[Peer, dict[State, _Row]]] = {
+    Peer.PLATFORM: {
+        _S.START: {Metadata: _S.OPEN, Close: _S.CLOSED},
+        _S.OPEN: {
+            Audio: _S.OPEN,
+            Dtmf: _S.OPEN,
+            PlayDone: _S.OPEN,
+            MarkEvent: _S.OPEN,
+            UnknownMessage: _S.OPEN,
+            Close: _S.CLOSED,
+        },
+        _S.LEAVING: {Close: _S.CLOSED},
+        _S.CLOSING: {Close: _S.CLOSED},
+        _S.CLOSED: {},
+    },
+    Peer.APP: {
+        _S.START: {Close: _S.CLOSED},
+        _S.OPEN: {
+            Audio: _S.OPEN,
+            PlayAudio: _S.OPEN,
+            KillAudio: _S.OPEN,
+            Mark: _S.OPEN,
+            ClearMarks: _S.OPEN,
+            UnknownMessage: _S.OPEN,
+            Disconnect: _S.LEAVING,
+            Close: _S.CLOSED,
+        },
+        _S.LEAVING: {Close: _S.CLOSED},
+        _S.CLOSING: {Close: _S.CLOSED},
+        _S.CLOSED: {},
+    },
+}
+
+CROSSINGS: Final[dict[type[Any], tuple[Peer, State, State]]] = {
+    Metadata: (Peer.APP, _S.START, _S.OPEN),
+    Disconnect: (Peer.PLATFORM, _S.OPEN, _S.LEAVING),
+}
+"""What a message does to the peer that reads it. A disconnect moves the platform only at its own
+vantage: at the app's, what the platform had on its way still arrives (LP-END-2). A close moves
+the other peer at that peer's vantage, from wherever it stands, to CLOSING."""
+
+BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
+    (Peer.PLATFORM, _S.START): (
+        "LP-META-1",
+        "the platform's first message must be the metadata, a JSON object as text",
+    ),
+    (Peer.PLATFORM, _S.OPEN): ("LP-META-2", "the metadata must be sent exactly once"),
+    (Peer.PLATFORM, _S.LEAVING): (
+        "LP-END-2",
+        "the listen is over, the platform may only close the WebSocket",
+    ),
+    (Peer.PLATFORM, _S.CLOSING): ("LP-END-3", "the other end has closed, nothing more may be sent"),
+    (Peer.PLATFORM, _S.CLOSED): ("LP-END-3", "nothing may be sent after the close"),
+    (Peer.APP, _S.START): (
+        "LP-META-5",
+        "the app may send nothing before the metadata has come",
+    ),
+    (Peer.APP, _S.LEAVING): (
+        "LP-END-1",
+        "the listen is over, the app may only close the WebSocket",
+    ),
+    (Peer.APP, _S.CLOSING): ("LP-END-3", "the other end has closed, nothing more may be sent"),
+    (Peer.APP, _S.CLOSED): ("LP-END-3", "nothing may be sent after the close"),
+}
+
+_STREAMING: Final = frozenset({Mode.STREAMING})
+_CLIPS: Final = frozenset({Mode.CLIPS})
+
+MODES: Final[dict[type[Any], tuple[frozenset[Mode], str]]] = {
+    Audio: (_STREAMING, "LP-STRM-1"),
+    PlayAudio: (_CLIPS, "LP-CLIP-1"),
+    KillAudio: (_CLIPS | _STREAMING, "LP-KILL-1"),
+    Mark: (_STREAMING, "LP-MARK-1"),
+    ClearMarks: (_STREAMING, "LP-MARK-1"),
+}
+"""The modes of the way back in which the app may send a message, and the clause that says so."""
+
+HARMLESS: Final = frozenset(
+    {
+        "LP-AUD-1",
+        "LP-CLIP-5",
+        "LP-CLIP-7",
+        "LP-DTMF-1",
+        "LP-END-4",
+        "LP-KILL-2",
+        "LP-KILL-3",
+        "LP-MARK-6",
+        "LP-META-4",
+    }
+)
+"""Breaches that leave the message usable: it is reported and acted on. All others drop it."""
+
+REFUSALS: Final = frozenset({"LP-CLIP-2", "LP-MARK-2"})
+"""Too many at once. Whether the platform refused it only the platform's end can tell."""
