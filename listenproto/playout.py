@@ -1,0 +1,262 @@
+"""What the caller hears, exact to the sample: clips, stream, marks (LP-CLIP, LP-STRM, LP-MARK).
+
+Playout is one line of sounds and marks, moved on by flicks of media time. A sound starts where the
+one in front of it ends, or now if nothing plays; each of its samples has been heard when its whole
+duration has passed. All positions are whole flicks since the start, so that it makes no difference
+in how many steps time passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import attrs
+
+from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, flicks_of
+from listenproto.messages import ClipId
+from listenproto.profile import DOCUMENTED, Profile
+
+__all__ = ["Fate", "Heard", "Over", "Playout"]
+
+
+class Fate(enum.Enum):
+    """How a clip or a mark ended."""
+
+    PLAYED = "played"
+    """Played to its end; a mark was reached."""
+    KILLED = "killed"
+    """A killAudio took it, and the app is told: a mark is cleared, a deployed clip is done."""
+    FLUSHED = "flushed"
+    """Taken without a word: a clip by a killAudio, all by the end of the listen."""
+    FORGOTTEN = "forgotten"
+    """A clearMarks took the mark."""
+
+
+@attrs.frozen
+class Heard:
+    """What the caller heard: L16 of one channel at ``rate``, from ``start`` flicks on."""
+
+    pcm: bytes = attrs.field(repr=lambda pcm: f"<{len(pcm)} bytes>")
+    rate: int
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where it ends, in flicks."""
+        return self.start + flicks_of(len(self.pcm) // SAMPLE_BYTES, self.rate)
+
+
+@attrs.frozen
+class Over:
+    """A clip or a mark is over: ``at`` so many flicks, after ``samples`` samples of a clip."""
+
+    item: Clip | MarkPoint
+    fate: Fate
+    at: int
+    samples: int = 0
+
+
+@attrs.frozen
+class Clip:
+    """A clip in the line; two clips of the same id are two."""
+
+    id: ClipId | None
+    rate: int
+
+
+@attrs.frozen
+class MarkPoint:
+    """A mark in the line; two marks of the same name are two."""
+
+    name: str
+
+
+@attrs.define(eq=False)
+class _Sound:
+    pcm: bytes
+    rate: int
+    clip: Clip | None = None
+    runs: bool = True
+    """Whether others wait behind it unasked; deployed, only behind a clip that was queued."""
+    played: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.pcm) // SAMPLE_BYTES - self.played
+
+
+_Item: TypeAlias = "_Sound | MarkPoint"
+
+
+class Playout:
+    """The line of what is to be played to the caller, and how far it has got.
+
+    ``stream_rate`` is the rate of :meth:`add_stream`'s audio; ``max_seconds`` bounds what is
+    buffered (LP-STRM-2).
+    """
+
+    def __init__(
+        self,
+        *,
+        stream_rate: int = 8000,
+        profile: Profile = DOCUMENTED,
+        max_seconds: float = 3600.0,
+    ) -> None:
+        self._profile = profile
+        self._stream_rate = stream_rate
+        self._aligner = Aligner(SAMPLE_BYTES)
+        self.max_seconds = max_seconds
+        self._max_flicks = int(max_seconds * FLICKS)
+        self._line: deque[_Item] = deque()
+        self._buffered = 0
+        self._head = 0
+        self._kill_at: int | None = None
+        self.now = 0
+
+    @property
+    def buffered(self) -> int:
+        """How much is still to be heard, in flicks."""
+        return self._buffered
+
+    def has_room(self, flicks: int) -> bool:
+        """Whether so much more audio can be buffered (LP-STRM-2)."""
+        return self._buffered + flicks <= self._max_flicks
+
+    def add_clip(
+        self, pcm: bytes, rate: int, clip_id: ClipId | None = None, *, queue_play: bool = False
+    ) -> list[Over]:
+        """Put a clip at the end of the line: one channel of L16, in whole samples.
+
+        Gives what is over by that. There must be room for it (:meth:`has_room`).
+        Under a profile whose clips do not wait unasked, one without ``queue_play``, or behind one
+        that came without, starts at once: what waits is dropped, what plays cut short (D8).
+        """
+        over: list[Over] = []
+        head = self._line[0] if self._line else None
+        waits = self._profile.clips_wait_unasked or (
+            queue_play and isinstance(head, _Sound) and head.runs
+        )
+        if not waits and isinstance(head, _Sound):
+            over += self._drop(self._line.popleft(), Fate.KILLED)
+            over += self._drop_all()
+        runs = queue_play or self._profile.clips_wait_unasked
+        self._append(_Sound(pcm, rate, Clip(clip_id, rate), runs))
+        return over + self._settle()
+
+    def add_sound(self, pcm: bytes, rate: int) -> None:
+        """Put audio of the platform's own at the end of the line, such as a beep."""
+        self._append(_Sound(pcm, rate))
+
+    def add_stream(self, pcm: bytes) -> bool:
+        """Put a message of the stream behind what is buffered, cut at any byte (LP-AUD-2).
+
+        False if the buffer has no room for it and it is refused.
+        """
+        pcm = self._aligner.whole(pcm)
+        if not self.has_room(flicks_of(len(pcm) // SAMPLE_BYTES, self._stream_rate)):
+            return False
+        if pcm:
+            self._append(_Sound(pcm, self._stream_rate))
+        return True
+
+    def add_mark(self, name: str) -> list[Over]:
+        """Put a mark behind what is buffered; with nothing buffered it is over at once."""
+        self._append(MarkPoint(name))
+        return self._settle()
+
+    def clear_marks(self) -> list[Over]:
+        """Forget the marks (LP-MARK-7)."""
+        marks = [item for item in self._line if isinstance(item, MarkPoint)]
+        self._line = deque(item for item in self._line if isinstance(item, _Sound))
+        return [Over(mark, Fate.FORGOTTEN, self.now) for mark in marks]
+
+    def kill(self) -> list[Over]:
+        """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL)."""
+        grid = self._profile.kill_grid
+        if not grid:
+            return self._kill()
+        if self._kill_at is None:
+            self._kill_at = (self.now // grid + 1) * grid
+        return []
+
+    def flush(self) -> list[Over]:
+        """The listen is over: all goes, and the app is told nothing (LP-END-2)."""
+        self._kill_at = None
+        return self._drop_all()
+
+    def play(self, flicks: int) -> list[Heard | Over]:
+        """Let media time pass; gives what is heard and what is over, in order.
+
+        ``play(a)`` then ``play(b)`` is ``play(a + b)`` but for where :class:`Heard` is cut.
+        """
+        end = self.now + flicks
+        heard: list[Heard | Over] = []
+        if self._kill_at is not None and self._kill_at <= end:
+            heard += self._advance(self._kill_at)
+            self.now, self._kill_at = self._kill_at, None
+            heard += self._kill()
+        heard += self._advance(end)
+        self.now = end
+        return heard
+
+    def _append(self, item: _Item) -> None:
+        if not self._line:
+            self._head = self.now
+        if isinstance(item, _Sound):
+            self._buffered += flicks_of(item.left, item.rate)
+        self._line.append(item)
+
+    def _advance(self, end: int) -> Iterator[Heard | Over]:
+        """Play the line up to ``end``, from where the next sample of its first item starts."""
+        while self._line:
+            item = self._line[0]
+            if isinstance(item, MarkPoint):
+                self._line.popleft()
+                yield Over(item, Fate.PLAYED, self._head)
+                continue
+            step = FLICKS // item.rate
+            samples = min(item.left, (end - self._head) // step)
+            if samples:
+                first = item.played * SAMPLE_BYTES
+                item.played += samples
+                pcm = item.pcm[first : item.played * SAMPLE_BYTES]
+                start, self._head = self._head, self._head + samples * step
+                self._buffered -= samples * step
+                yield Heard(pcm, item.rate, start)
+            if item.left:
+                return
+            self._line.popleft()
+            if item.clip is not None:
+                yield Over(item.clip, Fate.PLAYED, self._head, item.played)
+
+    def _settle(self) -> list[Over]:
+        """What is over without any time passing: marks and empty clips at the head."""
+        return [over for over in self._advance(self.now) if isinstance(over, Over)]
+
+    def _kill(self) -> list[Over]:
+        head = self._line[0] if self._line else None
+        if self._profile.kill_spares_waiting_clips and isinstance(head, _Sound) and head.clip:
+            over = self._drop(self._line.popleft(), Fate.KILLED)
+            self._head = self.now
+            return over + self._settle()
+        return self._drop_all(told=True)
+
+    def _drop_all(self, *, told: bool = False) -> list[Over]:
+        """Empty the line; ``told``: the app is to hear of its marks."""
+        over: list[Over] = []
+        for item in self._line:
+            killed = told and isinstance(item, MarkPoint)
+            over += self._drop(item, Fate.KILLED if killed else Fate.FLUSHED)
+        self._line.clear()
+        return over
+
+    def _drop(self, item: _Item, fate: Fate) -> list[Over]:
+        if isinstance(item, MarkPoint):
+            return [Over(item, fate, self.now)]
+        self._buffered -= flicks_of(item.left, item.rate)
+        if item.clip is None:
+            return []
+        return [Over(item.clip, fate, self.now, item.played)]
