@@ -1,0 +1,119 @@
+"""The jambonz listen protocol as a sans-IO state machine, for both peers.
+
+:class:`AppSession` and :class:`ListenTask` take and give WebSocket messages;
+:class:`AppConnection` and :class:`PlatformConnection` take and give bytes. Nothing here opens a
+socket, reads a clock or starts a task.
+"""
+
+from listenproto.app_session import AppEvent, AppSession, ClipDone, ModeOf
+from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from listenproto.handshake import (
+    SUBPROTOCOL,
+    SUBPROTOCOLS,
+    Accept,
+    Policy,
+    Reject,
+    basic_credentials,
+    judge,
+)
+from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES, WavError
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    Malformed,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    MixType,
+    Mode,
+    Payload,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+)
+from listenproto.observer import Limits, Observer, Violation
+from listenproto.platform_session import PlatformEvent, PlatformSession
+from listenproto.playout import Heard, Playout
+from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto.task import End, ListenResult, ListenTask
+from listenproto.trace import Header, Line, Trace, TraceError, judge_trace, read_trace
+from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto.wire import Accepted, Closed, Ping, Pong, Rejected, Request
+
+__all__ = [
+    "DEPLOYED",
+    "DOCUMENTED",
+    "FLICKS",
+    "LISTEN_RATES",
+    "PLAY_RATES",
+    "SUBPROTOCOL",
+    "SUBPROTOCOLS",
+    "Accept",
+    "Accepted",
+    "AppConnection",
+    "AppEvent",
+    "AppSession",
+    "Audio",
+    "BidirectionalAudio",
+    "ClearMarks",
+    "ClipDone",
+    "Close",
+    "Closed",
+    "ConnectionEvent",
+    "Disconnect",
+    "Dtmf",
+    "End",
+    "Header",
+    "Heard",
+    "KillAudio",
+    "Limits",
+    "Line",
+    "ListenResult",
+    "ListenTask",
+    "ListenVerb",
+    "LocalProtocolError",
+    "Malformed",
+    "Mark",
+    "MarkEvent",
+    "Message",
+    "Metadata",
+    "MixType",
+    "Mode",
+    "ModeOf",
+    "Observer",
+    "Payload",
+    "Peer",
+    "Ping",
+    "PlatformConnection",
+    "PlatformEvent",
+    "PlatformSession",
+    "PlayAudio",
+    "PlayDone",
+    "Playout",
+    "Policy",
+    "Pong",
+    "Profile",
+    "ProtocolError",
+    "Reject",
+    "Rejected",
+    "RemoteProtocolError",
+    "Request",
+    "Trace",
+    "TraceError",
+    "UnknownMessage",
+    "VerbError",
+    "Violation",
+    "WavError",
+    "WsAuth",
+    "basic_credentials",
+    "judge",
+    "judge_trace",
+    "read_trace",
+]

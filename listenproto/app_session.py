@@ -1,0 +1,170 @@
+"""The application's end of a conversation, message by message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+
+from listenproto.codec import decode, decode_opening
+from listenproto.errors import LocalProtocolError, RemoteProtocolError
+from listenproto.handshake import Request
+from listenproto.l16 import SAMPLE_BYTES, Aligner
+from listenproto.messages import (
+    Audio,
+    ClipId,
+    Close,
+    Dtmf,
+    MarkEvent,
+    Message,
+    Metadata,
+    Mode,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+)
+from listenproto.observer import Limits, Observer, Violation
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.session import Session
+
+__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf"]
+
+
+@attrs.frozen
+class ClipDone:
+    """A clip finished, so says a playDone. ``guessed``: it may be another's (LP-CLIP-6)."""
+
+    id: ClipId | None
+    guessed: bool
+    message: PlayDone
+
+
+AppEvent: TypeAlias = (
+    Metadata | Audio | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation | Close
+)
+ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode]
+"""How an app knows the mode of a call: by what it put into the URL or the metadata."""
+
+
+class AppSession(Session):
+    """The application's end.
+
+    ``mode`` is the mode of the way back, or a function of the upgrade request (None where there
+    was none) and the metadata that tells it. ``max_clips`` and ``max_marks`` are how many may be
+    under way; None leaves it to the platform (LP-CLIP-2, LP-MARK-2). ``queue_clips`` tells
+    deployed platforms to let clips wait in line. ``salvage_metadata`` reads the front of metadata
+    that was cut short, instead of failing (LP-META-4).
+    """
+
+    _peer = Peer.APP
+
+    def __init__(
+        self,
+        *,
+        mode: Mode | ModeOf = Mode.CLIPS,
+        profile: Profile = DOCUMENTED,
+        max_clips: int | None = 10,
+        max_marks: int | None = 30,
+        safe_mark_names: bool = True,
+        queue_clips: bool = True,
+        salvage_metadata: bool = False,
+        keep_passed: bool = False,
+    ) -> None:
+        super().__init__(keep_passed=keep_passed)
+        self._mode = mode
+        self._error: RemoteProtocolError | None = None
+        self._queue_clips = queue_clips
+        self.salvages_metadata = salvage_metadata
+        self._clips_sent = 0
+        self._aligner = Aligner(SAMPLE_BYTES)
+        self.request: Request | None = None
+        self.metadata: Metadata | None = None
+        self.samples_received = 0
+        """How many samples of each channel have come."""
+        self.observer = Observer(
+            mode if isinstance(mode, Mode) else None,
+            profile=profile,
+            vantage=Peer.APP,
+            limits=Limits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
+        )
+
+    @property
+    def mode(self) -> Mode | None:
+        """The mode of the way back; None where it is still to be told."""
+        return self.observer.mode
+
+    def receive(self, payload: str | bytes) -> list[AppEvent]:
+        """Take one WebSocket message of the platform; gives what it means.
+
+        Audio comes as whole sample frames (LP-AUD-2); what was wrong comes as
+        :class:`~listenproto.observer.Violation`, and the session goes on. Raises
+        :class:`RemoteProtocolError`, now and ever after, where there is no metadata to go on with.
+        """
+        if self._error is not None:
+            raise self._error
+        self._note(Peer.PLATFORM, payload)
+        if self.metadata is None:
+            messages = decode_opening(payload, salvage=self.salvages_metadata)
+        else:
+            messages = decode(payload, Peer.PLATFORM)
+        events: list[AppEvent] = []
+        for message in messages:
+            events += self._take(message)
+        return events
+
+    def _take(self, message: Message) -> list[AppEvent]:
+        observer = self.observer
+        match = observer.clips.match(message.id) if isinstance(message, PlayDone) else None
+        violations = observer.see(Peer.PLATFORM, message)
+        for violation in violations:
+            if violation.fatal:
+                self._error = RemoteProtocolError(
+                    violation.reason, clause=violation.clause, close_code=violation.close_code
+                )
+                raise self._error
+        events: list[AppEvent] = [*violations]
+        if any(violation.dropped for violation in violations):
+            return events
+        if isinstance(message, Audio):
+            pcm = self._aligner.whole(message.pcm)
+            self.samples_received += len(pcm) // self._aligner.unit
+            return [Audio(pcm)] if pcm else []
+        if isinstance(message, Metadata):
+            self.metadata = message
+            self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)
+            if not isinstance(self._mode, Mode):
+                observer.mode = self._mode(self.request, message)
+        elif isinstance(message, PlayDone) and match is not None:
+            return [*events, ClipDone(match.id, match.guessed, message)]
+        assert isinstance(message, Metadata | Dtmf | MarkEvent | UnknownMessage)
+        return [*events, message]
+
+    def send(self, message: Message) -> Message:
+        """Put a message into the outbox; gives it as it goes out, a clip with its id.
+
+        Raises :class:`LocalProtocolError` for one that may not be sent now; nothing has changed
+        then. Audio must be whole samples.
+        """
+        clips_sent = self._clips_sent
+        if isinstance(message, PlayAudio):
+            if message.id is None:
+                clips_sent += 1
+                while self.observer.clips.holds(f"clip-{clips_sent}"):
+                    clips_sent += 1
+                message = attrs.evolve(message, id=f"clip-{clips_sent}")
+            if message.queue_play is None and self._queue_clips:
+                message = attrs.evolve(message, queue_play=True)
+        self._check(message)
+        if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
+            raise LocalProtocolError(
+                f"{len(message.pcm)} bytes are no whole number of samples", clause="LP-AUD-1"
+            )
+        self._commit(message)
+        self._clips_sent = clips_sent
+        return message
+
+    def closed(self, code: int = 1000, reason: str = "") -> list[AppEvent]:
+        """The platform's close has come; what it leaves unanswered is lost."""
+        return [*self._closed(code, reason), Close(code, reason)]

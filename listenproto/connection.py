@@ -1,0 +1,225 @@
+"""The thin join of wire and session: bytes in, events out; messages in, bytes out.
+
+A connection holds no state of its own. Feed it what the network gave, iterate its events, send
+messages, and write what :meth:`Connection.data_to_send` gives, in that order, all from one task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from listenproto.app_session import AppEvent, AppSession
+from listenproto.errors import ProtocolError, RemoteProtocolError
+from listenproto.handshake import SUBPROTOCOL, Accept, Verdict
+from listenproto.messages import Close, Message, Payload, Peer
+from listenproto.observer import Violation
+from listenproto.platform_session import PlatformEvent
+from listenproto.task import ListenTask
+from listenproto.wire import (
+    DEFAULT_MAX_HEAD,
+    DEFAULT_MAX_MESSAGE,
+    Accepted,
+    ClientWire,
+    Closed,
+    Ping,
+    Pong,
+    Rejected,
+    Request,
+    ServerWire,
+    State,
+    Wire,
+)
+
+__all__ = ["AppConnection", "ConnectionEvent", "PlatformConnection"]
+
+ConnectionEvent: TypeAlias = (
+    AppEvent | PlatformEvent | Request | Accepted | Rejected | Ping | Pong | Closed
+)
+"""What a session or a wire may give; ``Closed`` is the last of a connection."""
+
+
+class _End(Protocol):
+    """What a connection asks of the session that it drives."""
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+    def receive(self, payload: str | bytes) -> Sequence[AppEvent | PlatformEvent]: ...
+    def outgoing(self) -> Iterator[Payload]: ...
+    def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def closed(
+        self, code: int = 1000, reason: str = ""
+    ) -> Sequence[AppEvent | PlatformEvent | Close]: ...
+    def connection_lost(self) -> list[Violation]: ...
+
+
+_EndT = TypeVar("_EndT", bound=_End)
+
+
+class Connection(Generic[_EndT]):
+    """What both ends share; see :class:`AppConnection` and :class:`PlatformConnection`."""
+
+    def __init__(self, wire: Wire, end: _EndT) -> None:
+        self._wire = wire
+        self._end = end
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be sent or received: close the transport."""
+        return self._wire.finished
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more messages can be sent."""
+        return self._end.ended or self._wire.state in (State.FAILED, State.CLOSED)
+
+    @property
+    def waiting(self) -> int:
+        """About how many bytes wait to be sent."""
+        return self._end.waiting + self._wire.pending
+
+    def passed(self) -> Iterator[tuple[Peer, Payload]]:
+        """With a session that keeps it: what passed since the last call, sender and payload."""
+        return self._end.passed()
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the network; ``b""`` where the peer has closed its side."""
+        self._wire.feed(data)
+
+    def events(self) -> Iterator[ConnectionEvent]:
+        """What the bytes meant.
+
+        Raises :class:`RemoteProtocolError` exactly where the fault is, then again for ever;
+        :meth:`fail` answers it.
+        """
+        for event in self._wire.events():
+            if isinstance(event, str | bytes):
+                yield from self._end.receive(event)
+            elif isinstance(event, Closed):
+                if event.clean:
+                    yield from self._end.closed(event.code, event.reason)
+                else:
+                    yield from self._end.connection_lost()
+                yield event
+            else:
+                self._on_handshake(event)
+                yield event
+
+    def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
+        """What an event of the wire means to the end behind it."""
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Ask for a sign of life, up to 125 bytes; the answer comes as a Pong event."""
+        self._wire.ping(payload)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close behind what has been sent; what the peer has on its way still arrives."""
+        self._end.close(code, reason)
+
+    def fail(self, error: ProtocolError) -> None:
+        """Close at once with the error's code: what was still to be sent is dropped."""
+        reason = str(error)
+        self._end.close(error.close_code, reason)
+        for _ in self._end.outgoing():
+            pass
+        if self._wire.state in (State.OPEN, State.FAILED):
+            self._wire.close(error.close_code, reason)
+
+    def data_to_send(self, limit: int = 65536) -> bytes:
+        """The bytes to be written next: about ``limit`` of them; empty where there are none."""
+        while self._wire.is_open and self._wire.pending < limit:
+            payload = next(self._end.outgoing(), None)
+            if payload is None:
+                break
+            if isinstance(payload, Close):
+                self._wire.close(payload.code, payload.reason)
+            else:
+                self._wire.send(payload)
+        return self._wire.data_to_send()
+
+
+class AppConnection(Connection[AppSession]):
+    """The application's end of one connection: a server.
+
+    The first event is the :class:`~listenproto.wire.Request`; the connection then waits for
+    :meth:`answer`. Limits are in bytes.
+    """
+
+    _wire: ServerWire
+
+    def __init__(
+        self,
+        session: AppSession,
+        *,
+        max_head: int = DEFAULT_MAX_HEAD,
+        max_message: int = DEFAULT_MAX_MESSAGE,
+    ) -> None:
+        wire = ServerWire(
+            max_head=max_head,
+            max_message=max_message,
+            lenient_first_text=session.salvages_metadata,
+        )
+        super().__init__(wire, session)
+        self.session = session
+
+    def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
+        if isinstance(event, Request):
+            self.session.request = event
+
+    def answer(self, verdict: Verdict) -> None:
+        """Accept or refuse the request, as :func:`~listenproto.handshake.judge` says."""
+        if isinstance(verdict, Accept):
+            self._wire.accept(verdict.subprotocol)
+        else:
+            self._wire.reject(verdict.status, verdict.headers, verdict.reason + "\n")
+
+    def send(self, message: Message) -> Message:
+        """Send a message; as :meth:`AppSession.send`."""
+        return self.session.send(message)
+
+
+class PlatformConnection(Connection[ListenTask]):
+    """The platform's end of one connection: a client that carries out a listen verb.
+
+    ``host`` and ``target`` are those of the verb's URL; ``headers`` go into the upgrade request
+    as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``.
+    """
+
+    def __init__(
+        self,
+        task: ListenTask,
+        *,
+        host: str,
+        target: str,
+        subprotocols: Sequence[str] = (SUBPROTOCOL,),
+        allow_no_subprotocol: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
+        max_head: int = DEFAULT_MAX_HEAD,
+        max_message: int = DEFAULT_MAX_MESSAGE,
+    ) -> None:
+        wire = ClientWire(
+            host,
+            target,
+            subprotocols=subprotocols,
+            headers=headers,
+            max_head=max_head,
+            max_message=max_message,
+        )
+        super().__init__(wire, task)
+        self.task = task
+        self._allow_no_subprotocol = allow_no_subprotocol
+
+    def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
+        if isinstance(event, Rejected):
+            self.task.not_connected()
+        elif isinstance(event, Accepted):
+            if event.subprotocol is None and not self._allow_no_subprotocol:
+                self.task.not_connected()
+                raise RemoteProtocolError(
+                    "the server accepted without naming one of the offered subprotocols",
+                    clause="LP-HS-4",
+                )
+            self.task.connected()

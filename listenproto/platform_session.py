@@ -1,0 +1,214 @@
+"""The platform's end of a conversation, message by message, with what the caller hears."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from listenproto.codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
+from listenproto.errors import LocalProtocolError
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    KillAudio,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    Mode,
+    Payload,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+)
+from listenproto.observer import Observer, Violation
+from listenproto.playout import Clip, Fate, Heard, Over, Playout
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.session import Session
+from listenproto.verb import ListenVerb
+
+__all__ = ["PlatformEvent", "PlatformSession"]
+
+PlatformEvent: TypeAlias = (
+    Audio
+    | PlayAudio
+    | KillAudio
+    | Mark
+    | ClearMarks
+    | Disconnect
+    | UnknownMessage
+    | Violation
+    | Close
+)
+
+
+class PlatformSession(Session):
+    """The platform's end: takes what the app sends, and plays it to the caller.
+
+    ``way`` is the listen verb, or the mode of the way back; ``stream_rate`` the rate of the app's
+    audio in samples a second; ``max_seconds`` bounds what is buffered for the caller (LP-STRM-2).
+    """
+
+    _peer = Peer.PLATFORM
+
+    def __init__(
+        self,
+        way: ListenVerb | Mode,
+        *,
+        stream_rate: int = 8000,
+        profile: Profile = DOCUMENTED,
+        max_seconds: float = 3600.0,
+        keep_passed: bool = False,
+    ) -> None:
+        super().__init__(keep_passed=keep_passed)
+        self._profile = profile
+        self._newest_text: str | None = None
+        self.observer = Observer(way, profile=profile, vantage=Peer.PLATFORM)
+        self.playout = Playout(stream_rate=stream_rate, profile=profile, max_seconds=max_seconds)
+
+    def receive(self, payload: str | bytes) -> list[PlatformEvent]:
+        """Take one WebSocket message of the app and act on it; gives what it was.
+
+        What was wrong comes as :class:`~listenproto.observer.Violation`, instead of the message
+        where it was dropped, in front of it where it was acted on all the same (LP-ODD). What
+        was on its way when the listen ended means nothing any more (LP-END-3).
+        """
+        self._note(Peer.APP, payload)
+        if self.ended:
+            return []
+        rate = self._profile.string_sample_rate
+        events: list[PlatformEvent] = []
+        for message in decode(payload, Peer.APP, string_sample_rate=rate):
+            events += self._take(message)
+        return events
+
+    def _take(self, message: Message) -> list[PlatformEvent]:
+        if isinstance(message, PlayAudio) and not self._has_room(message):
+            return [self._no_room(message)]
+        violations = self.observer.see(Peer.APP, message)
+        if any(violation.dropped for violation in violations):
+            return [*violations]
+        if isinstance(message, Audio):
+            stored = not message.pcm or self.playout.add_stream(message.pcm)
+            return [message] if stored else [self._no_room(message)]
+        if isinstance(message, PlayAudio):
+            pcm, rate = clip_audio(message)
+            queue_play = message.queue_play is True
+            self._tell(self.playout.add_clip(pcm, rate, message.id, queue_play=queue_play))
+        elif isinstance(message, KillAudio):
+            self._tell(self.playout.kill())
+        elif isinstance(message, Mark):
+            self._tell(self.playout.add_mark(message.name))
+        elif isinstance(message, ClearMarks):
+            self._tell(self.playout.clear_marks())
+        elif isinstance(message, Disconnect):
+            self.close()
+        assert isinstance(
+            message, PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage
+        )
+        return [*violations, message]
+
+    def _has_room(self, clip: PlayAudio) -> bool:
+        refused = any(v.dropped for v in self.observer.judge(Peer.APP, clip))
+        return refused or self.playout.has_room(clip_flicks(clip))
+
+    def _no_room(self, message: Audio | PlayAudio) -> Violation:
+        seconds = f"{self.playout.max_seconds:g} s"
+        reason = f"no room to buffer it: {seconds} of audio may wait for the caller"
+        return Violation("LP-STRM-2", Peer.APP, message, reason)
+
+    def play(self, flicks: int) -> list[Heard]:
+        """Let the caller hear the next ``flicks``; playDone and mark events go to the outbox."""
+        heard: list[Heard] = []
+        for item in self.playout.play(flicks):
+            if isinstance(item, Heard):
+                heard.append(item)
+            else:
+                self._tell([item])
+        return heard
+
+    def _tell(self, overs: list[Over]) -> None:
+        for over in overs:
+            if over.fate not in (Fate.PLAYED, Fate.KILLED):
+                continue
+            if isinstance(over.item, Clip):
+                self._commit(self._play_done(over.item, over.samples))
+                continue
+            event = MarkEvent(over.item.name, "playout" if over.fate is Fate.PLAYED else "cleared")
+            payload = None
+            if not self._profile.escapes_mark_names:
+                data = f'{{"name":"{event.name}","event":"{event.event}"}}'
+                payload = f'{{"type":"mark","data":{data}}}'
+            self._commit(event, payload)
+
+    def _play_done(self, clip: Clip, samples: int) -> PlayDone:
+        if not self._profile.play_done_data:
+            return PlayDone()
+        milliseconds = samples * 1000 // clip.rate
+        playback = {
+            "playbackSeconds": str(milliseconds // 1000),
+            "playbackMilliseconds": str(milliseconds),
+            "playbackLastOffsetPos": str(samples),
+        }
+        return PlayDone(clip.id, playback)
+
+    def send(self, message: Message) -> Message:
+        """Put a message into the outbox: metadata, audio, dtmf.
+
+        Raises :class:`LocalProtocolError` for one that may not be sent now, metadata of more than
+        8192 bytes among them (LP-META-4); nothing has changed then.
+        """
+        self._check(message)
+        if isinstance(message, Metadata):
+            self._commit(message, self.encode_metadata(message))
+            self._newest_text = None  # it may have been cut: nothing behind it could be read
+        else:
+            self._commit(message)
+        return message
+
+    def encode_metadata(self, metadata: Metadata) -> str:
+        """The text that metadata goes out as.
+
+        Raises :class:`LocalProtocolError` where it has more than 8192 bytes, unless the profile
+        cuts it there (LP-META-4).
+        """
+        text = encode(metadata, self._peer)
+        assert isinstance(text, str)
+        raw = text.encode()
+        if len(raw) > MAX_METADATA and not self._profile.cuts_metadata:
+            raise LocalProtocolError(
+                f"the metadata has {len(raw)} bytes, at most {MAX_METADATA} may be sent",
+                clause="LP-META-4",
+            )
+        return raw[:MAX_METADATA].decode(errors="surrogateescape")
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the listen: playout is flushed without a word, then the close (LP-END-2)."""
+        self.playout.flush()
+        super().close(code, reason)
+
+    def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent]:
+        """The app's close has come: playout is flushed."""
+        self.playout.flush()
+        return [*self._closed(code, reason), Close(code, reason)]
+
+    def connection_lost(self) -> list[Violation]:
+        self.playout.flush()
+        return super().connection_lost()
+
+    def _push(self, payload: Payload) -> None:
+        if not isinstance(payload, str):
+            self._outbox.append(payload)
+            return
+        place = len(self._outbox)
+        if self._profile.text_overtakes_audio:
+            while place and isinstance(self._outbox[place - 1], bytes):
+                place -= 1
+        if self._profile.joins_texts and place and self._outbox[place - 1] is self._newest_text:
+            payload = self._newest_text + payload
+            place -= 1
+            del self._outbox[place]
+        self._outbox.insert(place, payload)
+        self._newest_text = payload

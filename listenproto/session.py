@@ -1,0 +1,110 @@
+"""What the sessions of both peers share: the outbox, the end, the record of what passed.
+
+A session takes the WebSocket messages that come, gives what they mean as events, and holds what is
+to go out in one ordered outbox. What may be sent and what was wrong with what came, the
+:class:`~listenproto.observer.Observer` says, nobody else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from listenproto.codec import encode
+from listenproto.errors import LocalProtocolError
+from listenproto.messages import Close, Message, Payload, Peer
+from listenproto.observer import Observer, Violation
+from listenproto.rules import State
+
+__all__ = ["Session"]
+
+SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
+
+
+class Session:
+    """What both ends share: the outbox, the end, the record of what passed."""
+
+    _peer: Peer
+    observer: Observer
+
+    def __init__(self, *, keep_passed: bool) -> None:
+        self._outbox: deque[Payload] = deque()
+        self._outbox_size = 0
+        self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
+        self._lost = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more may be sent: a close passed, or the connection was lost."""
+        states = self.observer.states
+        return self._lost or states[self._peer] in (State.CLOSING, State.CLOSED)
+
+    @property
+    def waiting(self) -> int:
+        """How much waits in the outbox: bytes of audio and characters of text."""
+        return self._outbox_size
+
+    def outgoing(self) -> Iterator[Payload]:
+        """The payloads to be sent, in the order in which they must reach the wire.
+
+        Each is taken out of the outbox as it is given.
+        """
+        while self._outbox:
+            payload = self._outbox.popleft()
+            self._outbox_size -= _size(payload)
+            yield payload
+
+    def passed(self) -> Iterator[tuple[Peer, Payload]]:
+        """With ``keep_passed``: what passed here since the last call, sender and payload."""
+        while self._passed:
+            yield self._passed.popleft()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the conversation behind what is in the outbox. Once it has ended, does nothing.
+
+        Raises :class:`LocalProtocolError` for a code that cannot be sent (RFC 6455, 7.4).
+        """
+        if not any(code in codes for codes in SENDABLE_CODES):
+            raise LocalProtocolError(
+                f"a close cannot say {code}: 1000 to 1003, 1007 to 1013, 3000 to 4999 can be said",
+                clause="RFC 6455 7.4",
+            )
+        if not self.ended:
+            self._commit(Close(code, reason))
+
+    def connection_lost(self) -> list[Violation]:
+        """The connection is gone without a close; gives what was wrong with where it broke."""
+        already, self._lost = self._lost or self.ended, True
+        return [] if already else self.observer.left_over(self._peer.other)
+
+    def _note(self, sender: Peer, payload: Payload) -> None:
+        if self._passed is not None:
+            self._passed.append((sender, payload))
+
+    def _check(self, message: Message) -> None:
+        if self._lost:
+            raise LocalProtocolError(
+                "the connection is lost, nothing more can be sent", clause="LP-END-5"
+            )
+        for violation in self.observer.judge(self._peer, message):
+            raise LocalProtocolError(violation.reason, clause=violation.clause)
+
+    def _commit(self, message: Message, payload: Payload | None = None) -> None:
+        payload = encode(message, self._peer) if payload is None else payload
+        self.observer.see(self._peer, message)
+        self._note(self._peer, payload)
+        self._outbox_size += _size(payload)
+        self._push(payload)
+
+    def _push(self, payload: Payload) -> None:
+        self._outbox.append(payload)
+
+    def _closed(self, code: int, reason: str) -> list[Violation]:
+        close = Close(code, reason)
+        self._note(self._peer.other, close)
+        return self.observer.see(self._peer.other, close)
+
+
+def _size(payload: Payload) -> int:
+    return 0 if isinstance(payload, Close) else len(payload)

@@ -1,0 +1,332 @@
+"""A listen verb being carried out: the platform's end with a caller and a clock (LP-END, LP-TIME).
+
+Two clocks run here. Captured audio (:meth:`ListenTask.capture`) is what the caller says: maxLength
+and timeout follow it. Playout (:meth:`ListenTask.play`) is what the caller hears: clips and marks
+follow it. Within one step of time call ``play`` first, so that what was due goes out before an
+end that the captured audio brings.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from listenproto.codec import DIGITS
+from listenproto.errors import LocalProtocolError
+from listenproto.l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
+from listenproto.messages import (
+    JSON,
+    Audio,
+    Close,
+    Disconnect,
+    Dtmf,
+    Metadata,
+    Mode,
+    Payload,
+    Peer,
+    UnknownMessage,
+)
+from listenproto.observer import Violation
+from listenproto.platform_session import PlatformEvent, PlatformSession
+from listenproto.playout import Heard
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.verb import ListenVerb
+
+__all__ = ["End", "ListenResult", "ListenTask"]
+
+MESSAGES_PER_SECOND = 50
+
+
+class End(enum.Enum):
+    """Why a listen ended (LP-END-6)."""
+
+    HANGUP = "hangup"
+    KEY = "key"
+    MAX_LENGTH = "maxLength"
+    TIMEOUT = "timeout"
+    DISCONNECT = "disconnect"
+    APP_CLOSED = "app closed"
+    ERROR = "error"
+    """The app broke the WebSocket, or told a deployed platform of an ``error``."""
+    LOST = "connection lost"
+    NOT_CONNECTED = "not connected"
+
+
+@attrs.frozen(kw_only=True)
+class ListenResult:
+    """How a listen ended. ``duration`` is in whole seconds, None if it never connected."""
+
+    end: End
+    duration: int | None
+    digits: str | None = None
+    attributes: Mapping[str, JSON] = attrs.field(repr=False)
+
+    def action_hook(self) -> dict[str, JSON]:
+        """The JSON that is sent to the verb's actionHook (LP-END-7)."""
+        payload = {_snake_case(key): value for key, value in self.attributes.items()}
+        if self.duration is not None:
+            payload["dial_call_duration"] = self.duration
+        if self.digits is not None:
+            payload["digits"] = self.digits
+        return payload
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+class ListenTask:
+    """Carries out a listen verb for one call.
+
+    ``attributes`` are those of the call, camelCase as in the metadata (callSid, direction, from,
+    to, …). ``nested_in_dial`` and ``bidirectional_in_dial`` say where the verb stands and whether
+    this platform lets an app talk there (LP-VERB-3). ``silence`` is the sample value under which
+    audio counts as silent (LP-TIME-4).
+
+    Raises :class:`LocalProtocolError` if the metadata would have more than 8192 bytes.
+    """
+
+    def __init__(
+        self,
+        verb: ListenVerb,
+        attributes: Mapping[str, JSON],
+        *,
+        profile: Profile = DOCUMENTED,
+        nested_in_dial: bool = False,
+        bidirectional_in_dial: bool = False,
+        silence: int = 256,
+        max_seconds: float = 3600.0,
+        keep_passed: bool = False,
+    ) -> None:
+        self.verb = verb
+        self.mode: Mode = verb.mode(
+            nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
+        )
+        self._attributes = dict(attributes)
+        self._profile = profile
+        self.session = PlatformSession(
+            self.mode,
+            stream_rate=verb.stream_rate or verb.sample_rate,
+            profile=profile,
+            max_seconds=max_seconds,
+            keep_passed=keep_passed,
+        )
+        self.metadata = Metadata(
+            self._attributes | dict(verb.metadata), verb.sample_rate, verb.mix_type
+        )
+        self.session.encode_metadata(self.metadata)
+        self._connected = False
+        self._frame = SAMPLE_BYTES * verb.channels
+        self._message = verb.sample_rate // MESSAGES_PER_SECOND * self._frame
+        self._partial = bytearray()
+        self._paused = False
+        self._silence_in_pause = False
+        self._clock = 0
+        self._sent = 0
+        self._silent = 0
+        self._threshold = silence
+        self._max_samples = _samples(verb.max_length, verb.sample_rate)
+        self._max_silent = _samples(verb.timeout, verb.sample_rate)
+        self._result: ListenResult | None = None
+        if verb.play_beep:
+            self.session.playout.add_sound(beep(verb.sample_rate), verb.sample_rate)
+
+    @property
+    def result(self) -> ListenResult | None:
+        """How the listen ended; None while it goes on."""
+        return self._result
+
+    @property
+    def ended(self) -> bool:
+        return self._result is not None
+
+    @property
+    def waiting(self) -> int:
+        """How much waits in the outbox: bytes of audio and characters of text."""
+        return self.session.waiting
+
+    @property
+    def clock(self) -> int:
+        """How much has been captured since the connection was made, in samples, pauses included."""
+        return self._clock
+
+    @property
+    def buffered(self) -> int:
+        """How much the caller is still to hear, in flicks; a beep before connecting among it."""
+        return self.session.playout.buffered
+
+    def connected(self) -> None:
+        """The WebSocket is open: the metadata goes out."""
+        self._connected = True
+        self.session.send(self.metadata)
+
+    def not_connected(self) -> None:
+        """The WebSocket could not be opened: the verb is over."""
+        self._finish(End.NOT_CONNECTED)
+
+    def capture(self, pcm: bytes) -> None:
+        """The next audio of the call: L16 at the verb's rate, interleaved in stereo, whole frames.
+
+        It goes out in messages of 20 ms. Once the listen has ended, does nothing: a hang-up meets
+        senders in mid-flight. Raises :class:`LocalProtocolError` for half a frame, and before
+        :meth:`connected`.
+        """
+        if len(pcm) % self._frame:
+            raise LocalProtocolError(
+                f"{len(pcm)} bytes are no whole number of {self._frame}-byte sample frames",
+                clause="LP-AUD-1",
+            )
+        if self.ended:
+            return
+        if not self._connected:
+            raise LocalProtocolError("audio is sent once connected", clause="LP-META-1")
+        samples = len(pcm) // self._frame
+        sending = not self._paused or self._silence_in_pause
+        if self._paused:
+            pcm = bytes(len(pcm))
+        left = self._left(sending)
+        silent_at = self._silent_at(pcm) if sending else None
+        ends = [at for at in (left, silent_at) if at is not None and at <= samples]
+        taken = min(ends, default=samples)
+        self._clock += taken
+        if sending:
+            self._send(pcm[: taken * self._frame])
+        if ends:
+            self._end(End.MAX_LENGTH if taken == left else End.TIMEOUT)
+
+    def _left(self, sending: bool) -> int | None:
+        """How many more samples maxLength allows; None if that is not running."""
+        if self._max_samples is None:
+            return None
+        if self._profile.max_length_runs_in_pause:
+            return self._max_samples - self._clock
+        return self._max_samples - self._sent if sending else None
+
+    def _silent_at(self, pcm: bytes) -> int | None:
+        """After how many samples of ``pcm`` the silence has lasted long enough (LP-TIME-4)."""
+        if self._max_silent is None:
+            return None
+        samples = len(pcm) // self._frame
+        if peak(pcm) < self._threshold:
+            before, self._silent = self._silent, self._silent + samples
+            return self._max_silent - before if self._silent >= self._max_silent else None
+        ended_at = None
+        if self._silent + samples >= self._max_silent:
+            ended_at = self._first_long_silence(pcm, samples)
+        self._silent = 0
+        while self._is_silent(pcm, samples - 1 - self._silent):
+            self._silent += 1
+        return ended_at
+
+    def _first_long_silence(self, pcm: bytes, samples: int) -> int | None:
+        silent = self._silent
+        for index in range(samples):
+            silent = silent + 1 if self._is_silent(pcm, index) else 0
+            if silent == self._max_silent:
+                return index + 1
+        return None
+
+    def _is_silent(self, pcm: bytes, index: int) -> bool:
+        return peak(pcm[index * self._frame : (index + 1) * self._frame]) < self._threshold
+
+    def _send(self, pcm: bytes) -> None:
+        self._sent += len(pcm) // self._frame
+        self._partial += pcm
+        while len(self._partial) >= self._message:
+            self.session.send(Audio(bytes(self._partial[: self._message])))
+            del self._partial[: self._message]
+
+    def play(self, flicks: int) -> list[Heard]:
+        """Let the caller hear the next ``flicks``: what, at which rate, from when on, exactly."""
+        return self.session.play(flicks)
+
+    def key(self, digit: str, *, duration: int = 800) -> None:
+        """The caller pressed a key, for ``duration`` RTP timestamp units of 1/8000 s.
+
+        Raises :class:`LocalProtocolError` for what is no key.
+        """
+        if len(digit) != 1 or digit not in DIGITS:
+            raise LocalProtocolError(
+                f"{digit!r} is no key, the keys are {DIGITS}", clause="LP-DTMF-2"
+            )
+        if self.ended or not self._connected:
+            return
+        if self.verb.pass_dtmf:
+            self.session.send(Dtmf(digit, duration))
+        ending = self.verb.finish_on_key
+        if digit == ending or (digit in ending and not self._profile.finish_on_whole_string):
+            self._end(End.KEY, digit)
+
+    def pause(self, *, silence: bool = False) -> None:
+        """Send no captured audio, or silence instead, until :meth:`resume` (LP-TIME-5)."""
+        self._paused, self._silence_in_pause = True, silence
+
+    def resume(self) -> None:
+        """Send captured audio again."""
+        self._paused = False
+
+    def hang_up(self) -> None:
+        """The call is over. Once the listen has ended, does nothing."""
+        if not self.ended:
+            self._end(End.HANGUP if self._connected else End.NOT_CONNECTED)
+
+    def _end(self, end: End, digits: str | None = None) -> None:
+        if self._partial and not self.session.ended:
+            self.session.send(Audio(bytes(self._partial)))
+        self.session.close()
+        self._finish(end, digits)
+
+    def _finish(self, end: End, digits: str | None = None) -> None:
+        self._partial.clear()
+        if self._result is None:
+            duration = self._clock // self.verb.sample_rate if self._connected else None
+            self._result = ListenResult(
+                end=end, duration=duration, digits=digits, attributes=self._attributes
+            )
+
+    # The face of a session, for what drives one.
+
+    def receive(self, payload: str | bytes) -> list[PlatformEvent]:
+        """Take one WebSocket message of the app and act on it; gives what it was."""
+        events = self.session.receive(payload)
+        for event in events:
+            if isinstance(event, Disconnect):
+                self._finish(End.DISCONNECT)
+            elif self._is_error(event) and not self.ended:
+                self._end(End.ERROR)
+        return events
+
+    def _is_error(self, event: PlatformEvent) -> bool:
+        """Whether a message ends the verb on deployed platforms."""
+        is_error = isinstance(event, UnknownMessage) and event.type == "error"
+        return is_error and self._profile.error_ends_verb
+
+    def outgoing(self) -> Iterator[Payload]:
+        """The payloads to be sent, in order; each is taken out of the outbox as it is given."""
+        return self.session.outgoing()
+
+    def passed(self) -> Iterator[tuple[Peer, Payload]]:
+        """With ``keep_passed``: what passed here since the last call, sender and payload."""
+        return self.session.passed()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the WebSocket for a reason outside the protocol."""
+        self.session.close(code, reason)
+        self._finish(End.HANGUP if code == 1000 else End.ERROR)
+
+    def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent | Close]:
+        """The app's close has come."""
+        self._finish(End.APP_CLOSED)
+        return [*self.session.closed(code, reason)]
+
+    def connection_lost(self) -> list[Violation]:
+        """The connection is gone without a close."""
+        self._finish(End.LOST)
+        return self.session.connection_lost()
+
+
+def _samples(seconds: float | None, rate: int) -> int | None:
+    return None if seconds is None else samples_in(round(seconds * FLICKS), rate)

@@ -1,0 +1,276 @@
+"""A whole call as bytes, both ends joined in memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    FLICKS,
+    Accept,
+    AppConnection,
+    AppSession,
+    Audio,
+    BidirectionalAudio,
+    Closed,
+    ConnectionEvent,
+    Disconnect,
+    Dtmf,
+    End,
+    KillAudio,
+    ListenTask,
+    ListenVerb,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    Mode,
+    PlatformConnection,
+    PlayAudio,
+    Policy,
+    Profile,
+    Reject,
+    Rejected,
+    RemoteProtocolError,
+    Request,
+    Violation,
+    judge,
+)
+
+STEP = FLICKS // 50
+
+
+def verb(mode: Mode) -> ListenVerb:
+    way = BidirectionalAudio(
+        enabled=mode is not Mode.OFF,
+        streaming=mode is Mode.STREAMING,
+        sample_rate=8000 if mode is Mode.STREAMING else None,
+    )
+    return ListenVerb(url="ws://app.example/", pass_dtmf=True, bidirectional_audio=way)
+
+
+class Ends:
+    """Both ends of a call and what each has seen."""
+
+    def __init__(
+        self,
+        mode: Mode = Mode.STREAMING,
+        profile: Profile = DOCUMENTED,
+        policy: Policy | None = None,
+        *,
+        salvage: bool = False,
+        attributes: dict[str, object] | None = None,
+        **options: object,
+    ) -> None:
+        self.policy = policy or Policy()
+        session = AppSession(mode=mode, profile=profile, salvage_metadata=salvage)
+        self.app = AppConnection(session)
+        self.task = ListenTask(verb(mode), attributes or {"callSid": "c"}, profile=profile)
+        self.platform = PlatformConnection(
+            self.task,
+            host="app.example",
+            target="/",
+            **options,  # type: ignore[arg-type]
+        )
+        self.app_saw: list[ConnectionEvent] = []
+        self.platform_saw: list[ConnectionEvent] = []
+
+    def to_app(self, data: bytes) -> None:
+        self.app.feed(data)
+        for event in self.app.events():
+            self.app_saw.append(event)
+            if isinstance(event, Request):
+                self.app.answer(judge(event, self.policy))
+
+    def to_platform(self, data: bytes) -> None:
+        self.platform.feed(data)
+        self.platform_saw += self.platform.events()
+
+    def exchange(self, sizes: st.SearchStrategy[int] | itertools.cycle[int] | None = None) -> None:
+        """Carry bytes both ways until there are none, in pieces of the given sizes."""
+        size = sizes if isinstance(sizes, itertools.cycle) else itertools.cycle([1 << 20])
+        while True:
+            up, down = self.platform.data_to_send(), self.app.data_to_send()
+            if not up and not down:
+                return
+            for data, carry in ((up, self.to_app), (down, self.to_platform)):
+                while data:
+                    piece = next(size)
+                    carry(data[:piece])
+                    data = data[piece:]
+
+    def send(self, *messages: Message) -> None:
+        for message in messages:
+            self.app.send(message)
+
+
+def whole_call(ends: Ends, sizes: itertools.cycle[int]) -> tuple[object, ...]:
+    """A call with something of everything; gives all that both ends saw, but the audio's cuts."""
+    ends.exchange(sizes)
+    ends.task.capture(bytes(range(240)) * 4)
+    ends.task.key("5")
+    ends.exchange(sizes)
+    if ends.task.mode is Mode.STREAMING:
+        ends.send(Audio(bytes(640)), Mark("a"), Audio(b"\1\2" * 400), Mark("b"))
+    elif ends.task.mode is Mode.CLIPS:
+        ends.send(*[PlayAudio(bytes(200), sample_rate=8000)] * 3)
+    ends.exchange(sizes)
+    heard = [ends.task.play(STEP), ends.task.play(STEP)]
+    ends.exchange(sizes)
+    if ends.task.mode is not Mode.OFF:
+        ends.send(KillAudio())
+    ends.exchange(sizes)
+    heard.append(ends.task.play(STEP))
+    ends.send(Disconnect())
+    ends.exchange(sizes)
+    assert ends.app.finished
+    assert ends.platform.finished
+    return ends.app_saw, ends.platform_saw, heard, ends.task.result
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED])
+def test_a_call_ends_with_nothing_wrong_at_either_end(mode: Mode, profile: Profile) -> None:
+    ends = Ends(mode, profile)
+    whole_call(ends, itertools.cycle([1 << 20]))
+    for saw in (ends.app_saw, ends.platform_saw):
+        assert not [event for event in saw if isinstance(event, Violation)]
+        assert saw[-1] == Closed(1000, "", True)
+    kinds = [type(event) for event in ends.app_saw]
+    assert kinds[:2] == [Request, Metadata]
+    assert kinds.count(Metadata) == 1
+    assert Dtmf in kinds
+    assert ends.task.result is not None
+    assert ends.task.result.end is End.DISCONNECT
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED])
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=12))
+def test_every_chunking_of_the_bytes_gives_the_same_events(
+    mode: Mode, profile: Profile, sizes: list[int]
+) -> None:
+    whole = whole_call(Ends(mode, profile), itertools.cycle([1 << 20]))
+    cut = whole_call(Ends(mode, profile), itertools.cycle(sizes))
+    for one, other in zip(whole, cut, strict=True):
+        assert _without_request(one) == _without_request(other)
+
+
+def _without_request(events: object) -> object:
+    """Each upgrade has a key of its own."""
+    if not isinstance(events, list):
+        return events
+    return [type(e) if type(e).__name__ in ("Request", "Accepted") else e for e in events]
+
+
+def test_a_refusal_is_told_with_its_reason() -> None:
+    ends = Ends(policy=Policy(credentials=("user", "secret")))
+    ends.exchange()
+    rejected = ends.platform_saw[0]
+    assert isinstance(rejected, Rejected)
+    assert rejected.status == 401
+    assert rejected.header("www-authenticate") == 'Basic realm="listen", charset="UTF-8"'
+    assert rejected.body == b"Wrong or missing credentials.\n"
+    assert ends.task.result is not None
+    assert ends.task.result.end is End.NOT_CONNECTED
+    assert ends.platform.finished
+    assert ends.app.finished
+
+
+def test_an_answer_without_subprotocol_fails_unless_allowed() -> None:
+    for allowed in (False, True):
+        ends = Ends(
+            policy=Policy(subprotocols=("other",), allow_no_subprotocol=True),
+            subprotocols=(),
+            allow_no_subprotocol=allowed,
+        )
+        if allowed:
+            ends.exchange()
+            assert Metadata({"callSid": "c"}) in ends.app_saw
+        else:
+            with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
+                ends.exchange()
+            assert ends.task.result is not None
+            assert ends.task.result.end is End.NOT_CONNECTED
+
+
+def test_metadata_cut_inside_a_character_can_be_salvaged() -> None:
+    long = {"callSid": "c", "note": "€" * 4000}
+    failing = Ends(profile=DEPLOYED, attributes=long)
+    with pytest.raises(RemoteProtocolError) as caught:
+        failing.exchange()
+    assert caught.value.close_code == 1007
+    salvaging = Ends(profile=DEPLOYED, attributes=long, salvage=True)
+    salvaging.exchange()
+    metadata = [event for event in salvaging.app_saw if isinstance(event, Metadata)]
+    assert metadata == [Metadata({"callSid": "c"}, truncated=True)]
+
+
+def test_a_fault_comes_behind_what_was_good_and_is_answered_with_its_code() -> None:
+    ends = Ends()
+    ends.exchange()
+    ends.app_saw.clear()
+    ends.task.capture(bytes(320))
+    good = ends.platform.data_to_send()
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError) as caught:
+            ends.to_app(good + b"\xff\x80" + bytes(4))
+        good = b""
+    assert ends.app_saw == [Audio(bytes(320))]
+    ends.app.fail(caught.value)
+    ends.to_platform(ends.app.data_to_send())
+    (closed,) = ends.platform_saw[-1:]
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.clean) == (1002, True)
+
+
+def test_a_lost_connection_is_told_apart_from_a_clean_end() -> None:
+    ends = Ends()
+    ends.exchange()
+    ends.to_app(b"")
+    ends.to_platform(b"")
+    assert ends.app_saw[-1] == ends.platform_saw[-1] == Closed(1006, "", False)
+    assert ends.task.result is not None
+    assert ends.task.result.end is End.LOST
+    assert ends.app.ended
+
+
+def test_the_bytes_of_one_write_are_bounded() -> None:
+    ends = Ends()
+    ends.exchange()
+    for _ in range(10):
+        ends.send(Audio(bytes(30_000)))
+    sizes = []
+    while data := ends.app.data_to_send(limit=65536):
+        sizes.append(len(data))
+        ends.to_platform(data)
+    assert max(sizes) < 65536 + 30_010
+    assert len(sizes) > 3
+    assert sum(len(e.pcm) for e in ends.platform_saw if isinstance(e, Audio)) == 300_000
+
+
+def test_what_was_not_sent_when_the_other_end_closed_is_dropped() -> None:
+    ends = Ends()
+    ends.exchange()
+    ends.task.hang_up()
+    closing = ends.platform.data_to_send()
+    ends.send(Mark("too late"))
+    ends.to_app(closing)
+    ends.exchange()
+    assert not [e for e in ends.platform_saw if isinstance(e, Mark | MarkEvent)]
+    assert ends.app.finished
+
+
+def test_an_accepted_request_names_the_subprotocol_that_was_offered() -> None:
+    ends = Ends(subprotocols=("audio.drachtio.org",))
+    ends.exchange()
+    assert ends.platform_saw[0].subprotocol == "audio.drachtio.org"  # type: ignore[union-attr]
+    request = ends.app_saw[0]
+    assert isinstance(request, Request)
+    assert judge(request, Policy()) == Accept("audio.drachtio.org")
+    assert isinstance(judge(request, Policy(subprotocols=("audio.jambonz.org",))), Reject)

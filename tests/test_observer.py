@@ -1,0 +1,318 @@
+"""The observer names each breach with its clause, and never accuses an innocent."""
+
+from __future__ import annotations
+
+import pytest
+
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    Limits,
+    ListenVerb,
+    Malformed,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    MixType,
+    Mode,
+    Observer,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    Profile,
+    UnknownMessage,
+)
+
+P, A = Peer.PLATFORM, Peer.APP
+CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF
+
+METADATA = (P, Metadata({"callSid": "c"}))
+
+
+def clip(clip_id: str | None = None, *, queue_play: bool | None = None) -> tuple[Peer, Message]:
+    return A, PlayAudio(bytes(320), sample_rate=8000, id=clip_id, queue_play=queue_play)
+
+
+def mark(name: str) -> tuple[Peer, Message]:
+    return A, Mark(name)
+
+
+def reached(name: str) -> tuple[Peer, Message]:
+    return P, MarkEvent(name, "playout")
+
+
+def cleared(name: str) -> tuple[Peer, Message]:
+    return P, MarkEvent(name, "cleared")
+
+
+KILL = (A, KillAudio())
+CLEAR = (A, ClearMarks())
+DONE = (P, PlayDone())
+TWO_DONE = [(P, PlayDone("a")), (P, PlayDone("b"))]
+SOUND = (P, Audio(bytes(320)))
+STREAM = (A, Audio(bytes(320)))
+BYE = (A, Disconnect())
+
+
+def breaches(
+    conversation: list[tuple[Peer, Message]],
+    mode: Mode | ListenVerb = STREAMING,
+    *,
+    vantage: Peer = P,
+    profile: Profile = DOCUMENTED,
+    limits: Limits | None = None,
+    without: frozenset[str] = frozenset(),
+) -> list[tuple[int, str]]:
+    """The breaches of a conversation behind its metadata: which message, which clause."""
+    observer = Observer(mode, profile=profile, vantage=vantage, limits=limits, without=without)
+    return [
+        (index, violation.clause)
+        for index, (sender, message) in enumerate([METADATA, *conversation])
+        for violation in observer.see(sender, message)
+    ]
+
+
+BREAKING: list[tuple[str, Mode, list[tuple[Peer, Message]]]] = [
+    ("LP-META-2", STREAMING, [METADATA]),
+    ("LP-AUD-1", STREAMING, [(P, Audio(b"odd")), (P, Close())]),
+    ("LP-AUD-1", STREAMING, [(A, Audio(b"odd")), (A, Close())]),
+    ("LP-CLIP-1", STREAMING, [clip()]),
+    ("LP-CLIP-1", OFF, [clip()]),
+    ("LP-CLIP-2", CLIPS, [clip()] * 12),
+    ("LP-CLIP-4", CLIPS, [clip("a"), clip("a")]),
+    ("LP-CLIP-5", CLIPS, [(A, PlayAudio(b"odd", sample_rate=8000))]),
+    ("LP-CLIP-6", CLIPS, [DONE]),
+    ("LP-CLIP-6", CLIPS, [clip(), DONE, DONE]),
+    ("LP-CLIP-6", CLIPS, [clip("a"), (P, PlayDone("b"))]),
+    ("LP-CLIP-7", CLIPS, [clip("a"), clip("b"), (P, PlayDone("b"))]),
+    ("LP-STRM-1", CLIPS, [STREAM]),
+    ("LP-STRM-1", OFF, [STREAM]),
+    ("LP-MARK-1", CLIPS, [mark("a")]),
+    ("LP-MARK-1", CLIPS, [CLEAR]),
+    ("LP-MARK-1", OFF, [mark("a")]),
+    ("LP-MARK-4", STREAMING, [reached("a")]),
+    ("LP-MARK-4", STREAMING, [mark("a"), reached("a"), reached("a")]),
+    ("LP-MARK-6", STREAMING, [mark("a"), mark("b"), reached("b")]),
+    ("LP-MARK-7", STREAMING, [mark("a"), CLEAR, reached("a")]),
+    ("LP-KILL-1", OFF, [KILL]),
+    ("LP-KILL-2", STREAMING, [mark("a"), cleared("a")]),
+    ("LP-KILL-2", STREAMING, [KILL, mark("a"), cleared("a")]),
+    ("LP-KILL-3", STREAMING, [mark("a"), KILL, reached("a")]),
+    ("LP-KILL-4", CLIPS, [clip(), KILL, DONE]),
+    ("LP-KILL-4", CLIPS, [clip("a"), KILL, (P, PlayDone("a"))]),
+    ("LP-END-1", STREAMING, [BYE, KILL]),
+    ("LP-END-2", STREAMING, [BYE, SOUND]),
+    ("LP-END-2", STREAMING, [mark("a"), BYE, cleared("a")]),
+    ("LP-END-3", STREAMING, [(P, Close()), SOUND]),
+    ("LP-END-3", STREAMING, [(A, Close()), KILL]),
+    ("LP-END-3", STREAMING, [(A, Close()), SOUND]),
+    ("LP-END-4", STREAMING, [BYE, (P, Close(1011))]),
+    ("LP-ODD-1", STREAMING, [(A, Dtmf("1"))]),
+    ("LP-ODD-1", CLIPS, [(A, PlayDone())]),
+    ("LP-ODD-1", STREAMING, [(A, MarkEvent("a", "playout"))]),
+    ("LP-ODD-1", STREAMING, [(P, KillAudio())]),
+    ("LP-ODD-1", STREAMING, [(P, Mark("a"))]),
+    ("LP-ODD-2", STREAMING, [(A, Malformed("{", "this text is no JSON", "LP-ODD-2"))]),
+]
+
+
+@pytest.mark.parametrize(("clause", "mode", "conversation"), BREAKING)
+def test_a_breach_is_named_with_its_clause_and_no_other(
+    clause: str, mode: Mode, conversation: list[tuple[Peer, Message]]
+) -> None:
+    assert breaches(conversation, mode) == [(len(conversation), clause)]
+
+
+@pytest.mark.parametrize(("clause", "mode", "conversation"), BREAKING)
+def test_a_clause_switched_off_is_not_named(
+    clause: str, mode: Mode, conversation: list[tuple[Peer, Message]]
+) -> None:
+    found = breaches(conversation, mode, without=frozenset({clause}))
+    assert clause not in [named for _, named in found]
+
+
+@pytest.mark.parametrize(
+    ("clause", "opening"),
+    [
+        ("LP-META-1", (P, Audio(bytes(320)))),
+        ("LP-META-1", (P, Dtmf("1"))),
+        ("LP-META-3", (P, Malformed("{}", "'sampleRate' is unusable", "LP-META-3"))),
+        ("LP-ODD-2", (P, Malformed("{", "this text is no JSON", "LP-ODD-2"))),
+    ],
+)
+def test_nothing_goes_on_without_usable_metadata(
+    clause: str, opening: tuple[Peer, Message]
+) -> None:
+    observer = Observer(STREAMING, vantage=A)
+    (violation,) = observer.see(*opening)
+    assert (violation.clause, violation.fatal) == (clause, True)
+    assert violation.close_code == (1007 if clause == "LP-ODD-2" else 1002)
+
+
+def test_the_app_sends_nothing_before_the_metadata() -> None:
+    for vantage in Peer:
+        observer = Observer(STREAMING, vantage=vantage)
+        (violation,) = observer.see(*KILL)
+        assert (violation.clause, violation.fatal) == ("LP-META-5", False)
+        assert observer.see(*METADATA) == []
+        assert observer.see(*KILL) == []
+
+
+def test_metadata_that_was_cut_is_reported_and_used() -> None:
+    observer = Observer(STREAMING, vantage=A)
+    (violation,) = observer.see(P, Metadata({}, truncated=True))
+    assert (violation.clause, violation.dropped, violation.fatal) == ("LP-META-4", False, False)
+    assert observer.see(*SOUND) == []
+
+
+def test_dtmf_needs_a_verb_that_asks_for_it() -> None:
+    verb = ListenVerb(url="ws://app.example/")
+    assert breaches([(P, Dtmf("1"))], verb) == [(1, "LP-DTMF-1")]
+    asking = ListenVerb(url="ws://app.example/", pass_dtmf=True)
+    assert breaches([(P, Dtmf("1"))], asking) == []
+    assert breaches([(P, Dtmf("1"))], CLIPS) == []
+
+
+KEPT: list[tuple[Mode, list[tuple[Peer, Message]]]] = [
+    (STREAMING, [SOUND, STREAM, mark("a"), reached("a")]),
+    (STREAMING, [mark("a"), mark("a"), reached("a"), reached("a")]),
+    (STREAMING, [mark("a"), mark("b"), KILL, cleared("a"), cleared("b")]),
+    (STREAMING, [mark("a"), CLEAR, mark("b"), reached("b")]),
+    (STREAMING, [mark("a"), CLEAR, mark("a"), reached("a")]),
+    (STREAMING, [KILL, CLEAR, KILL]),
+    (STREAMING, [(P, Audio(b"o")), (P, Audio(b"dd!")), (P, Close())]),
+    (STREAMING, [BYE, (P, Close()), (A, Close())]),
+    (STREAMING, [(A, Close(1011)), (P, Close(1011))]),
+    (STREAMING, [(P, Close(1001)), (A, Close(1001))]),
+    (CLIPS, [clip()] * 11 + [DONE, clip()] + [DONE] * 11),
+    (CLIPS, [clip("a"), clip("b"), (P, PlayDone("a")), (P, PlayDone("b")), clip("a")]),
+    (CLIPS, [clip("a"), KILL, clip("b"), DONE]),
+    (CLIPS, [KILL, (A, Audio(b""))]),
+    (OFF, [(A, Audio(b"")), (A, UnknownMessage({"type": "transcription"})), BYE]),
+]
+
+
+@pytest.mark.parametrize("vantage", Peer)
+@pytest.mark.parametrize(("mode", "conversation"), KEPT)
+def test_a_conversation_that_keeps_the_rules_is_not_accused(
+    mode: Mode, conversation: list[tuple[Peer, Message]], vantage: Peer
+) -> None:
+    assert breaches(conversation, mode, vantage=vantage) == []
+
+
+RACES: list[tuple[Mode, list[tuple[Peer, Message]]]] = [
+    (CLIPS, [clip(), KILL, DONE]),
+    (CLIPS, [clip(), clip(), KILL, clip(), DONE, DONE, DONE]),
+    (CLIPS, [clip("a"), clip("b"), KILL, (P, PlayDone("b"))]),
+    (STREAMING, [mark("a"), KILL, reached("a")]),
+    (STREAMING, [mark("a"), mark("b"), KILL, reached("a"), cleared("b")]),
+    (STREAMING, [mark("a"), CLEAR, reached("a")]),
+    (STREAMING, [mark("a"), CLEAR, mark("a"), reached("a"), reached("a")]),
+    (STREAMING, [mark("a"), CLEAR, mark("b"), mark("a"), reached("a"), reached("b"), reached("a")]),
+    (STREAMING, [mark("a"), KILL, CLEAR, cleared("a")]),
+    (STREAMING, [BYE, SOUND, (P, Dtmf("1")), (P, Close())]),
+    (CLIPS, [clip(), BYE, DONE, (P, Close())]),
+]
+
+
+@pytest.mark.parametrize(("mode", "conversation"), RACES)
+def test_what_may_have_crossed_on_the_way_is_legal_at_the_app_alone(
+    mode: Mode, conversation: list[tuple[Peer, Message]]
+) -> None:
+    assert breaches(conversation, mode, vantage=A) == []
+    assert breaches(conversation, mode, vantage=P) != []
+
+
+def test_a_mark_event_of_a_later_mark_ends_the_doubt_about_forgotten_ones() -> None:
+    conversation = [mark("a"), CLEAR, mark("b"), reached("b"), reached("a")]
+    assert breaches(conversation, vantage=A) == [(5, "LP-MARK-4")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversation"),
+    [
+        (CLIPS, [clip("a", queue_play=True), KILL, (P, PlayDone("a"))]),
+        (
+            CLIPS,
+            [
+                clip("a", queue_play=True),
+                clip("b", queue_play=True),
+                KILL,
+                (P, PlayDone("a")),
+                (P, PlayDone("b")),
+            ],
+        ),
+        (CLIPS, [clip("a"), clip("b"), *TWO_DONE]),
+        (CLIPS, [clip(str(n), queue_play=True) for n in range(12)]),
+        (CLIPS, [clip(str(n)) for n in range(30)]),
+        (STREAMING, [mark("a"), KILL, reached("a")]),
+        (STREAMING, [mark("a"), KILL, mark("b"), cleared("a"), cleared("b")]),
+        (STREAMING, [mark("a"), mark("b"), reached("b")]),
+    ],
+)
+@pytest.mark.parametrize("vantage", Peer)
+def test_a_deployed_platform_may_do_as_it_does(
+    mode: Mode, conversation: list[tuple[Peer, Message]], vantage: Peer
+) -> None:
+    assert breaches(conversation, mode, vantage=vantage, profile=DEPLOYED) == []
+
+
+@pytest.mark.parametrize(
+    ("clause", "mode", "conversation"),
+    [
+        ("LP-CLIP-2", CLIPS, [clip(str(n), queue_play=True) for n in range(13)]),
+        ("LP-MARK-2", STREAMING, [mark(str(n)) for n in range(31)]),
+        ("LP-KILL-2", STREAMING, [mark("a"), cleared("a")]),
+    ],
+)
+def test_a_deployed_platform_has_limits_of_its_own(
+    clause: str, mode: Mode, conversation: list[tuple[Peer, Message]]
+) -> None:
+    assert breaches(conversation, mode, profile=DEPLOYED) == [(len(conversation), clause)]
+
+
+def test_killed_clips_count_until_they_are_done_where_they_play_on() -> None:
+    """LP-CLIP-8, at the app."""
+    three = [clip(str(n), queue_play=True) for n in range(3)]
+    for profile, left in ((DOCUMENTED, 0), (DEPLOYED, 3)):
+        observer = Observer(CLIPS, profile=profile, vantage=A)
+        for sender, message in [METADATA, *three, KILL]:
+            assert observer.see(sender, message) == []
+        assert observer.clips.outstanding == left
+    observer.see(P, PlayDone("1"))
+    assert observer.clips.outstanding == 1
+    observer.see(P, Audio(bytes(2 * 8000 * 6)))
+    assert observer.clips.outstanding == 0
+    assert observer.see(P, PlayDone("2")) == []
+
+
+def test_the_unit_of_audio_follows_the_mix_type() -> None:
+    observer = Observer(STREAMING, vantage=A)
+    observer.see(P, Metadata({}, mix_type=MixType.STEREO))
+    observer.see(P, Audio(bytes(6)))
+    (violation,) = observer.see(P, Close())
+    assert violation.clause == "LP-AUD-1"
+
+
+def test_limits_are_options() -> None:
+    limits = Limits(clips=2, marks=1, safe_mark_names=True)
+    assert breaches([clip()] * 3, CLIPS, limits=limits) == [(3, "LP-CLIP-2")]
+    assert breaches([mark("a"), mark("b")], limits=limits) == [(2, "LP-MARK-2")]
+    for name in ('say "hi"', "back\\slash", "new\nline", "\x7f"):
+        assert breaches([mark(name)], limits=limits) == [(1, "LP-MARK-3")]
+        assert breaches([mark(name)]) == []
+
+
+def test_judging_changes_nothing() -> None:
+    observer = Observer(CLIPS, vantage=P)
+    observer.see(*METADATA)
+    for _ in range(20):
+        assert observer.judge(*clip("a")) == []
+    assert observer.clips.outstanding == 0

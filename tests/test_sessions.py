@@ -1,0 +1,481 @@
+"""The two sessions, message by message: what they take, what they refuse, what they send."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    FLICKS,
+    AppSession,
+    Audio,
+    ClearMarks,
+    ClipDone,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    LocalProtocolError,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    MixType,
+    Mode,
+    Peer,
+    PlatformSession,
+    PlayAudio,
+    PlayDone,
+    Profile,
+    RemoteProtocolError,
+    UnknownMessage,
+    Violation,
+)
+
+METADATA = '{"sampleRate":8000,"mixType":"mono","callSid":"c"}'
+
+
+def opened_app(mode: Mode = Mode.CLIPS, metadata: str = METADATA, **options: object) -> AppSession:
+    app = AppSession(mode=mode, **options)  # type: ignore[arg-type]
+    app.receive(metadata)
+    return app
+
+
+def opened_platform(mode: Mode, **options: object) -> PlatformSession:
+    platform = PlatformSession(mode, **options)  # type: ignore[arg-type]
+    platform.send(Metadata({"callSid": "c"}))
+    list(platform.outgoing())
+    return platform
+
+
+def clip_text(samples: int = 160, **members: object) -> str:
+    content = base64.b64encode(bytes(2 * samples)).decode()
+    data = {"audioContent": content, "audioContentType": "raw", "sampleRate": 8000} | members
+    return json.dumps({"type": "playAudio", "data": data})
+
+
+def texts(session: AppSession | PlatformSession) -> list[object]:
+    return [json.loads(p) if isinstance(p, str) else p for p in session.outgoing()]
+
+
+def clauses(events: object) -> list[str]:
+    return [event.clause for event in events if isinstance(event, Violation)]  # type: ignore[attr-defined]
+
+
+class TestTheApp:
+    def test_the_first_event_is_the_metadata(self) -> None:
+        app = AppSession()
+        assert app.receive(METADATA) == [Metadata({"callSid": "c"})]
+        assert app.metadata is not None
+        assert app.metadata.call_sid == "c"
+
+    @pytest.mark.parametrize(
+        ("first", "clause", "close_code"),
+        [
+            (b"\0\0", "LP-META-1", 1002),
+            ("[]", "LP-ODD-3", 1002),
+            ('{"sampleRate"', "LP-ODD-2", 1007),
+            ('{"sampleRate": 8001}', "LP-META-3", 1002),
+            ('{"sampleRate": [8000]}', "LP-META-3", 1002),
+            ('{"mixType": "quad"}', "LP-META-3", 1002),
+        ],
+    )
+    def test_unusable_metadata_ends_the_session_for_ever(
+        self, first: str | bytes, clause: str, close_code: int
+    ) -> None:
+        app = AppSession()
+        for payload in (first, METADATA):
+            with pytest.raises(RemoteProtocolError) as caught:
+                app.receive(payload)
+            assert (caught.value.clause, caught.value.close_code) == (clause, close_code)
+        app.close(caught.value.close_code)
+        assert list(app.outgoing()) == [Close(close_code)]
+
+    def test_metadata_without_rate_and_mix_type_means_8000_mono(self) -> None:
+        assert AppSession().receive("{}") == [Metadata({}, 8000, MixType.MONO)]
+
+    def test_metadata_that_was_cut_is_salvaged_where_asked(self) -> None:
+        cut = METADATA[:-3]
+        with pytest.raises(RemoteProtocolError, match="LP-ODD-2"):
+            AppSession().receive(cut)
+        violation, metadata = AppSession(salvage_metadata=True).receive(cut)
+        assert clauses([violation]) == ["LP-META-4"]
+        assert metadata == Metadata({}, 8000, MixType.MONO, truncated=True)
+
+    def test_the_mode_may_be_told_by_the_metadata(self) -> None:
+        app = AppSession(mode=lambda request, metadata: Mode(metadata.attributes["way"]))
+        assert app.mode is None
+        app.receive('{"way": "streaming"}')
+        assert app.mode is Mode.STREAMING
+        app.send(Audio(bytes(2)))
+        with pytest.raises(LocalProtocolError, match="LP-CLIP-1"):
+            app.send(PlayAudio(b"", sample_rate=8000))
+
+    def test_audio_comes_in_whole_frames(self) -> None:
+        app = opened_app(metadata='{"mixType": "stereo"}')
+        assert app.receive(b"") == []
+        assert app.receive(b"abcde") == [Audio(b"abcd")]
+        assert app.receive(b"fg") == []
+        assert app.receive(b"h") == [Audio(b"efgh")]
+        assert app.samples_received == 2
+
+    def test_what_is_left_of_the_audio_at_the_end_is_reported(self) -> None:
+        for closing in (AppSession.closed, AppSession.connection_lost):
+            app = opened_app()
+            app.receive(b"odd")
+            assert clauses(closing(app)) == ["LP-AUD-1"]
+
+    def test_two_texts_in_one_message_are_two_messages(self) -> None:
+        app = AppSession()
+        dtmf = '{"event":"dtmf","dtmf":"5","duration":"800"}'
+        assert app.receive(METADATA + dtmf)[1:] == [Dtmf("5", 800)]
+        assert app.receive(dtmf + " " + dtmf) == [Dtmf("5", 800), Dtmf("5", 800)]
+
+    def test_odd_text_is_reported_and_the_session_goes_on(self) -> None:
+        app = opened_app()
+        for text, clause in [("{", "LP-ODD-2"), ("1", "LP-ODD-3"), (METADATA, "LP-META-2")]:
+            (violation,) = app.receive(text)
+            assert clauses([violation]) == [clause]
+        assert app.receive('{"type":"news"}') == [UnknownMessage({"type": "news"})]
+
+    def test_a_clip_goes_out_with_an_id_and_the_wish_to_wait(self) -> None:
+        app = opened_app()
+        sent = app.send(PlayAudio(bytes(4), sample_rate=8000))
+        assert sent == PlayAudio(bytes(4), sample_rate=8000, id="clip-1", queue_play=True)
+        app.send(PlayAudio(bytes(4), sample_rate=8000, id="clip-2"))
+        assert app.send(PlayAudio(b"", sample_rate=8000)).id == "clip-3"  # type: ignore[union-attr]
+        first = texts(app)[0]
+        assert first == {
+            "type": "playAudio",
+            "data": {
+                "audioContent": "AAAAAA==",
+                "audioContentType": "raw",
+                "sampleRate": 8000,
+                "id": "clip-1",
+                "queuePlay": True,
+            },
+        }
+
+    def test_play_done_is_matched_by_id_or_by_order(self) -> None:
+        app = opened_app()
+        for name in "abc":
+            app.send(PlayAudio(bytes(2), sample_rate=8000, id=name))
+        done = '{"type":"playDone"}'
+        assert app.receive(done) == [ClipDone("a", False, PlayDone())]
+        named = '{"type":"playDone","data":{"id":"b","playbackMilliseconds":"1"}}'
+        (event,) = app.receive(named)
+        assert isinstance(event, ClipDone)
+        assert (event.id, event.guessed) == ("b", False)
+        app.send(KillAudio())
+        app.send(PlayAudio(bytes(2), sample_rate=8000, id="d"))
+        assert app.receive(done) == [ClipDone("c", True, PlayDone())]
+        assert app.receive(done) == [ClipDone("d", False, PlayDone())]
+        assert clauses(app.receive(done)) == ["LP-CLIP-6"]
+
+    def test_the_limits_refuse_and_change_nothing(self) -> None:
+        app = opened_app()
+        for _ in range(10):
+            app.send(PlayAudio(bytes(2), sample_rate=8000))
+        for _ in range(3):
+            with pytest.raises(LocalProtocolError, match="10 clips are outstanding") as caught:
+                app.send(PlayAudio(bytes(2), sample_rate=8000))
+            assert caught.value.clause == "LP-CLIP-2"
+        assert len(texts(app)) == 10
+        app.send(KillAudio())
+        assert app.send(PlayAudio(b"", sample_rate=8000)).id == "clip-11"  # type: ignore[union-attr]
+
+    def test_thirty_marks_may_be_pending(self) -> None:
+        app = opened_app(Mode.STREAMING)
+        for number in range(30):
+            app.send(Mark(f"m{number}"))
+        with pytest.raises(LocalProtocolError, match="LP-MARK-2"):
+            app.send(Mark("one more"))
+        app.receive('{"type":"mark","data":{"name":"m0","event":"playout"}}')
+        app.send(Mark("one more"))
+
+    @pytest.mark.parametrize(
+        ("mode", "message", "clause"),
+        [
+            (Mode.OFF, KillAudio(), "LP-KILL-1"),
+            (Mode.OFF, PlayAudio(b"", sample_rate=8000), "LP-CLIP-1"),
+            (Mode.OFF, Audio(b"ab"), "LP-STRM-1"),
+            (Mode.CLIPS, Audio(b"ab"), "LP-STRM-1"),
+            (Mode.CLIPS, Mark("m"), "LP-MARK-1"),
+            (Mode.CLIPS, ClearMarks(), "LP-MARK-1"),
+            (Mode.STREAMING, PlayAudio(b"", sample_rate=8000), "LP-CLIP-1"),
+            (Mode.STREAMING, Audio(b"odd"), "LP-AUD-1"),
+            (Mode.STREAMING, Mark('"'), "LP-MARK-3"),
+            (Mode.CLIPS, PlayAudio(b"odd", sample_rate=8000), "LP-CLIP-5"),
+            (Mode.CLIPS, PlayAudio(b"", sample_rate=8001), "LP-CLIP-3"),
+            (Mode.CLIPS, PlayAudio(b""), "LP-CLIP-3"),
+            (Mode.CLIPS, PlayAudio(b"RIFF", "wav"), "LP-CLIP-3"),
+            (Mode.CLIPS, Dtmf("1"), "LP-ODD-1"),
+            (Mode.CLIPS, Metadata({}), "LP-ODD-1"),
+            (Mode.CLIPS, UnknownMessage({"type": "killAudio"}), "LP-ODD-5"),
+        ],
+    )
+    def test_what_may_not_be_sent_is_refused_and_changes_nothing(
+        self, mode: Mode, message: Message, clause: str
+    ) -> None:
+        app = opened_app(mode, keep_passed=True)
+        list(app.passed())
+        with pytest.raises(LocalProtocolError) as caught:
+            app.send(message)
+        assert caught.value.clause == clause
+        assert list(app.outgoing()) == []
+        assert list(app.passed()) == []
+        assert app.waiting == 0
+
+    def test_nothing_is_sent_before_the_metadata(self) -> None:
+        with pytest.raises(LocalProtocolError, match="LP-META-5"):
+            AppSession().send(KillAudio())
+
+    def test_after_disconnect_only_the_close_is_left_but_what_comes_is_read(self) -> None:
+        app = opened_app(Mode.STREAMING)
+        app.send(Disconnect())
+        for message in (KillAudio(), Audio(b"ab"), Disconnect(), Mark("m")):
+            with pytest.raises(LocalProtocolError, match="LP-END-1"):
+                app.send(message)
+        assert app.receive(b"ab") == [Audio(b"ab")]
+        app.close()
+        assert list(app.outgoing()) == ['{"type":"disconnect"}', Close(1000)]
+
+    def test_after_the_end_nothing_is_sent(self) -> None:
+        closed, lost = opened_app(), opened_app()
+        closed.closed(1000)
+        lost.connection_lost()
+        for app in (closed, lost):
+            assert app.ended
+            with pytest.raises(LocalProtocolError):
+                app.send(KillAudio())
+            app.close()
+            assert list(app.outgoing()) == []
+
+    def test_only_codes_that_a_close_can_say_are_said(self) -> None:
+        app = opened_app()
+        with pytest.raises(LocalProtocolError, match="a close cannot say 1006"):
+            app.close(1006)
+        assert not app.ended
+
+
+class TestThePlatform:
+    def test_metadata_beyond_8192_bytes_is_refused_or_cut(self) -> None:
+        long = Metadata({"customerData": "é" * 5000})
+        with pytest.raises(LocalProtocolError, match="LP-META-4"):
+            PlatformSession(Mode.CLIPS).send(long)
+        platform = PlatformSession(Mode.CLIPS, profile=DEPLOYED)
+        platform.send(long)
+        (text,) = platform.outgoing()
+        assert isinstance(text, str)
+        raw = text.encode(errors="surrogateescape")
+        assert len(raw) == 8192
+        assert raw.startswith(b'{"sampleRate":8000,"mixType":"mono",')
+        violation, metadata = AppSession(salvage_metadata=True).receive(text)
+        assert clauses([violation]) == ["LP-META-4"]
+        assert metadata == Metadata({}, truncated=True)
+
+    def test_a_clip_plays_and_is_done(self) -> None:
+        platform = opened_platform(Mode.CLIPS)
+        platform.receive(clip_text(160))
+        assert platform.play(FLICKS // 50 - 1)[0].rate == 8000
+        assert texts(platform) == []
+        platform.play(1)
+        assert texts(platform) == [{"type": "playDone"}]
+
+    def test_a_deployed_platform_says_more_of_a_clip(self) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
+        platform.receive(clip_text(16000, id=7, queuePlay=True))
+        platform.play(2 * FLICKS)
+        (done,) = texts(platform)
+        assert done == {
+            "type": "playDone",
+            "data": {
+                "id": 7,
+                "playbackSeconds": "2",
+                "playbackMilliseconds": "2000",
+                "playbackLastOffsetPos": "16000",
+            },
+        }
+
+    @pytest.mark.parametrize(("profile", "waiting"), [(DOCUMENTED, 10), (DEPLOYED, 11)])
+    def test_a_clip_too_many_is_refused_and_the_session_goes_on(
+        self, profile: Profile, waiting: int
+    ) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=profile)
+        for number in range(waiting + 1):
+            assert clauses(platform.receive(clip_text(id=str(number), queuePlay=True))) == []
+        refused = platform.receive(clip_text(id="late", queuePlay=True))
+        assert clauses(refused) == ["LP-CLIP-2"]
+        platform.play(FLICKS)
+        assert platform.playout.buffered == 0
+        done = [p for p in platform.outgoing() if isinstance(p, str)]
+        assert sum(p.count("playDone") for p in done) == waiting + 1
+
+    def test_a_rate_written_as_a_string(self) -> None:
+        for profile, rate in ((DOCUMENTED, 8000), (DEPLOYED, 16000)):
+            platform = opened_platform(Mode.CLIPS, profile=profile)
+            platform.receive(clip_text(160, sampleRate="8000"))
+            assert platform.play(FLICKS)[0].rate == rate
+
+    def test_broken_clips_yield_nothing_and_the_next_one_plays(self) -> None:
+        platform = opened_platform(Mode.CLIPS)
+        broken = [
+            clip_text(audioContent="!"),
+            clip_text(audioContentType="mp3"),
+            clip_text(audioContentType="wav"),
+            clip_text(sampleRate=44100),
+            '{"type":"playAudio"}',
+        ]
+        for text in broken:
+            assert clauses(platform.receive(text)) == ["LP-CLIP-3"]
+        assert clauses(platform.receive(clip_text())) == []
+        platform.play(FLICKS)
+        assert texts(platform) == [{"type": "playDone"}]
+
+    def test_an_odd_byte_of_a_clip_is_dropped_and_reported(self) -> None:
+        platform = opened_platform(Mode.CLIPS)
+        odd = base64.b64encode(b"abc").decode()
+        violation, clip = platform.receive(clip_text(audioContent=odd))
+        assert clauses([violation]) == ["LP-CLIP-5"]
+        assert isinstance(clip, PlayAudio)
+        assert [heard.pcm for heard in platform.play(FLICKS)] == [b"ab"]
+
+    def test_an_empty_clip_is_done_in_its_turn(self) -> None:
+        platform = opened_platform(Mode.CLIPS)
+        platform.receive(clip_text(0))
+        assert texts(platform) == [{"type": "playDone"}]
+        platform.receive(clip_text(160))
+        platform.receive(clip_text(0))
+        assert texts(platform) == []
+        platform.play(FLICKS)
+        assert len(texts(platform)) == 2
+
+    def test_more_than_may_be_buffered_is_refused(self) -> None:
+        stream = opened_platform(Mode.STREAMING, max_seconds=1)
+        assert clauses(stream.receive(bytes(16000))) == []
+        assert clauses(stream.receive(bytes(3))) == ["LP-STRM-2"]
+        stream.play(FLICKS)
+        assert stream.receive(b"a") == [Audio(b"a")]
+        assert [heard.pcm for heard in stream.play(FLICKS)] == [b"\0a"]
+        clips = opened_platform(Mode.CLIPS, max_seconds=1)
+        assert clauses(clips.receive(clip_text(8001))) == ["LP-STRM-2"]
+        assert clauses(clips.receive(clip_text(8000))) == []
+
+    @pytest.mark.parametrize(
+        ("mode", "payload", "clause"),
+        [
+            (Mode.OFF, b"ab", "LP-STRM-1"),
+            (Mode.CLIPS, b"ab", "LP-STRM-1"),
+            (Mode.OFF, '{"type":"killAudio"}', "LP-KILL-1"),
+            (Mode.STREAMING, clip_text(), "LP-CLIP-1"),
+            (Mode.CLIPS, '{"type":"mark","data":{"name":"m"}}', "LP-MARK-1"),
+            (Mode.CLIPS, '{"type":"clearMarks"}', "LP-MARK-1"),
+            (Mode.STREAMING, '{"type":"mark","name":"m"}', "LP-MARK-3"),
+            (Mode.STREAMING, '{"event":"dtmf","dtmf":"1"}', "LP-ODD-1"),
+            (Mode.STREAMING, '{"type":"playDone"}', "LP-ODD-1"),
+            (Mode.STREAMING, "nonsense", "LP-ODD-2"),
+        ],
+    )
+    def test_what_is_out_of_place_is_dropped_and_reported(
+        self, mode: Mode, payload: str | bytes, clause: str
+    ) -> None:
+        platform = opened_platform(mode)
+        (violation,) = platform.receive(payload)
+        assert clauses([violation]) == [clause]
+        assert platform.play(FLICKS) == []
+        assert texts(platform) == []
+
+    def test_marks_come_back_in_order(self) -> None:
+        platform = opened_platform(Mode.STREAMING)
+        platform.receive(bytes(320))
+        platform.receive('{"type":"mark","data":{"name":"a"}}')
+        platform.receive(bytes(320))
+        platform.receive('{"type":"mark","data":{"name":"b"}}')
+        platform.play(FLICKS // 50)
+        platform.receive('{"type":"killAudio"}')
+        assert texts(platform) == [
+            {"type": "mark", "data": {"name": "a", "event": "playout"}},
+            {"type": "mark", "data": {"name": "b", "event": "cleared"}},
+        ]
+
+    def test_a_deployed_kill_waits_for_the_next_frame_and_takes_what_came_behind_it(self) -> None:
+        platform = opened_platform(Mode.STREAMING, profile=DEPLOYED)
+        platform.receive(bytes(32000))
+        platform.play(FLICKS // 100)
+        platform.receive('{"type":"killAudio"}')
+        platform.receive('{"type":"mark","data":{"name":"late"}}')
+        assert platform.play(FLICKS // 200) != []
+        assert texts(platform) == []
+        platform.play(FLICKS // 100)
+        assert texts(platform) == [{"type": "mark", "data": {"name": "late", "event": "cleared"}}]
+        assert platform.playout.buffered == 0
+
+    def test_a_deployed_mark_may_come_back_broken(self) -> None:
+        platform = opened_platform(Mode.STREAMING, profile=DEPLOYED)
+        platform.receive(json.dumps({"type": "mark", "data": {"name": 'a"b'}}))
+        (text,) = platform.outgoing()
+        assert text == '{"type":"mark","data":{"name":"a"b","event":"playout"}}'
+        app = opened_app(Mode.STREAMING, safe_mark_names=False)
+        app.send(Mark('a"b'))
+        assert clauses(app.receive(text)) == ["LP-ODD-2"]
+
+    def test_deployed_texts_overtake_audio_and_share_a_message(self) -> None:
+        for profile in (DOCUMENTED, DEPLOYED):
+            platform = PlatformSession(Mode.CLIPS, profile=profile)
+            platform.send(Metadata({}))
+            platform.send(Audio(b"aa"))
+            platform.send(Dtmf("1", 800))
+            platform.send(Audio(b"bb"))
+            platform.send(Dtmf("2", 800))
+            metadata, *behind = platform.outgoing()
+            keys = [f'{{"event":"dtmf","dtmf":"{n}","duration":"800"}}' for n in (1, 2)]
+            assert metadata == '{"sampleRate":8000,"mixType":"mono"}'
+            in_order = [b"aa", keys[0], b"bb", keys[1]]
+            assert behind == (in_order if profile is DOCUMENTED else ["".join(keys), b"aa", b"bb"])
+            assert platform.waiting == 0
+
+    def test_disconnect_flushes_without_a_word_and_closes(self) -> None:
+        platform = opened_platform(Mode.STREAMING)
+        platform.receive(bytes(320))
+        platform.receive('{"type":"mark","data":{"name":"m"}}')
+        assert platform.receive('{"type":"disconnect"}') == [Disconnect()]
+        assert list(platform.outgoing()) == [Close(1000)]
+        assert platform.play(FLICKS) == []
+        assert platform.receive('{"type":"killAudio"}') == []
+        assert list(platform.outgoing()) == []
+
+    def test_what_the_platform_may_not_send(self) -> None:
+        platform = PlatformSession(Mode.CLIPS)
+        with pytest.raises(LocalProtocolError, match="LP-META-1"):
+            platform.send(Audio(b"aa"))
+        platform.send(Metadata({}))
+        with pytest.raises(LocalProtocolError, match="LP-META-2"):
+            platform.send(Metadata({}))
+        with pytest.raises(LocalProtocolError, match="LP-ODD-1"):
+            platform.send(KillAudio())
+        with pytest.raises(LocalProtocolError, match="LP-CLIP-6"):
+            platform.send(PlayDone())
+        with pytest.raises(LocalProtocolError, match="LP-MARK-4"):
+            platform.send(MarkEvent("m", "playout"))
+
+
+def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
+    platform = PlatformSession(Mode.STREAMING, keep_passed=True)
+    platform.send(Metadata({}))
+    platform.receive('{"type":"mark","data":{"name":"m"}}')
+    platform.receive("{")
+    platform.closed(1001, "going")
+    passed = list(platform.passed())
+    assert [sender for sender, _ in passed] == [
+        Peer.PLATFORM,
+        Peer.APP,
+        Peer.PLATFORM,
+        Peer.APP,
+        Peer.APP,
+    ]
+    assert passed[3:] == [(Peer.APP, "{"), (Peer.APP, Close(1001, "going"))]
+    assert list(platform.passed()) == []
