@@ -1,0 +1,45 @@
+"""The jambonz listen protocol on trio: :func:`serve` calls, or :func:`open_call` as a platform."""
+
+from listenproto_trio.call import Call, Statistics
+from listenproto_trio.caller import Key, hear_beep, talk
+from listenproto_trio.client import (
+    AppMessage,
+    CallRejected,
+    PlatformCall,
+    open_call,
+    open_call_on,
+)
+from listenproto_trio.limits import Limits
+from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
+from listenproto_trio.recording import HeardWav, TraceFile, WavFile
+from listenproto_trio.server import Answering, Handler, serve, serve_stream
+from listenproto_trio.transport import CallEnded, Tap
+from listenproto_trio.unread import AudioDropped, CallEvent
+
+__all__ = [
+    "Answering",
+    "AppMessage",
+    "AudioDropped",
+    "Call",
+    "CallEnded",
+    "CallEvent",
+    "CallRejected",
+    "Handler",
+    "HeardWav",
+    "Key",
+    "Limits",
+    "Outcome",
+    "PlatformCall",
+    "Playback",
+    "Statistics",
+    "Tap",
+    "TraceFile",
+    "UnreadAudioError",
+    "WavFile",
+    "hear_beep",
+    "open_call",
+    "open_call_on",
+    "serve",
+    "serve_stream",
+    "talk",
+]

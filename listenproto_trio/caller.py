@@ -1,0 +1,97 @@
+"""A simulated call in real time: what a platform does with a caller on the line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from listenproto.l16 import FLICKS, SAMPLE_BYTES
+from listenproto.playout import Heard
+from listenproto.task import MESSAGES_PER_SECOND, ListenResult, ListenTask
+from listenproto_trio.client import PlatformCall
+
+__all__ = ["Key", "hear_beep", "talk"]
+
+STEP: Final = FLICKS // MESSAGES_PER_SECOND
+"""20 ms of media time, in flicks."""
+
+Hear = Callable[[list[Heard]], None]
+
+
+@attrs.frozen
+class Key:
+    """A key pressed ``at`` so many seconds into the call, for ``duration`` timestamp units."""
+
+    digit: str
+    at: float
+    duration: int = 800
+
+
+class _Pace:
+    """Steps of media time at their moments, all counted from the start: no drift adds up."""
+
+    def __init__(self, speed: float) -> None:
+        self._start = trio.current_time()
+        self._step = 1 / MESSAGES_PER_SECOND / speed
+        self._steps = 0
+        self.lateness = 0.0
+        """The most that a step came too late, in seconds."""
+
+    async def step(self) -> int:
+        """Wait for the next step; gives its number, from 1."""
+        self._steps += 1
+        due = self._start + self._steps * self._step
+        await trio.sleep_until(due)
+        self.lateness = max(self.lateness, trio.current_time() - due)
+        return self._steps
+
+
+async def hear_beep(
+    task: ListenTask, *, hear: Hear = lambda heard: None, speed: float = 1.0
+) -> None:
+    """Let the caller hear what comes before the connection is made: the verb's beep, or nothing."""
+    pace = _Pace(speed)
+    while task.buffered:
+        await pace.step()
+        hear(task.play(STEP))
+
+
+async def talk(
+    call: PlatformCall,
+    audio: bytes,
+    *,
+    keys: Iterable[Key] = (),
+    hang_up_after: float | None = None,
+    hear: Hear = lambda heard: None,
+    speed: float = 1.0,
+) -> ListenResult:
+    """Be the caller until the listen ends: say ``audio``, press keys, hear what the app plays.
+
+    ``audio`` is L16 at the verb's rate and channels, silence follows it; the caller hangs up
+    after ``hang_up_after`` seconds of the call, or when the audio is over. ``speed`` runs media
+    time faster than the clock. Gives how the listen ended.
+    """
+    task = call.task
+    frame = SAMPLE_BYTES * task.verb.channels
+    step_bytes = task.verb.sample_rate // MESSAGES_PER_SECOND * frame
+    if hang_up_after is None:
+        hang_up_after = len(audio) / frame / task.verb.sample_rate
+    script: Sequence[Key] = sorted(keys, key=lambda key: key.at, reverse=True)
+    pending = list(script)
+    pace = _Pace(speed)
+    while task.result is None:
+        number = await pace.step()
+        now = number / MESSAGES_PER_SECOND
+        hear(call.play(STEP))
+        while pending and pending[-1].at <= now:
+            key = pending.pop()
+            call.key(key.digit, duration=key.duration)
+        start = (number - 1) * step_bytes
+        await call.capture(audio[start : start + step_bytes].ljust(step_bytes, b"\0"))
+        if now >= hang_up_after:
+            call.hang_up()
+    await call.over()
+    return task.result

@@ -1,0 +1,170 @@
+"""The ``listenproto`` command."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import trio
+
+try:
+    import click
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+except ImportError as exc:  # pragma: no cover
+    raise SystemExit(
+        f"the listenproto command needs the cli extra ({exc.name} is missing): "
+        "pip install 'listenproto[cli]'"
+    ) from exc
+
+from listenproto.trace import Trace, TraceError, judge_trace, read_trace
+from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
+from listenproto_trio.ladder import ladder
+
+__all__ = ["main"]
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="listenproto")
+def main() -> None:
+    """The jambonz listen protocol: call audio over WebSocket.
+
+    \b
+    Example:
+      listenproto demo
+    """
+
+
+def _fail(message: str) -> None:
+    """One line, and the exit status of a failed call or check."""
+    print(f"listenproto: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _new_folder() -> Path:
+    names = itertools.chain(
+        ["listenproto-demo"], (f"listenproto-demo-{n}" for n in itertools.count(2))
+    )
+    return next(path for path in map(Path, names) if not path.exists())
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files; must not hold any. Default: a new one, listenproto-demo.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, max=100, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Run media time so much faster than the clock.",
+)
+def demo(out: Path | None, speed: float) -> None:
+    """Play two whole calls on loopback, both peers, with real speech.
+
+    A streaming call (the speech echoed, marks, killAudio, DTMF) and a clips call (a queue,
+    playDone, one clip too many), in real time. Exit status 0 only if every message obeyed the
+    protocol.
+
+    \b
+    Example:
+      listenproto demo --out /tmp/demo --speed 4
+    """
+    folder = out or _new_folder()
+    if folder.exists() and any(folder.iterdir()):
+        raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
+    played = []
+    for number, call in enumerate(CALLS, 1):
+        title = f"call {number} of {len(CALLS)}, {call.name}"
+        try:
+            played.append(_play(call, folder / call.name, speed, title))
+        except OSError as exc:
+            _fail(f"{title}: {exc}")
+        _show(played[-1])
+    faults = sum(len(one.faults) for one in played)
+    if faults:
+        _fail(f"{faults} things went wrong, see above")
+    console.print("Every message obeyed the protocol, seen from both ends.")
+
+
+def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
+    columns = TextColumn(title), BarColumn(), TextColumn("{task.completed:.1f} s")
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(title, total=call.seconds)
+
+        async def play() -> Played:
+            return await play_call(
+                call,
+                folder,
+                speed=speed,
+                progress=lambda seconds: progress.update(bar, completed=seconds),
+            )
+
+        return trio.run(play)
+
+
+def _show(played: Played) -> None:
+    console.print(f"[bold]{played.call.name} call[/bold]")
+    for rung in ladder(played.trace):
+        print(rung)
+    console.print(
+        f"ended by {played.result.end.value} after {played.result.duration} s; "
+        f"{sum(1 for _ in played.trace.lines)} messages"
+    )
+    for name, outcome in played.outcomes.items():
+        if outcome.value == "refused":
+            print(f"{name} was refused by the app itself: 10 clips were outstanding")
+    for fault in played.faults:
+        print(f"wrong: {fault}")
+    for path in played.files:
+        print(f"wrote {path}")
+    print()
+
+
+@main.command()
+@click.argument(
+    "traces",
+    metavar="TRACE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+def lint(traces: tuple[Path, ...]) -> None:
+    """Judge recorded calls: each breach with its line, clause and sentence.
+
+    Exit status 1 if there is one, or a trace cannot be read.
+
+    \b
+    Example:
+      listenproto lint listenproto-demo/*/trace.jsonl
+    """
+    failed = False
+    for path in traces:
+        try:
+            trace = _read(path)
+        except (TraceError, OSError, UnicodeDecodeError) as exc:
+            print(f"{path}: {exc}", file=sys.stderr)
+            failed = True
+            continue
+        violations = judge_trace(trace)
+        for number, violation in violations:
+            print(f"{path}:{number}: {violation.sender.value}: {violation}")
+        failed = failed or bool(violations)
+        judged = f"{len(trace.lines)} messages, seen by the {trace.header.vantage.value}"
+        count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
+        print(f"{path}: {judged}: {count}")
+    sys.exit(failed)
+
+
+def _read(path: Path) -> Trace:
+    with open(path, encoding="utf-8") as file:
+        return read_trace(file)
+
+
+if __name__ == "__main__":
+    main()

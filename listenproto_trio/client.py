@@ -1,0 +1,223 @@
+"""The platform's end: opens the WebSocket of a listen verb and carries the verb out."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import trio
+
+from listenproto.connection import ConnectionEvent, PlatformConnection
+from listenproto.handshake import SUBPROTOCOL, basic_credentials
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Disconnect,
+    KillAudio,
+    Mark,
+    PlayAudio,
+    UnknownMessage,
+)
+from listenproto.observer import Violation
+from listenproto.playout import Heard
+from listenproto.task import ListenResult, ListenTask
+from listenproto.wire import Accepted, Rejected
+from listenproto_trio.limits import Limits
+from listenproto_trio.transport import Tap, Transport
+
+__all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
+
+AppMessage: TypeAlias = (
+    Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
+)
+"""What the app sent, as the platform took it."""
+
+
+_APP_MESSAGES = (
+    Audio,
+    PlayAudio,
+    KillAudio,
+    Mark,
+    ClearMarks,
+    Disconnect,
+    UnknownMessage,
+    Violation,
+)
+
+
+class CallRejected(Exception):
+    """The app refused the call, or its answer was no listen server's."""
+
+    def __init__(self, reason: str, rejected: Rejected | None = None) -> None:
+        super().__init__(reason)
+        self.rejected = rejected
+
+
+class PlatformCall:
+    """One call at the platform's end; :func:`open_call` gives it.
+
+    Everything goes through ``task``, a :class:`~listenproto.ListenTask`; these methods also see
+    to it that what they bring about is sent.
+    """
+
+    def __init__(self, transport: Transport[PlatformConnection], task: ListenTask) -> None:
+        self.task = task
+        self.transport = transport
+
+    @property
+    def result(self) -> ListenResult | None:
+        """How the listen ended; None while it goes on."""
+        return self.task.result
+
+    async def capture(self, pcm: bytes) -> None:
+        """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it."""
+        if not self.task.ended:
+            await self.transport.room()
+        self.task.capture(pcm)
+        self.transport.wake()
+
+    def play(self, flicks: int) -> list[Heard]:
+        """Let the caller hear the next ``flicks``, as :meth:`ListenTask.play`."""
+        heard = self.task.play(flicks)
+        self.transport.wake()
+        return heard
+
+    def key(self, digit: str, *, duration: int = 800) -> None:
+        """The caller pressed a key, as :meth:`ListenTask.key`."""
+        self.task.key(digit, duration=duration)
+        self.transport.wake()
+
+    def hang_up(self) -> None:
+        """The caller hung up."""
+        self.task.hang_up()
+        self.transport.wake()
+
+    async def over(self) -> None:
+        """Wait until the connection is over, close handshake included."""
+        await self.transport.over()
+
+
+OnMessage: TypeAlias = Callable[[AppMessage], None]
+
+
+@asynccontextmanager
+async def open_call(
+    task: ListenTask,
+    *,
+    limits: Limits | None = None,
+    subprotocols: Sequence[str] = (SUBPROTOCOL,),
+    allow_no_subprotocol: bool = False,
+    ssl_context: ssl.SSLContext | None = None,
+    on_message: OnMessage | None = None,
+    tap: Tap | None = None,
+) -> AsyncIterator[PlatformCall]:
+    """Open the WebSocket of ``task``'s verb, with its credentials; at the end hang up and close.
+
+    ``on_message`` is told of each message of the app, once it was acted on. Raises OSError where
+    there is no connection, :class:`CallRejected` where there is no call, and
+    :class:`~listenproto.VerbError` for a relative URL.
+    """
+    url = urlsplit(task.verb.websocket_url)
+    secure = url.scheme == "wss"
+    host, port = url.hostname or "", url.port or (443 if secure else 80)
+    limits = limits or Limits()
+    stream: trio.abc.Stream | None = None
+    with trio.move_on_after(limits.handshake_time):
+        stream = await trio.open_tcp_stream(host, port)
+    if stream is None:
+        raise CallRejected(f"no connection to {host}:{port} within {limits.handshake_time:g} s")
+    if secure:
+        context = ssl_context or ssl.create_default_context()
+        stream = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    async with open_call_on(
+        stream,
+        task,
+        limits=limits,
+        subprotocols=subprotocols,
+        allow_no_subprotocol=allow_no_subprotocol,
+        on_message=on_message,
+        tap=tap,
+    ) as call:
+        yield call
+
+
+@asynccontextmanager
+async def open_call_on(
+    stream: trio.abc.Stream,
+    task: ListenTask,
+    *,
+    limits: Limits | None = None,
+    subprotocols: Sequence[str] = (SUBPROTOCOL,),
+    allow_no_subprotocol: bool = False,
+    on_message: OnMessage | None = None,
+    tap: Tap | None = None,
+) -> AsyncIterator[PlatformCall]:
+    """As :func:`open_call`, on a stream that is already there; closes the stream."""
+    limits = limits or Limits()
+    answered = trio.Event()
+    rejected: Rejected | None = None
+
+    def dispatch(event: ConnectionEvent) -> None:
+        nonlocal rejected
+        if isinstance(event, Accepted):
+            answered.set()
+        elif isinstance(event, Rejected):
+            rejected = event
+            answered.set()
+        elif on_message is not None and isinstance(event, _APP_MESSAGES):
+            on_message(event)
+
+    url = urlsplit(task.verb.websocket_url)
+    auth = task.verb.ws_auth
+    headers = [("Authorization", basic_credentials(auth.username, auth.password))] if auth else []
+    connection = PlatformConnection(
+        task,
+        host=url.netloc,
+        target=(url.path or "/") + (f"?{url.query}" if url.query else ""),
+        subprotocols=subprotocols,
+        allow_no_subprotocol=allow_no_subprotocol,
+        headers=headers,
+        max_head=limits.head_size,
+        max_message=limits.message_size,
+    )
+    transport: Transport[PlatformConnection] = Transport(
+        stream, connection, limits, dispatch=dispatch, tap=tap
+    )
+
+    async def read() -> None:
+        await transport.read()
+        answered.set()
+
+    error: Exception | None = None
+    async with stream, trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        nursery.start_soon(transport.write)
+        with trio.move_on_after(limits.handshake_time):
+            await answered.wait()
+        try:
+            if transport.ended or not answered.is_set():
+                task.not_connected()
+                raise CallRejected(_why_not(transport, rejected, answered.is_set()), rejected)
+            nursery.start_soon(transport.keep_alive)
+            yield PlatformCall(transport, task)
+            task.hang_up()
+            await transport.close()
+        except Exception as exc:  # carried around the nursery, which would wrap it in a group
+            error = exc
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+def _why_not(
+    transport: Transport[PlatformConnection], rejected: Rejected | None, answered: bool
+) -> str:
+    if rejected is not None:
+        said = rejected.body.decode(errors="replace").strip()
+        return f"the app refused the call with {rejected.status}: {said or 'it gave no reason'}"
+    if not answered:
+        return f"no answer to the upgrade request within {transport.limits.handshake_time:g} s"
+    return transport.how_it_ended()

@@ -1,0 +1,246 @@
+"""Two whole calls on loopback, both peers in this process, everything on record."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from listenproto.app_session import AppSession
+from listenproto.l16 import FLICKS, SAMPLE_BYTES, samples_in, wav_header
+from listenproto.messages import Audio, Dtmf, Mode, Peer, PlayAudio
+from listenproto.observer import Violation
+from listenproto.playout import Heard
+from listenproto.task import ListenResult, ListenTask
+from listenproto.trace import Header, Trace, judge_trace, read_trace
+from listenproto.verb import BidirectionalAudio, ListenVerb
+from listenproto_trio.call import Call
+from listenproto_trio.caller import Key, talk
+from listenproto_trio.client import open_call
+from listenproto_trio.playback import Outcome, Playback
+from listenproto_trio.recording import HeardWav, TraceFile, WavFile
+from listenproto_trio.server import Answering, serve
+from listenproto_trio.speech import speech
+from listenproto_trio.transport import Tap
+
+__all__ = ["CALLS", "DemoCall", "Played", "play_call"]
+
+RATE: Final = 8000
+MARK_EVERY: Final = 2 * RATE
+CLIP: Final = RATE * 2 // 5
+MOST_CLIPS: Final = 10
+
+Outcomes: TypeAlias = dict[str, Outcome]
+"""How each clip and mark ended, as the app was told."""
+
+Script: TypeAlias = Callable[[Call, WavFile, Outcomes], Awaitable[None]]
+
+
+async def _note(playback: Playback, outcomes: Outcomes) -> None:
+    outcomes[str(playback.name)] = await playback.wait()
+
+
+async def streaming_app(call: Call, recording: WavFile, outcomes: Outcomes) -> None:
+    """Echo the speech with marks in it, say it all again in one go, stop at a key, go at ``#``."""
+    heard = 0
+    spoken = speech()
+    async with trio.open_nursery() as nursery:
+        async for event in call:
+            if isinstance(event, Audio):
+                recording.write(event.pcm)
+                before, heard = heard, heard + len(event.pcm) // SAMPLE_BYTES
+                if before * SAMPLE_BYTES >= len(spoken):
+                    continue
+                await call.send_audio(event.pcm)
+                if heard // MARK_EVERY > before // MARK_EVERY:
+                    mark = await call.mark(f"echo-{heard // RATE}s")
+                    nursery.start_soon(_note, mark, outcomes)
+                if heard * SAMPLE_BYTES >= len(spoken):
+                    for quarter in range(4):
+                        size = len(spoken) // 4
+                        await call.send_audio(spoken[quarter * size : (quarter + 1) * size])
+                        mark = await call.mark(f"again-{quarter + 1}/4")
+                        nursery.start_soon(_note, mark, outcomes)
+            elif isinstance(event, Dtmf) and event.digit == "#":
+                await call.disconnect()
+            elif isinstance(event, Dtmf):
+                await call.kill_audio()
+
+
+async def clips_app(call: Call, recording: WavFile, outcomes: Outcomes) -> None:
+    """Queue more clips than play at once, one more than may be; go when all are done."""
+    spoken = speech()
+
+    async def play_clips() -> None:
+        playbacks = []
+        for number in range(MOST_CLIPS + 1):
+            pcm = spoken[number * CLIP * SAMPLE_BYTES :][: CLIP * SAMPLE_BYTES]
+            if number % 2:
+                clip = PlayAudio(wav_header(len(pcm), RATE) + pcm, "wav", id=f"clip-{number + 1}")
+            else:
+                clip = PlayAudio(pcm, sample_rate=RATE, id=f"clip-{number + 1}")
+            playbacks.append(await call.play(clip))
+        for playback in playbacks:
+            await _note(playback, outcomes)
+        await call.disconnect()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play_clips)
+        async for event in call:
+            if isinstance(event, Audio):
+                recording.write(event.pcm)
+
+
+@attrs.frozen(kw_only=True)
+class DemoCall:
+    """A call to be played: what the app does, what the caller does, what must come of it."""
+
+    name: str
+    mode: Mode
+    app: Script
+    keys: tuple[Key, ...] = ()
+    seconds: float
+    """After which the caller hangs up, if the app has not ended the call by then."""
+    expected: Outcomes
+
+
+CALLS: Final = (
+    DemoCall(
+        name="streaming",
+        mode=Mode.STREAMING,
+        app=streaming_app,
+        keys=(Key("5", at=14.5, duration=1200), Key("#", at=16.0)),
+        seconds=17.0,
+        expected={f"echo-{s}s": Outcome.PLAYED for s in (2, 4, 6, 8, 10)}
+        | {"again-1/4": Outcome.PLAYED}
+        | {f"again-{q}/4": Outcome.CLEARED for q in (2, 3, 4)},
+    ),
+    DemoCall(
+        name="clips",
+        mode=Mode.CLIPS,
+        app=clips_app,
+        seconds=6.0,
+        expected={f"clip-{n}": Outcome.PLAYED for n in range(1, MOST_CLIPS + 1)}
+        | {f"clip-{MOST_CLIPS + 1}": Outcome.REFUSED},
+    ),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Played:
+    """A call that was played: its files, its end, and all that was wrong with it."""
+
+    call: DemoCall
+    result: ListenResult
+    outcomes: Outcomes
+    trace: Trace
+    files: tuple[Path, ...]
+    faults: tuple[str, ...]
+
+
+async def play_call(
+    demo: DemoCall, folder: Path, *, speed: float = 1.0, progress: Callable[[float], None]
+) -> Played:
+    """Play one call with its files in ``folder``; ``progress`` is told the seconds of the call."""
+    folder.mkdir(parents=True)
+    outcomes: Outcomes = {}
+    attributes = {
+        "callSid": f"demo-{demo.name}",
+        "direction": "inbound",
+        "from": "+15550100",
+        "to": "+15550199",
+    }
+    recording = WavFile(folder / "recording.wav", RATE)
+    heard = HeardWav(folder / "heard.wav", RATE)
+    app_header = Header(vantage=Peer.APP, way=demo.mode, attributes=attributes)
+    app_trace = TraceFile(folder / "trace-app.jsonl", app_header)
+    handled = trio.Event()
+
+    async def handler(call: Call) -> None:
+        await demo.app(call, recording, outcomes)
+        handled.set()
+
+    def tap(session: AppSession) -> Tap:
+        app_trace.position = lambda: session.samples_received
+        return app_trace
+
+    def hear(pieces: list[Heard]) -> None:
+        heard.hear(pieces)
+        progress(task.session.playout.now / FLICKS)
+
+    async with trio.open_nursery() as nursery:
+        answering = Answering(mode=demo.mode, stream_rate=RATE, tap=tap)
+        listeners = await nursery.start(_serve, handler, answering)
+        host, port = listeners[0].socket.getsockname()[:2]
+        streaming = demo.mode is Mode.STREAMING
+        verb = ListenVerb(
+            url=f"ws://{host}:{port}/{demo.name}",
+            pass_dtmf=True,
+            bidirectional_audio=BidirectionalAudio(
+                streaming=streaming, sample_rate=RATE if streaming else None
+            ),
+        )
+        task = ListenTask(verb, attributes, keep_passed=True)
+        header = Header(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
+        trace = TraceFile(folder / "trace.jsonl", header)
+        trace.position = lambda: samples_in(task.session.playout.now, RATE)
+        async with open_call(task, tap=trace) as call:
+            result = await talk(
+                call,
+                speech(),
+                keys=demo.keys,
+                hang_up_after=demo.seconds,
+                hear=hear,
+                speed=speed,
+            )
+        await handled.wait()
+        nursery.cancel_scope.cancel()
+    heard.fill(task.session.playout.now)
+    for file in (recording, heard, app_trace, trace):
+        file.close()
+    files = (recording.path, heard.path, trace.path, app_trace.path)
+    faults = tuple(_faults(demo, outcomes, (trace.path, app_trace.path), recording))
+    return Played(
+        call=demo,
+        result=result,
+        outcomes=outcomes,
+        trace=_read(trace.path),
+        files=files,
+        faults=faults,
+    )
+
+
+async def _serve(
+    handler: Callable[[Call], Awaitable[None]],
+    answering: Answering,
+    *,
+    task_status: trio.TaskStatus[list[trio.SocketListener]],
+) -> None:
+    await serve(handler, port=0, host="127.0.0.1", answering=answering, task_status=task_status)
+
+
+def _read(path: Path) -> Trace:
+    with open(path, encoding="utf-8") as file:
+        return read_trace(file)
+
+
+def _faults(
+    demo: DemoCall, outcomes: Outcomes, traces: tuple[Path, ...], recording: WavFile
+) -> list[str]:
+    """All that went otherwise than it must have."""
+    faults = []
+    for path in traces:
+        found: list[tuple[int, Violation]] = judge_trace(_read(path))
+        faults += [f"{path.name}, line {number}: {violation}" for number, violation in found]
+    for name, expected in demo.expected.items():
+        if outcomes.get(name) is not expected:
+            came = outcomes.get(name)
+            faults.append(f"{name} was to be {expected.value}, it was {came and came.value}")
+    recorded = recording.path.read_bytes()[len(wav_header(0, RATE)) :]
+    spoken = speech()[: len(recorded)]
+    if not recorded.startswith(spoken):
+        faults.append("recording.wav does not hold the speech sample for sample")
+    return faults

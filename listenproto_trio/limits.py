@@ -1,0 +1,30 @@
+"""What a call may take: time, memory, patience."""
+
+from __future__ import annotations
+
+import attrs
+
+from listenproto.wire import DEFAULT_MAX_HEAD, DEFAULT_MAX_MESSAGE
+
+__all__ = ["Limits"]
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds on one connection: times in seconds, sizes in bytes."""
+
+    handshake_time: float = 10.0
+    """From the connection to the metadata."""
+    head_size: int = DEFAULT_MAX_HEAD
+    message_size: int = DEFAULT_MAX_MESSAGE
+    outbox_size: int = 2**20
+    """How much may wait to be sent before sending waits."""
+    unread_seconds: float = 30.0
+    """How much of the platform's audio may wait to be read."""
+    unread_events: int = 1000
+    """How many other events may wait to be read before no more is read."""
+    ping_interval: float = 20.0
+    ping_time: float = 20.0
+    """How long the answer to a ping may take before the connection counts as lost."""
+    close_time: float = 5.0
+    """How long the other end may take to answer a close or a disconnect."""

@@ -1,0 +1,145 @@
+"""What became of the clips and marks that this end sent."""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import trio
+
+from listenproto.app_session import ClipDone
+from listenproto.messages import ClipId, MarkEvent
+from listenproto_trio.unread import Unread
+
+__all__ = ["Outcome", "Playback", "Playbacks", "UnreadAudioError"]
+
+
+class Outcome(enum.Enum):
+    """How a clip or a mark ended."""
+
+    PLAYED = "played"
+    CLEARED = "cleared"
+    """The platform says that a killAudio took the mark."""
+    FLUSHED = "flushed"
+    """A killAudio or clearMarks of this end took it; the platform does not say."""
+    REFUSED = "refused"
+    """It was not sent: as many as may be are under way."""
+    LOST = "lost"
+    """The call ended first."""
+    TIMED_OUT = "timed out"
+
+
+class UnreadAudioError(Exception):
+    """Waiting would never end: the answer is behind audio that this very task should read."""
+
+
+class Playback:
+    """A clip or a mark that was sent."""
+
+    def __init__(
+        self, name: ClipId, patience: float, lot: trio.lowlevel.ParkingLot, unread: Unread
+    ) -> None:
+        self.name: Final = name
+        """The clip's id, or the mark's name."""
+        self.outcome: Outcome | None = None
+        """How it ended; None while it is under way."""
+        self._patience = patience
+        self._lot = lot
+        self._unread = unread
+
+    def __repr__(self) -> str:
+        how = self.outcome.value if self.outcome else "under way"
+        return f"<Playback of {self.name!r}: {how}>"
+
+    async def wait(self, timeout: float | None = None) -> Outcome:
+        """Wait until it is over, at most ``timeout`` seconds, whether or not anybody iterates.
+
+        Without a timeout: until all that was sent in front of it can have played, and ten seconds
+        more. Raises :class:`UnreadAudioError` where reading is held back by unread audio and no
+        other task than this one reads it.
+        """
+        with trio.move_on_after(self._patience if timeout is None else timeout):
+            await trio.lowlevel.checkpoint()
+            while self.outcome is None:
+                self._check_reader()
+                await self._lot.park()
+        return self.outcome or Outcome.TIMED_OUT
+
+    def _check_reader(self) -> None:
+        if self._unread.held and self._unread.reader in (None, trio.lowlevel.current_task()):
+            raise UnreadAudioError(
+                f"the answer to {self.name!r} is behind unread audio and this task is the one to "
+                "read it: iterate over the call in another task, or let old audio be dropped"
+            )
+
+
+class Playbacks:
+    """Those under way, found again by what the platform answers."""
+
+    def __init__(self) -> None:
+        self._clips: dict[ClipId, Playback] = {}
+        self._marks: defaultdict[str, deque[Playback]] = defaultdict(deque)
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def make(self, name: ClipId, patience: float, unread: Unread) -> Playback:
+        """A playback that waits with the others."""
+        return Playback(name, patience, self._lot, unread)
+
+    def add_clip(self, playback: Playback) -> None:
+        self._clips[playback.name] = playback
+
+    def add_mark(self, playback: Playback) -> None:
+        self._marks[str(playback.name)].append(playback)
+
+    def clip(self, clip_id: ClipId) -> Playback:
+        return self._clips[clip_id]
+
+    def newest_mark(self, name: str) -> Playback:
+        return self._marks[name][-1]
+
+    def answered(self, answer: ClipDone | MarkEvent) -> None:
+        """The platform says that one is over."""
+        if isinstance(answer, ClipDone):
+            playback = None if answer.id is None else self._clips.pop(answer.id, None)
+            outcome = Outcome.PLAYED
+        else:
+            marks = self._marks.get(answer.name)
+            playback = marks.popleft() if marks else None
+            if not marks:
+                self._marks.pop(answer.name, None)
+            outcome = Outcome.CLEARED if answer.event == "cleared" else Outcome.PLAYED
+        if playback is not None:
+            self._resolve([playback], outcome)
+
+    def killed(self) -> None:
+        """A killAudio was sent: the clips are gone, the marks will be heard of."""
+        self._resolve(self._clips.values(), Outcome.FLUSHED)
+        self._clips.clear()
+
+    def marks_cleared(self) -> None:
+        """A clearMarks was sent: the marks are gone."""
+        self._resolve(self._all_marks(), Outcome.FLUSHED)
+        self._marks.clear()
+
+    def lost(self) -> None:
+        """The call is over."""
+        self._resolve([*self._clips.values(), *self._all_marks()], Outcome.LOST)
+        self._clips.clear()
+        self._marks.clear()
+
+    def under_way(self) -> list[Playback]:
+        return [*self._clips.values(), *self._all_marks()]
+
+    def recheck(self) -> None:
+        """Let those who wait look again whether they still can."""
+        self._lot.unpark_all()
+
+    def _all_marks(self) -> Iterator[Playback]:
+        return (playback for marks in self._marks.values() for playback in marks)
+
+    def _resolve(self, playbacks: Iterable[Playback], outcome: Outcome) -> None:
+        for playback in playbacks:
+            playback.outcome = outcome
+        self._lot.unpark_all()

@@ -1,0 +1,194 @@
+"""A connection on a trio stream: one reader, one writer, and everybody else only leaves messages.
+
+Nothing but the writer ever touches the sending side of the stream, and messages are put into the
+outbox without awaiting. So cancelling whoever sends, at whatever await, can never leave half a
+message on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+import trio
+
+from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto.errors import ProtocolError, RemoteProtocolError
+from listenproto.messages import Payload, Peer
+from listenproto.wire import Closed
+from listenproto_trio.limits import Limits
+
+__all__ = ["CallEnded", "Tap", "Transport"]
+
+READ_SIZE: Final = 65536
+
+Tap = Callable[[Peer, Payload | None], None]
+"""Told of each payload as it passes, in order; of None where the connection is lost."""
+
+
+class CallEnded(Exception):
+    """The call is over, nothing more can be sent. A hang-up is no fault of the sender."""
+
+
+_C = TypeVar("_C", AppConnection, PlatformConnection)
+
+
+class Transport(Generic[_C]):
+    """Drives one connection: run :meth:`read`, :meth:`write` and :meth:`keep_alive` as tasks.
+
+    ``dispatch`` is given each event in the order of the wire; ``may_read`` is awaited before each
+    read, which is where reading can be held back.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        connection: _C,
+        limits: Limits,
+        *,
+        dispatch: Callable[[ConnectionEvent], None],
+        may_read: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        tap: Tap | None = None,
+    ) -> None:
+        self.connection: _C = connection
+        self.limits = limits
+        self.closed: Closed | None = None
+        self.error: ProtocolError | None = None
+        self._stream = stream
+        self._dispatch = dispatch
+        self._may_read = may_read
+        self._tap = tap
+        self._wake = trio.Event()
+        self._room = trio.lowlevel.ParkingLot()
+        self._over = trio.Event()
+        self._heard_at = trio.current_time()
+        self._holding = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more messages can be sent."""
+        return self._over.is_set() or self.connection.ended
+
+    async def room(self) -> None:
+        """Wait until the outbox has room; raises :class:`CallEnded` where it never will."""
+        await trio.lowlevel.checkpoint()
+        while not self.ended and self.connection.waiting >= self.limits.outbox_size:
+            await self._room.park()
+        if self.ended:
+            raise CallEnded(self.how_it_ended())
+
+    def how_it_ended(self) -> str:
+        """One sentence on the end of the call."""
+        if self.error is not None:
+            return f"the call failed: {self.error}"
+        if self.closed is not None and self.closed.clean:
+            reason = f" ({self.closed.reason})" if self.closed.reason else ""
+            return f"the call is over: the other end closed with {self.closed.code}{reason}"
+        if self._over.is_set():
+            return "the call is over: the connection is lost"
+        return "the call is over: this end has closed it"
+
+    def wake(self) -> None:
+        """Something was put into the outbox: let the writer see to it."""
+        self.note()
+        self._wake.set()
+
+    def note(self) -> None:
+        """Tell the tap what has passed."""
+        for sender, payload in self.connection.passed():
+            if self._tap is not None:
+                self._tap(sender, payload)
+
+    async def over(self) -> None:
+        """Wait for the end of the connection, close handshake included."""
+        await self._over.wait()
+
+    async def read(self) -> None:
+        """Read until the connection is over."""
+        try:
+            while not self.connection.finished:
+                self._holding = True
+                await self._may_read()
+                self._holding = False
+                self._take(await self._receive())
+        except RemoteProtocolError as exc:
+            self.error = exc
+            self.connection.fail(exc)
+        finally:
+            self._finish()
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(READ_SIZE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        """Feed the connection; what it gives in front of a fault is dispatched before the fault."""
+        self._heard_at = trio.current_time()
+        self.connection.feed(data)
+        try:
+            for event in self.connection.events():
+                self.note()
+                if isinstance(event, Closed):
+                    self.closed = event
+                    if not event.clean and self._tap is not None:
+                        self._tap(self.peer, None)
+                self._dispatch(event)
+        finally:
+            self.wake()
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return Peer.PLATFORM if isinstance(self.connection, AppConnection) else Peer.APP
+
+    def _finish(self) -> None:
+        self._over.set()
+        self._room.unpark_all()
+        self.wake()
+
+    async def write(self) -> None:
+        """Write what is in the outbox until the connection is over and all is written."""
+        while True:
+            self._wake = trio.Event()
+            data = self.connection.data_to_send()
+            self._room.unpark_all()
+            if data:
+                try:
+                    await self._stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return  # the reader meets the same end, after what can still be read
+            elif self._over.is_set():
+                return
+            else:
+                await self._wake.wait()
+
+    async def keep_alive(self) -> None:
+        """Ask for a sign of life where none came; without an answer the connection is lost.
+
+        A paused call is legally silent, so only pings tell.
+        """
+        while True:
+            quiet_since = self._heard_at
+            with trio.move_on_at(quiet_since + self.limits.ping_interval):
+                await self._over.wait()
+            if self.connection.ended:
+                return
+            if self._heard_at != quiet_since:
+                continue
+            self.connection.ping()
+            self.wake()
+            with trio.move_on_after(self.limits.ping_time):
+                await self._over.wait()
+            # While reading is held back, no answer can be heard.
+            if self._heard_at == quiet_since and not self._holding and not self._over.is_set():
+                await trio.aclose_forcefully(self._stream)
+                return
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close behind what is in the outbox; wait for the answer as long as the limits allow."""
+        self.connection.close(code, reason)
+        self.wake()
+        with trio.move_on_after(self.limits.close_time):
+            await self._over.wait()

@@ -1,0 +1,197 @@
+"""The demo and lint, run as a user would, and what the demo leaves behind."""
+
+from __future__ import annotations
+
+import array
+import base64
+import json
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from listenproto import Peer, Trace, judge_trace, read_trace
+from listenproto_trio.speech import speech
+
+ROOT = Path(__file__).parent.parent
+
+
+def listenproto(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    command = [sys.executable, "-W", "error", "-m", "listenproto_trio.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    folder = tmp_path_factory.mktemp("demo")
+    return listenproto("demo", "--speed", "8", "--out", "out", cwd=folder), folder / "out"
+
+
+def samples(path: Path) -> array.array[int]:
+    with wave.open(str(path)) as wav:
+        assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (8000, 1, 2)
+        return array.array("h", wav.readframes(wav.getnframes()))
+
+
+def trace(path: Path) -> Trace:
+    with open(path, encoding="utf-8") as file:
+        return read_trace(file)
+
+
+def test_the_demo_succeeds_and_names_its_files(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    run, folder = demo
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "Every message obeyed the protocol" in run.stdout
+    for call in ("streaming", "clips"):
+        for name in ("recording.wav", "heard.wav", "trace.jsonl", "trace-app.jsonl"):
+            assert f"wrote out/{call}/{name}" in run.stdout
+            assert (folder / call / name).stat().st_size > 0
+    assert all(len(line) <= 80 for line in run.stdout.splitlines())
+
+
+def test_the_recording_holds_the_speech_sample_for_sample(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    spoken = array.array("h", speech())
+    recorded = samples(demo[1] / "streaming" / "recording.wav")
+    assert recorded[: len(spoken)] == spoken
+    assert set(recorded[len(spoken) :]) == {0}
+
+
+@pytest.mark.parametrize("call", ["streaming", "clips"])
+def test_the_caller_heard_what_the_trace_says_where_it_says(
+    demo: tuple[subprocess.CompletedProcess[str], Path], call: str
+) -> None:
+    heard = samples(demo[1] / call / "heard.wav")
+    line = array.array("h")
+    for entry in trace(demo[1] / call / "trace.jsonl").lines:
+        if entry.sender is Peer.PLATFORM:
+            continue
+        pcm = b""
+        if isinstance(entry.payload, bytes):
+            pcm = entry.payload
+        elif isinstance(entry.payload, str):
+            message = json.loads(entry.payload)
+            if message["type"] in ("killAudio", "disconnect"):
+                del line[entry.position :]
+            elif message["type"] == "playAudio":
+                wav = message["data"]["audioContentType"] == "wav"
+                pcm = base64.b64decode(message["data"]["audioContent"])[44 if wav else 0 :]
+        if pcm:
+            line.extend([0] * (entry.position - len(line)))
+            line.frombytes(pcm)
+    line.extend([0] * (len(heard) - len(line)))
+    assert any(line)
+    assert heard == line
+
+
+@pytest.mark.parametrize("call", ["streaming", "clips"])
+def test_both_ends_saw_every_message_obey(
+    demo: tuple[subprocess.CompletedProcess[str], Path], call: str
+) -> None:
+    for name, vantage in (("trace.jsonl", Peer.PLATFORM), ("trace-app.jsonl", Peer.APP)):
+        recorded = trace(demo[1] / call / name)
+        assert recorded.header.vantage is vantage
+        assert judge_trace(recorded) == []
+        assert len(recorded.lines) > 100
+
+
+def texts(recorded: Trace, sender: Peer) -> list[str]:
+    return [
+        line.payload
+        for line in recorded.lines
+        if line.sender is sender and isinstance(line.payload, str)
+    ]
+
+
+def test_the_calls_show_what_they_are_to_show(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    streaming = trace(demo[1] / "streaming" / "trace.jsonl")
+    from_platform = "".join(texts(streaming, Peer.PLATFORM))
+    assert from_platform.count('"playout"') == 6
+    assert from_platform.count('"cleared"') == 3
+    assert from_platform.count('"dtmf":"') == 2
+    assert "killAudio" in "".join(texts(streaming, Peer.APP))
+    clips = trace(demo[1] / "clips" / "trace.jsonl")
+    assert sum("playAudio" in text for text in texts(clips, Peer.APP)) == 10
+    assert sum("playDone" in text for text in texts(clips, Peer.PLATFORM)) == 10
+
+
+def test_the_demo_overwrites_nothing(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    run = listenproto("demo", "--out", str(demo[1]), cwd=demo[1].parent)
+    assert run.returncode == 2
+    assert "is not empty" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["demo", "--speed", "0"], "--speed"),
+        (["demo", "--speed", "fast"], "fast"),
+        (["demo", "--loud"], "--loud"),
+        (["sing"], "sing"),
+        (["lint"], "TRACE"),
+        (["lint", "nowhere.jsonl"], "nowhere.jsonl"),
+    ],
+)
+def test_misuse_is_told_in_words_and_ends_with_2(
+    words: list[str], says: str, tmp_path: Path
+) -> None:
+    run = listenproto(*words, cwd=tmp_path)
+    assert run.returncode == 2
+    assert says in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["lint", "--help"]])
+def test_every_help_shows_an_example(words: list[str], tmp_path: Path) -> None:
+    run = listenproto(*words, cwd=tmp_path)
+    assert run.returncode == 0
+    assert "Example" in run.stdout
+
+
+def test_lint_finds_nothing_in_the_demo(
+    demo: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    run = listenproto("lint", "streaming/trace.jsonl", "clips/trace-app.jsonl", cwd=demo[1])
+    assert run.returncode == 0
+    lines = run.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.endswith("no breaches") for line in lines)
+
+
+def test_lint_names_line_clause_and_sentence(
+    demo: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    header, metadata, *rest = (demo[1] / "clips" / "trace.jsonl").read_text().splitlines()
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text("\n".join([header, metadata, metadata, *rest]))
+    run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stdout.startswith("twice.jsonl:3: platform: LP-META-2: ")
+    assert run.stdout.endswith(": 1 breach\n")
+
+
+def test_lint_says_what_is_no_trace_and_goes_on(
+    demo: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "text.jsonl").write_text("hello\n")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\0")
+    good = str(demo[1] / "clips" / "trace.jsonl")
+    names = ["empty.jsonl", "text.jsonl", "binary.jsonl"]
+    run = listenproto("lint", *names, good, cwd=tmp_path)
+    assert run.returncode == 1
+    errors = run.stderr.splitlines()
+    assert [error.split(":")[0] for error in errors] == names
+    assert run.stdout.endswith("no breaches\n")
