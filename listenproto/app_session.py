@@ -109,10 +109,9 @@ class AppSession(Session):
             messages = decode_opening(payload, salvage=self.salvages_metadata)
         else:
             messages = decode(payload, Peer.PLATFORM)
-        events: list[AppEvent] = []
-        for message in messages:
-            events += self._take(message)
-        return events
+        if len(messages) == 1:
+            return self._take(messages[0])
+        return [event for message in messages for event in self._take(message)]
 
     def _take(self, message: Message) -> list[AppEvent]:
         observer = self.observer
@@ -124,13 +123,15 @@ class AppSession(Session):
                     violation.reason, clause=violation.clause, close_code=violation.close_code
                 )
                 raise self._error
+        if isinstance(message, Audio) and not violations:
+            pcm = self._aligner.whole(message.pcm)
+            self.samples_received += len(pcm) // self._aligner.unit
+            if pcm is message.pcm:
+                return [message] if pcm else []
+            return [Audio(pcm)] if pcm else []
         events: list[AppEvent] = [*violations]
         if any(violation.dropped for violation in violations):
             return events
-        if isinstance(message, Audio):
-            pcm = self._aligner.whole(message.pcm)
-            self.samples_received += len(pcm) // self._aligner.unit
-            return [Audio(pcm)] if pcm else []
         if isinstance(message, Metadata):
             self.metadata = message
             self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)

@@ -97,7 +97,7 @@ def peak(pcm: bytes) -> int:
 
 
 def beep(rate: int) -> bytes:
-    """500 ms of 1500 Hz at ``rate`` samples a second, one channel of L16 (LP-VERB-7)."""
+    """500 ms of 1500 Hz at ``rate`` samples a second, one channel of L16 (LP-VERB-5)."""
     step = 2 * math.pi * 1500 / rate
     return _pcm(array.array("h", (round(8192 * math.sin(step * n)) for n in range(rate // 2))))
 

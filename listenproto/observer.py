@@ -128,7 +128,8 @@ class Observer:
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
                 return violations
-        self._move(sender, message)
+        if type(message) in _MOVERS:
+            self._move(sender, message)
         record = _RECORDS.get(type(message))
         if record is not None:
             record(self, sender, message)
@@ -159,11 +160,11 @@ class Observer:
         if kind not in TRANSITIONS[sender][state]:
             clause, reason = BREACHES[sender, state]
             return clause, f"{_name(kind)} out of place: {reason}"
-        if sender is Peer.PLATFORM or kind not in MODES or message == _NOTHING:
+        if sender is Peer.PLATFORM or kind not in MODES:
             return None
         modes, clause = MODES[kind]
-        if self.mode in modes:
-            return None
+        if self.mode in modes or (isinstance(message, Audio) and not message.pcm):
+            return None  # LP-AUD-5: audio of no bytes means nothing in every mode
         allowed = " or ".join(sorted(mode.value for mode in modes))
         mode = self.mode.value if self.mode else "no"
         return clause, f"{_name(kind)} needs {allowed} mode, this call has {mode} mode"
@@ -183,8 +184,14 @@ class Observer:
                 self.states[peer] = after
 
 
-_NOTHING: Final = Audio(b"")
-"""Means nothing in every mode (LP-AUD-5)."""
+_MOVERS: Final = frozenset(CROSSINGS) | {
+    kind
+    for rows in TRANSITIONS.values()
+    for state, row in rows.items()
+    for kind, after in row.items()
+    if after is not state
+}
+"""The messages that move a peer at all; most of a call is audio, which does not."""
 
 _Found = list[tuple[str, str]]
 

@@ -1,0 +1,196 @@
+"""Hypothesis strategies for the listen protocol, to test your own implementation with.
+
+Every message from here is legal in itself: it can be encoded and is read back as it was. Whether
+it has its place at some point of a conversation is for :class:`listenproto.Observer` to say.
+:func:`nearly_legal_texts` gives what peers send who have it almost right.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Final
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+import listenproto as lp
+from listenproto.codec import DIGITS, encode
+from listenproto.l16 import SAMPLE_BYTES, wav_header
+from listenproto.messages import JSON, ClipId
+from listenproto.rules import MODES
+
+__all__ = [
+    "app_messages",
+    "audio",
+    "chunkings",
+    "clip_ids",
+    "dtmf",
+    "json_objects",
+    "json_values",
+    "mark_events",
+    "mark_names",
+    "marks",
+    "metadata",
+    "nearly_legal_texts",
+    "pcm",
+    "platform_messages",
+    "play_audio",
+    "play_done",
+    "unknown_messages",
+]
+
+_NUMBERS: Final = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+_TEXT: Final = st.text(st.characters(codec="utf-8"), max_size=20)
+_RATES: Final = st.sampled_from(lp.PLAY_RATES)
+_JSON: Final = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | _TEXT,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(_TEXT, v, max_size=3),
+    max_leaves=6,
+)
+_TELLING: Final = frozenset({"type", "event", "callSid", "mixType", "sampleRate", "id"})
+_OBJECTS: Final = st.dictionaries(_TEXT.filter(lambda k: k not in _TELLING), _JSON, max_size=4)
+
+
+def json_values() -> SearchStrategy[JSON]:
+    """JSON as the protocol takes it: finite numbers, text that UTF-8 can carry, little nesting."""
+    return _JSON
+
+
+def json_objects() -> SearchStrategy[dict[str, JSON]]:
+    """JSON objects of such values, without the keys that mean something to the protocol."""
+    return _OBJECTS
+
+
+def pcm(*, channels: int = 1, max_frames: int = 100) -> SearchStrategy[bytes]:
+    """L16 in whole sample frames: a sample of each channel, interleaved; possibly empty."""
+    unit = SAMPLE_BYTES * channels
+    return st.binary(max_size=unit * max_frames).map(lambda b: b[: len(b) // unit * unit])
+
+
+def clip_ids() -> SearchStrategy[ClipId]:
+    """Ids of clips as platforms echo them: strings and numbers."""
+    return _TEXT | _NUMBERS
+
+
+def mark_names() -> SearchStrategy[str]:
+    """Names of marks that deployed platforms echo unharmed (LP-MARK-3)."""
+    safe = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters='"\\')
+    return st.text(safe, min_size=1, max_size=20)
+
+
+def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
+    """Ways to cut ``data`` into chunks, none empty; all at once and byte by byte among them."""
+    places = range(1, len(data))
+    somewhere = st.sets(st.sampled_from(places)) if places else st.just(set[int]())
+    return st.one_of(st.just(set[int]()), st.just(set(places)), somewhere).map(
+        lambda cuts: [data[i:j] for i, j in pairwise(sorted({0, *cuts, len(data)}))]
+    )
+
+
+def metadata() -> SearchStrategy[lp.Metadata]:
+    """The platform's first message, with some of the usual attributes and any others."""
+    usual = st.fixed_dictionaries(
+        {}, optional={"callSid": _TEXT, "sipStatus": _NUMBERS, "customerData": json_objects()}
+    )
+    attributes = st.builds(lambda some, others: others | some, usual, json_objects())
+    return st.builds(lp.Metadata, attributes, _RATES, st.sampled_from(lp.MixType))
+
+
+def audio(*, channels: int = 1) -> SearchStrategy[lp.Audio]:
+    """A message of whole sample frames; one of no bytes, which is legal, among them."""
+    return st.builds(lp.Audio, pcm(channels=channels))
+
+
+def dtmf() -> SearchStrategy[lp.Dtmf]:
+    """A key, with or without its duration."""
+    return st.builds(lp.Dtmf, st.sampled_from(DIGITS), st.none() | st.integers(0, 80_000))
+
+
+def play_done() -> SearchStrategy[lp.PlayDone]:
+    """A clip's end: bare as documented, or with id and playback figures as deployed."""
+    return st.just(lp.PlayDone()) | st.builds(lp.PlayDone, clip_ids(), json_objects())
+
+
+def mark_events() -> SearchStrategy[lp.MarkEvent]:
+    """A mark, of a safe name, that was reached or cleared."""
+    return st.builds(lp.MarkEvent, mark_names(), st.sampled_from(["playout", "cleared"]))
+
+
+def play_audio() -> SearchStrategy[lp.PlayAudio]:
+    """A clip: raw, or a WAV file of one or two channels; in whole samples, possibly none."""
+    raw = st.tuples(pcm(), st.just("raw"), _RATES)
+    wav = st.tuples(_wav_files(1) | _wav_files(2), st.just("wav"), st.none())
+    options = st.tuples(st.none() | clip_ids(), st.none() | st.booleans())
+    return st.builds(lambda body, more: lp.PlayAudio(*body, *more), raw | wav, options)
+
+
+def _wav_files(channels: int) -> SearchStrategy[bytes]:
+    return st.builds(
+        lambda samples, rate: wav_header(len(samples), rate, channels) + samples,
+        pcm(channels=channels),
+        _RATES | st.sampled_from([11025, 22050, 44100]),
+    )
+
+
+def marks() -> SearchStrategy[lp.Mark]:
+    """A mark of a safe name."""
+    return st.builds(lp.Mark, mark_names())
+
+
+def unknown_messages() -> SearchStrategy[lp.UnknownMessage]:
+    """JSON objects that the protocol does not name, of either peer, with a type or without."""
+    types = st.sampled_from(["transcription", "transfer", "json", "someday"])
+    typed = st.builds(lambda kind, body: {"type": kind} | body, types, json_objects())
+    return st.builds(lp.UnknownMessage, typed | json_objects())
+
+
+def platform_messages(*, channels: int = 1) -> SearchStrategy[lp.Message]:
+    """What a platform may send once its :func:`metadata` has passed, but for the close."""
+    return st.one_of(
+        audio(channels=channels), dtmf(), play_done(), mark_events(), unknown_messages()
+    )
+
+
+def app_messages(mode: lp.Mode | None = None) -> SearchStrategy[lp.Message]:
+    """What an app may send, but for the close; with ``mode``, only what has its place in it."""
+    strategies: dict[type, SearchStrategy[lp.Message]] = {
+        lp.Audio: audio(),
+        lp.PlayAudio: play_audio(),
+        lp.KillAudio: st.just(lp.KillAudio()),
+        lp.Mark: marks(),
+        lp.ClearMarks: st.just(lp.ClearMarks()),
+        lp.UnknownMessage: unknown_messages(),
+        lp.Disconnect: st.just(lp.Disconnect()),
+    }
+    kinds = [k for k in strategies if mode is None or k not in MODES or mode in MODES[k][0]]
+    return st.one_of([strategies[kind] for kind in kinds])
+
+
+def nearly_legal_texts() -> SearchStrategy[str]:
+    """Texts that are almost messages: JSON with a wrong body, broken JSON; a few pass unharmed."""
+    platform = st.one_of(metadata(), platform_messages()).map(lambda m: encode(m, lp.Peer.PLATFORM))
+    payloads = platform | app_messages().map(lambda m: encode(m, lp.Peer.APP))
+    texts = payloads.map(lambda payload: payload if isinstance(payload, str) else "{}")
+    return _changed_bodies(texts) | _broken_texts(texts)
+
+
+@st.composite
+def _changed_bodies(draw: st.DrawFn, texts: SearchStrategy[str]) -> str:
+    message = json.loads(draw(texts))
+    inner = message.get("data")
+    body = inner if isinstance(inner, dict) and draw(st.booleans()) else message
+    key = draw(st.sampled_from(sorted(body)) if body else _TEXT)
+    body.pop(key, None)
+    if draw(st.booleans()):
+        body[key] = draw(_JSON)
+    return json.dumps(message, ensure_ascii=False)
+
+
+@st.composite
+def _broken_texts(draw: st.DrawFn, texts: SearchStrategy[str]) -> str:
+    text = draw(texts)
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.integers(start, len(text)))
+    junk = ["", "NaN", "1e999", "\\ud800", "\udce2", '"', "}", "[" * 70, "9" * 70, "\0", ",", text]
+    return text[:start] + draw(st.sampled_from(junk)) + text[end:]
