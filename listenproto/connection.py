@@ -185,7 +185,8 @@ class PlatformConnection(Connection[ListenTask]):
     """The platform's end of one connection: a client that carries out a listen verb.
 
     ``host`` and ``target`` are those of the verb's URL; ``headers`` go into the upgrade request
-    as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``.
+    as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``;
+    None: as the profile of the task has it.
     """
 
     def __init__(
@@ -195,7 +196,7 @@ class PlatformConnection(Connection[ListenTask]):
         host: str,
         target: str,
         subprotocols: Sequence[str] = (SUBPROTOCOL,),
-        allow_no_subprotocol: bool = False,
+        allow_no_subprotocol: bool | None = None,
         headers: Sequence[tuple[str, str]] = (),
         max_head: int = DEFAULT_MAX_HEAD,
         max_message: int = DEFAULT_MAX_MESSAGE,
@@ -210,6 +211,8 @@ class PlatformConnection(Connection[ListenTask]):
         )
         super().__init__(wire, task)
         self.task = task
+        if allow_no_subprotocol is None:
+            allow_no_subprotocol = task.profile.accepts_no_subprotocol
         self._allow_no_subprotocol = allow_no_subprotocol
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:

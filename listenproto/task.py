@@ -106,7 +106,7 @@ class ListenTask:
             nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
         )
         self._attributes = dict(attributes)
-        self._profile = profile
+        self.profile = profile
         self.session = PlatformSession(
             self.mode,
             stream_rate=verb.stream_rate or verb.sample_rate,
@@ -201,7 +201,7 @@ class ListenTask:
         """How many more samples maxLength allows; None if that is not running."""
         if self._max_samples is None:
             return None
-        if self._profile.max_length_runs_in_pause:
+        if self.profile.max_length_runs_in_pause:
             return self._max_samples - self._clock
         return self._max_samples - self._sent if sending else None
 
@@ -257,7 +257,7 @@ class ListenTask:
         if self.verb.pass_dtmf:
             self.session.send(Dtmf(digit, duration))
         ending = self.verb.finish_on_key
-        if digit == ending or (digit in ending and not self._profile.finish_on_whole_string):
+        if digit == ending or (digit in ending and not self.profile.finish_on_whole_string):
             self._end(End.KEY, digit)
 
     def pause(self, *, silence: bool = False) -> None:
@@ -302,7 +302,7 @@ class ListenTask:
     def _is_error(self, event: PlatformEvent) -> bool:
         """Whether a message ends the verb on deployed platforms."""
         is_error = isinstance(event, UnknownMessage) and event.type == "error"
-        return is_error and self._profile.error_ends_verb
+        return is_error and self.profile.error_ends_verb
 
     def outgoing(self) -> Iterator[Payload]:
         """The payloads to be sent, in order; each is taken out of the outbox as it is given."""

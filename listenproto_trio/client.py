@@ -109,7 +109,7 @@ async def open_call(
     *,
     limits: Limits | None = None,
     subprotocols: Sequence[str] = (SUBPROTOCOL,),
-    allow_no_subprotocol: bool = False,
+    allow_no_subprotocol: bool | None = None,
     ssl_context: ssl.SSLContext | None = None,
     on_message: OnMessage | None = None,
     tap: Tap | None = None,
@@ -151,7 +151,7 @@ async def open_call_on(
     *,
     limits: Limits | None = None,
     subprotocols: Sequence[str] = (SUBPROTOCOL,),
-    allow_no_subprotocol: bool = False,
+    allow_no_subprotocol: bool | None = None,
     on_message: OnMessage | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[PlatformCall]:

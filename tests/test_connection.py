@@ -182,21 +182,32 @@ def test_a_refusal_is_told_with_its_reason() -> None:
     assert ends.app.finished
 
 
-def test_an_answer_without_subprotocol_fails_unless_allowed() -> None:
-    for allowed in (False, True):
-        ends = Ends(
-            policy=Policy(subprotocols=("other",), allow_no_subprotocol=True),
-            subprotocols=(),
-            allow_no_subprotocol=allowed,
-        )
-        if allowed:
+@pytest.mark.parametrize(
+    ("profile", "option", "allowed"),
+    [
+        (DOCUMENTED, None, False),
+        (DOCUMENTED, True, True),
+        (DEPLOYED, None, True),
+        (DEPLOYED, False, False),
+    ],
+)
+def test_an_answer_without_subprotocol_fails_unless_allowed(
+    profile: Profile, option: bool | None, allowed: bool
+) -> None:
+    ends = Ends(
+        profile=profile,
+        policy=Policy(subprotocols=("other",), allow_no_subprotocol=True),
+        subprotocols=(),
+        allow_no_subprotocol=option,
+    )
+    if allowed:
+        ends.exchange()
+        assert Metadata({"callSid": "c"}) in ends.app_saw
+    else:
+        with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
             ends.exchange()
-            assert Metadata({"callSid": "c"}) in ends.app_saw
-        else:
-            with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
-                ends.exchange()
-            assert ends.task.result is not None
-            assert ends.task.result.end is End.NOT_CONNECTED
+        assert ends.task.result is not None
+        assert ends.task.result.end is End.NOT_CONNECTED
 
 
 def test_metadata_cut_inside_a_character_can_be_salvaged() -> None:
