@@ -43,7 +43,7 @@ from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Heard, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import End, ListenResult, ListenTask
-from listenproto.trace import Header, Line, Trace, TraceError, judge_trace, read_trace
+from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto.wire import Accepted, Closed, Ping, Pong, Rejected, Request
 
@@ -87,6 +87,7 @@ __all__ = [
     "MixType",
     "Mode",
     "ModeOf",
+    "Moment",
     "Observer",
     "Payload",
     "Peer",

@@ -110,7 +110,9 @@ def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
 
 def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
     clip_id = data.get("id")
-    if clip_id is None or isinstance(clip_id, str | int | float):
+    if clip_id is None:
+        return None
+    if isinstance(clip_id, str | int | float) and not isinstance(clip_id, bool):
         return clip_id
     raise _Bad(clause, f"'id' must be a string or a number, not {clip_id!r:.40}")
 
@@ -346,7 +348,10 @@ def encode(message: Message, sender: Peer) -> Payload:
     try:
         text = json.dumps(obj, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
-        raise LocalProtocolError(f"{message!r:.200} is not JSON: {exc}", clause="LP-ODD-2") from exc
+        # Without its repr: what is no JSON may have none either.
+        raise LocalProtocolError(
+            f"{type(message).__name__} cannot be written as JSON: {exc}", clause="LP-ODD-2"
+        ) from exc
     read = decode_opening(text) if isinstance(message, Metadata) else decode(text, sender)
     if isinstance(read[0], Malformed):
         raise LocalProtocolError(

@@ -77,7 +77,7 @@ def judge(request: Request, policy: Policy, *, open_calls: int = 0) -> Verdict:
     if policy.max_calls is not None and open_calls >= policy.max_calls:
         return Reject(503, f"All {policy.max_calls} calls that this server takes are open.")
     if not request.is_upgrade:
-        if policy.health_path is not None and request.path == policy.health_path:
+        if request.method == "GET" and request.path == policy.health_path:
             return Reject(200, "OK")
         return Reject(
             426,

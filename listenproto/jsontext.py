@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import attrs
+
 __all__ = ["members_before_the_cut", "values"]
 
 MAX_DEPTH: Final = 64
@@ -52,11 +54,24 @@ def _skip_space(text: str, at: int) -> int:
     return match.start() if match else len(text)
 
 
-def _check_shape(text: str) -> None:
-    """Bound nesting and the number of values before the parser spends memory on them."""
+@attrs.frozen
+class _Excess:
+    """What a text holds too much of, and where the value and the member that hold it start."""
+
+    reason: str
+    value: int
+    member: int
+
+
+def _excess(text: str) -> _Excess:
+    """The first excess of a text; at its end where there is none.
+
+    Looked for before the parser spends memory or stack on it.
+    """
+    none = _Excess("", len(text), len(text))
     if text.count("[") + text.count("{") + text.count(",") <= MAX_DEPTH:
-        return
-    depth = values = 0
+        return none
+    depth = count = value = member = 0
     quoted = False
     for match in _STRUCTURE.finditer(text):
         token = match[0]
@@ -67,12 +82,17 @@ def _check_shape(text: str) -> None:
         elif token in "]}":
             depth -= 1
         else:
-            values += 1
+            if depth == 0:
+                value = match.start()
+            if depth == 0 or (depth == 1 and token == ","):
+                member = match.start()
+            count += 1
             depth += token != ","
             if depth > MAX_DEPTH:
-                raise ValueError(f"nested deeper than {MAX_DEPTH}")
-            if values > MAX_VALUES:
-                raise ValueError(f"more than {MAX_VALUES} values")
+                return _Excess(f"nested deeper than {MAX_DEPTH}", value, member)
+            if count > MAX_VALUES:
+                return _Excess(f"more than {MAX_VALUES} values", value, member)
+    return none
 
 
 def _check_encodable(value: Any, piece: str) -> None:
@@ -86,24 +106,27 @@ def values(text: str) -> Iterator[tuple[Any, int, int]]:
     Raises ValueError, which says why, where the text is no JSON; the values in front of that
     place have been yielded by then.
     """
-    _check_shape(text)
+    excess = _excess(text)
     at = _skip_space(text, 0)
-    while True:
+    for _ in range(MAX_VALUES):
+        if at >= excess.value and excess.reason:
+            raise ValueError(excess.reason)
         value, end = _DECODER.raw_decode(text, at)
         _check_encodable(value, text[at:end])
         yield value, at, end
         at = _skip_space(text, end)
         if at == len(text):
             return
+    raise ValueError(f"more than {MAX_VALUES} values")
 
 
 def members_before_the_cut(text: str) -> dict[str, Any]:
     """The members of a JSON object that stand whole in front of where its text breaks off."""
     members: dict[str, Any] = {}
+    excess = _excess(text)
     at = _skip_space(text, 0)
     try:
-        _check_shape(text)
-        while text[at : at + 1] == ("," if members else "{"):
+        while at < excess.member and text[at] == ("," if members else "{"):
             start = _skip_space(text, at + 1)
             key, at = _DECODER.raw_decode(text, start)
             at = _skip_space(text, at)

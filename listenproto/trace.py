@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Final, TypeVar
 
 import attrs
 
@@ -21,21 +23,43 @@ from listenproto.observer import Observer, Violation
 from listenproto.profile import PROFILES
 from listenproto.verb import ListenVerb, VerbError
 
-__all__ = ["FORMAT", "Header", "Line", "Trace", "TraceError", "judge_trace", "read_trace"]
+__all__ = ["FORMAT", "Header", "Line", "Moment", "Trace", "TraceError", "judge_trace", "read_trace"]
 
-FORMAT = 1
+FORMAT: Final = 1
+
+MAX_AUDIO: Final = 2**26
+"""The most bytes of audio that a line may claim without holding them."""
+
+
+class Moment(enum.Enum):
+    """What happened to the connection without a message: see :class:`Line`."""
+
+    OPEN = "open"
+    """The upgrade was accepted."""
+    LOST = "lost"
+    """It is gone without a close."""
 
 
 class TraceError(ValueError):
     """A trace cannot be read; the message names the line and what is wrong with it."""
 
 
+def _public(way: ListenVerb | Mode) -> ListenVerb | Mode:
+    """The verb without the options that can hold passwords, which do not belong on record."""
+    if isinstance(way, Mode):
+        return way
+    return attrs.evolve(way, ws_auth=None, action_hook=None, transcribe=None)
+
+
 @attrs.frozen(kw_only=True)
 class Header:
-    """What a trace is of: which end saw it, with which verb or mode, profile and call."""
+    """What a trace is of: which end saw it, with which verb or mode, profile and call.
+
+    Of the verb, ``wsAuth``, ``actionHook`` and ``transcribe`` are left out.
+    """
 
     vantage: Peer
-    way: ListenVerb | Mode
+    way: ListenVerb | Mode = attrs.field(converter=_public)
     profile: str = "documented"
     attributes: Mapping[str, JSON] = MappingProxyType({})
 
@@ -44,23 +68,22 @@ class Header:
         if isinstance(self.way, Mode):
             way: dict[str, JSON] = {"mode": self.way.value}
         else:
-            way = {"verb": attrs.evolve(self.way, ws_auth=None).to_json()}  # no passwords on record
+            way = {"verb": self.way.to_json()}
         head = {"trace": FORMAT, "vantage": self.vantage.value, "profile": self.profile}
         return _dumps(head | way | {"attributes": dict(self.attributes)})
 
 
 @attrs.frozen
 class Line:
-    """One message: ``at`` in microseconds, ``position`` in samples at the listen rate.
+    """One message, or moment: ``at`` in microseconds, ``position`` in samples at the listen rate.
 
-    A binary payload whose audio was left out is that many zero bytes. ``lost`` in place of a
-    payload says that the connection was gone without a close.
+    A binary payload whose audio was left out is that many zero bytes.
     """
 
     at: int
     sender: Peer
     position: int
-    payload: Payload | None
+    payload: Payload | Moment
 
     def to_json(self, *, with_audio: bool = True) -> str:
         """The line, without its end."""
@@ -74,8 +97,8 @@ class Line:
         elif isinstance(self.payload, Close):
             line["close"] = self.payload.code
             line["reason"] = self.payload.reason
-        elif self.payload is None:
-            line["lost"] = True
+        elif isinstance(self.payload, Moment):
+            line[self.payload.value] = True
         elif with_audio:
             line["audio"] = base64.b64encode(self.payload).decode()
         else:
@@ -118,56 +141,72 @@ def read_trace(text: Iterable[str]) -> Trace:
 def _read_header(obj: dict[str, JSON]) -> Header:
     if obj.get("trace") != FORMAT:
         raise ValueError(
-            f"'trace' must be {FORMAT}, the format's version, not {obj.get('trace')!r}"
+            f"'trace' must be {FORMAT}, the format's version, not {obj.get('trace')!r:.40}"
         )
-    if obj.get("profile") not in PROFILES:
-        raise ValueError(f"'profile' must be one of {', '.join(PROFILES)}")
+    profile = obj.get("profile")
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise ValueError(f"'profile' must be {' or '.join(PROFILES)}, not {profile!r:.40}")
     attributes = obj.get("attributes", {})
     if not isinstance(attributes, dict):
         raise ValueError("'attributes' must be a JSON object")
     try:
-        way = ListenVerb.from_json(obj["verb"]) if "verb" in obj else Mode(obj.get("mode"))
-        vantage = Peer(obj.get("vantage"))
+        way = ListenVerb.from_json(obj["verb"]) if "verb" in obj else _one_of(Mode, obj, "mode")
+        vantage = _one_of(Peer, obj, "vantage")
     except VerbError as exc:
         raise ValueError(f"'verb' is no listen verb: {exc}") from exc
-    return Header(vantage=vantage, way=way, profile=obj["profile"], attributes=attributes)
+    return Header(vantage=vantage, way=way, profile=profile, attributes=attributes)
+
+
+_Choice = TypeVar("_Choice", Peer, Mode)
+
+
+def _one_of(kind: type[_Choice], obj: dict[str, JSON], key: str) -> _Choice:
+    for choice in kind:
+        if choice.value == obj.get(key):
+            return choice
+    allowed = " or ".join(choice.value for choice in kind)
+    raise ValueError(f"{key!r} must be {allowed}, not {obj.get(key)!r:.40}")
 
 
 def _count(obj: dict[str, JSON], key: str) -> int:
     value = obj.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{key!r} must be a whole number, not {value!r}")
+        raise ValueError(f"{key!r} must be a whole number, not {value!r:.40}")
     return value
 
 
 def _read_line(obj: dict[str, JSON]) -> Line:
     return Line(
-        _count(obj, "at"), Peer(obj.get("from")), _count(obj, "position"), _read_payload(obj)
+        _count(obj, "at"), _one_of(Peer, obj, "from"), _count(obj, "position"), _read_payload(obj)
     )
 
 
-def _read_payload(obj: dict[str, JSON]) -> Payload | None:
+def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
     text, audio = obj.get("text"), obj.get("audio")
     if isinstance(text, str):
         return text
     if isinstance(audio, str):
         try:
             return binascii.a2b_base64(audio, strict_mode=True)
-        except binascii.Error as exc:
+        except ValueError as exc:
             raise ValueError(f"'audio' is no base64: {exc}") from exc
     if "bytes" in obj:
-        return bytes(_count(obj, "bytes"))
+        size = _count(obj, "bytes")
+        if size > MAX_AUDIO:
+            raise ValueError(f"'bytes' must be at most {MAX_AUDIO}, not {size!r:.40}")
+        return bytes(size)
     if "close" in obj:
         return Close(_count(obj, "close"), str(obj.get("reason", "")))
-    if obj.get("lost") is True:
-        return None
-    raise ValueError("one of 'text', 'audio', 'bytes', 'close' and 'lost' must be there")
+    for moment in Moment:
+        if obj.get(moment.value) is True:
+            return moment
+    raise ValueError("one of text, audio, bytes, close, open and lost must be there")
 
 
 def _messages(line: Line, *, opening: bool, string_sample_rate: int | None) -> list[Message]:
     if isinstance(line.payload, Close):
         return [line.payload]
-    if line.payload is None:
+    if isinstance(line.payload, Moment):
         return []
     if opening and line.sender is Peer.PLATFORM:
         return decode_opening(line.payload)

@@ -173,12 +173,12 @@ def test_lint_finds_nothing_in_the_demo(
 def test_lint_names_line_clause_and_sentence(
     demo: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
-    header, metadata, *rest = (demo[1] / "clips" / "trace.jsonl").read_text().splitlines()
+    header, opened, metadata, *rest = (demo[1] / "clips" / "trace.jsonl").read_text().splitlines()
     twice = tmp_path / "twice.jsonl"
-    twice.write_text("\n".join([header, metadata, metadata, *rest]))
+    twice.write_text("\n".join([header, opened, metadata, metadata, *rest]))
     run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
     assert run.returncode == 1
-    assert run.stdout.startswith("twice.jsonl:3: platform: LP-META-2: ")
+    assert run.stdout.startswith("twice.jsonl:4: platform: LP-META-2: ")
     assert run.stdout.endswith(": 1 breach\n")
 
 

@@ -1,0 +1,242 @@
+"""JSON texts: what is taken for JSON, where it stands, and that nothing hostile gets through."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from listenproto.jsontext import MAX_DEPTH, MAX_NUMBER, MAX_VALUES, members_before_the_cut, values
+from listenproto.testing import json_objects, json_values, nearly_legal_texts
+
+SPACE = st.text(" \t\r\n", max_size=3)
+
+
+def read(text: str) -> tuple[list[Any], bool]:
+    """The values of a text up to where it is no JSON, and whether there is such a place."""
+    found = []
+    try:
+        for value, _, _ in values(text):
+            found.append(value)
+    except ValueError:
+        return found, True
+    return found, False
+
+
+@given(value=json_values(), ascii_only=st.booleans(), indent=st.sampled_from([None, 0, 2]))
+def test_a_value_is_read_as_it_was_written(
+    value: Any, ascii_only: bool, indent: int | None
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    assert list(values(text)) == [(value, 0, len(text))]
+
+
+@given(st.lists(st.tuples(json_objects(), SPACE), min_size=1, max_size=4), SPACE)
+def test_values_in_a_row_come_with_their_places(
+    objects: list[tuple[dict[str, Any], str]], front: str
+) -> None:
+    pieces = [(json.dumps(obj), space) for obj, space in objects]
+    text = front + "".join(piece + space for piece, space in pieces)
+    found = list(values(text))
+    assert [value for value, _, _ in found] == [obj for obj, _ in objects]
+    assert [text[start:end] for _, start, end in found] == [piece for piece, _ in pieces]
+    starts = [start for _, start, _ in found]
+    assert starts == sorted(starts)
+    assert starts[0] == len(front)
+
+
+def test_scalars_in_a_row_are_told_apart_by_space_alone() -> None:
+    assert list(values(' 1\n23 "a"null\t')) == [(1, 1, 2), (23, 3, 5), ("a", 6, 9), (None, 9, 13)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \t\r\n",
+        "\ufeff{}",
+        "\u00a0{}",
+        "\x0b1",
+        "{",
+        "}",
+        "[1,]",
+        '{"a":1,}',
+        "{'a':1}",
+        '{a":1}',
+        '{"a" 1}',
+        '{"a":}',
+        '"a',
+        '"\x00"',
+        '"\n"',
+        '"\\x"',
+        '"\\u12"',
+        "[01]",
+        "+1",
+        ".5",
+        "1.",
+        "0x10",
+        "\u0661",
+        "nul",
+        "True",
+        "undefined",
+        "/* */ {}",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        '{"a":[NaN]}',
+        "1e999",
+        "-1e999",
+        '{"a":1e400}',
+    ],
+)
+def test_what_is_no_json(text: str) -> None:
+    _, broken = read(text)
+    assert broken
+
+
+def test_a_lone_surrogate_is_no_text() -> None:
+    for text in ['"\\ud800"', '"\\uDFFF"', '"\ud800"', '"\udce2"', '{"\\udC00":1}', '["a\\uD8ff"]']:
+        assert read(text) == ([], True)
+    for text in ['"\\ud83d\\ude00"', '"\U0001f600"', '"\\\\ud800"', '"\\ud7ff\\ue000"']:
+        assert read(text) == ([json.loads(text)], False)
+
+
+def test_a_number_has_a_limited_length() -> None:
+    longest = "9" * MAX_NUMBER
+    assert read(longest) == ([int(longest)], False)
+    assert read("-" + longest[1:]) == ([-int(longest[1:])], False)
+    assert read("0." + longest[2:]) == ([float("0." + longest[2:])], False)
+    for text in (longest + "9", "-" + longest, "0." + longest[1:], "9" * 5000, "1." + "0" * 5000):
+        assert read(text) == ([], True)
+        assert read(f'{{"a":{text}}}') == ([], True)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_nesting_has_a_limited_depth(opening: str, closing: str) -> None:
+    deepest = opening * MAX_DEPTH + "1" + closing * MAX_DEPTH
+    assert read(deepest) == ([json.loads(deepest)], False)
+    assert read(opening + deepest + closing) == ([], True)
+    assert read(opening * 100_000 + "1" + closing * 100_000) == ([], True)
+    assert read(opening * 100_000) == ([], True)
+
+
+def test_one_after_the_other_is_not_nested() -> None:
+    assert read("[[]" + ",[]" * MAX_DEPTH + "]") == ([[[]] * (MAX_DEPTH + 1)], False)
+
+
+def test_brackets_in_strings_are_text() -> None:
+    for text in ["[" * 1000, "]" * 1000 + "[" * 1000, '\\"[{,' * 1000, "\\" * 999 + "[" * 100]:
+        quoted = json.dumps([text, text])
+        assert read(quoted) == ([[text, text]], False)
+
+
+def test_nesting_does_not_hide_behind_strings_and_closed_brackets() -> None:
+    deep = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
+    for text in (f'["\\\\",{deep}]', f'["\\"",{deep}]', f"[[],[],[],{deep}]", f'{{"]]]":{deep}}}'):
+        json.loads(text)  # but for the depth it is JSON
+        assert read(text) == ([], True)
+
+
+def test_there_is_a_limited_number_of_values() -> None:
+    fullest = "[" + ",".join("1" * MAX_VALUES) + "]"
+    assert read(fullest) == ([[1] * MAX_VALUES], False)
+    for text in (
+        "[" + ",".join("1" * (MAX_VALUES + 1)) + "]",
+        "[" + ",".join(["[]"] * (MAX_VALUES + 1)) + "]",
+        "{" + ",".join(f'"{n}":0' for n in range(MAX_VALUES + 1)) + "}",
+    ):
+        assert read(text) == ([], True)
+
+
+@pytest.mark.parametrize("piece", ["{}", "[]", "1 ", '"a"', "null "])
+def test_the_limit_of_values_is_that_of_the_whole_text(piece: str) -> None:
+    found, broken = read(piece * (MAX_VALUES * 2))
+    assert broken
+    assert len(found) <= MAX_VALUES
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        pytest.param("x", id="word"),
+        pytest.param("NaN", id="NaN"),
+        pytest.param("{", id="cut"),
+        pytest.param('"\\ud800"', id="lone surrogate"),
+        pytest.param("9" * 65, id="long number"),
+        pytest.param("[" * 65, id="nesting"),
+        pytest.param("[" * 100_000, id="absurd nesting"),
+        pytest.param("[" + "1," * 20_000, id="many values"),
+    ],
+)
+def test_what_stands_in_front_of_the_fault_comes_first(junk: str) -> None:
+    assert read('{"a":1} ' + junk)[0][:1] == [{"a": 1}]
+
+
+@given(st.text() | nearly_legal_texts())
+@example("[" * 100_000 + "\\" * 100_000)
+@example('"' * 100_001)
+@example('{"a":' * 100_000)
+@example("-" * 100_000)
+@example("1" * 100_000 + "e" + "1" * 100_000)
+@example(" " * 100_000)
+@example("\\u" * 100_000)
+def test_nothing_raises_but_value_error(text: str) -> None:
+    found, broken = read(text)
+    assert broken or found
+    members_before_the_cut(text)
+
+
+@given(json_objects(), SPACE, SPACE, st.data())
+def test_members_in_front_of_a_cut(
+    obj: dict[str, Any], front: str, space: str, data: st.DataObject
+) -> None:
+    text = front + "{" + space
+    whole_at = []  # where each member's comma or bracket has passed
+    for number, (key, value) in enumerate(obj.items(), 1):
+        end = "}" if number == len(obj) else "," + space
+        text += f"{json.dumps(key)}{space}:{space}{json.dumps(value)}{space}{end}"
+        whole_at.append(len(text) if end == "}" else len(text) - len(space))
+    at = data.draw(st.integers(0, len(text)))
+    whole = sum(end <= at for end in whole_at)
+    found = members_before_the_cut(text[:at])
+    assert found == dict(list(obj.items())[:whole])
+
+
+@pytest.mark.parametrize(
+    ("text", "members"),
+    [
+        ('{"a":1', {}),
+        ('{"a":1 ', {}),
+        ('{"a":1,', {"a": 1}),
+        ('{"a":1}', {"a": 1}),
+        ('{"a":80,"b":8000', {"a": 80}),
+        ('{"a":true,"b":tru', {"a": True}),
+        ('{"a":"x","b":"half', {"a": "x"}),
+        ('{"a":"x","b":"\udce2\udc82', {"a": "x"}),
+        ('{"a":"x","b":"\udce2",', {"a": "x"}),
+        ('{"a":"x","b":"\\ud800",', {"a": "x"}),
+        ('{"a":"x","\\ud800":1,', {"a": "x"}),
+        ('{"a":[1,2],"b":[1,2', {"a": [1, 2]}),
+        ('{"a":1,"b":NaN,"c":2}', {"a": 1}),
+        ('{"a":1,"b":{"c":2,', {"a": 1}),
+        ('{"a":1 "b":2}', {}),
+        ('{"a":1,2:3,"c":4}', {"a": 1}),
+        ('{"a":1,"b" 2,"c":3}', {"a": 1}),
+        (',"a":1,', {}),
+        ('["a",1,', {}),
+        ('"a":1,', {}),
+        ("", {}),
+        ("{", {}),
+        ("{}", {}),
+    ],
+)
+def test_members_that_stand_whole(text: str, members: dict[str, Any]) -> None:
+    assert members_before_the_cut(text) == members
+
+
+def test_members_in_front_of_nesting_that_is_too_deep_stand_whole() -> None:
+    text = '{"sampleRate":16000,"mixType":"stereo","customerData":' + "[" * 100
+    assert members_before_the_cut(text) == {"sampleRate": 16000, "mixType": "stereo"}

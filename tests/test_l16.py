@@ -1,0 +1,352 @@
+"""Audio: exact media time, whole samples over any chunking, WAV files good and bad."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import wave
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from listenproto.l16 import (
+    FLICKS,
+    LISTEN_RATES,
+    PLAY_RATES,
+    Aligner,
+    Wav,
+    WavError,
+    beep,
+    flicks_of,
+    parse_wav,
+    peak,
+    samples_in,
+    wav_header,
+)
+from listenproto.testing import chunkings, pcm
+
+RATES = sorted({*LISTEN_RATES, *PLAY_RATES, 11025, 22050, 44100})
+SAMPLES = st.lists(st.integers(-32768, 32767), max_size=50)
+
+
+def l16(*samples: int) -> bytes:
+    return struct.pack(f"<{len(samples)}h", *samples)
+
+
+def numbers(audio: bytes) -> list[int]:
+    return [sample for (sample,) in struct.iter_unpack("<h", audio)]
+
+
+# Media time.
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_second_is_a_second_at_every_rate(rate: int) -> None:
+    assert flicks_of(rate, rate) == FLICKS
+    assert samples_in(FLICKS, rate) == rate
+    assert Fraction(flicks_of(1, rate), FLICKS) == Fraction(1, rate)
+
+
+@given(st.sampled_from(RATES), st.integers(0, 10**12))
+def test_time_of_samples_is_exact(rate: int, samples: int) -> None:
+    flicks = flicks_of(samples, rate)
+    assert Fraction(flicks, FLICKS) == Fraction(samples, rate)
+    assert samples_in(flicks, rate) == samples
+
+
+@given(st.sampled_from(RATES), st.integers(0, 10**18))
+def test_only_whole_samples_fit_into_a_time(rate: int, flicks: int) -> None:
+    samples = samples_in(flicks, rate)
+    assert flicks_of(samples, rate) <= flicks < flicks_of(samples + 1, rate)
+
+
+# Whole samples.
+
+
+@given(st.binary(max_size=40).flatmap(lambda data: st.tuples(st.just(data), chunkings(data))))
+def test_chunks_join_to_what_was_cut(cut: tuple[bytes, list[bytes]]) -> None:
+    data, chunks = cut
+    assert b"".join(chunks) == data
+    assert b"" not in chunks
+
+
+@given(
+    st.sampled_from([2, 4]),
+    st.binary(max_size=40).flatmap(lambda data: st.tuples(st.just(data), chunkings(data))),
+    st.integers(0, 40),
+)
+def test_an_aligner_gives_every_whole_frame_as_soon_as_it_is_there(
+    unit: int, cut: tuple[bytes, list[bytes]], pause: int
+) -> None:
+    data, chunks = cut
+    chunks.insert(min(pause, len(chunks)), b"")  # an empty message means nothing
+    aligner = Aligner(unit)
+    out = came = b""
+    for chunk in chunks:
+        came += chunk
+        whole = aligner.whole(chunk)
+        assert len(whole) % unit == 0
+        out += whole
+        assert out == came[: len(came) // unit * unit]
+    assert out == data[: len(data) // unit * unit]
+
+
+def test_whole_frames_pass_an_aligner_uncopied() -> None:
+    aligner, audio = Aligner(2), bytes(320)
+    assert aligner.whole(audio) is audio
+    assert aligner.whole(audio + b"\x01") == audio
+    assert aligner.whole(b"\x02") == b"\x01\x02"
+    assert aligner.whole(audio) is audio
+
+
+# Loudness.
+
+
+@given(SAMPLES)
+def test_the_peak_is_the_loudest_sample(samples: list[int]) -> None:
+    assert peak(l16(*samples)) == max(map(abs, samples), default=0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "loudest"),
+    [((), 0), ((0,), 0), ((3, 1), 3), ((-5, -9), 9), ((-7, 6), 7), ((-32768, 32767), 32768)],
+)
+def test_peaks_by_example(samples: tuple[int, ...], loudest: int) -> None:
+    assert peak(l16(*samples)) == loudest
+
+
+# The beep.
+
+
+@pytest.mark.parametrize("rate", LISTEN_RATES)
+def test_the_beep_is_half_a_second_of_1500_hz(rate: int) -> None:
+    samples = numbers(beep(rate))
+    assert len(samples) == rate // 2
+    signs = [math.copysign(1, sample) for sample in samples if sample]
+    crossings = sum(left != right for left, right in pairwise(signs))
+    assert crossings == 2 * 1500 // 2 - 1  # two a cycle, but for the one it starts from
+    assert 0.15 < peak(beep(rate)) / 32768 <= 0.25
+    assert abs(sum(samples)) < rate / 100
+
+
+@pytest.mark.parametrize("rate", LISTEN_RATES)
+def test_the_beep_is_a_pure_tone(rate: int) -> None:
+    samples = numbers(beep(rate))
+    turns = [2 * math.pi * 1500 * n / rate for n in range(len(samples))]
+    loud = sum(s * math.sin(t) for s, t in zip(samples, turns, strict=True)) * 2 / len(samples)
+    for sample, turn in zip(samples, turns, strict=True):
+        assert abs(sample - loud * math.sin(turn)) < 1
+
+
+# WAV files.
+
+
+def chunk(name: bytes, body: bytes, *, size: int | None = None) -> bytes:
+    """A chunk with its pad byte; ``size`` lies about its length."""
+    length = len(body) if size is None else size
+    return name + struct.pack("<I", length) + body + b"\0" * (len(body) % 2)
+
+
+def fmt(
+    *, codec: int = 1, channels: int = 1, rate: int = 8000, bits: int = 16, more: bytes = b""
+) -> bytes:
+    frame = channels * bits // 8
+    body = struct.pack("<HHIIHH", codec, channels, rate, rate * frame & 0xFFFFFFFF, frame, bits)
+    return chunk(b"fmt ", body + more)
+
+
+def extension(codec: int) -> bytes:
+    guid_tail = bytes.fromhex("000000001000800000aa00389b71")
+    return struct.pack("<HHIH", 22, 16, 4, codec) + guid_tail
+
+
+def riff(*chunks: bytes) -> bytes:
+    body = b"WAVE" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+AUDIO = l16(1, -2, 3, -4)
+
+
+@pytest.mark.parametrize(
+    ("file", "wav"),
+    [
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO)), Wav(AUDIO, 8000, 1), id="plain"),
+        pytest.param(
+            riff(fmt(channels=2, rate=44100), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 44100, 2),
+            id="stereo",
+        ),
+        pytest.param(riff(fmt(), chunk(b"data", b"")), Wav(b"", 8000, 1), id="empty data"),
+        pytest.param(
+            riff(fmt(more=b"\0\0"), chunk(b"data", AUDIO)), Wav(AUDIO, 8000, 1), id="18 byte fmt"
+        ),
+        pytest.param(
+            riff(fmt(codec=0xFFFE, more=extension(1)), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="extensible",
+        ),
+        pytest.param(
+            riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"fact", b"12345"), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="odd-sized chunks in front",
+        ),
+        pytest.param(
+            riff(chunk(b"LIST", b"data\4\0\0\0xxxx"), fmt(), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="what looks like a chunk inside another",
+        ),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO), chunk(b"LIST", b"odd"), b"rubbish"),
+            Wav(AUDIO, 8000, 1),
+            id="more behind the data",
+        ),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO, size=0xFFFFFFFF)),
+            Wav(AUDIO, 8000, 1),
+            id="unknown length",
+        ),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO, size=0xFFFFFFFF) + b"\7"),
+            Wav(AUDIO, 8000, 1),
+            id="unknown length, half a sample at the end",
+        ),
+        pytest.param(
+            riff(fmt(channels=2), chunk(b"data", AUDIO, size=0xFFFFFFFF) + b"\7\7\7"),
+            Wav(AUDIO, 8000, 2),
+            id="unknown length, half a stereo frame at the end",
+        ),
+        pytest.param(
+            b"RIFF\xff\xff\xff\xffWAVE" + fmt() + chunk(b"data", AUDIO),
+            Wav(AUDIO, 8000, 1),
+            id="unknown length of the whole",
+        ),
+    ],
+)
+def test_wav_files_that_can_be_played(file: bytes, wav: Wav) -> None:
+    assert parse_wav(file) == wav
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_wav_files_of_every_rate(rate: int) -> None:
+    assert parse_wav(riff(fmt(rate=rate), chunk(b"data", AUDIO))) == Wav(AUDIO, rate, 1)
+
+
+GOOD = riff(fmt(), chunk(b"data", AUDIO))
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (b"", "no RIFF/WAVE header"),
+        (b"RIFF", "no RIFF/WAVE header"),
+        (b"RIFX" + GOOD[4:], "no RIFF/WAVE header"),
+        (GOOD[:8] + b"AVI " + GOOD[12:], "no RIFF/WAVE header"),
+        (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
+        (GOOD[:12], "no fmt chunk"),
+        (GOOD[:16], "no fmt chunk"),
+        (riff(chunk(b"LIST", b"odd")), "no fmt chunk"),
+        (riff(chunk(b"data", AUDIO), fmt()), "before a fmt chunk"),
+        (riff(fmt()), "no data chunk"),
+        (riff(fmt(), b"data\0\0"), "no data chunk"),
+        (GOOD[:-1], "claims 8 bytes, 7 are there"),
+        (GOOD[:30], "claims 16 bytes, 10 are there"),
+        (riff(fmt(), chunk(b"LIST", b"", size=9)), "claims 9 bytes"),
+        (riff(chunk(b"fmt ", b"\1\0\1\0")), "fmt chunk has 4 bytes"),
+        (riff(fmt(), chunk(b"data", AUDIO + b"\7")), "9 bytes of audio"),
+        (riff(fmt(channels=2), chunk(b"data", AUDIO[:6])), "6 bytes of audio"),
+        (riff(fmt(bits=8), chunk(b"data", AUDIO)), "1 of 8 bits"),
+        (riff(fmt(bits=24), chunk(b"data", AUDIO)), "1 of 24 bits"),
+        (riff(fmt(bits=0), chunk(b"data", AUDIO)), "1 of 0 bits"),
+        (riff(fmt(codec=3, bits=32), chunk(b"data", AUDIO)), "3 of 32 bits"),
+        (riff(fmt(codec=3), chunk(b"data", AUDIO)), "3 of 16 bits"),
+        (riff(fmt(codec=7, bits=8), chunk(b"data", AUDIO)), "7 of 8 bits"),
+        (riff(fmt(codec=0), chunk(b"data", AUDIO)), "0 of 16 bits"),
+        (riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)), "3 of 16 bits"),
+        (riff(fmt(codec=0xFFFE), chunk(b"data", AUDIO)), "of 16 bits"),
+        (riff(fmt(channels=0), chunk(b"data", AUDIO)), "0 channels"),
+        (riff(fmt(channels=3), chunk(b"data", AUDIO)), "3 channels"),
+        (riff(fmt(rate=0), chunk(b"data", AUDIO)), "its 0 samples a second"),
+        (riff(fmt(rate=8001), chunk(b"data", AUDIO)), "8001 samples a second"),
+        (riff(fmt(rate=0xFFFFFFFF), chunk(b"data", AUDIO)), "4294967295 samples a second"),
+    ],
+)
+def test_wav_files_that_cannot_be_played(file: bytes, words: str) -> None:
+    with pytest.raises(WavError, match=words):
+        parse_wav(file)
+
+
+def test_a_wav_file_cut_anywhere_cannot_be_played() -> None:
+    for at in range(len(GOOD)):
+        with pytest.raises(WavError):
+            parse_wav(GOOD[:at])
+
+
+CHUNKS = st.builds(
+    chunk,
+    st.sampled_from([b"fmt ", b"data", b"LIST"]) | st.binary(min_size=4, max_size=4),
+    st.binary(max_size=40),
+    size=st.none() | st.sampled_from([0, 0xFFFFFFFF, 0xFFFFFFFE, 2**31]) | st.integers(0, 50),
+)
+FORMATS = st.builds(
+    fmt,
+    codec=st.sampled_from([0, 1, 3, 0xFFFE]),
+    channels=st.sampled_from([0, 1, 2, 3]),
+    rate=st.sampled_from([0, 1, 8000, FLICKS, 2**32 - 1]),
+    bits=st.sampled_from([0, 8, 16]),
+    more=st.binary(max_size=24),
+)
+
+
+@given(st.binary() | st.lists(CHUNKS | FORMATS, max_size=5).map(lambda c: riff(*c)))
+@example(b"RIFF\0\0\0\0WAVEdata\xff\xff\xff\xff")
+@example(riff(fmt(channels=0), chunk(b"data", AUDIO, size=0xFFFFFFFF)))
+def test_any_bytes_are_a_wav_file_or_a_wav_error(file: bytes) -> None:
+    try:
+        wav = parse_wav(file)
+    except WavError:
+        return
+    assert len(wav.pcm) % (2 * wav.channels) == 0
+    assert len(wav.mono()) == len(wav.pcm) // wav.channels
+    assert FLICKS % wav.rate == 0
+
+
+@given(pcm())
+def test_one_channel_is_mixed_to_itself(audio: bytes) -> None:
+    assert Wav(audio, 8000, 1).mono() == audio
+
+
+@given(st.lists(st.tuples(st.integers(-32768, 32767), st.integers(-32768, 32767)), max_size=30))
+@example([(32767, 32767), (-32768, -32768), (32767, -32768)])
+def test_two_channels_are_mixed_down_to_their_mean(frames: list[tuple[int, int]]) -> None:
+    both = l16(*(sample for frame in frames for sample in frame))
+    mixed = numbers(Wav(both, 8000, 2).mono())
+    assert len(mixed) == len(frames)
+    for (left, right), sample in zip(frames, mixed, strict=True):
+        assert abs(sample - (left + right) / 2) <= 0.5
+
+
+@given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
+def test_a_header_is_read_back_by_others_and_by_us(audio: bytes, rate: int, channels: int) -> None:
+    header = wav_header(len(audio), rate, channels)
+    assert len(header) == 44
+    assert parse_wav(header + audio) == Wav(audio, rate, channels)
+    with wave.open(io.BytesIO(header + audio)) as file:
+        assert file.getparams()[:4] == (channels, 2, rate, len(audio) // (2 * channels))
+        assert file.getcomptype() == "NONE"
+        assert file.readframes(file.getnframes()) == audio
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2)])
+def test_a_header_is_that_of_the_wave_module(rate: int, channels: int) -> None:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(channels)
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes(AUDIO)
+    assert wav_header(len(AUDIO), rate, channels) + AUDIO == file.getvalue()
