@@ -112,7 +112,8 @@ class PlatformSession(Session):
 
     def _has_room(self, clip: PlayAudio) -> bool:
         refused = any(v.dropped for v in self.observer.judge(Peer.APP, clip))
-        return refused or self.playout.has_room(clip_flicks(clip))
+        queue_play = clip.queue_play is True
+        return refused or self.playout.has_room_for_clip(clip_flicks(clip), queue_play=queue_play)
 
     def _no_room(self, message: Audio | PlayAudio) -> Violation:
         seconds = f"{self.playout.max_seconds:g} s"

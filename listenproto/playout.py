@@ -114,6 +114,8 @@ class Playout:
         self._buffered = 0
         self._head = 0
         self._kill_at: int | None = None
+        self._doomed: list[_Item] = []
+        """What came while a kill waits for its frame."""
         self.now = 0
 
     @property
@@ -122,24 +124,31 @@ class Playout:
         return self._buffered
 
     def has_room(self, flicks: int) -> bool:
-        """Whether so much more audio can be buffered (LP-STRM-2)."""
+        """Whether so much more of a stream can be buffered (LP-STRM-2)."""
         return self._buffered + flicks <= self._max_flicks
+
+    def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
+        """Whether a clip of that length can be, without what it would take the place of."""
+        buffered = self._buffered if self._waits(queue_play) else 0
+        return buffered + flicks <= self._max_flicks
+
+    def _waits(self, queue_play: bool) -> bool:
+        """Whether a clip waits behind what plays, instead of taking its place (D8)."""
+        head = self._line[0] if self._line else None
+        runs = isinstance(head, _Sound) and head.runs
+        return self._profile.clips_wait_unasked or (queue_play and runs)
 
     def add_clip(
         self, pcm: bytes, rate: int, clip_id: ClipId | None = None, *, queue_play: bool = False
     ) -> list[Over]:
         """Put a clip at the end of the line: one channel of L16, in whole samples.
 
-        Gives what is over by that. There must be room for it (:meth:`has_room`).
-        Under a profile whose clips do not wait unasked, one without ``queue_play``, or behind one
-        that came without, starts at once: what waits is dropped, what plays cut short (D8).
+        Gives what is over by that. There must be room for it (:meth:`has_room_for_clip`). Under
+        a profile whose clips do not wait unasked, one without ``queue_play``, or behind one that
+        came without, starts at once: what waits is dropped, what plays is cut short (D8).
         """
         over: list[Over] = []
-        head = self._line[0] if self._line else None
-        waits = self._profile.clips_wait_unasked or (
-            queue_play and isinstance(head, _Sound) and head.runs
-        )
-        if not waits and isinstance(head, _Sound):
+        if self._line and not self._waits(queue_play):
             over += self._drop(self._line.popleft(), Fate.KILLED)
             over += self._drop_all()
         runs = queue_play or self._profile.clips_wait_unasked
@@ -159,22 +168,26 @@ class Playout:
         if not self.has_room(flicks_of(len(pcm) // SAMPLE_BYTES, self._stream_rate)):
             return False
         if pcm:
-            self._append(_Sound(pcm, self._stream_rate))
+            self._append(_Sound(pcm, self._stream_rate), doomed=self._kill_at is not None)
         return True
 
     def add_mark(self, name: str) -> list[Over]:
         """Put a mark behind what is buffered; with nothing buffered it is over at once."""
-        self._append(MarkPoint(name))
+        self._append(MarkPoint(name), doomed=self._kill_at is not None)
         return self._settle()
 
     def clear_marks(self) -> list[Over]:
         """Forget the marks (LP-MARK-7)."""
-        marks = [item for item in self._line if isinstance(item, MarkPoint)]
+        marks = [item for item in (*self._line, *self._doomed) if isinstance(item, MarkPoint)]
         self._line = deque(item for item in self._line if isinstance(item, _Sound))
+        self._doomed = [item for item in self._doomed if isinstance(item, _Sound)]
         return [Over(mark, Fate.FORGOTTEN, self.now) for mark in marks]
 
     def kill(self) -> list[Over]:
-        """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL)."""
+        """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL).
+
+        What of a stream comes until that frame is flushed with it, unheard.
+        """
         grid = self._profile.kill_grid
         if not grid:
             return self._kill()
@@ -202,11 +215,14 @@ class Playout:
         self.now = end
         return heard
 
-    def _append(self, item: _Item) -> None:
-        if not self._line:
-            self._head = self.now
+    def _append(self, item: _Item, *, doomed: bool = False) -> None:
         if isinstance(item, _Sound):
             self._buffered += flicks_of(item.left, item.rate)
+        if doomed:
+            self._doomed.append(item)
+            return
+        if not self._line:
+            self._head = self.now
         self._line.append(item)
 
     def _advance(self, end: int) -> Iterator[Heard | Over]:
@@ -237,8 +253,8 @@ class Playout:
         return [over for over in self._advance(self.now) if isinstance(over, Over)]
 
     def _kill(self) -> list[Over]:
-        head = self._line[0] if self._line else None
-        if self._profile.kill_spares_waiting_clips and isinstance(head, _Sound) and head.clip:
+        clips = any(isinstance(item, _Sound) and item.clip for item in self._line)
+        if self._profile.kill_spares_waiting_clips and clips:
             over = self._drop(self._line.popleft(), Fate.KILLED)
             self._head = self.now
             return over + self._settle()
@@ -247,10 +263,11 @@ class Playout:
     def _drop_all(self, *, told: bool = False) -> list[Over]:
         """Empty the line; ``told``: the app is to hear of its marks."""
         over: list[Over] = []
-        for item in self._line:
+        for item in (*self._line, *self._doomed):
             killed = told and isinstance(item, MarkPoint)
             over += self._drop(item, Fate.KILLED if killed else Fate.FLUSHED)
         self._line.clear()
+        self._doomed.clear()
         return over
 
     def _drop(self, item: _Item, fate: Fate) -> list[Over]:

@@ -131,6 +131,7 @@ MODES: Final[dict[type[Any], tuple[frozenset[Mode], str]]] = {
 HARMLESS: Final = frozenset(
     {
         "LP-AUD-1",
+        "LP-CLIP-4",
         "LP-CLIP-5",
         "LP-CLIP-7",
         "LP-DTMF-1",

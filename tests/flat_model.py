@@ -1,0 +1,159 @@
+"""What the caller hears, played one sample at a time from a flat list.
+
+A second account of the playout decisions (D8, D10, D12, D13, D14, D15), slow and simple-minded,
+to hold listenproto.playout against. It shares no code with it.
+"""
+
+from __future__ import annotations
+
+FLICKS = 705_600_000
+FRAME = FLICKS // 50
+
+
+class FlatModel:
+    """The list of pending entries, and the record of what came out of it; times are flicks.
+
+    An entry is ("sample", value, rate), ("clip_end", clip_id, queue_play, length) or
+    ("mark", name). `heard` collects (value, start, rate) for every whole sample. `over` collects
+    what the app is told of: ("clip", clip_id, "played" or "killed", at, samples heard of it) and
+    ("mark", name, "playout" or "cleared", at).
+    """
+
+    def __init__(
+        self, *, deployed: bool, max_waiting: float | None = None, max_marks: float | None = None
+    ) -> None:
+        self.deployed = deployed
+        self.max_waiting = (11 if deployed else 10) if max_waiting is None else max_waiting
+        self.max_marks = (30 if deployed else float("inf")) if max_marks is None else max_marks
+        self.pending: list[tuple] = []
+        self.now = 0
+        self.head_start = 0  # where the first pending sample started
+        self.kill_at: int | None = None
+        self.doomed: list[tuple] = []  # what of a stream came while a kill waits for its frame
+        self.carry = b""
+        self.heard: list[tuple[int, int, int]] = []
+        self.over: list[tuple] = []
+
+    def clip(self, pcm: bytes, rate: int, clip_id: object, *, queue_play: bool) -> bool:
+        """Add a clip; False when too many wait already."""
+        ends = self._all("clip_end")
+        if self.deployed and ends and not (queue_play and ends[0][2]):
+            self._end_clip("killed", self.now)
+            self.pending = []
+            ends = []
+        if len(ends) > self.max_waiting:  # the first of them plays, the others wait
+            return False
+        values = whole_samples(pcm)
+        for value in values:
+            self._append(("sample", value, rate))
+        self._append(("clip_end", clip_id, queue_play, len(values)))
+        return True
+
+    def stream(self, data: bytes, rate: int) -> None:
+        """Add streamed audio, cut at any byte."""
+        data = self.carry + data
+        self.carry = data[len(data) // 2 * 2 :]
+        for value in whole_samples(data):
+            self._append_or_doom(("sample", value, rate))
+
+    def mark(self, name: str) -> bool:
+        """Add a mark behind what is pending; False when too many are."""
+        if len(self._all("mark")) >= self.max_marks:
+            return False
+        self._append_or_doom(("mark", name))
+        return True
+
+    def clear_marks(self) -> None:
+        """Forget the pending marks."""
+        self.pending = [entry for entry in self.pending if entry[0] != "mark"]
+        self.doomed = [entry for entry in self.doomed if entry[0] != "mark"]
+
+    def kill(self) -> None:
+        """Stop what plays: now, or as deployed at the next frame."""
+        if self.deployed:
+            self.kill_at = (self.now // FRAME + 1) * FRAME
+        else:
+            self._kill_now(self.now)
+
+    def flush(self) -> None:
+        """Drop everything without a word."""
+        self.pending, self.doomed = [], []
+        self.kill_at = None
+
+    def play(self, flicks: int) -> None:
+        """Let time pass."""
+        end = self.now + flicks
+        if self.kill_at is not None and self.kill_at <= end:
+            self._walk(self.kill_at)
+            self._kill_now(self.kill_at)
+            self.kill_at = None
+        self._walk(end)
+
+    def left(self) -> int:
+        """Flicks of the samples that have not been heard to their end."""
+        return sum(FLICKS // rate for _, _, rate in self._all("sample"))
+
+    def until_sample_end(self) -> int:
+        """Flicks until the sample that plays now has been heard; 0 if none does."""
+        samples = self._all("sample")
+        return self.head_start + FLICKS // samples[0][2] - self.now if samples else 0
+
+    def until_end(self) -> int:
+        """Flicks until all that is pending has been heard."""
+        return self.head_start + self.left() - self.now if self.left() else 0
+
+    def _all(self, kind: str) -> list[tuple]:
+        return [entry for entry in self.pending + self.doomed if entry[0] == kind]
+
+    def _append_or_doom(self, entry: tuple) -> None:
+        if self.kill_at is None:
+            self._append(entry)
+        else:
+            self.doomed.append(entry)
+
+    def _append(self, entry: tuple) -> None:
+        if not self.pending:
+            self.head_start = self.now
+        self.pending.append(entry)
+        self._walk(self.now)
+
+    def _walk(self, end: int) -> None:
+        while self.pending:
+            kind = self.pending[0][0]
+            if kind == "sample":
+                _, value, rate = self.pending[0]
+                sample_end = self.head_start + FLICKS // rate
+                if sample_end > end:
+                    break
+                self.heard.append((value, self.head_start, rate))
+                self.head_start = sample_end
+            elif kind == "clip_end":
+                self._end_clip("played", self.head_start)
+            else:
+                self.over.append(("mark", self.pending[0][1], "playout", self.head_start))
+            del self.pending[0]
+        self.now = end
+
+    def _end_clip(self, how: str, at: int) -> None:
+        end = next(i for i, entry in enumerate(self.pending) if entry[0] == "clip_end")
+        _, clip_id, _, length = self.pending[end]
+        unheard = end  # nothing but its own samples stands in front of its end
+        self.over.append(("clip", clip_id, how, at, length - unheard))
+
+    def _kill_now(self, at: int) -> None:
+        if self.deployed and self._all("clip_end"):
+            self._end_clip("killed", at)
+            while self.pending.pop(0)[0] != "clip_end":
+                pass
+            self.head_start = at
+            self._walk(at)
+            return
+        for _, name in self._all("mark"):
+            self.over.append(("mark", name, "cleared", at))
+        self.pending, self.doomed = [], []
+
+
+def whole_samples(pcm: bytes) -> list[int]:
+    """The little-endian samples of `pcm`; an odd byte at the end is left out."""
+    pairs = [pcm[i : i + 2] for i in range(0, len(pcm) - 1, 2)]
+    return [int.from_bytes(pair, "little", signed=True) for pair in pairs]
