@@ -85,8 +85,13 @@ def _objects(text: str) -> Iterator[tuple[dict[str, JSON], str] | Malformed]:
 
 
 def _whole_number(value: JSON) -> int | None:
-    """A number that may come as a number or as a string of digits; None for anything else."""
+    """A number that may come as a number or as a string of digits; None for anything else.
+
+    In JSON, 8000 and 8000.0 are one number.
+    """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -317,12 +317,13 @@ def _camel(attribute: str) -> str:
     return re.sub("_(.)", lambda letter: letter[1].upper(), attribute)
 
 
-_RATE_OF: Final = {str(rate): rate for rate in PLAY_RATES}
+_RATE_OF: Final[Mapping[str | float, int]] = {key: r for r in PLAY_RATES for key in (str(r), r)}
 _MIX_OF: Final = {mix.value: mix for mix in MixType}
 _READ: Final[Mapping[str, Callable[[JSON], JSON]]] = {
     "bidirectional_audio": BidirectionalAudio.from_json,
     "mix_type": lambda v: _MIX_OF.get(v, v) if isinstance(v, str) else v,
-    "sample_rate": lambda v: _RATE_OF.get(v, v) if isinstance(v, str) else v,
+    # A JSON writer may write 8000 as 8000.0: it is the same number.
+    "sample_rate": lambda v: _RATE_OF.get(v, v) if isinstance(v, str | float) else v,
     "ws_auth": lambda v: None if v is None else WsAuth.from_json(v),
 }
 """From JSON to an attribute's value, where they differ; what fits nothing is left to the rules."""

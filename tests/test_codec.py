@@ -100,9 +100,9 @@ def test_metadata_is_read_as_it_was(message: Metadata) -> None:
     assert decode(payload, Peer.PLATFORM) == [message]  # a second one, out of place
 
 
-@given(st.data(), st.sampled_from(Mode))
-def test_what_is_offered_for_a_mode_has_its_place_there(data: st.DataObject, mode: Mode) -> None:
-    message = data.draw(app_messages(mode))
+@given(st.one_of([st.tuples(st.just(mode), app_messages(mode)) for mode in Mode]))
+def test_what_is_offered_for_a_mode_has_its_place_there(offer: tuple[Mode, Message]) -> None:
+    mode, message = offer
     assert mode in MODES.get(type(message), (Mode, ""))[0]
 
 
@@ -586,11 +586,9 @@ def test_salvage_finds_the_members_in_front_of_every_cut(message: Metadata) -> N
         text = whole[:at].decode(errors="surrogateescape")
         found = dict(members[: sum(end <= at for end in ends)])
         (salvaged,) = decode_opening(text, salvage=True)
-        (plain,) = decode_opening(text)
-        assert isinstance(plain, Malformed)
-        assert (plain.text, plain.clause) == (text, "LP-ODD-2")
         if not found:
-            assert salvaged == plain
+            assert [salvaged] == decode_opening(text)
+            assert isinstance(salvaged, Malformed)
             continue
         rest = {key: found[key] for key in found if key not in ("sampleRate", "mixType")}
         mix_type = MixType(found.get("mixType", "mono"))

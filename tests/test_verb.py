@@ -66,7 +66,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("mixType", ["both", "Stereo", 2, None, ["mono"]], "'mono', 'stereo', 'mixed'"),
     ("passDtmf", [1, 0, "true", None], "true or false"),
     ("playBeep", [1, 0, "false", None], "true or false"),
-    ("sampleRate", [32000, 0, True, 8000.0, "44100", "8k", None], LISTEN_RATES_NAMED),
+    ("sampleRate", [32000, 0, True, 8000.5, "44100", "8k", None], LISTEN_RATES_NAMED),
     ("timeout", [0, -0.5, False, "5", math.nan, math.inf], "seconds above 0"),
     ("transcribe", ["yes", True, [], {"a": math.inf}], "a JSON object"),
     ("earlyMedia", [1, 0, "true"], "true or false"),
@@ -659,3 +659,11 @@ def test_any_json_is_a_verb_or_a_verb_error(obj: dict[str, JSON], option: str, v
             assert error.option in str(error) or not error.option.isprintable()
         else:
             assert ListenVerb.from_json(verb.to_json()) == verb
+
+
+@pytest.mark.parametrize("written", [16000, "16000", 16000.0])
+def test_a_rate_is_the_same_however_it_is_written(written: JSON) -> None:
+    way = {"streaming": True, "sampleRate": written}
+    verb = ListenVerb.from_json({"url": "/a", "sampleRate": written, "bidirectionalAudio": way})
+    assert (verb.sample_rate, verb.stream_rate) == (16000, 16000)
+    assert {type(verb.sample_rate), type(verb.stream_rate)} == {int}
