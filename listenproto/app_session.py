@@ -27,7 +27,7 @@ from listenproto.messages import (
 )
 from listenproto.observer import Limits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
-from listenproto.session import Session
+from listenproto.session import ABNORMAL, Session
 
 __all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf"]
 
@@ -167,5 +167,10 @@ class AppSession(Session):
         return message
 
     def closed(self, code: int = 1000, reason: str = "") -> list[AppEvent]:
-        """The platform's close has come; what it leaves unanswered is lost."""
+        """The platform's close has come; what it leaves unanswered is lost.
+
+        1006, by which WebSocket libraries tell that there was no close, is :meth:`connection_lost`.
+        """
+        if code == ABNORMAL:
+            return [*self.connection_lost()]
         return [*self._closed(code, reason), Close(code, reason)]

@@ -93,7 +93,8 @@ def _whole_number(value: JSON) -> int | None:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and abs(value) < 10**15 else None
 
 
 def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]:
@@ -123,7 +124,7 @@ def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
 
 
 def _parse_play_done(obj: Mapping[str, JSON]) -> PlayDone:
-    if "data" not in obj:
+    if obj.get("data") is None:
         return PlayDone()
     data = _field(obj, "data", "LP-CLIP-6")
     return PlayDone(_parse_id(data, "LP-CLIP-6"), {key: data[key] for key in data if key != "id"})

@@ -177,12 +177,16 @@ def _parse_format(body: bytes) -> tuple[int, int]:
 
 
 def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
-    """The 44 bytes in front of ``length`` bytes of L16 in a WAV file."""
+    """The 44 bytes in front of ``length`` bytes of L16 in a WAV file.
+
+    A length that 32 bits cannot hold is written as unknown: the audio runs to the end.
+    """
     frame = SAMPLE_BYTES * channels
+    known = length <= _UNKNOWN_LENGTH - 36
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF",
-        36 + length,
+        36 + length if known else _UNKNOWN_LENGTH,
         b"WAVE",
         b"fmt ",
         16,
@@ -193,5 +197,5 @@ def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
         frame,
         16,
         b"data",
-        length,
+        length if known else _UNKNOWN_LENGTH,
     )

@@ -23,8 +23,10 @@ __all__ = ["ClipLedger", "ClipMatch", "MarkLedger", "MarkMatch", "MarkState"]
 class _Clip:
     id: ClipId | None
     flicks: int
+    ends_at: int
+    """When it has played to its end, if it was under way for no time and nothing stopped it."""
     over_at: int | None = None
-    """Maybe done; and when it would be over at the latest, had it gone on playing."""
+    """None while outstanding; after a killAudio, until when its playDone may be on its way."""
 
 
 @attrs.frozen
@@ -37,8 +39,8 @@ class ClipMatch:
     in_order: bool
 
 
-GRACE: Final = 5 * FLICKS
-"""How long a message may be under way before it confuses the count, in media time (LP-CLIP-8)."""
+GRACE: Final = FLICKS
+"""By how much the times that messages are under way may differ, in flicks (LP-CLIP-8)."""
 
 MAX_OVER: Final = 100
 """How many killed clips are remembered, lest a playDone that is very late be taken for a breach."""
@@ -57,6 +59,7 @@ class ClipLedger:
         self._at_platform = vantage is Peer.PLATFORM
         self._clips: list[_Clip] = []
         self._killed: list[_Clip] = []
+        self._last_ends_at = 0
 
     @property
     def outstanding(self) -> int:
@@ -81,7 +84,8 @@ class ClipLedger:
                 del self._clips[1:]
             else:
                 self._maybe_done()
-        self._clips.append(_Clip(clip_id, flicks))
+        self._last_ends_at = max(self._last_ends_at, self.now) + flicks
+        self._clips.append(_Clip(clip_id, flicks, self._last_ends_at))
 
     def killed(self) -> None:
         """A killAudio passed by."""
@@ -91,19 +95,25 @@ class ClipLedger:
             self._killed, self._clips = self._clips, []
 
     def _maybe_done(self) -> None:
-        over_at = self.now + GRACE
+        """What is outstanding may be done; or it plays on, as killed clips deployed do."""
+        plays_on = self._profile.kill_spares_waiting_clips
+        self._last_ends_at = max(self._last_ends_at, self.now) if plays_on else self.now
         for clip in self._clips:
-            if not self._is_over(clip):
-                over_at += clip.flicks
-            if clip.over_at is None:
-                clip.over_at = over_at
+            if clip.over_at is not None:
+                continue
+            if plays_on:
+                clip.over_at = max(clip.ends_at, self.now) + GRACE
+            elif clip.ends_at <= self.now + GRACE:
+                clip.over_at = self.now + GRACE
+            else:
+                clip.over_at = self.now
         del self._clips[:-MAX_OVER]
 
     def match(self, clip_id: ClipId | None) -> ClipMatch | None:
         """The clip that a playDone with ``clip_id`` stands for; None if it fits none.
 
         Without an id: the oldest that is maybe done, else the oldest outstanding, else one that
-        should have been over long ago (LP-CLIP-6).
+        a killAudio must have stopped (LP-CLIP-6).
         """
         if clip_id is not None:
             for index, clip in enumerate(self._clips):
@@ -118,7 +128,8 @@ class ClipLedger:
         if not ranks:
             return None
         index = min(ranks)[-1]
-        return ClipMatch(index, self._clips[index].id, self._clips[0].over_at is not None, True)
+        clip = self._clips[index]
+        return ClipMatch(index, clip.id, clip.over_at is not None, True)
 
     def was_killed(self, clip_id: ClipId | None) -> bool:
         """Whether a playDone that fits no clip stands for one that a killAudio took."""

@@ -26,7 +26,7 @@ from listenproto.messages import (
 from listenproto.observer import Observer, Violation
 from listenproto.playout import Clip, Fate, Heard, Over, Playout
 from listenproto.profile import DOCUMENTED, Profile
-from listenproto.session import Session
+from listenproto.session import ABNORMAL, Session
 from listenproto.verb import ListenVerb
 
 __all__ = ["PlatformEvent", "PlatformSession"]
@@ -191,7 +191,9 @@ class PlatformSession(Session):
         super().close(code, reason)
 
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent]:
-        """The app's close has come: playout is flushed."""
+        """The app's close has come: playout is flushed. 1006 is :meth:`connection_lost`."""
+        if code == ABNORMAL:
+            return [*self.connection_lost()]
         self.playout.flush()
         return [*self._closed(code, reason), Close(code, reason)]
 

@@ -19,6 +19,9 @@ from listenproto.rules import State
 
 __all__ = ["Session"]
 
+ABNORMAL: Final = 1006
+"""What stands for a close that never came (RFC 6455, 7.1.5)."""
+
 SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
 
 
@@ -39,6 +42,11 @@ class Session:
         """Whether nothing more may be sent: a close passed, or the connection was lost."""
         states = self.observer.states
         return self._lost or states[self._peer] in (State.CLOSING, State.CLOSED)
+
+    @property
+    def keeps_passed(self) -> bool:
+        """Whether what passes is kept for :meth:`passed`."""
+        return self._passed is not None
 
     @property
     def waiting(self) -> int:
@@ -63,7 +71,8 @@ class Session:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End the conversation behind what is in the outbox. Once it has ended, does nothing.
 
-        Raises :class:`LocalProtocolError` for a code that cannot be sent (RFC 6455, 7.4).
+        Of the ``reason``, the first 123 bytes are sent. Raises :class:`LocalProtocolError` for a
+        code that cannot be sent (RFC 6455, 7.4).
         """
         if not any(code in codes for codes in SENDABLE_CODES):
             raise LocalProtocolError(
@@ -71,7 +80,8 @@ class Session:
                 clause="RFC 6455 7.4",
             )
         if not self.ended:
-            self._commit(Close(code, reason))
+            fits = reason.encode(errors="replace")[:123].decode(errors="ignore")
+            self._commit(Close(code, fits))
 
     def connection_lost(self) -> list[Violation]:
         """The connection is gone without a close; gives what was wrong with where it broke."""

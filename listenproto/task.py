@@ -33,6 +33,7 @@ from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Heard
 from listenproto.profile import DOCUMENTED, Profile
+from listenproto.session import ABNORMAL
 from listenproto.verb import ListenVerb
 
 __all__ = ["End", "ListenResult", "ListenTask"]
@@ -271,7 +272,7 @@ class ListenTask:
     def hang_up(self) -> None:
         """The call is over. Once the listen has ended, does nothing."""
         if not self.ended:
-            self._end(End.HANGUP if self._connected else End.NOT_CONNECTED)
+            self._end(End.HANGUP)
 
     def _end(self, end: End, digits: str | None = None) -> None:
         if self._partial and not self.session.ended:
@@ -282,6 +283,7 @@ class ListenTask:
     def _finish(self, end: End, digits: str | None = None) -> None:
         self._partial.clear()
         if self._result is None:
+            end = end if self._connected else End.NOT_CONNECTED
             duration = self._clock // self.verb.sample_rate if self._connected else None
             self._result = ListenResult(
                 end=end, duration=duration, digits=digits, attributes=self._attributes
@@ -318,8 +320,8 @@ class ListenTask:
         self._finish(End.HANGUP if code == 1000 else End.ERROR)
 
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent | Close]:
-        """The app's close has come."""
-        self._finish(End.APP_CLOSED)
+        """The app's close has come. 1006 is :meth:`connection_lost`."""
+        self._finish(End.LOST if code == ABNORMAL else End.APP_CLOSED)
         return [*self.session.closed(code, reason)]
 
     def connection_lost(self) -> list[Violation]:

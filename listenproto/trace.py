@@ -209,7 +209,7 @@ def _messages(line: Line, *, opening: bool, string_sample_rate: int | None) -> l
     if isinstance(line.payload, Moment):
         return []
     if opening and line.sender is Peer.PLATFORM:
-        return decode_opening(line.payload)
+        return decode_opening(line.payload, salvage=True)
     return decode(line.payload, line.sender, string_sample_rate=string_sample_rate)
 
 

@@ -323,6 +323,7 @@ _READ: Final[Mapping[str, Callable[[JSON], JSON]]] = {
     "bidirectional_audio": BidirectionalAudio.from_json,
     "mix_type": lambda v: _MIX_OF.get(v, v) if isinstance(v, str) else v,
     # A JSON writer may write 8000 as 8000.0: it is the same number.
+    "channel": lambda v: int(v) if isinstance(v, float) and v.is_integer() else v,
     "sample_rate": lambda v: _RATE_OF.get(v, v) if isinstance(v, str | float) else v,
     "ws_auth": lambda v: None if v is None else WsAuth.from_json(v),
 }

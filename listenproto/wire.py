@@ -188,6 +188,7 @@ class Wire(abc.ABC):
         self._lenient = lenient_first_text
         self._error: RemoteProtocolError | None = None
         self._out = bytearray()
+        self._pong: ws.Pong | None = None  # the answer to the newest ping
         self._buffer = bytearray()
         self._eof = False
         self._opcode = 0  # of the frame being received
@@ -236,6 +237,7 @@ class Wire(abc.ABC):
             data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
         except UnicodeEncodeError as error:
             raise LocalProtocolError(f"not a text: {error}", clause="RFC 6455 8.1") from error
+        self._answer_ping()
         first = len(self._out)
         self._out += self._frames.send(ws.BytesMessage(data))
         if isinstance(payload, str):
@@ -263,9 +265,16 @@ class Wire(abc.ABC):
 
     def data_to_send(self) -> bytes:
         """The bytes for the transport, handed out once."""
+        self._answer_ping()
         data = bytes(self._out)
         self._out.clear()
         return data
+
+    def _answer_ping(self) -> None:
+        """Put the answer to the newest ping into what is to be sent, if it can be sent."""
+        if self._pong is not None and self.is_open:
+            self._out += self._frames.send(self._pong)
+        self._pong = None
 
     def _require(self, verb: str, clause: str, *allowed: State) -> None:
         if self.state not in allowed:
@@ -324,8 +333,9 @@ class Wire(abc.ABC):
                 if message is not None:
                     return message
             elif isinstance(event, ws.Ping):
-                if self.is_open:
-                    self._out += self._frames.send(event.response())
+                # Only the newest is answered (RFC 6455, 5.5.3): the answers to a peer that asks and
+                # never reads would pile up.
+                self._pong = event.response()
                 return Ping(bytes(event.payload))
             elif isinstance(event, ws.Pong):
                 return Pong(bytes(event.payload))

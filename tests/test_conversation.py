@@ -40,9 +40,10 @@ from listenproto import (
     Violation,
 )
 from listenproto.codec import decode, decode_opening
+from listenproto.l16 import samples_in
 
 STEP = FLICKS // 50
-LATEST = 4 * FLICKS
+LATEST = FLICKS * 3 // 4
 """A message is under way for less than the grace of LP-CLIP-8."""
 
 
@@ -187,16 +188,16 @@ class Conversation(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 60))
     def pass_time(self, steps: int) -> None:
         for _ in range(steps):
-            self.now += STEP
-            self.task.play(STEP)
-            self.task.capture(bytes(160 * self.frame))
-            self.collect()
-            self.deliver_the_late()
+            self.pass_a_moment(STEP)
 
     @rule(flicks=st.integers(1, STEP))
     def pass_a_moment(self, flicks: int) -> None:
+        captured = samples_in(self.now, 8000)
+        self.now += flicks
         self.task.play(flicks)
+        self.task.capture(bytes((samples_in(self.now, 8000) - captured) * self.frame))
         self.collect()
+        self.deliver_the_late()
 
     def deliver_the_late(self) -> None:
         while self.to_platform.on_its_way and self.oldest(self.to_platform) < self.now - LATEST:

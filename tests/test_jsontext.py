@@ -240,3 +240,4 @@ def test_members_that_stand_whole(text: str, members: dict[str, Any]) -> None:
 def test_members_in_front_of_nesting_that_is_too_deep_stand_whole() -> None:
     text = '{"sampleRate":16000,"mixType":"stereo","customerData":' + "[" * 100
     assert members_before_the_cut(text) == {"sampleRate": 16000, "mixType": "stereo"}
+    assert members_before_the_cut('{"a":1,"b":2}' + "[" * 100) == {"a": 1, "b": 2}

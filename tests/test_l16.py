@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, find, given
 from hypothesis import strategies as st
 
 from listenproto.l16 import (
@@ -72,6 +72,13 @@ def test_chunks_join_to_what_was_cut(cut: tuple[bytes, list[bytes]]) -> None:
     data, chunks = cut
     assert b"".join(chunks) == data
     assert b"" not in chunks
+
+
+@pytest.mark.parametrize(
+    "chunks", [[b"abcd"], [b"a", b"b", b"c", b"d"], [b"abc", b"d"], [b"a", b"bcd"]]
+)
+def test_every_cutting_is_among_the_chunkings(chunks: list[bytes]) -> None:
+    assert find(chunkings(b"abcd"), lambda found: found == chunks) == chunks
 
 
 @given(

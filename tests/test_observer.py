@@ -288,9 +288,39 @@ def test_killed_clips_count_until_they_are_done_where_they_play_on() -> None:
         assert observer.clips.outstanding == left
     observer.see(P, PlayDone("1"))
     assert observer.clips.outstanding == 1
-    observer.see(P, Audio(bytes(2 * 8000 * 6)))
+    observer.see(P, Audio(bytes(2 * 8000 * 2)))
     assert observer.clips.outstanding == 0
     assert observer.see(P, PlayDone("2")) == []
+
+
+def seconds(n: float) -> tuple[Peer, Message]:
+    return P, Audio(bytes(2 * int(n * 8000)))
+
+
+TEN_SECONDS = (A, PlayAudio(bytes(160_000), sample_rate=8000, id="a"))
+
+
+@pytest.mark.parametrize(
+    ("conversation", "guess"),
+    [
+        ([clip("a"), KILL, clip("b")], ("a", True)),
+        ([clip("a"), KILL, clip("b"), seconds(1.5)], ("b", False)),
+        ([TEN_SECONDS, seconds(2), KILL, clip("b"), seconds(0.5)], ("b", False)),
+        ([TEN_SECONDS, seconds(9.5), KILL, clip("b"), seconds(0.5)], ("a", True)),
+        ([TEN_SECONDS, KILL], ("a", True)),
+    ],
+)
+def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
+    conversation: list[tuple[Peer, Message]], guess: tuple[str, bool]
+) -> None:
+    """LP-CLIP-6, LP-CLIP-8, at the app."""
+    observer = Observer(CLIPS, vantage=A)
+    for sender, message in [METADATA, *conversation]:
+        assert observer.see(sender, message) == []
+    match = observer.clips.match(None)
+    assert match is not None
+    assert (match.id, match.guessed) == guess
+    assert observer.see(*DONE) == []
 
 
 def test_the_unit_of_audio_follows_the_mix_type() -> None:

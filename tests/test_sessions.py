@@ -479,3 +479,18 @@ def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
     ]
     assert passed[3:] == [(Peer.APP, "{"), (Peer.APP, Close(1001, "going"))]
     assert list(platform.passed()) == []
+
+
+def test_a_close_of_1006_is_a_lost_connection() -> None:
+    app, platform = opened_app(), opened_platform(Mode.CLIPS)
+    app.receive(b"odd")
+    assert clauses(app.closed(1006)) == ["LP-AUD-1"]
+    assert platform.closed(1006) == []
+    assert app.ended
+    assert platform.ended
+
+
+def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:
+    app = opened_app()
+    app.close(1002, "é" * 100)
+    assert list(app.outgoing()) == [Close(1002, "é" * 61)]

@@ -450,6 +450,10 @@ def test_the_profile_on_record_is_what_is_judged_by() -> None:
     documented = recorded(Mode.CLIPS, *messages)
     assert breaches(documented) == [(3, "LP-CLIP-3", A), (4, "LP-CLIP-6", P)]
     assert breaches(recorded(Mode.CLIPS, *messages, profile="deployed")) == []
+    marks = [(A, Mark(str(n))) for n in range(31)]
+    assert breaches(recorded(Mode.STREAMING, *marks)) == []
+    deployed = recorded(Mode.STREAMING, *marks, profile="deployed")
+    assert breaches(deployed) == [(33, "LP-MARK-2", A)]
 
 
 def test_the_vantage_on_record_is_what_is_judged_from() -> None:

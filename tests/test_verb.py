@@ -70,7 +70,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("timeout", [0, -0.5, False, "5", math.nan, math.inf], "seconds above 0"),
     ("transcribe", ["yes", True, [], {"a": math.inf}], "a JSON object"),
     ("earlyMedia", [1, 0, "true"], "true or false"),
-    ("channel", [0, -1, 1.0, True, "1", 2**53], "a whole number from 1"),
+    ("channel", [0, -1, 1.5, True, "1", 2**53], "a whole number from 1"),
     ("id", [1, True, {}, "\ud800"], "a string"),
     ("bidirectionalAudio.enabled", [1, 0, "true"], "true or false"),
     ("bidirectionalAudio.streaming", [1, 0, "true", None], "true or false"),

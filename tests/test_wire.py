@@ -47,9 +47,6 @@ UPGRADE = {
 }
 
 
-# -- bytes, written by hand ------------------------------------------------------------------------
-
-
 def head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
     lines = [first, *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1")
@@ -87,9 +84,6 @@ def masked(opcode: int, payload: bytes = b"", **options: Any) -> bytes:
 
 def close_payload(code: int, reason: bytes = b"") -> bytes:
     return code.to_bytes(2, "big") + reason
-
-
-# -- wires in a given state ------------------------------------------------------------------------
 
 
 def open_server(**options: Any) -> ServerWire:
@@ -181,9 +175,6 @@ def bytewise(stream: bytes) -> list[bytes]:
 
 
 PLACES = st.lists(st.integers(0, 2**16), max_size=12)
-
-
-# -- the handshake, server -------------------------------------------------------------------------
 
 
 def test_a_request_is_yielded_and_waits() -> None:
@@ -402,9 +393,6 @@ def test_an_unknown_transfer_coding_is_answered_501() -> None:
     assert wire.data_to_send().startswith(b"HTTP/1.1 501 ")
 
 
-# -- the handshake, client -------------------------------------------------------------------------
-
-
 def test_the_client_asks_at_once() -> None:
     wire = ClientWire(
         "app.example:3000",
@@ -570,9 +558,6 @@ def test_a_garbage_answer_is_the_servers_fault(raw: bytes) -> None:
     assert wire.finished
 
 
-# -- messages --------------------------------------------------------------------------------------
-
-
 def test_the_examples_of_the_rfc() -> None:
     """RFC 6455, 5.7."""
     client, server = open_client(), open_server()
@@ -678,9 +663,6 @@ def test_any_bytes_can_be_sent_as_text(raw: bytes) -> None:
     assert server.data_to_send() == frame(PONG) + frame(TEXT, raw)
 
 
-# -- limits ----------------------------------------------------------------------------------------
-
-
 def test_a_message_may_be_as_long_as_the_limit() -> None:
     for stream in (
         masked(BINARY, bytes(1000)),
@@ -739,8 +721,6 @@ def test_one_byte_at_a_time_and_thousands_of_frames_at_once() -> None:
     assert outcome(wire, bytewise(big)) == [bytes(100_000)]
     assert take(wire, masked(BINARY, b"x") * 20_000) == [b"x"] * 20_000
 
-
-# -- a peer that breaks the framing ----------------------------------------------------------------
 
 BAD_FRAMES = {
     "reserved bit 1": masked(TEXT, b"x", rsv=4),
@@ -813,9 +793,6 @@ def test_a_close_reason_must_be_utf8() -> None:
 def test_the_clause_does_not_depend_on_the_chunking() -> None:
     stream = masked(CLOSE, b"x")
     assert outcome(open_server(), bytewise(stream)) == outcome(open_server(), [stream])
-
-
-# -- the end ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1013, 3000, 4999])
@@ -906,8 +883,6 @@ def test_a_half_closed_transport_can_still_be_answered() -> None:
     assert len(outcome(wire, [b""])) == 1
     assert wire.data_to_send().startswith(b"HTTP/1.1 400 ")
 
-
-# -- any bytes, any chunking, any end --------------------------------------------------------------
 
 MESSAGES = [
     masked(TEXT, b'{"callSid": "x"}'),
@@ -1081,8 +1056,6 @@ def test_no_damaged_answer_surprises_a_client(bits: list[int]) -> None:
     outcome(wire, [flipped(good, bits), b""])
 
 
-# -- two wires, joined -----------------------------------------------------------------------------
-
 PAYLOADS = st.text(st.characters(exclude_categories=["Cs"])) | st.binary()
 
 
@@ -1139,9 +1112,6 @@ def test_closes_that_cross(places: list[int]) -> None:
     assert client.finished
     assert server.finished
     assert client.pending == server.pending == 0
-
-
-# -- with other people's code ----------------------------------------------------------------------
 
 
 def test_wsproto_as_client() -> None:
@@ -1266,3 +1236,11 @@ def test_websockets_rejects_and_is_rejected() -> None:
     peer.receive_data(wire.data_to_send())
     peer.receive_eof()
     assert "503" in str(peer.handshake_exc)
+
+
+def test_of_many_pings_the_newest_is_answered() -> None:
+    server = open_server()
+    pings = b"".join(masked(PING, b"%d" % n) for n in range(1000))
+    assert len(take(server, pings)) == 1000
+    assert server.data_to_send() == frame(PONG, b"999")
+    assert server.data_to_send() == b""
