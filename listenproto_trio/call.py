@@ -34,7 +34,7 @@ from listenproto.observer import Violation
 from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, Playbacks
-from listenproto_trio.transport import Tap, Transport
+from listenproto_trio.transport import CallEnded, Tap, Transport
 from listenproto_trio.unread import CallEvent, Policy, Unread
 
 __all__ = ["Call", "Statistics"]
@@ -174,6 +174,10 @@ class Call:
             raise StopAsyncIteration
         return event
 
+    def stop_reading(self) -> None:
+        """Nobody will iterate any more: what comes is thrown away, and nothing is held back."""
+        self._unread.abandon()
+
     async def send(self, message: Message) -> Message:
         """Send a message; gives it as it went out, a clip with its id."""
         await self.transport.room()
@@ -181,6 +185,8 @@ class Call:
             while trio.current_time() < self._quiet_until:
                 await trio.sleep_until(self._quiet_until)
                 await self.transport.room()
+        if self._disconnected.is_set():
+            raise CallEnded("the call is over: this end has disconnected")
         message = self.session.send(message)
         self._sent(message)
         self.transport.wake()
@@ -214,7 +220,11 @@ class Call:
         return self._plays_until - now
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate."""
+        """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.
+
+        A handler that also records what it iterates over goes on past a hang-up only if it
+        takes :class:`CallEnded` here.
+        """
         await self.send(Audio(pcm))
 
     async def play(self, clip: PlayAudio) -> Playback:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -37,15 +38,11 @@ class _Pace:
         self._start = trio.current_time()
         self._step = 1 / MESSAGES_PER_SECOND / speed
         self._steps = 0
-        self.lateness = 0.0
-        """The most that a step came too late, in seconds."""
 
     async def step(self) -> int:
         """Wait for the next step; gives its number, from 1."""
         self._steps += 1
-        due = self._start + self._steps * self._step
-        await trio.sleep_until(due)
-        self.lateness = max(self.lateness, trio.current_time() - due)
+        await trio.sleep_until(self._start + self._steps * self._step)
         return self._steps
 
 
@@ -79,15 +76,14 @@ async def talk(
     step_bytes = task.verb.sample_rate // MESSAGES_PER_SECOND * frame
     if hang_up_after is None:
         hang_up_after = len(audio) / frame / task.verb.sample_rate
-    script: Sequence[Key] = sorted(keys, key=lambda key: key.at, reverse=True)
-    pending = list(script)
+    pending = deque(sorted(keys, key=lambda key: key.at))
     pace = _Pace(speed)
     while task.result is None:
         number = await pace.step()
         now = number / MESSAGES_PER_SECOND
         hear(call.play(STEP))
-        while pending and pending[-1].at <= now:
-            key = pending.pop()
+        while pending and pending[0].at <= now:
+            key = pending.popleft()
             call.key(key.digit, duration=key.duration)
         start = (number - 1) * step_bytes
         await call.capture(audio[start : start + step_bytes].ljust(step_bytes, b"\0"))

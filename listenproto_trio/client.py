@@ -26,7 +26,7 @@ from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.wire import Accepted, Rejected
 from listenproto_trio.limits import Limits
-from listenproto_trio.transport import Tap, Transport
+from listenproto_trio.transport import CallEnded, Tap, Transport
 
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
 
@@ -74,8 +74,10 @@ class PlatformCall:
 
     async def capture(self, pcm: bytes) -> None:
         """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it."""
-        if not self.task.ended:
+        try:
             await self.transport.room()
+        except CallEnded:
+            return
         self.task.capture(pcm)
         self.transport.wake()
 
@@ -156,13 +158,17 @@ async def open_call_on(
     tap: Tap | None = None,
 ) -> AsyncIterator[PlatformCall]:
     """As :func:`open_call`, on a stream that is already there; closes the stream."""
+    if tap is not None and not task.session.keeps_passed:
+        raise ValueError("a tap is told nothing by a task that was made without keep_passed=True")
     limits = limits or Limits()
     answered = trio.Event()
+    accepted = False
     rejected: Rejected | None = None
 
     def dispatch(event: ConnectionEvent) -> None:
-        nonlocal rejected
+        nonlocal accepted, rejected
         if isinstance(event, Accepted):
+            accepted = True
             answered.set()
         elif isinstance(event, Rejected):
             rejected = event
@@ -198,8 +204,10 @@ async def open_call_on(
         with trio.move_on_after(limits.handshake_time):
             await answered.wait()
         try:
-            if transport.ended or not answered.is_set():
+            if not accepted:
                 task.not_connected()
+                if answered.is_set():
+                    await transport.close()
                 raise CallRejected(_why_not(transport, rejected, answered.is_set()), rejected)
             nursery.start_soon(transport.keep_alive)
             yield PlatformCall(transport, task)

@@ -13,7 +13,7 @@ import trio
 from listenproto.l16 import SAMPLE_BYTES, samples_in, wav_header
 from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
-from listenproto.trace import Header, Line
+from listenproto.trace import Header, Line, Moment
 
 __all__ = ["HeardWav", "TraceFile", "WavFile"]
 
@@ -104,7 +104,7 @@ class TraceFile:
         self._file: IO[str] = open(path, "x", encoding="utf-8")  # noqa: SIM115
         self._file.write(header.to_json() + "\n")
 
-    def __call__(self, sender: Peer, payload: Payload | None) -> None:
+    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
         now = trio.current_time()
         if self._started_at is None:
             self._started_at = now

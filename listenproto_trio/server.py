@@ -95,6 +95,8 @@ async def serve(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, answer, served)
+        for listener in listeners:
+            _log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
         task_status.started(listeners)
 
 
@@ -140,6 +142,8 @@ async def _answer(
             else:
                 await _give_up(call)
             nursery.cancel_scope.cancel()
+    except* Exception as failure:  # of what is called while reading: a tap, a function of the mode
+        _log.error("%r: the call failed", call, exc_info=failure, extra=_about(call))
     finally:
         opened.calls -= accepted
 
@@ -147,9 +151,7 @@ async def _answer(
 async def _handle(handler: Handler, call: Call, *, drain: bool) -> None:
     code, reason = 1000, ""
     try:
-        await handler(call)
-        if drain:
-            await call.drain()
+        await _run(handler, call, drain=drain)
     except* CallEnded:
         pass
     except* Exception as failure:
@@ -158,6 +160,15 @@ async def _handle(handler: Handler, call: Call, *, drain: bool) -> None:
     if call.error is not None:
         _log.warning("%r: %s", call, call.error, extra=_about(call))
     await call.close(code, reason)
+
+
+async def _run(handler: Handler, call: Call, *, drain: bool) -> None:
+    try:
+        await handler(call)
+    finally:
+        call.stop_reading()
+    if drain:
+        await call.drain()
 
 
 async def _give_up(call: Call) -> None:
@@ -169,8 +180,10 @@ async def _give_up(call: Call) -> None:
     if call.refused is not None:
         why = f"refused with {call.refused.status}: {call.refused.reason}"
     _log.info("no call: %s", why)
-    await call.close(1002, "no metadata")
+    if call.ready.is_set() or call.session.request is not None:
+        await call.close(1002, "no metadata")
 
 
 def _about(call: Call) -> dict[str, object]:
-    return {"call_sid": call.call_sid}
+    metadata = call.session.metadata
+    return {"call_sid": metadata.call_sid if metadata else None}

@@ -15,15 +15,16 @@ import trio
 from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
 from listenproto.errors import ProtocolError, RemoteProtocolError
 from listenproto.messages import Payload, Peer
-from listenproto.wire import Closed
+from listenproto.trace import Moment
+from listenproto.wire import Accepted, Closed, Request
 from listenproto_trio.limits import Limits
 
 __all__ = ["CallEnded", "Tap", "Transport"]
 
 READ_SIZE: Final = 65536
 
-Tap = Callable[[Peer, Payload | None], None]
-"""Told of each payload as it passes, in order; of None where the connection is lost."""
+Tap = Callable[[Peer, Payload | Moment], None]
+"""Told of each payload as it passes, in order, and of what happens to the connection."""
 
 
 class CallEnded(Exception):
@@ -60,14 +61,16 @@ class Transport(Generic[_C]):
         self._tap = tap
         self._wake = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
+        self._ended = trio.Event()
         self._over = trio.Event()
+        self._written = trio.Event()
         self._heard_at = trio.current_time()
         self._holding = False
 
     @property
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
-        return self._over.is_set() or self.connection.ended
+        return self._over.is_set() or self._written.is_set() or self.connection.ended
 
     async def room(self) -> None:
         """Wait until the outbox has room; raises :class:`CallEnded` where it never will."""
@@ -84,7 +87,7 @@ class Transport(Generic[_C]):
         if self.closed is not None and self.closed.clean:
             reason = f" ({self.closed.reason})" if self.closed.reason else ""
             return f"the call is over: the other end closed with {self.closed.code}{reason}"
-        if self._over.is_set():
+        if self._over.is_set() or self._written.is_set():
             return "the call is over: the connection is lost"
         return "the call is over: this end has closed it"
 
@@ -92,16 +95,22 @@ class Transport(Generic[_C]):
         """Something was put into the outbox: let the writer see to it."""
         self.note()
         self._wake.set()
+        if self.connection.ended:
+            self._ended.set()
 
     def note(self) -> None:
         """Tell the tap what has passed."""
         for sender, payload in self.connection.passed():
-            if self._tap is not None:
-                self._tap(sender, payload)
+            self._tell(sender, payload)
+
+    def _tell(self, sender: Peer, payload: Payload | Moment) -> None:
+        if self._tap is not None:
+            self._tap(sender, payload)
 
     async def over(self) -> None:
-        """Wait for the end of the connection, close handshake included."""
+        """Wait for the end of the connection: close handshake done, all written that can be."""
         await self._over.wait()
+        await self._written.wait()
 
     async def read(self) -> None:
         """Read until the connection is over."""
@@ -129,12 +138,16 @@ class Transport(Generic[_C]):
         self.connection.feed(data)
         try:
             for event in self.connection.events():
+                if isinstance(event, Accepted):
+                    self._tell(Peer.APP, Moment.OPEN)
                 self.note()
                 if isinstance(event, Closed):
                     self.closed = event
-                    if not event.clean and self._tap is not None:
-                        self._tap(self.peer, None)
+                    if not event.clean:
+                        self._tell(self.peer, Moment.LOST)
                 self._dispatch(event)
+                if isinstance(event, Request) and not self.connection.ended:
+                    self._tell(Peer.APP, Moment.OPEN)
         finally:
             self.wake()
 
@@ -150,45 +163,58 @@ class Transport(Generic[_C]):
 
     async def write(self) -> None:
         """Write what is in the outbox until the connection is over and all is written."""
+        try:
+            while data := await self._to_write():
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the reader meets the same end, after what can still be read
+        finally:
+            self._written.set()
+            self._room.unpark_all()
+
+    async def _to_write(self) -> bytes:
+        """What is to be written next; nothing once the connection is over and all is written."""
         while True:
             self._wake = trio.Event()
             data = self.connection.data_to_send()
             self._room.unpark_all()
-            if data:
-                try:
-                    await self._stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # the reader meets the same end, after what can still be read
-            elif self._over.is_set():
-                return
-            else:
-                await self._wake.wait()
+            if data or self._over.is_set():
+                return data
+            await self._wake.wait()
 
     async def keep_alive(self) -> None:
-        """Ask for a sign of life where none came; without an answer the connection is lost.
+        """See that the connection comes to an end: by pings while it is open, by a limit then.
 
-        A paused call is legally silent, so only pings tell.
+        A paused call is legally silent, so only pings tell. Where one has no answer, or this
+        end's close has none, the connection is lost.
         """
-        while True:
-            quiet_since = self._heard_at
-            with trio.move_on_at(quiet_since + self.limits.ping_interval):
-                await self._over.wait()
-            if self.connection.ended:
+        while await self._is_alive():
+            pass
+        if self._ended.is_set():
+            with trio.move_on_after(self.limits.close_time):
+                await self.over()
                 return
-            if self._heard_at != quiet_since:
-                continue
-            self.connection.ping()
-            self.wake()
-            with trio.move_on_after(self.limits.ping_time):
-                await self._over.wait()
-            # While reading is held back, no answer can be heard.
-            if self._heard_at == quiet_since and not self._holding and not self._over.is_set():
-                await trio.aclose_forcefully(self._stream)
-                return
+        await trio.aclose_forcefully(self._stream)
+
+    async def _is_alive(self) -> bool:
+        """Ask for a sign of life where none came; whether there was one."""
+        quiet_since = self._heard_at
+        with trio.move_on_at(quiet_since + self.limits.ping_interval):
+            await self._ended.wait()
+            return False
+        if self._heard_at != quiet_since:
+            return True
+        self.connection.ping()
+        self.wake()
+        with trio.move_on_after(self.limits.ping_time):
+            await self._ended.wait()
+            return False
+        # While reading is held back, no answer can be heard.
+        return self._heard_at != quiet_since or self._holding
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close behind what is in the outbox; wait for the answer as long as the limits allow."""
         self.connection.close(code, reason)
         self.wake()
         with trio.move_on_after(self.limits.close_time):
-            await self._over.wait()
+            await self.over()

@@ -41,8 +41,6 @@ class Unread:
     """A queue of events that bounds the audio in it by a policy, all others by holding back."""
 
     def __init__(self, policy: Policy, limits: Limits, *, on_hold: Callable[[], None]) -> None:
-        self.held = False
-        """Whether reading is held back."""
         self.reader: trio.lowlevel.Task | None = None
         """The task that reads the queue."""
         self.samples_dropped = 0
@@ -55,6 +53,7 @@ class Unread:
         self._max_audio = 0
         self._others = 0
         self._over = False
+        self._abandoned = False
         self._news = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
 
@@ -64,8 +63,15 @@ class Unread:
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
         self._max_audio = int(self._limits.unread_seconds * second)
 
+    @property
+    def held(self) -> bool:
+        """Whether reading is held back."""
+        return self._audio > self._max_audio > 0 or self._others > self._limits.unread_events
+
     def put(self, event: CallEvent) -> None:
         """Add an event."""
+        if self._abandoned:
+            return
         self._events.append(event)
         if isinstance(event, Audio):
             self._audio += _cost(event)
@@ -96,14 +102,19 @@ class Unread:
         self._over = True
         self._news.unpark_all()
 
+    def abandon(self) -> None:
+        """Nobody will read any more: keep nothing, and hold nothing back."""
+        self._abandoned = True
+        self._events.clear()
+        self._audio = self._others = 0
+        self._room.unpark_all()
+
     async def may_read(self) -> None:
         """Wait until there is room for what reading may bring."""
         await trio.lowlevel.checkpoint()
-        while self._audio > self._max_audio > 0 or self._others > self._limits.unread_events:
-            self.held = True
+        while self.held:
             self._on_hold()
             await self._room.park()
-        self.held = False
 
     async def get(self) -> CallEvent | None:
         """The next event; None when there is no more."""

@@ -1,0 +1,716 @@
+"""The application's end on trio: cancelling, waiting, unread audio, the end of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
+
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    Audio,
+    ClearMarks,
+    Closed,
+    Disconnect,
+    Dtmf,
+    End,
+    KillAudio,
+    ListenVerb,
+    LocalProtocolError,
+    Mark,
+    Message,
+    MixType,
+    Profile,
+    UnknownMessage,
+)
+from listenproto_trio import (
+    Answering,
+    AudioDropped,
+    Call,
+    CallEnded,
+    CallEvent,
+    Limits,
+    Outcome,
+    Statistics,
+    UnreadAudioError,
+    serve_stream,
+)
+from tests.trio_support import (
+    CALL_SID,
+    CLIPS,
+    STREAM,
+    Interruption,
+    Line,
+    audio,
+    bare_platform,
+    clip,
+    line,
+    virtual,
+    walk,
+)
+
+FILLER = UnknownMessage({"type": "filler", "text": "." * 200})
+PROBE = UnknownMessage({"type": "probe"})
+
+CLIP = clip(0.1, id="c")
+SENDS: list[tuple[ListenVerb, Callable[[Call], Awaitable[object]], Message]] = [
+    (STREAM, lambda app: app.send_audio(audio(0.1)), Audio(audio(0.1))),
+    (STREAM, lambda app: app.mark("m"), Mark("m")),
+    (STREAM, lambda app: app.clear_marks(), ClearMarks()),
+    (STREAM, lambda app: app.kill_audio(), KillAudio()),
+    (CLIPS, lambda app: app.play(CLIP), attrs.evolve(CLIP, queue_play=True)),
+    (CLIPS, lambda app: app.disconnect(), Disconnect()),
+]
+each_send = pytest.mark.parametrize(
+    ("verb", "send", "message"), SENDS, ids=[type(message).__name__ for _, _, message in SENDS]
+)
+
+
+def small_outbox(verb: ListenVerb, size: int = 1000) -> Answering:
+    return Answering(mode=verb.mode(), limits=Limits(outbox_size=size))
+
+
+async def still_works(both: Line) -> None:
+    """A message passes in both directions, and neither end found anything wrong."""
+    await both.app.send(PROBE)
+    both.platform.key("9")
+    async for event in both.app:
+        if event == Dtmf("9", 800):
+            break
+    await wait_all_tasks_blocked()
+    assert both.taken[-1] == PROBE
+    assert both.app.error is None
+    assert both.platform.transport.error is None
+
+
+async def when_stuck(then: Callable[[], None]) -> None:
+    await wait_all_tasks_blocked()
+    then()
+
+
+async def fill_the_outbox(both: Line) -> int:
+    """Send while the platform reads nothing, until sending waits; gives how many messages went."""
+    both.platform_stream.shut()
+    await wait_all_tasks_blocked()
+    sent = 0
+    while True:
+        await both.app.send(FILLER)
+        sent += 1
+        await wait_all_tasks_blocked()
+        if both.app.transport.connection.waiting >= both.app.transport.limits.outbox_size:
+            return sent
+
+
+@each_send
+@virtual
+async def test_a_send_cancelled_anywhere_is_sent_whole_or_not_at_all(
+    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
+) -> None:
+    async def scenario(interruption: Interruption) -> None:
+        async with line(verb, pair=lockstep_stream_pair, step=3) as both:
+            cancelled = await interruption.of(lambda: send(both.app))
+            await wait_all_tasks_blocked()
+            assert both.taken == [message][cancelled:]
+            if message != Disconnect() or cancelled:
+                await still_works(both)
+
+    assert await walk(scenario) > 0
+
+
+@each_send
+@virtual
+async def test_a_send_that_waits_for_room_can_be_cancelled(
+    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
+) -> None:
+    async def scenario(interruption: Interruption) -> None:
+        options = {"pair": lockstep_stream_pair, "answering": small_outbox(verb), "step": 100}
+        async with line(verb, **options) as both:
+            fillers = await fill_the_outbox(both)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(when_stuck, both.platform_stream.open)
+                cancelled = await interruption.of(lambda: send(both.app))
+            await wait_all_tasks_blocked()
+            assert both.taken == [FILLER] * fillers + [message][cancelled:]
+            if message != Disconnect() or cancelled:
+                await still_works(both)
+
+    assert await walk(scenario) > 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "send", "message"), [SENDS[0], SENDS[1], SENDS[4]], ids=["audio", "mark", "clip"]
+)
+@virtual
+async def test_a_send_that_waits_for_the_guard_time_can_be_cancelled(
+    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
+) -> None:
+    async def scenario(interruption: Interruption) -> None:
+        async with line(verb) as both:
+            await both.app.kill_audio(guard=0.1)
+            killed_at = trio.current_time()
+            cancelled = await interruption.of(lambda: send(both.app))
+            assert cancelled or trio.current_time() == killed_at + 0.1
+            await wait_all_tasks_blocked()
+            assert both.taken == [KillAudio(), *[message][cancelled:]]
+            await still_works(both)
+
+    assert await walk(scenario) > 2
+
+
+@virtual
+async def test_the_guard_time_holds_back_playing_only() -> None:
+    async with line(STREAM) as both:
+        await both.app.kill_audio(guard=5.0)
+        killed_at = trio.current_time()
+        await both.app.clear_marks()
+        await both.app.kill_audio(guard=0.1)
+        assert trio.current_time() == killed_at
+        await both.app.send_audio(audio(0.1))
+        assert trio.current_time() == killed_at + 0.1
+
+
+@virtual
+async def test_a_wait_can_be_cancelled() -> None:
+    async def scenario(interruption: Interruption) -> None:
+        async with trio.open_nursery() as nursery, line(STREAM) as both:
+            await both.app.send_audio(audio(1))
+            mark = await both.app.mark("m")
+            nursery.start_soon(both.hear, 1.0)
+            await interruption.of(mark.wait)
+            assert await mark.wait() is Outcome.PLAYED
+            await still_works(both)
+
+    assert await walk(scenario) > 1
+
+
+@virtual
+async def test_iterating_can_be_cancelled_and_loses_no_event() -> None:
+    async def scenario(interruption: Interruption) -> None:
+        async with trio.open_nursery() as nursery, line(STREAM) as both:
+            nursery.start_soon(when_stuck, lambda: both.platform.key("5"))
+            heard: list[CallEvent] = []
+
+            async def hear() -> None:
+                heard.append(await anext(both.app))
+
+            if await interruption.of(hear):
+                assert heard == []
+                await hear()
+            assert heard == [Dtmf("5", 800)]
+            await still_works(both)
+
+    assert await walk(scenario) > 1
+
+
+@virtual
+async def test_capturing_can_be_cancelled() -> None:
+    async def scenario(interruption: Interruption) -> None:
+        answering = Answering(mode=STREAM.mode(), unread="hold")
+        limits = Limits(outbox_size=1000)
+        options = {"pair": lockstep_stream_pair, "answering": answering, "step": 100}
+        async with trio.open_nursery() as nursery, line(STREAM, limits=limits, **options) as both:
+            both.app_stream.shut()
+            captured = 0
+            while both.platform.transport.connection.waiting < 1000:
+                await both.platform.capture(audio(0.02, captured))
+                captured += 1
+                await wait_all_tasks_blocked()
+            nursery.start_soon(when_stuck, both.app_stream.open)
+            cancelled = await interruption.of(lambda: both.platform.capture(audio(0.02, captured)))
+            for number in range(captured + 1 - cancelled):
+                assert await anext(both.app) == Audio(audio(0.02, number))
+            await still_works(both)
+
+    assert await walk(scenario) > 1
+
+
+@given(tasks=st.lists(st.lists(st.integers(1, 8), min_size=1, max_size=4), min_size=1, max_size=4))
+@virtual
+async def test_any_tasks_may_send_and_be_cancelled_at_any_time(tasks: list[list[int]]) -> None:
+    expected: list[list[str]] = [[] for _ in tasks]
+
+    async def send(app: Call, number: int, interruptions: list[int]) -> None:
+        for count, nth in enumerate(interruptions):
+            name = f"{number}.{count}"
+            if not await Interruption(nth).of(partial(app.mark, name)):
+                expected[number].append(name)
+
+    options = {"pair": lockstep_stream_pair, "answering": small_outbox(STREAM, 1), "step": 5}
+    async with line(STREAM, **options) as both:
+        async with trio.open_nursery() as nursery:
+            for number, interruptions in enumerate(tasks):
+                nursery.start_soon(send, both.app, number, interruptions)
+        await wait_all_tasks_blocked()
+        names = [message.name for message in both.taken if isinstance(message, Mark)]
+        assert len(names) == len(both.taken)
+        for number, sent in enumerate(expected):
+            assert [name for name in names if name.startswith(f"{number}.")] == sent
+        await still_works(both)
+
+
+async def read_on(app: Call, events: list[CallEvent] | None = None) -> None:
+    async for event in app:
+        if events is not None:
+            events.append(event)
+
+
+each_platform = pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED], ids=lambda p: p.name)
+iterating_or_not = pytest.mark.parametrize("iterating", [True, False])
+
+
+@each_platform
+@iterating_or_not
+@virtual
+async def test_clips_end_as_they_do(profile: Profile, iterating: bool) -> None:
+    async with trio.open_nursery() as nursery, line(CLIPS, platform=profile) as both:
+        if iterating:
+            nursery.start_soon(read_on, both.app)
+        clips = [await both.app.play(clip(1)) for _ in range(11)]
+        assert clips[10].outcome is Outcome.REFUSED
+        assert await clips[10].wait() is Outcome.REFUSED
+        await both.hear(1.0)
+        assert await clips[0].wait() is Outcome.PLAYED
+        assert clips[1].outcome is None
+        assert await clips[1].wait(timeout=3.0) is Outcome.TIMED_OUT
+        await both.hear(1.0)
+        assert await clips[1].wait() is Outcome.PLAYED
+        await both.app.kill_audio()
+        assert await clips[2].wait() is Outcome.FLUSHED
+        assert await clips[9].wait() is Outcome.FLUSHED
+        lost = await both.app.play(clip(1))
+        both.platform.hang_up()
+        assert await lost.wait() is Outcome.LOST
+
+
+@each_platform
+@iterating_or_not
+@virtual
+async def test_marks_end_as_they_do(profile: Profile, iterating: bool) -> None:
+    async with trio.open_nursery() as nursery, line(STREAM, platform=profile) as both:
+        if iterating:
+            nursery.start_soon(read_on, both.app)
+        marks = []
+        for _ in range(30):
+            await both.app.send_audio(audio(1))
+            marks.append(await both.app.mark("same"))
+        refused = await both.app.mark("same")
+        assert await refused.wait() is Outcome.REFUSED
+        await both.hear(1.0)
+        assert await marks[0].wait() is Outcome.PLAYED
+        assert await marks[1].wait(timeout=3.0) is Outcome.TIMED_OUT
+        await both.hear(1.0)
+        assert await marks[1].wait() is Outcome.PLAYED
+        await both.app.kill_audio()
+        await both.hear(0.02)
+        assert [await mark.wait() for mark in marks[2:]] == [Outcome.CLEARED] * 28
+        await both.app.send_audio(audio(1))
+        forgotten = await both.app.mark("m")
+        await both.app.clear_marks()
+        assert await forgotten.wait() is Outcome.FLUSHED
+        lost = await both.app.mark("m")
+        both.platform.hang_up()
+        assert await lost.wait() is Outcome.LOST
+
+
+@virtual
+async def test_marks_of_one_name_are_told_apart_by_their_order() -> None:
+    async with line(STREAM) as both:
+        first = await both.app.mark("m")
+        await both.app.send_audio(audio(1))
+        second = await both.app.mark("m")
+        assert await first.wait() is Outcome.PLAYED
+        assert second.outcome is None
+        await both.hear(1.0)
+        assert await second.wait() is Outcome.PLAYED
+
+
+@virtual
+async def test_a_wait_without_timeout_allows_for_what_is_to_play_and_ten_seconds() -> None:
+    async with line(CLIPS) as clips, line(STREAM) as stream:
+        start = trio.current_time()
+        await clips.app.play(clip(2))
+        second = await clips.app.play(clip(1))
+        await stream.app.send_audio(audio(5))
+        mark = await stream.app.mark("m")
+        assert await second.wait() is Outcome.TIMED_OUT
+        assert trio.current_time() == start + 2 + 1 + 10
+        assert await mark.wait() is Outcome.TIMED_OUT
+        assert trio.current_time() == start + 13 + 5 + 10
+        await stream.app.send_audio(audio(60))
+        await stream.app.kill_audio()
+        behind = await stream.app.mark("behind")
+        start = trio.current_time()
+        stream.platform_stream.shut()
+        assert await behind.wait() is Outcome.TIMED_OUT
+        assert trio.current_time() == start + 10
+
+
+@virtual
+async def test_a_playback_that_is_over_does_not_wait() -> None:
+    async with line(STREAM) as both:
+        mark = await both.app.mark("m")
+        await mark.wait()
+        assert await mark.wait(timeout=0) is Outcome.PLAYED
+        assert repr(mark) == "<Playback of 'm': played>"
+
+
+@virtual
+async def test_a_late_answer_still_comes_to_whoever_gave_up_on_it() -> None:
+    async with line(CLIPS) as both:
+        playback = await both.app.play(clip(1))
+        assert await playback.wait(timeout=1.0) is Outcome.TIMED_OUT
+        assert playback.outcome is None
+        await both.hear(1.0)
+        assert await playback.wait() is Outcome.PLAYED
+
+
+@virtual
+async def test_a_refusal_sends_nothing_and_any_other_fault_raises() -> None:
+    async with line(CLIPS) as both:
+        await both.app.play(clip(1, id="c"))
+        with pytest.raises(LocalProtocolError) as twice:
+            await both.app.play(clip(1, id="c"))
+        assert twice.value.clause == "LP-CLIP-4"
+        with pytest.raises(LocalProtocolError) as mark:
+            await both.app.mark("m")
+        assert mark.value.clause == "LP-MARK-1"
+        await wait_all_tasks_blocked()
+        assert len(both.taken) == 1
+        assert both.app.statistics.messages_sent == 1
+
+
+@each_platform
+@virtual
+async def test_a_clip_behind_a_killed_one_is_waited_for(profile: Profile) -> None:
+    answering = Answering(mode=CLIPS.mode(), profile=profile)
+    async with line(CLIPS, platform=profile, answering=answering) as both:
+        await both.app.play(clip(1))
+        await both.app.kill_audio()
+        await both.hear(0.02)
+        await both.platform.capture(audio(7))
+        await wait_all_tasks_blocked()
+        behind = await both.app.play(clip(1))
+        await both.hear(1.0)
+        assert await behind.wait() is Outcome.PLAYED
+
+
+def unread(policy: str, verb: ListenVerb = STREAM, **limits: float) -> Answering:
+    return Answering(mode=verb.mode(), unread=policy, limits=Limits(**limits))
+
+
+HOLD = unread("hold", unread_seconds=0.5)
+
+
+async def talk_on(both: Line, seconds: float) -> None:
+    """Capture so much audio, in which each 20 ms are told from all others."""
+    for number in range(round(seconds * 50)):
+        await both.platform.capture(audio(0.02, number))
+
+
+@virtual
+async def test_hold_stops_the_platform_and_loses_nothing() -> None:
+    limits = Limits(outbox_size=1000)
+    options = {"pair": lockstep_stream_pair, "answering": HOLD, "limits": limits, "step": 500}
+    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+        nursery.start_soon(talk_on, both, 10)
+        await wait_all_tasks_blocked()
+        received = both.app.session.samples_received
+        assert 0.5 * 8000 <= received < 1.0 * 8000
+        assert both.platform.task.clock < 1.5 * 8000
+        for number in range(500):
+            assert await anext(both.app) == Audio(audio(0.02, number))
+        assert both.app.samples_dropped == 0
+        await still_works(both)
+
+
+@virtual
+async def test_drop_oldest_says_exactly_what_is_missing() -> None:
+    answering = unread("drop_oldest", unread_seconds=0.5)
+    async with line(STREAM, answering=answering) as both:
+        await talk_on(both, 1.0)
+        both.platform.key("1")
+        await talk_on(both, 0.1)
+        both.platform.key("2")
+        await talk_on(both, 1.0)
+        both.platform.hang_up()
+        await wait_all_tasks_blocked()
+        events: list[CallEvent] = []
+        await read_on(both.app, events)
+        kinds = [type(event) for event in events if not isinstance(event, Audio)]
+        assert kinds == [AudioDropped, Dtmf, AudioDropped, Dtmf, AudioDropped]
+        gaps = [event.samples for event in events if isinstance(event, AudioDropped)]
+        assert gaps[:2] == [8000, 800]
+        heard = b"".join(event.pcm for event in events if isinstance(event, Audio))
+        said = b"".join(audio(0.02, number) for number in range(50))
+        assert len(heard) >= 0.4 * 16000
+        assert heard == said[gaps[2] * 2 :]
+        assert both.app.samples_dropped == sum(gaps)
+
+
+@virtual
+async def test_dropped_stereo_is_counted_in_samples_of_each_channel() -> None:
+    verb = attrs.evolve(STREAM, mix_type=MixType.STEREO, sample_rate=16000)
+    answering = unread("drop_oldest", unread_seconds=0.5)
+    async with line(verb, answering=answering) as both:
+        await both.platform.capture(bytes(16000 * 4 * 2))
+        both.platform.hang_up()
+        await wait_all_tasks_blocked()
+        events: list[CallEvent] = []
+        await read_on(both.app, events)
+        dropped, *heard = events
+        assert isinstance(dropped, AudioDropped)
+        assert all(isinstance(event, Audio) for event in heard)
+        assert dropped.samples + sum(len(event.pcm) // 4 for event in heard) == 32000
+        assert dropped.samples >= 1.4 * 16000
+
+
+@pytest.mark.parametrize("policy", ["hold", "drop_oldest"])
+@virtual
+async def test_keys_are_never_dropped(policy: str) -> None:
+    answering = unread(policy, unread_seconds=0.1, unread_events=10)
+    async with line(STREAM, pair=lockstep_stream_pair, answering=answering) as both:
+        for _ in range(100):
+            both.platform.key("7")
+            await both.platform.capture(audio(0.02))
+        both.platform.hang_up()
+        await wait_all_tasks_blocked()
+        events: list[CallEvent] = []
+        await read_on(both.app, events)
+        assert events.count(Dtmf("7", 800)) == 100
+
+
+@virtual
+async def test_unread_keys_hold_the_platform_back() -> None:
+    answering = unread("drop_oldest", unread_events=10)
+    options = {"pair": lockstep_stream_pair, "answering": answering, "step": 100}
+    async with line(STREAM, **options) as both:
+        for _ in range(100):
+            both.platform.key("7")
+        await wait_all_tasks_blocked()
+        assert both.app.statistics.messages_received < 20
+        for _ in range(100):
+            assert await anext(both.app) == Dtmf("7", 800)
+
+
+@pytest.mark.parametrize("policy", ["hold", "drop_oldest"])
+@virtual
+async def test_tiny_messages_are_bounded_too(policy: str) -> None:
+    answering = unread(policy, unread_seconds=0.5)
+    app_stream, platform_stream = lockstep_stream_pair()
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, handler, app_stream, answering=answering))
+        platform = await bare_platform(platform_stream)
+        await platform.say("{}")
+        sent = 0
+        with trio.move_on_after(10.0):
+            while sent < 3000:
+                await platform.say(*[b"xy"] * 100)
+                sent += 100
+        (call,) = calls
+        kept = call.session.samples_received - call.samples_dropped
+        assert 0 < kept <= 500
+        assert (sent < 3000) is (policy == "hold")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("reader", ["nobody", "this task", "this task, before"])
+@virtual
+async def test_a_wait_that_unread_audio_would_block_for_ever_says_so(reader: str) -> None:
+    options = {"pair": lockstep_stream_pair, "answering": HOLD}
+    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+        await both.app.send_audio(audio(1))
+        mark = await both.app.mark("m")
+        if reader != "nobody":
+            nursery.start_soon(talk_on, both, 0.02)
+            await anext(both.app)
+        nursery.start_soon(talk_on, both, 5)
+        if reader == "this task, before":
+            await wait_all_tasks_blocked()
+        with pytest.raises(UnreadAudioError, match="'m'"):
+            await mark.wait()
+        await read_on_until_held_no_more(both)
+        await both.hear(1.0)
+        assert await mark.wait() is Outcome.PLAYED
+
+
+async def read_on_until_held_no_more(both: Line) -> None:
+    for _ in range(250):
+        await anext(both.app)
+
+
+@virtual
+async def test_a_wait_is_fine_while_another_task_reads() -> None:
+    options = {"pair": lockstep_stream_pair, "answering": HOLD}
+    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+        await both.app.send_audio(audio(1))
+        mark = await both.app.mark("m")
+        slowly = trio.Event()
+
+        async def read_slowly() -> None:
+            async for _ in both.app:
+                slowly.set()
+                await trio.sleep(0.1)
+
+        nursery.start_soon(read_slowly)
+        nursery.start_soon(talk_on, both, 5)
+        await slowly.wait()
+        await both.hear(1.0)
+        assert await mark.wait(timeout=60) is Outcome.PLAYED
+
+
+@pytest.mark.parametrize("where", ["for room", "for the guard time"])
+@virtual
+async def test_a_hang_up_meets_whoever_waits_to_send(where: str) -> None:
+    options = {"pair": lockstep_stream_pair, "answering": small_outbox(STREAM), "step": 100}
+    ended: list[str] = []
+
+    async def send(app: Call) -> None:
+        with pytest.raises(CallEnded) as error:
+            await app.send_audio(audio(0.1))
+        ended.append(str(error.value))
+
+    async with line(STREAM, **options) as both:
+        if where == "for room":
+            await fill_the_outbox(both)
+        else:
+            await both.app.kill_audio(guard=0.1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, both.app)
+            nursery.start_soon(send, both.app)
+            await wait_all_tasks_blocked()
+            assert ended == []
+            hung_up_at = trio.current_time()
+            both.platform.hang_up()
+        assert trio.current_time() <= hung_up_at + 0.1
+    assert ended == ["the call is over: the other end closed with 1000"] * 2
+
+
+@virtual
+async def test_nothing_can_be_sent_once_the_call_is_over() -> None:
+    async with line(CLIPS) as hung_up, line(CLIPS) as closed, line(CLIPS) as left:
+        hung_up.platform.hang_up()
+        await hung_up.platform.over()
+        with pytest.raises(CallEnded, match="the other end closed with 1000"):
+            await hung_up.app.play(clip(1))
+        await closed.app.close(3000, "enough")
+        with pytest.raises(CallEnded, match="closed with 3000"):
+            await closed.app.kill_audio()
+        assert closed.platform.transport.closed == Closed(3000, "enough", clean=True)
+        left.platform_stream.shut()
+        await left.app.disconnect()
+        with pytest.raises(CallEnded, match="this end has disconnected"):
+            await left.app.play(clip(1))
+
+
+@virtual
+async def test_iterating_ends_with_the_call_and_behind_all_that_came() -> None:
+    async with line(STREAM) as both:
+        await talk_on(both, 1.0)
+        both.platform.key("#")
+        both.platform.hang_up()
+        await both.platform.over()
+        events: list[CallEvent] = []
+        await read_on(both.app, events)
+        assert events == [*(Audio(audio(0.02, n)) for n in range(50)), Dtmf("#", 800)]
+        with pytest.raises(StopAsyncIteration):
+            await anext(both.app)
+        assert both.app.closed == Closed(1000, "", clean=True)
+
+
+@virtual
+async def test_a_platform_that_vanishes_is_told_from_one_that_hangs_up() -> None:
+    async with line(CLIPS) as both:
+        playback = await both.app.play(clip(1))
+        await trio.aclose_forcefully(both.platform_stream)
+        await read_on(both.app)
+        assert both.app.closed == Closed(1006, "", clean=False)
+        assert await playback.wait() is Outcome.LOST
+        with pytest.raises(CallEnded, match="the connection is lost"):
+            await both.app.play(clip(1))
+        await both.platform.over()
+        assert both.platform.result is not None
+        assert both.platform.result.end is End.LOST
+
+
+@virtual
+async def test_a_sender_learns_of_a_lost_connection_while_reading_is_held() -> None:
+    ended: list[str] = []
+
+    async def send(app: Call) -> None:
+        with pytest.raises(CallEnded) as error:
+            await app.send_audio(audio(0.1))
+        ended.append(str(error.value))
+
+    answering = attrs.evolve(HOLD, limits=Limits(unread_seconds=0.5, outbox_size=1000))
+    options = {"pair": lockstep_stream_pair, "answering": answering, "step": 100}
+    async with line(STREAM, **options) as both, trio.open_nursery() as nursery:
+        nursery.start_soon(talk_on, both, 5)
+        await wait_all_tasks_blocked()
+        await fill_the_outbox(both)
+        nursery.start_soon(send, both.app)
+        await wait_all_tasks_blocked()
+        assert ended == []
+        await trio.aclose_forcefully(both.platform_stream)
+        await wait_all_tasks_blocked()
+        await send(both.app)
+        assert ended == ["the call is over: the connection is lost"] * 2
+
+
+@virtual
+async def test_the_outbox_is_bounded() -> None:
+    async with line(STREAM, pair=lockstep_stream_pair, answering=small_outbox(STREAM)) as both:
+        both.platform_stream.shut()
+        with trio.move_on_after(10):
+            while True:
+                await both.app.send_audio(audio(0.01))
+                assert both.app.transport.connection.waiting < 1000 + len(audio(0.01))
+        assert both.app.transport.connection.waiting >= 1000
+
+
+@virtual
+async def test_a_disconnect_is_answered_by_a_close() -> None:
+    async with line(STREAM) as both:
+        await talk_on(both, 0.1)
+        await both.app.disconnect()
+        events: list[CallEvent] = []
+        await read_on(both.app, events)
+        assert events == [Audio(audio(0.02, n)) for n in range(5)]
+        assert both.app.closed == Closed(1000, "", clean=True)
+        assert both.platform.result is not None
+        assert both.platform.result.end is End.DISCONNECT
+
+
+@virtual
+async def test_statistics_count_what_passes() -> None:
+    async with line(STREAM) as both:
+        await both.app.send_audio(audio(1))
+        await both.app.mark("m")
+        await talk_on(both, 0.1)
+        both.platform.key("5")
+        await wait_all_tasks_blocked()
+        assert both.app.statistics == Statistics(
+            messages_received=6, messages_sent=2, audio_received=1600, audio_sent=16000
+        )
+
+
+@virtual
+async def test_a_call_tells_about_itself() -> None:
+    async with line(CLIPS) as both:
+        assert both.app.call_sid == CALL_SID
+        assert both.app.metadata.attributes["from"] == "+15550100"
+        assert both.app.request.path == "/"
+        assert both.app.mode is CLIPS.mode()
+        assert repr(both.app) == "<Call call-1>"

@@ -1,0 +1,656 @@
+"""A platform's end on trio: the call it opens, the caller it plays, the files of a call."""
+
+from __future__ import annotations
+
+import json
+import struct
+import wave
+from collections.abc import Awaitable, Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+from wsproto.utilities import generate_accept_token
+
+from listenproto import (
+    FLICKS,
+    SUBPROTOCOL,
+    Audio,
+    Close,
+    Closed,
+    End,
+    Header,
+    Heard,
+    ListenTask,
+    Mode,
+    Moment,
+    Payload,
+    Peer,
+    Policy,
+    VerbError,
+    WsAuth,
+    judge_trace,
+    read_trace,
+)
+from listenproto.trace import Line as TraceLine
+from listenproto.wire import ServerWire
+from listenproto_trio import (
+    Answering,
+    Call,
+    CallEvent,
+    CallRejected,
+    HeardWav,
+    Key,
+    Limits,
+    Outcome,
+    Playback,
+    TraceFile,
+    WavFile,
+    hear_beep,
+    open_call,
+    open_call_on,
+    serve_stream,
+    talk,
+)
+from tests.trio_support import (
+    ATTRIBUTES,
+    CLIPS,
+    RATE,
+    STREAM,
+    Bare,
+    Valve,
+    audio,
+    bare_app,
+    calling,
+    clip,
+    line,
+    real,
+    virtual,
+)
+
+STEP = 0.02
+
+
+async def read_on(call: Call) -> None:
+    async for _ in call:
+        pass
+
+
+class Clocked:
+    """Notes when each payload of the platform passed, in seconds since the metadata."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[float, Payload | Moment]] = []
+        self._began: float | None = None
+
+    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
+        if sender is not Peer.PLATFORM:
+            return
+        now = trio.current_time()
+        if self._began is None:
+            self._began = now
+        else:
+            self.passed.append((round(now - self._began, 6), payload))
+
+    @property
+    def audio(self) -> list[float]:
+        return [at for at, payload in self.passed if isinstance(payload, bytes)]
+
+
+def steps(first: int, last: int, speed: float = 1.0) -> list[float]:
+    return [round(number * STEP / speed, 6) for number in range(first, last + 1)]
+
+
+@pytest.mark.parametrize("speed", [1.0, 4.0, 0.5])
+@virtual
+async def test_audio_goes_out_every_20_ms_of_media_time(speed: float) -> None:
+    clocked = Clocked()
+    async with calling(read_on, STREAM, tap=clocked) as platform:
+        result = await talk(platform, audio(2), speed=speed)
+    assert clocked.audio == steps(1, 100, speed)
+    assert result.end is End.HANGUP
+    assert result.duration == 2
+
+
+@virtual
+async def test_a_step_that_is_late_delays_no_other() -> None:
+    clocked = Clocked()
+    heard: list[int] = []
+
+    def hear(pieces: list[Heard]) -> None:
+        heard.append(len(pieces))
+        if len(heard) == 10:
+            clock = trio.lowlevel.current_clock()
+            assert isinstance(clock, MockClock)
+            clock.jump(0.05)
+
+    async with calling(read_on, STREAM, tap=clocked) as platform:
+        await talk(platform, audio(0.4), hear=hear)
+    assert clocked.audio == [*steps(1, 9), 0.25, 0.25, 0.25, *steps(13, 20)]
+
+
+@virtual
+async def test_keys_are_pressed_at_their_moments_and_in_their_order() -> None:
+    clocked = Clocked()
+    keys = [Key("3", at=1.0), Key("1", at=0.5, duration=1600), Key("2", at=0.5), Key("4", at=9.0)]
+    async with calling(read_on, STREAM, tap=clocked) as platform:
+        await talk(platform, audio(2), keys=keys)
+    pressed = [
+        (at, json.loads(payload)["dtmf"], json.loads(payload)["duration"])
+        for at, payload in clocked.passed
+        if isinstance(payload, str)
+    ]
+    assert pressed == [(0.5, "1", "1600"), (0.5, "2", "800"), (1.0, "3", "800")]
+    before = clocked.passed[: [payload for _, payload in clocked.passed].index(pressed_text("3"))]
+    assert sum(isinstance(payload, bytes) for _, payload in before) == 49
+
+
+def pressed_text(digit: str) -> str:
+    return f'{{"event":"dtmf","dtmf":"{digit}","duration":"800"}}'
+
+
+@virtual
+async def test_the_caller_says_all_of_it_and_then_nothing() -> None:
+    said = b"".join(audio(STEP, number) for number in range(25)) + audio(0.01, 7)
+    recorded = bytearray()
+
+    async def record(call: Call) -> None:
+        async for event in call:
+            assert isinstance(event, Audio)
+            recorded.extend(event.pcm)
+
+    async with calling(record, STREAM) as platform:
+        await talk(platform, said, hang_up_after=1.0)
+    assert bytes(recorded) == said.ljust(16000, b"\0")
+
+
+@virtual
+async def test_the_caller_hangs_up_when_it_has_said_all() -> None:
+    async with calling(read_on, STREAM) as platform:
+        began = trio.current_time()
+        result = await talk(platform, audio(1.01))
+    assert result.end is End.HANGUP
+    assert platform.task.clock == 51 * 160
+    assert trio.current_time() == pytest.approx(began + 1.02)
+
+
+@virtual
+async def test_the_caller_hears_at_the_same_pace() -> None:
+    async def speak(call: Call) -> None:
+        await call.send_audio(audio(0.5, 5))
+        await call.send_audio(audio(0.5, 6))
+        await read_on(call)
+
+    heard: list[tuple[float, list[Heard]]] = []
+
+    def hear(pieces: list[Heard]) -> None:
+        heard.append((round(trio.current_time(), 6), pieces))
+
+    async with calling(speak, STREAM) as platform:
+        await talk(platform, audio(2), hear=hear)
+    assert [at for at, _ in heard] == steps(1, 100)
+    assert b"".join(piece.pcm for _, pieces in heard for piece in pieces) == (
+        audio(0.5, 5) + audio(0.5, 6)
+    )
+    for at, pieces in heard:
+        for piece in pieces:
+            assert piece.end <= round(at * FLICKS) < piece.end + FLICKS // 50
+
+
+@virtual
+async def test_what_was_due_in_a_step_goes_out_before_the_end_that_it_brings() -> None:
+    playbacks: list[Playback] = []
+
+    async def speak(call: Call) -> None:
+        playbacks.append(await call.play(clip(1)))
+        await read_on(call)
+
+    verb = attrs.evolve(CLIPS, max_length=1)
+    async with calling(speak, verb) as platform:
+        result = await talk(platform, audio(5))
+    assert result.end is End.MAX_LENGTH
+    assert playbacks[0].outcome is Outcome.PLAYED
+
+
+@virtual
+async def test_a_key_that_finishes_is_in_the_action_hook() -> None:
+    verb = attrs.evolve(STREAM, finish_on_key="#*")
+    async with calling(read_on, verb) as platform:
+        result = await talk(platform, audio(9), keys=[Key("5", at=1.0), Key("*", at=3.5)])
+    assert result is platform.result
+    assert result.end is End.KEY
+    assert result.action_hook() == {
+        "call_sid": "call-1",
+        "from": "+15550100",
+        "direction": "inbound",
+        "dial_call_duration": 3,
+        "digits": "*",
+    }
+
+
+@virtual
+async def test_talking_ends_when_the_app_ends_the_call() -> None:
+    async def leave(call: Call) -> None:
+        await trio.sleep(1)
+        await call.disconnect()
+        await read_on(call)
+
+    async def close(call: Call) -> None:
+        await trio.sleep(1)
+
+    for handler, end in [(leave, End.DISCONNECT), (close, End.APP_CLOSED)]:
+        async with calling(handler, STREAM) as platform:
+            result = await talk(platform, audio(60))
+        assert (result.end, result.duration) == (end, 1)
+
+
+@virtual
+async def test_a_call_that_ends_with_its_answer_was_a_call() -> None:
+    async def accept_and_close(stream: trio.abc.Stream) -> None:
+        app = Bare(stream, ServerWire())
+        await app.hear()
+        app.wire.accept(SUBPROTOCOL)
+        app.wire.close(1001)
+        await app.flush()
+        await app.closing()
+
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept_and_close, app_stream)
+        async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)) as platform:
+            result = await talk(platform, audio(60))
+    assert result.end is End.APP_CLOSED
+
+
+@virtual
+async def test_talking_ends_when_the_app_closes_without_having_read() -> None:
+    options = {"limits": Limits(outbox_size=1000), "pair": lockstep_stream_pair, "step": 100}
+    async with line(STREAM, **options) as both:
+        both.app_stream.shut()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk, both.platform, audio(60))
+            await trio.sleep(2)
+            assert both.platform.task.clock < RATE
+            await both.app.close()
+        assert both.platform.result is not None
+        assert both.platform.result.end is End.APP_CLOSED
+
+
+@virtual
+async def test_talking_ends_when_the_app_closes_and_reads_no_more() -> None:
+    app_stream, platform_stream = lockstep_stream_pair()
+
+    async def close_and_stay() -> None:
+        app = await bare_app(app_stream)
+        app.wire.close()
+        await app.flush()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close_and_stay)
+        async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)) as platform:
+            result = await talk(platform, audio(60))
+        nursery.cancel_scope.cancel()
+    assert result.end is End.APP_CLOSED
+
+
+@virtual
+async def test_talking_ends_though_nobody_answers_the_close() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bare_app, app_stream)
+        task, limits = ListenTask(STREAM, ATTRIBUTES), Limits(close_time=3)
+        async with open_call_on(platform_stream, task, limits=limits) as platform:
+            began = trio.current_time()
+            result = await talk(platform, audio(1))
+            assert trio.current_time() == began + 1 + 3
+    assert result.end is End.HANGUP
+    assert platform.transport.closed == Closed(1006, "", clean=False)
+
+
+@virtual
+async def test_an_app_that_answers_no_ping_is_left() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bare_app, app_stream)
+        task, limits = ListenTask(STREAM, ATTRIBUTES), Limits(ping_interval=20, ping_time=10)
+        async with open_call_on(platform_stream, task, limits=limits) as platform:
+            began = trio.current_time()
+            result = await talk(platform, audio(60))
+            assert trio.current_time() == pytest.approx(began + 30, abs=STEP)
+    assert result.end is End.LOST
+
+
+@virtual
+async def test_the_beep_is_heard_before_the_connection_and_by_the_caller_only() -> None:
+    verb = attrs.evolve(STREAM, play_beep=True)
+    task = ListenTask(verb, ATTRIBUTES)
+    heard: list[Heard] = []
+    await hear_beep(task, hear=heard.extend, speed=2.0)
+    assert trio.current_time() == pytest.approx(0.25)
+    assert sum(len(piece.pcm) for piece in heard) == RATE
+    assert list(task.outgoing()) == []
+
+    recorded: list[object] = []
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(note_all, app_stream, recorded)
+        async with open_call_on(platform_stream, task) as platform:
+            await talk(platform, audio(0.04), hear=heard.extend)
+    assert recorded[1:] == [audio(0.02)] * 2
+    assert sum(len(piece.pcm) for piece in heard) == RATE
+
+
+async def note_all(stream: trio.abc.Stream, said: list[object]) -> None:
+    app = await bare_app(stream)
+    while not isinstance(event := await app.hear(), Closed):
+        said.append(event)
+    await app.flush()
+
+
+@virtual
+async def test_a_verb_without_beep_has_none() -> None:
+    await hear_beep(ListenTask(STREAM, ATTRIBUTES))
+    assert trio.current_time() == 0
+
+
+REFUSALS = [
+    (Policy(credentials=("me", "secret")), 401, "Wrong or missing credentials"),
+    (Policy(paths=["/calls"]), 404, "No calls are taken at /"),
+    (Policy(max_calls=0), 503, "0 calls"),
+    (Policy(subprotocols=("other",)), 400, "audio.jambonz.org; supported: other"),
+]
+
+
+@pytest.mark.parametrize(("policy", "status", "words"), REFUSALS)
+@virtual
+async def test_a_refused_call_says_why(policy: Policy, status: int, words: str) -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    serving = partial(serve_stream, read_on, app_stream, answering=Answering(policy=policy))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serving)
+        with pytest.raises(CallRejected, match=f"refused the call with {status}") as refused:
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise AssertionError("the call was let in")
+    assert words in str(refused.value)
+    assert refused.value.rejected is not None
+    assert refused.value.rejected.status == status
+
+
+@virtual
+async def test_the_verbs_credentials_open_the_door() -> None:
+    verb = attrs.evolve(STREAM, ws_auth=WsAuth(username="me", password="secret"))
+    answering = Answering(mode=Mode.STREAMING, policy=Policy(credentials=("me", "secret")))
+    async with calling(read_on, verb, answering=answering) as platform:
+        assert (await talk(platform, audio(0.1))).end is End.HANGUP
+
+
+async def say_and_close(data: bytes, stream: trio.abc.Stream) -> None:
+    async with stream:
+        await stream.receive_some()
+        await stream.send_all(data)
+
+
+async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
+    assert await (await bare_app(Valve(stream, 20), subprotocol)).closing() == Closed(
+        1002,
+        "the server accepted without naming one of the offered subprotocols [LP-HS-4]",
+        clean=True,
+    )
+
+
+NO_SERVERS = [
+    (partial(say_and_close, b"SSH-2.0-OpenSSH\r\n\r\n"), "no usable HTTP response"),
+    (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
+    (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: it gave no reason"),
+    (partial(say_and_close, b""), "the connection is lost"),
+    (partial(accept, None), "without naming one of the offered subprotocols"),
+]
+
+
+@pytest.mark.parametrize(("server", "words"), NO_SERVERS)
+@virtual
+async def test_what_is_no_listen_server_is_no_call(
+    server: Callable[[trio.abc.Stream], Awaitable[None]], words: str
+) -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    task = ListenTask(STREAM, ATTRIBUTES)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server, app_stream)
+        with pytest.raises(CallRejected) as refused:
+            async with open_call_on(Valve(platform_stream, 20), task):
+                raise AssertionError("there is no call")
+    assert words in str(refused.value)
+    assert task.result is not None
+    assert "dial_call_duration" not in task.result.action_hook()
+
+
+@virtual
+async def test_a_subprotocol_that_was_not_offered_is_no_call() -> None:
+    async def other(stream: trio.abc.Stream) -> None:
+        await stream.send_all(upgrade_response(bytes(await stream.receive_some()), "other"))
+
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other, app_stream)
+        with pytest.raises(CallRejected, match="subprotocol 'other' was not offered"):
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise AssertionError("there is no call")
+
+
+def upgrade_response(request: bytes, subprotocol: str) -> bytes:
+    key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+    head = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {generate_accept_token(key).decode()}",
+        f"Sec-WebSocket-Protocol: {subprotocol}",
+    ]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
+@virtual
+async def test_a_platform_can_do_without_a_subprotocol() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    task = ListenTask(STREAM, ATTRIBUTES)
+    heard: list[object] = []
+
+    async def app() -> None:
+        app = await bare_app(app_stream, None)
+        heard.append(await app.hear())
+        await app.closing()
+        await app.flush()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(app)
+        async with open_call_on(platform_stream, task, allow_no_subprotocol=True):
+            await wait_all_tasks_blocked()
+    assert isinstance(heard[0], str)
+    assert json.loads(heard[0])["callSid"] == "call-1"
+
+
+@virtual
+async def test_a_server_that_says_nothing_has_the_handshake_time() -> None:
+    _, platform_stream = memory_stream_pair()
+    limits = Limits(handshake_time=7)
+    with pytest.raises(CallRejected, match="no answer to the upgrade request within 7 s"):
+        async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES), limits=limits):
+            raise AssertionError("there is no call")
+    assert trio.current_time() == 7
+
+
+@real
+async def test_a_refused_connection_is_an_os_error() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    verb = attrs.evolve(STREAM, url=f"ws://127.0.0.1:{port}/")
+    with pytest.raises(OSError, match="connect"):
+        async with open_call(ListenTask(verb, ATTRIBUTES)):
+            raise AssertionError("there is no call")
+
+
+@virtual
+async def test_a_relative_url_is_no_address() -> None:
+    with pytest.raises(VerbError, match="resolve"):
+        async with open_call(ListenTask(attrs.evolve(STREAM, url="/calls"), ATTRIBUTES)):
+            raise AssertionError("there is no call")
+
+
+@virtual
+async def test_leaving_the_block_hangs_up() -> None:
+    recorded: list[CallEvent] = []
+
+    async def record(call: Call) -> None:
+        async for event in call:
+            recorded.append(event)
+
+    async with calling(record, STREAM) as platform:
+        await platform.capture(audio(0.03))
+        assert platform.result is None
+    assert platform.result is not None
+    assert platform.result.end is End.HANGUP
+    assert platform.transport.closed == Closed(1000, "", clean=True)
+    assert recorded == [Audio(audio(0.02)), Audio(audio(0.01))]
+
+
+@virtual
+async def test_what_is_raised_in_a_call_comes_out_as_it_is() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bare_app, app_stream)
+        with pytest.raises(ValueError, match="mine") as error:
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise ValueError("mine")
+    assert type(error.value) is ValueError
+
+
+def whole_wav(data: bytes) -> bytes:
+    with wave.open(BytesIO(data)) as file:
+        assert (file.getframerate(), file.getsampwidth()) == (RATE, 2)
+        return file.readframes(file.getnframes())
+
+
+def test_a_wav_is_whole_to_its_last_second_at_any_moment(tmp_path: Path) -> None:
+    path = tmp_path / "recording.wav"
+    said = b"".join(audio(0.02, number) for number in range(200))
+    file = WavFile(path, RATE)
+    for written in range(0, len(said), 320):
+        copied = whole_wav(path.read_bytes())
+        assert said.startswith(copied)
+        assert written - len(copied) < 16000
+        file.write(said[written : written + 320])
+    file.close()
+    assert whole_wav(path.read_bytes()) == said
+    file.close()
+    assert file.samples == len(said) // 2
+
+
+def test_a_stereo_wav_is_whole(tmp_path: Path) -> None:
+    with WavFile(tmp_path / "stereo.wav", RATE, 2) as file:
+        file.write(struct.pack("<4h", 1, 2, 3, 4))
+        assert file.samples == 2
+    with wave.open(str(file.path)) as read:
+        assert (read.getnchannels(), read.getnframes()) == (2, 2)
+        assert read.readframes(2) == struct.pack("<4h", 1, 2, 3, 4)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "there"
+    path.write_text("precious")
+    header = Header(vantage=Peer.APP, way=Mode.CLIPS)
+    with pytest.raises(FileExistsError):
+        WavFile(path, RATE)
+    with pytest.raises(FileExistsError):
+        HeardWav(path, RATE)
+    with pytest.raises(FileExistsError):
+        TraceFile(path, header)
+    assert path.read_text() == "precious"
+
+
+def test_what_was_heard_stands_where_it_was_heard(tmp_path: Path) -> None:
+    step = FLICKS // RATE
+    with HeardWav(tmp_path / "heard.wav", RATE) as file:
+        file.hear([Heard(audio(0.01, 1), RATE, 0), Heard(audio(0.01, 2), RATE, 80 * step)])
+        file.hear([])
+        file.hear([Heard(audio(0.01, 3), RATE, 400 * step)])
+        file.fill(1000 * step + step - 1)
+        file.fill(5 * step)
+        with pytest.raises(ValueError, match="at 8000 samples a second"):
+            file.hear([Heard(b"\1\0", 16000, 1000 * step)])
+    expected = audio(0.01, 1) + audio(0.01, 2) + audio(0.03, 0) + audio(0.01, 3) + audio(0.065, 0)
+    assert whole_wav(file.path.read_bytes()) == expected
+
+
+@virtual
+async def test_a_whole_call_is_heard_sample_for_sample(tmp_path: Path) -> None:
+    async def speak(call: Call) -> None:
+        await trio.sleep(0.5)
+        await call.send_audio(audio(0.25, 5))
+        await trio.sleep(1)
+        await call.send_audio(audio(0.25, 6))
+        await read_on(call)
+
+    with HeardWav(tmp_path / "heard.wav", RATE) as file:
+        async with calling(speak, STREAM) as platform:
+            await talk(platform, audio(2), hear=file.hear)
+        file.fill(platform.task.session.playout.now)
+    heard = whole_wav(file.path.read_bytes())
+    first, second = heard.index(audio(0.25, 5)) // 2, heard.index(audio(0.25, 6)) // 2
+    assert first in (4000, 4160)
+    assert second in (12000, 12160)
+    assert heard.replace(audio(0.25, 5), b"").replace(audio(0.25, 6), b"") == audio(1.5, 0)
+
+
+@pytest.mark.parametrize("with_audio", [True, False])
+@virtual
+async def test_a_trace_reads_back(tmp_path: Path, with_audio: bool) -> None:
+    async def speak(call: Call) -> None:
+        await call.send_audio(audio(0.1, 5))
+        await call.mark("m")
+        await read_on(call)
+
+    header = Header(vantage=Peer.PLATFORM, way=STREAM, attributes=ATTRIBUTES)
+    file = TraceFile(tmp_path / "trace.jsonl", header, with_audio=with_audio)
+    passed: list[tuple[Peer, Payload | Moment]] = []
+
+    def tap(sender: Peer, payload: Payload | Moment) -> None:
+        passed.append((sender, payload))
+        file(sender, payload)
+
+    async with calling(speak, STREAM, tap=tap) as platform:
+        file.position = lambda: platform.task.clock
+        await talk(platform, audio(0.2), keys=[Key("5", at=0.1)])
+    file.close()
+    with open(file.path, encoding="utf-8") as lines:
+        trace = read_trace(lines)
+    assert trace.header == header
+    assert judge_trace(trace) == []
+    if not with_audio:
+        passed = [(who, bytes(len(p)) if isinstance(p, bytes) else p) for who, p in passed]
+    assert [(one.sender, one.payload) for one in trace.lines] == passed
+    key = next(one for one in trace.lines if one.payload == pressed_text("5"))
+    assert (key.at, key.position) == (100_000, 640)
+    assert trace.lines[-1] == TraceLine(200_000, Peer.APP, 1600, Close(1000, ""))
+
+
+@virtual
+async def test_a_lost_connection_is_on_record(tmp_path: Path) -> None:
+    file = TraceFile(tmp_path / "trace.jsonl", Header(vantage=Peer.PLATFORM, way=STREAM))
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bare_app, app_stream)
+        task = ListenTask(STREAM, ATTRIBUTES, keep_passed=True)
+        async with open_call_on(platform_stream, task, tap=file) as platform:
+            await wait_all_tasks_blocked()
+            await app_stream.aclose()
+            await platform.over()
+    file.close()
+    with open(file.path, encoding="utf-8") as lines:
+        last = read_trace(lines).lines[-1]
+    assert (last.sender, last.payload) == (Peer.APP, Moment.LOST)

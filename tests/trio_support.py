@@ -1,0 +1,298 @@
+"""Both ends of a call in one test: streams in memory, a clock that jumps, peers that misbehave."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial, wraps
+from typing import Final, Protocol
+
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from listenproto import (
+    DOCUMENTED,
+    FLICKS,
+    SUBPROTOCOL,
+    BidirectionalAudio,
+    ListenTask,
+    ListenVerb,
+    PlayAudio,
+    Profile,
+)
+from listenproto.l16 import SAMPLE_BYTES
+from listenproto.wire import Accepted, ClientWire, Closed, Request, ServerWire, Wire, WireEvent
+from listenproto_trio import (
+    Answering,
+    AppMessage,
+    Call,
+    Handler,
+    Limits,
+    PlatformCall,
+    Tap,
+    open_call_on,
+    serve_stream,
+)
+
+RATE: Final = 8000
+CALL_SID: Final = "call-1"
+ATTRIBUTES: Final = {"callSid": CALL_SID, "from": "+15550100", "direction": "inbound"}
+
+CLIPS: Final = ListenVerb(url="ws://app.example/", pass_dtmf=True)
+STREAM: Final = ListenVerb(
+    url="ws://app.example/",
+    pass_dtmf=True,
+    bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=RATE),
+)
+
+
+def _running(
+    test: Callable[..., Awaitable[None]], seconds: float, clock: Callable[[], trio.abc.Clock | None]
+) -> Callable[..., None]:
+    @wraps(test)
+    def run(**fixtures: object) -> None:
+        async def limited() -> None:
+            with trio.fail_after(seconds):
+                await test(**fixtures)
+
+        trio.run(limited, clock=clock())
+
+    return run
+
+
+def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test on trio with a clock that jumps as soon as all tasks wait.
+
+    A test in which everything is stuck fails at once, as the clock jumps to the end of the day.
+    """
+    return _running(test, 86400, lambda: MockClock(autojump_threshold=0))
+
+
+def real(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test on trio with real sockets and real time."""
+    return _running(test, 30, lambda: None)
+
+
+def audio(seconds: float, level: int = 1000) -> bytes:
+    """So many seconds of one sample value, one channel at 8000 samples a second."""
+    return level.to_bytes(SAMPLE_BYTES, "little", signed=True) * round(seconds * RATE)
+
+
+def clip(seconds: float, **options: str) -> PlayAudio:
+    return PlayAudio(audio(seconds), sample_rate=RATE, **options)
+
+
+class Valve(trio.abc.Stream):
+    """A stream that carries little at a time, and receives nothing while it is shut."""
+
+    def __init__(self, stream: trio.abc.Stream, most: int = 65536) -> None:
+        self._stream = stream
+        self._most = most
+        self._opened = trio.Event()
+        self._opened.set()
+
+    def shut(self) -> None:
+        self._opened = trio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        opened = self._opened
+        await opened.wait()
+        return await self._stream.receive_some(min(max_bytes or self._most, self._most))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        for start in range(0, len(data), self._most):
+            await self._stream.send_all(data[start : start + self._most])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        self.open()
+        await self._stream.aclose()
+
+
+class Line:
+    """A call with both its ends, ``taken`` is what the platform took of the app's messages."""
+
+    def __init__(self, app_stream: Valve, platform_stream: Valve) -> None:
+        self.app_stream = app_stream
+        self.platform_stream = platform_stream
+        self.taken: list[AppMessage] = []
+        self.app: Call
+        self.platform: PlatformCall
+
+    async def hear(self, seconds: float) -> None:
+        """Let the caller hear so much, once all that was sent is there."""
+        await wait_all_tasks_blocked()
+        self.platform.play(round(seconds * FLICKS))
+
+
+class _Pair(Protocol):
+    def __call__(self) -> tuple[trio.abc.Stream, trio.abc.Stream]: ...
+
+
+@asynccontextmanager
+async def calling(
+    handler: Handler,
+    verb: ListenVerb,
+    *,
+    platform: Profile = DOCUMENTED,
+    answering: Answering | None = None,
+    limits: Limits | None = None,
+    pair: _Pair = memory_stream_pair,
+    on_message: Callable[[AppMessage], None] | None = None,
+    tap: Tap | None = None,
+) -> AsyncIterator[PlatformCall]:
+    """A platform in a call with a handler; at the end both are closed."""
+    platform_stream, app_stream = pair()
+    answering = answering or Answering(mode=verb.mode())
+    task = ListenTask(verb, ATTRIBUTES, profile=platform, keep_passed=tap is not None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, handler, app_stream, answering=answering))
+        async with open_call_on(
+            platform_stream, task, limits=limits, on_message=on_message, tap=tap
+        ) as call:
+            yield call
+
+
+@asynccontextmanager
+async def line(
+    verb: ListenVerb,
+    *,
+    platform: Profile = DOCUMENTED,
+    answering: Answering | None = None,
+    limits: Limits | None = None,
+    pair: _Pair = memory_stream_pair,
+    step: int = 65536,
+) -> AsyncIterator[Line]:
+    """A call of which the test holds both ends."""
+    platform_stream, app_stream = (Valve(stream, step) for stream in pair())
+    both = Line(app_stream, platform_stream)
+    answered, done = trio.Event(), trio.Event()
+
+    async def handler(call: Call) -> None:
+        both.app = call
+        answered.set()
+        await done.wait()
+
+    async with calling(
+        handler,
+        verb,
+        platform=platform,
+        answering=answering,
+        limits=limits,
+        pair=lambda: (platform_stream, app_stream),
+        on_message=both.taken.append,
+    ) as both.platform:
+        await answered.wait()
+        try:
+            yield both
+        finally:
+            done.set()
+
+
+class Interruption(trio.abc.Instrument):
+    """Cancels an operation where it waits for the ``nth`` time."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+        self._scope = trio.CancelScope()
+        self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the operation waited so many times at all."""
+        return self._scope.cancel_called
+
+    async def of(self, operation: Callable[[], Awaitable[object]]) -> bool:
+        """Run the operation; whether it was cut short."""
+        self._task = trio.lowlevel.current_task()
+        trio.lowlevel.add_instrument(self)
+        try:
+            with self._scope:
+                await operation()
+        finally:
+            trio.lowlevel.remove_instrument(self)
+        return self._scope.cancelled_caught
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if self._left == 0:
+                self._scope.cancel()
+
+
+async def walk(scenario: Callable[[Interruption], Awaitable[None]]) -> int:
+    """Play a scenario interrupted at its first await, at its second, ... and once not at all.
+
+    Gives at how many awaits it was interrupted.
+    """
+    for walked in itertools.count():
+        interruption = Interruption(walked + 1)
+        await scenario(interruption)
+        if not interruption.reached:
+            return walked
+    raise AssertionError("it counts for ever")
+
+
+class Bare:
+    """The WebSocket of one end and nothing behind it: it says what a test tells it to."""
+
+    def __init__(self, stream: trio.abc.Stream, wire: Wire) -> None:
+        self.stream = stream
+        self.wire = wire
+        self._events: list[WireEvent] = []
+
+    async def flush(self) -> None:
+        with suppress(trio.BrokenResourceError):
+            await self.stream.send_all(self.wire.data_to_send())
+
+    async def say(self, *payloads: str | bytes) -> None:
+        for payload in payloads:
+            self.wire.send(payload)
+        await self.flush()
+
+    async def hear(self) -> WireEvent:
+        """The next event, answered as the wire answers by itself; Closed at the end."""
+        while not self._events:
+            try:
+                data = bytes(await self.stream.receive_some())
+            except trio.BrokenResourceError:
+                data = b""
+            self.wire.feed(data)
+            self._events += self.wire.events()
+        return self._events.pop(0)
+
+    async def closing(self) -> Closed:
+        """How the other end closes; what comes in front of it is passed over."""
+        while not isinstance(event := await self.hear(), Closed):
+            pass
+        return event
+
+
+def asking(stream: trio.abc.Stream, target: str = "/", **headers: str) -> Bare:
+    """A platform's WebSocket that is about to ask for a call."""
+    asked = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    wire = ClientWire("app.example", target, subprotocols=[SUBPROTOCOL], headers=asked)
+    return Bare(stream, wire)
+
+
+async def bare_platform(stream: trio.abc.Stream) -> Bare:
+    """A platform's WebSocket that the app has accepted; the metadata is still to be sent."""
+    platform = asking(stream)
+    await platform.flush()
+    assert isinstance(await platform.hear(), Accepted)
+    return platform
+
+
+async def bare_app(stream: trio.abc.Stream, subprotocol: str | None = SUBPROTOCOL) -> Bare:
+    """An app's WebSocket that has accepted the platform's request."""
+    app = Bare(stream, ServerWire())
+    assert isinstance(await app.hear(), Request)
+    app.wire.accept(subprotocol)
+    await app.flush()
+    return app
