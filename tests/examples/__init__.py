@@ -1,0 +1,1 @@
+"""Short programs for the README; test_examples runs each."""

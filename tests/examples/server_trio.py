@@ -1,0 +1,24 @@
+"""An app on trio: says back what the caller says, and records it."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import trio
+
+from listenproto import Audio, Mode
+from listenproto_trio import Answering, Call, CallEnded, WavFile, serve
+
+
+async def echo(call: Call) -> None:
+    with WavFile(Path(f"call-{uuid4()}.wav"), call.metadata.sample_rate) as recording:
+        async for event in call:
+            if isinstance(event, Audio):
+                recording.write(event.pcm)
+                with suppress(CallEnded):  # what was said before a hang-up is still recorded
+                    await call.send_audio(event.pcm)
+
+
+if __name__ == "__main__":
+    trio.run(partial(serve, echo, port=3000, answering=Answering(mode=Mode.STREAMING)))

@@ -1,0 +1,277 @@
+"""Each example, with our platform end and with WebSockets that are not ours."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
+
+from listenproto import SUBPROTOCOL, Close, End, Mode, Peer
+from listenproto.l16 import parse_wav
+from listenproto_trio import Answering, Call, serve
+from listenproto_trio.speech import speech
+from tests.examples import caller_trio, server_trio
+from tests.interop import (
+    DIALS,
+    HOST,
+    PATIENCE,
+    Dial,
+    Record,
+    Refused,
+    Socket,
+    dial_websockets,
+    noise,
+    place_call,
+    trio_test,
+    verb,
+)
+
+ROOT = Path(__file__).parents[2]
+COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)")
+
+
+@contextmanager
+def program(name: str) -> Iterator[int]:
+    """Run an example on a free port; gives the port, which it prints. It must not complain."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", f"tests.examples.{name}", "0"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with process:
+        said = ""
+        try:
+            while not (port := re.search(r"(?:port |http://127\.0\.0\.1:)(\d+)", said)):
+                line = process.stdout.readline()
+                assert line, f"{name} has ended: {said}"
+                said += line
+            yield int(port[1])
+        finally:
+            process.terminate()
+            said += process.stdout.read()
+    assert not COMPLAINTS.search(said), said
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("server_asyncio", "/"), ("server_fastapi", "/echo")],
+    ids=lambda param: param[0],
+)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a server runs that all tests share: what one does to it the next would feel."""
+    name, path = request.param
+    with program(name) as port:
+        yield f"ws://{HOST}:{port}{path}"
+
+
+@pytest.fixture(scope="module")
+def asyncio_port() -> Iterator[int]:
+    with program("server_asyncio") as port:
+        yield port
+
+
+platforms = pytest.mark.parametrize("dial", DIALS.values(), ids=DIALS.keys())
+
+
+async def check_echo(url: str) -> None:
+    """The speech comes back sample for sample, and every message obeys the protocol."""
+    placed = await place_call(
+        verb(url, Mode.STREAMING),
+        speech(),
+        until=lambda placed: len(placed.audio) >= len(speech()),
+    )
+    assert placed.audio[: len(speech())] == speech()
+    assert placed.result.end is End.HANGUP
+    assert placed.breaches() == []
+
+
+@asynccontextmanager
+async def trio_server() -> AsyncIterator[tuple[str, Record, trio.Event]]:
+    """The server on trio; gives its URL, its record of a call, and the end of that."""
+    record, handled = Record(Peer.APP), trio.Event()
+
+    async def handler(call: Call) -> None:
+        try:
+            await server_trio.echo(call)
+        finally:
+            handled.set()
+
+    answering = Answering(mode=Mode.STREAMING, tap=lambda session: record)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(
+            partial(serve, handler, port=0, host=HOST, answering=answering)
+        )
+        yield f"ws://{HOST}:{listener.socket.getsockname()[1]}", record, handled
+        nursery.cancel_scope.cancel()
+
+
+def recording(folder: Path) -> bytes:
+    (path,) = folder.iterdir()
+    return parse_wav(path.read_bytes()).pcm
+
+
+@trio_test
+async def test_server_trio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with trio_server() as (url, record, handled):
+        await check_echo(url)
+        await handled.wait()
+    assert record.breaches(Mode.STREAMING) == []
+    assert recording(tmp_path).startswith(speech())
+
+
+@trio_test
+async def test_caller_trio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with trio_server() as (url, record, handled):
+        await caller_trio.main(url, speed=50)
+        await handled.wait()
+    printed = capsys.readouterr().out
+    seconds = len(speech()) // 16000
+    assert printed.startswith("ListenResult(end=<End.HANGUP: 'hangup'>")
+    assert f"duration={seconds}," in printed
+    assert record.breaches(Mode.STREAMING) == []
+    said = recording(tmp_path)
+    assert said.startswith(speech())
+    assert len(said) - len(speech()) < 320  # silence up to a whole message
+    assert not any(said[len(speech()) :])
+
+
+@trio_test
+async def test_a_server_echoes(url: str) -> None:
+    await check_echo(url)
+
+
+@platforms
+@pytest.mark.parametrize("offer", [[], ["ws.jambonz.org"]])
+@trio_test
+async def test_a_server_refuses(url: str, dial: Dial, offer: list[str]) -> None:
+    with pytest.raises(Refused, match="400: Subprotocols offered: "):
+        async with dial(url, subprotocols=offer):
+            pass
+
+
+@platforms
+@pytest.mark.parametrize(
+    ("first", "code"), [(b"\0\0", 1002), ("{", 1007), ('{"sampleRate": 11025}', 1002)]
+)
+@trio_test
+async def test_a_server_closes_on_what_is_no_metadata(
+    url: str, dial: Dial, first: str | bytes, code: int
+) -> None:
+    async with dial(url) as platform:
+        await platform.send(first)
+        close = await platform.receive()
+    assert isinstance(close, Close)
+    assert (close.code, bool(close.reason)) == (code, True)
+
+
+async def converse(platform: Socket) -> None:
+    """A short call."""
+    await platform.say(callSid="c3a1")
+    await platform.send(b"")
+    await platform.send(b"\1\0\2")
+    await platform.send(b"\0")
+    assert await platform.hear() + await platform.hear() == b"\1\0\2\0"
+
+
+@trio_test
+async def test_a_server_answers_a_close(url: str) -> None:
+    async with dial_websockets(url) as platform:
+        await converse(platform)
+        await platform.close(1001)
+        assert await platform.receive() == Close(1001)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param([], id="at once"),
+        pytest.param(["{}"], id="after the metadata"),
+        pytest.param(["{}", *500 * [noise(4000)]], id="while it is spoken to"),
+    ],
+)
+@trio_test
+async def test_a_server_survives_a_platform_that_vanishes(
+    url: str, said: list[str | bytes]
+) -> None:
+    async with dial_websockets(url) as platform:
+        for payload in said:
+            await platform.send(payload)
+        await trio.to_thread.run_sync(platform.ws.close_socket)
+    async with dial_websockets(url) as platform:
+        await converse(platform)
+
+
+@trio_test
+async def test_a_server_survives_a_platform_that_listens_to_nothing(url: str) -> None:
+    server_at = urlsplit(url)
+    protocol = ClientProtocol(parse_uri(url), subprotocols=[SUBPROTOCOL])
+    protocol.send_request(protocol.connect())
+    address = server_at.hostname, server_at.port
+    with socket.create_connection(address, timeout=PATIENCE) as deaf:
+        deaf.sendall(b"".join(protocol.data_to_send()))
+        while not protocol.events_received():
+            protocol.receive_data(deaf.recv(65536))
+        protocol.send_text(b"{}")
+        deaf.setblocking(False)
+        message = noise(4000)
+        with suppress(BlockingIOError):
+            for _ in range(10_000):  # more than the network holds
+                protocol.send_binary(message)
+                deaf.sendall(b"".join(protocol.data_to_send()))
+    async with dial_websockets(url) as platform:
+        await converse(platform)
+
+
+@trio_test
+async def test_a_server_keeps_up_with_a_burst(url: str) -> None:
+    burst = noise(1_000_000)
+
+    async def send(platform: Socket) -> None:
+        for start in range(0, len(burst), 65536):
+            await platform.send(burst[start : start + 65536])
+
+    async with dial_websockets(url) as platform:
+        await platform.say(callSid="c3a1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, platform)
+            back = bytearray()
+            while len(back) < len(burst):
+                back += await platform.hear()
+    assert back == burst
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: app.example\r\n\r\n", b"HTTP/1.1 426 "),
+        (b"\x16\x03\x01 no HTTP at all\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"", b""),
+    ],
+)
+@trio_test
+async def test_server_asyncio_answers_who_speaks_no_websocket(
+    asyncio_port: int, said: bytes, answer: bytes
+) -> None:
+    async with await trio.open_tcp_stream(HOST, asyncio_port) as stream:
+        await stream.send_all(said)
+        await stream.send_eof()
+        heard = b"".join([piece async for piece in stream])
+    assert heard.startswith(answer)
+    assert bool(heard) == bool(answer)
