@@ -1,0 +1,152 @@
+"""What holds for the project as a whole: its layers, its spec, its packaging."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+from listenproto.rules import BREACHES, MODES
+
+ROOT = Path(__file__).parent.parent
+
+IMPURE = (
+    "trio",
+    "trio_websocket",
+    "asyncio",
+    "anyio",
+    "socket",
+    "ssl",
+    "selectors",
+    "threading",
+    "time",
+    "random",
+    "logging",
+    "subprocess",
+    "multiprocessing",
+)
+
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+import attrs, wsproto, wsproto.connection
+before = set(sys.modules)
+import listenproto
+names = [m.name for m in pkgutil.iter_modules(listenproto.__path__) if m.name != "testing"]
+for name in names:
+    importlib.import_module("listenproto." + name)
+print(json.dumps([names, sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_the_core_brings_in_nothing_that_does_io() -> None:
+    python = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})"]
+    python[-1] += IMPORT_ALL
+    run = subprocess.run(python, capture_output=True, text=True, check=True)
+    names, brought = json.loads(run.stdout)
+    assert {"messages", "codec", "playout", "task", "wire", "connection", "trace"} <= set(names)
+    assert "listenproto.playout" in brought
+    assert [module for module in brought if module.split(".")[0] in IMPURE] == []
+
+
+def test_the_layers_of_the_core_point_one_way() -> None:
+    order = [
+        "errors",
+        "messages",
+        "l16",
+        "jsontext",
+        "codec",
+        "verb",
+        "profile",
+        "rules",
+        "ledger",
+        "observer",
+        "playout",
+        "wire",
+        "handshake",
+        "session",
+        "app_session",
+        "platform_session",
+        "task",
+        "connection",
+        "trace",
+    ]
+    files = {path.stem: path.read_text() for path in (ROOT / "listenproto").glob("*.py")}
+    assert set(order) == set(files) - {"__init__", "testing"}
+    for name in order:
+        imported = set(re.findall(r"^from listenproto\.(\w+)", files[name], re.MULTILINE))
+        below = set(order[: order.index(name)])
+        assert imported <= below, f"{name} imports {imported - below} from above"
+        assert "listenproto_trio" not in files[name]
+
+
+def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
+    requirements = metadata.requires("listenproto") or []
+    bare = {re.split(r"[ <>=!;\[]", text)[0] for text in requirements if "extra ==" not in text}
+    assert bare == {"attrs", "h11", "wsproto"}
+    assert set(metadata.metadata("listenproto").get_all("Provides-Extra") or []) == {
+        "cli",
+        "test",
+        "testing",
+        "trio",
+    }
+
+
+@pytest.mark.parametrize("package", ["listenproto", "listenproto_trio"])
+def test_the_packages_are_typed(package: str) -> None:
+    assert resources.files(package).joinpath("py.typed").is_file()
+
+
+def clauses_in(text: str) -> set[str]:
+    return set(re.findall(r"LP-[A-Z]+-[0-9]+", text))
+
+
+def test_every_clause_that_code_names_is_in_the_spec_and_none_is_there_twice() -> None:
+    spec = (ROOT / "spec" / "listen.md").read_text()
+    defined = re.findall(r"^- \*\*(LP-[A-Z]+-[0-9]+)\*\* ", spec, re.MULTILINE)
+    assert len(defined) == len(set(defined))
+    for package in ("listenproto", "listenproto_trio", "tests"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert clauses_in(path.read_text()) <= set(defined), path
+    assert clauses_in(spec) == set(defined)
+
+
+def test_every_rule_of_the_tables_names_a_clause() -> None:
+    spec = (ROOT / "spec" / "listen.md").read_text()
+    for clause in [*(clause for clause, _ in BREACHES.values()), *(c for _, c in MODES.values())]:
+        assert f"**{clause}**" in spec
+
+
+def test_nothing_else_is_on_the_top_level() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("only a checkout knows which files belong to the project")
+    run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {line.split("/")[0] for line in run.stdout.splitlines()} <= {
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "listenproto",
+        "listenproto_trio",
+        "pyproject.toml",
+        "spec",
+        "tests",
+    }
+
+
+def test_the_readme_shows_the_examples_that_the_suite_runs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = re.findall(
+        r"<!-- (tests/examples/\w+\.py) -->\n```python\n(.*?)\n```", readme, re.DOTALL
+    )
+    assert {name for name, _ in shown} == {
+        f"tests/examples/{name}.py"
+        for name in ("server_trio", "caller_trio", "server_asyncio", "server_fastapi")
+    }
+    for name, code in shown:
+        assert code == (ROOT / name).read_text().rstrip(), name
