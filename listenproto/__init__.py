@@ -38,7 +38,7 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.observer import Limits, Observer, Violation
+from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Heard, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
@@ -59,6 +59,7 @@ __all__ = [
     "Accepted",
     "AppConnection",
     "AppEvent",
+    "AppLimits",
     "AppSession",
     "Audio",
     "BidirectionalAudio",
@@ -73,7 +74,6 @@ __all__ = [
     "Header",
     "Heard",
     "KillAudio",
-    "Limits",
     "Line",
     "ListenResult",
     "ListenTask",

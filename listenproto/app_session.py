@@ -25,7 +25,7 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.observer import Limits, Observer, Violation
+from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.session import ABNORMAL, Session
 
@@ -87,7 +87,7 @@ class AppSession(Session):
             mode if isinstance(mode, Mode) else None,
             profile=profile,
             vantage=Peer.APP,
-            limits=Limits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
+            limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
         )
 
     @property

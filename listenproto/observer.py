@@ -36,7 +36,7 @@ from listenproto.profile import DOCUMENTED, Profile
 from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
 from listenproto.verb import ListenVerb
 
-__all__ = ["Limits", "Observer", "Violation"]
+__all__ = ["AppLimits", "Observer", "Violation"]
 
 
 @attrs.frozen
@@ -65,7 +65,7 @@ class Violation:
 
 
 @attrs.frozen(kw_only=True)
-class Limits:
+class AppLimits:
     """How much an app may have under way. None: whatever the profile's platform can hold."""
 
     clips: int | None = None
@@ -88,7 +88,7 @@ class Observer:
         *,
         profile: Profile = DOCUMENTED,
         vantage: Peer,
-        limits: Limits | None = None,
+        limits: AppLimits | None = None,
         without: Container[str] = (),
     ) -> None:
         self._pass_dtmf = way.pass_dtmf if isinstance(way, ListenVerb) else True
@@ -96,7 +96,7 @@ class Observer:
         self._vantage = vantage
         self._clips_wait_unasked = profile.clips_wait_unasked
         self._without = without
-        self._limits = limits or Limits()
+        self._limits = limits or AppLimits()
         self._max_clips = _default(self._limits.clips, profile.waiting_clips + 1)
         self._max_marks = _default(self._limits.marks, profile.pending_marks)
         self.states = dict.fromkeys(Peer, State.START)

@@ -7,13 +7,13 @@ import pytest
 from listenproto import (
     DEPLOYED,
     DOCUMENTED,
+    AppLimits,
     Audio,
     ClearMarks,
     Close,
     Disconnect,
     Dtmf,
     KillAudio,
-    Limits,
     ListenVerb,
     Malformed,
     Mark,
@@ -67,7 +67,7 @@ def breaches(
     *,
     vantage: Peer = P,
     profile: Profile = DOCUMENTED,
-    limits: Limits | None = None,
+    limits: AppLimits | None = None,
     without: frozenset[str] = frozenset(),
 ) -> list[tuple[int, str]]:
     """The breaches of a conversation behind its metadata: which message, which clause."""
@@ -332,7 +332,7 @@ def test_the_unit_of_audio_follows_the_mix_type() -> None:
 
 
 def test_limits_are_options() -> None:
-    limits = Limits(clips=2, marks=1, safe_mark_names=True)
+    limits = AppLimits(clips=2, marks=1, safe_mark_names=True)
     assert breaches([clip()] * 3, CLIPS, limits=limits) == [(3, "LP-CLIP-2")]
     assert breaches([mark("a"), mark("b")], limits=limits) == [(2, "LP-MARK-2")]
     for name in ('say "hi"', "back\\slash", "new\nline", "\x7f"):
