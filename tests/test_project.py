@@ -9,8 +9,10 @@ import sys
 from importlib import metadata, resources
 from pathlib import Path
 
+import attrs
 import pytest
 
+from listenproto import Profile
 from listenproto.rules import BREACHES, MODES
 
 ROOT = Path(__file__).parent.parent
@@ -150,3 +152,14 @@ def test_the_readme_shows_the_examples_that_the_suite_runs() -> None:
     }
     for name, code in shown:
         assert code == (ROOT / name).read_text().rstrip(), name
+
+
+def test_every_decision_that_code_names_is_in_the_register() -> None:
+    register = (ROOT / "spec" / "decisions.md").read_text()
+    defined = set(re.findall(r"^\| (D[0-9]+) \|", register, re.MULTILINE))
+    for package in ("listenproto", "listenproto_trio", "tests"):
+        for path in (ROOT / package).rglob("*.py"):
+            named = set(re.findall(r"\bD[0-9]{1,2}\b", path.read_text()))
+            assert named <= defined, path
+    for field in attrs.fields(Profile):
+        assert field.name == "name" or f"`{field.name}`" in register
