@@ -27,9 +27,30 @@ __all__ = ["main"]
 console = Console(highlight=False, soft_wrap=True)
 
 
+def main() -> None:
+    """Run the command: an error is one line; exit status 2 for misuse, 1 for a failure."""
+    try:
+        sys.exit(_run())
+    except* (KeyboardInterrupt, click.Abort):
+        print("listenproto: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> int:
+    try:
+        commands(prog_name="listenproto", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return exc.exit_code
+    except click.ClickException as exc:
+        print(f"listenproto: {exc.format_message()}", file=sys.stderr)
+        return 2
+    return 0
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="listenproto")
-def main() -> None:
+def commands() -> None:
     """The jambonz listen protocol: call audio over WebSocket.
 
     \b
@@ -51,7 +72,7 @@ def _new_folder() -> Path:
     return next(path for path in map(Path, names) if not path.exists())
 
 
-@main.command()
+@commands.command()
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -73,11 +94,12 @@ def demo(out: Path | None, speed: float) -> None:
 
     \b
     Example:
-      listenproto demo --out /tmp/demo --speed 4
+      listenproto demo --out demo --speed 4
     """
     folder = out or _new_folder()
     if folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
+    print(f"writing to {folder}", flush=True)
     played = []
     for number, call in enumerate(CALLS, 1):
         title = f"call {number} of {len(CALLS)}, {call.name}"
@@ -126,7 +148,7 @@ def _show(played: Played) -> None:
     print()
 
 
-@main.command()
+@commands.command()
 @click.argument(
     "traces",
     metavar="TRACE...",

@@ -6,6 +6,7 @@ import array
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import wave
@@ -148,9 +149,37 @@ def test_misuse_is_told_in_words_and_ends_with_2(
 ) -> None:
     run = listenproto(*words, cwd=tmp_path)
     assert run.returncode == 2
-    assert says in run.stderr
-    assert "Traceback" not in run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("listenproto: ")
+    assert says in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "listenproto_trio.cli", "demo", "--out", "out"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing to out\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "listenproto: interrupted\n")
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = listenproto("demo", "--out", "file/out", cwd=tmp_path)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert "Not a directory" in line
 
 
 @pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["lint", "--help"]])
