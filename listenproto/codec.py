@@ -291,9 +291,6 @@ def clip_flicks(clip: PlayAudio) -> int:
     return flicks_of(len(clip.content) // SAMPLE_BYTES, clip.sample_rate or PLAY_RATES[0])
 
 
-# Out.
-
-
 def _members(**members: JSON) -> dict[str, JSON]:
     return {key: value for key, value in members.items() if value is not None}
 
@@ -345,6 +342,8 @@ def encode(message: Message, sender: Peer) -> Payload:
     Raises :class:`LocalProtocolError` for one that the parsers here would not give back.
     """
     if isinstance(message, Audio):
+        if not isinstance(message.pcm, bytes):
+            raise TypeError(f"audio is bytes of L16, not {type(message.pcm).__name__}")
         return message.pcm
     if isinstance(message, Close):
         return message

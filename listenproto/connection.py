@@ -29,6 +29,7 @@ from listenproto.wire import (
     ServerWire,
     State,
     Wire,
+    WireEvent,
 )
 
 __all__ = ["AppConnection", "ConnectionEvent", "PlatformConnection"]
@@ -65,11 +66,13 @@ class Connection(Generic[_EndT]):
     def __init__(self, wire: Wire, end: _EndT) -> None:
         self._wire = wire
         self._end = end
+        self._error: RemoteProtocolError | None = None
+        self._failed = False
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be sent or received: close the transport."""
-        return self._wire.finished
+        """Whether nothing more will be received: write what is left and close the transport."""
+        return self._wire.finished or self._failed
 
     @property
     def ended(self) -> bool:
@@ -95,18 +98,27 @@ class Connection(Generic[_EndT]):
         Raises :class:`RemoteProtocolError` exactly where the fault is, then again for ever;
         :meth:`fail` answers it.
         """
-        for event in self._wire.events():
-            if isinstance(event, str | bytes):
-                yield from self._end.receive(event)
-            elif isinstance(event, Closed):
-                if event.clean:
-                    yield from self._end.closed(event.code, event.reason)
-                else:
-                    yield from self._end.connection_lost()
-                yield event
+        if self._error is not None:
+            raise self._error
+        try:
+            for event in self._wire.events():
+                yield from self._meaning(event)
+        except RemoteProtocolError as error:
+            self._error = error
+            raise
+
+    def _meaning(self, event: WireEvent) -> Iterator[ConnectionEvent]:
+        if isinstance(event, str | bytes):
+            yield from self._end.receive(event)
+        elif isinstance(event, Closed):
+            if event.clean:
+                yield from self._end.closed(event.code, event.reason)
             else:
-                self._on_handshake(event)
-                yield event
+                yield from self._end.connection_lost()
+            yield event
+        else:
+            self._on_handshake(event)
+            yield event
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         """What an event of the wire means to the end behind it."""
@@ -121,6 +133,7 @@ class Connection(Generic[_EndT]):
 
     def fail(self, error: ProtocolError) -> None:
         """Close at once with the error's code: what was still to be sent is dropped."""
+        self._failed = True
         reason = str(error)
         self._end.close(error.close_code, reason)
         for _ in self._end.outgoing():

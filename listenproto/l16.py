@@ -108,6 +108,7 @@ class WavError(ValueError):
 
 _PCM: Final = 1
 _EXTENSIBLE: Final = 0xFFFE
+MAX_CHUNKS: Final = 1000
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 """What a writer puts that cannot go back to fill in the length: the data runs to the end."""
 
@@ -138,7 +139,9 @@ def parse_wav(wav: bytes) -> Wav:
         raise WavError("no RIFF/WAVE header: a WAV file starts with 'RIFF', a length, 'WAVE'")
     at = 12
     form: tuple[int, int] | None = None
-    while at + 8 <= len(wav):
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(wav):
+            raise WavError("it has no data chunk" if form else "it has no fmt chunk")
         name, size = struct.unpack_from("<4sI", wav, at)
         at += 8
         if name == b"data" and size == _UNKNOWN_LENGTH and form:
@@ -156,7 +159,7 @@ def parse_wav(wav: bytes) -> Wav:
                 raise WavError(f"its {size} bytes of audio are no whole number of samples")
             return Wav(body, rate, channels)
         at += size + size % 2
-    raise WavError("it has no data chunk" if form else "it has no fmt chunk")
+    raise WavError(f"it has more than {MAX_CHUNKS} chunks")
 
 
 def _parse_format(body: bytes) -> tuple[int, int]:

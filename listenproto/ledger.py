@@ -46,6 +46,10 @@ MAX_OVER: Final = 100
 """How many killed clips are remembered, lest a playDone that is very late be taken for a breach."""
 
 
+MAX_MARKS: Final = 1000
+"""How many marks are remembered, if killed or forgotten ones are among them."""
+
+
 class ClipLedger:
     """The clips whose playDone has not been seen, oldest first.
 
@@ -190,7 +194,11 @@ class MarkLedger:
         return sum(mark.state in counted for mark in self._marks)
 
     def sent(self, name: str) -> None:
+        """Enter a mark. Of those that are not awaited any more, only so many are remembered."""
         self._marks.append(_Mark(name))
+        if len(self._marks) > MAX_MARKS and self._marks[0].state is not MarkState.PENDING:
+            del self._marks[0]
+            self._places = frozenset(max(0, place - 1) for place in self._places)
 
     def killed(self) -> None:
         """A killAudio passed by: the pending marks come back as cleared (LP-KILL-2)."""
@@ -224,13 +232,13 @@ class MarkLedger:
     def _reach(self, name: str) -> frozenset[int]:
         """The places behind a mark of that name that the next event can be for."""
         places = set()
-        for start in self._places:
-            for index in range(start, len(self._marks)):
-                mark = self._marks[index]
-                if mark.name == name:
-                    places.add(index + 1)
-                if mark.state is not MarkState.FORGOTTEN and not self._profile.marks_get_lost:
-                    break
+        reached = False
+        for index, mark in enumerate(self._marks):
+            reached = reached or index in self._places
+            if reached and mark.name == name:
+                places.add(index + 1)
+            if mark.state is not MarkState.FORGOTTEN and not self._profile.marks_get_lost:
+                reached = False
         return frozenset(places)
 
     def _fits(self, state: MarkState, event: str) -> bool:

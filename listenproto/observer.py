@@ -79,20 +79,22 @@ class Observer:
     """Watches a conversation, message by message, and names each breach.
 
     ``way`` is the listen verb, or the mode of the way back where the verb is not known; None
-    where it is to be set later, before the app sends anything. ``without`` switches clauses off.
+    where it is to be set later, before the app sends anything. ``mode`` is given where it is not
+    the verb's own, as in a dial (LP-VERB-3). ``without`` switches clauses off.
     """
 
     def __init__(
         self,
         way: ListenVerb | Mode | None,
         *,
+        mode: Mode | None = None,
         profile: Profile = DOCUMENTED,
         vantage: Peer,
         limits: AppLimits | None = None,
         without: Container[str] = (),
     ) -> None:
         self._pass_dtmf = way.pass_dtmf if isinstance(way, ListenVerb) else True
-        self.mode = way.mode() if isinstance(way, ListenVerb) else way
+        self.mode = mode or (way.mode() if isinstance(way, ListenVerb) else way)
         self._vantage = vantage
         self._clips_wait_unasked = profile.clips_wait_unasked
         self._without = without

@@ -47,8 +47,10 @@ PlatformEvent: TypeAlias = (
 class PlatformSession(Session):
     """The platform's end: takes what the app sends, and plays it to the caller.
 
-    ``way`` is the listen verb, or the mode of the way back; ``stream_rate`` the rate of the app's
-    audio in samples a second; ``max_seconds`` bounds what is buffered for the caller (LP-STRM-2).
+    ``way`` is the listen verb, or the mode of the way back; ``mode`` is given where it is not the
+    verb's own, as in a dial; ``stream_rate`` is the rate of the app's audio in samples a second,
+    8000 where neither this nor the verb gives one; ``max_seconds`` bounds what is buffered for the
+    caller (LP-STRM-2).
     """
 
     _peer = Peer.PLATFORM
@@ -57,7 +59,8 @@ class PlatformSession(Session):
         self,
         way: ListenVerb | Mode,
         *,
-        stream_rate: int = 8000,
+        mode: Mode | None = None,
+        stream_rate: int | None = None,
         profile: Profile = DOCUMENTED,
         max_seconds: float = 3600.0,
         keep_passed: bool = False,
@@ -65,8 +68,12 @@ class PlatformSession(Session):
         super().__init__(keep_passed=keep_passed)
         self._profile = profile
         self._newest_text: str | None = None
-        self.observer = Observer(way, profile=profile, vantage=Peer.PLATFORM)
-        self.playout = Playout(stream_rate=stream_rate, profile=profile, max_seconds=max_seconds)
+        self.observer = Observer(way, mode=mode, profile=profile, vantage=Peer.PLATFORM)
+        if stream_rate is None and isinstance(way, ListenVerb):
+            stream_rate = way.stream_rate
+        self.playout = Playout(
+            stream_rate=stream_rate or 8000, profile=profile, max_seconds=max_seconds
+        )
 
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
         """Take one WebSocket message of the app and act on it; gives what it was.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -20,6 +20,10 @@ from listenproto.messages import ClipId
 from listenproto.profile import DOCUMENTED, Profile
 
 __all__ = ["Fate", "Heard", "Over", "Playout"]
+
+
+MAX_JOINED: Final = 8192
+"""Bytes up to which messages of a stream are joined."""
 
 
 class Fate(enum.Enum):
@@ -82,6 +86,11 @@ class _Sound:
     runs: bool = True
     """Whether others wait behind it unasked; deployed, only behind a clip that was queued."""
     played: int = 0
+
+    def can_grow(self, more: _Sound) -> bool:
+        """Whether more of a stream is joined to this, as tiny messages cost more than they hold."""
+        streamed = self.clip is None and more.clip is None and self.rate == more.rate
+        return streamed and len(self.pcm) + len(more.pcm) <= MAX_JOINED
 
     @property
     def left(self) -> int:
@@ -220,6 +229,10 @@ class Playout:
             self._buffered += flicks_of(item.left, item.rate)
         if doomed:
             self._doomed.append(item)
+            return
+        last = self._line[-1] if self._line else None
+        if isinstance(item, _Sound) and isinstance(last, _Sound) and last.can_grow(item):
+            last.pcm += item.pcm
             return
         if not self._line:
             self._head = self.now

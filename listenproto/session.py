@@ -93,6 +93,12 @@ class Session:
             self._passed.append((sender, payload))
 
     def _check(self, message: Message) -> None:
+        if not isinstance(message, Message):
+            raise TypeError(f"a message of listenproto is sent, not {type(message).__name__}")
+        if isinstance(message, Close):
+            raise LocalProtocolError(
+                "a close is not sent as a message, close() does that", clause="LP-END-3"
+            )
         if self._lost:
             raise LocalProtocolError(
                 "the connection is lost, nothing more can be sent", clause="LP-END-5"

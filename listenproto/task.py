@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 import attrs
 
@@ -109,8 +110,8 @@ class ListenTask:
         self._attributes = dict(attributes)
         self.profile = profile
         self.session = PlatformSession(
-            self.mode,
-            stream_rate=verb.stream_rate or verb.sample_rate,
+            verb,
+            mode=self.mode,
             profile=profile,
             max_seconds=max_seconds,
             keep_passed=keep_passed,
@@ -160,9 +161,15 @@ class ListenTask:
         return self.session.playout.buffered
 
     def connected(self) -> None:
-        """The WebSocket is open: the metadata goes out."""
-        self._connected = True
+        """The WebSocket is open: the metadata goes out.
+
+        Whatever is left of a beep is not heard (LP-VERB-5). After a hang-up, does nothing.
+        """
+        if self.ended:
+            return
+        self.session.playout.flush()
         self.session.send(self.metadata)
+        self._connected = True
 
     def not_connected(self) -> None:
         """The WebSocket could not be opened: the verb is over."""
@@ -331,4 +338,6 @@ class ListenTask:
 
 
 def _samples(seconds: float | None, rate: int) -> int | None:
-    return None if seconds is None else samples_in(round(seconds * FLICKS), rate)
+    if seconds is None:
+        return None
+    return max(1, samples_in(round(Fraction(seconds) * FLICKS), rate))

@@ -60,6 +60,8 @@ class Header:
 
     vantage: Peer
     way: ListenVerb | Mode = attrs.field(converter=_public)
+    mode: Mode | None = None
+    """Where it is not the verb's own, as in a dial (LP-VERB-3)."""
     profile: str = "documented"
     attributes: Mapping[str, JSON] = MappingProxyType({})
 
@@ -69,6 +71,8 @@ class Header:
             way: dict[str, JSON] = {"mode": self.way.value}
         else:
             way = {"verb": self.way.to_json()}
+            if self.mode is not None:
+                way["mode"] = self.mode.value
         head = {"trace": FORMAT, "vantage": self.vantage.value, "profile": self.profile}
         return _dumps(head | way | {"attributes": dict(self.attributes)})
 
@@ -113,6 +117,11 @@ class Trace:
     header: Header
     lines: tuple[Line, ...]
 
+    @property
+    def messages(self) -> int:
+        """How many WebSocket messages passed, closes included."""
+        return sum(not isinstance(line.payload, Moment) for line in self.lines)
+
 
 def _dumps(value: JSON) -> str:
     return json.dumps(value, separators=(",", ":"))
@@ -150,11 +159,17 @@ def _read_header(obj: dict[str, JSON]) -> Header:
     if not isinstance(attributes, dict):
         raise ValueError("'attributes' must be a JSON object")
     try:
-        way = ListenVerb.from_json(obj["verb"]) if "verb" in obj else _one_of(Mode, obj, "mode")
-        vantage = _one_of(Peer, obj, "vantage")
+        verb = ListenVerb.from_json(obj["verb"]) if "verb" in obj else None
     except VerbError as exc:
         raise ValueError(f"'verb' is no listen verb: {exc}") from exc
-    return Header(vantage=vantage, way=way, profile=profile, attributes=attributes)
+    mode = _one_of(Mode, obj, "mode") if verb is None or "mode" in obj else None
+    return Header(
+        vantage=_one_of(Peer, obj, "vantage"),
+        way=verb or mode or Mode.OFF,
+        mode=mode if verb else None,
+        profile=profile,
+        attributes=attributes,
+    )
 
 
 _Choice = TypeVar("_Choice", Peer, Mode)
@@ -203,24 +218,21 @@ def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
     raise ValueError("one of text, audio, bytes, close, open and lost must be there")
 
 
-def _messages(line: Line, *, opening: bool, string_sample_rate: int | None) -> list[Message]:
-    if isinstance(line.payload, Close):
-        return [line.payload]
-    if isinstance(line.payload, Moment):
-        return []
-    if opening and line.sender is Peer.PLATFORM:
-        return decode_opening(line.payload, salvage=True)
-    return decode(line.payload, line.sender, string_sample_rate=string_sample_rate)
-
-
-def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message]]:
-    """Each message of a trace, with its line and that line's number in the file."""
+def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:
+    """Each message or moment of a trace, with its line and that line's number in the file."""
     profile = PROFILES[trace.header.profile]
     opening = True
     for number, line in enumerate(trace.lines, 2):
-        for message in _messages(
-            line, opening=opening, string_sample_rate=profile.string_sample_rate
-        ):
+        messages: list[Message]
+        if isinstance(line.payload, Close | Moment):
+            yield number, line, line.payload
+            continue
+        if opening and line.sender is Peer.PLATFORM:
+            messages = decode_opening(line.payload, salvage=True)
+        else:
+            rate = profile.string_sample_rate
+            messages = decode(line.payload, line.sender, string_sample_rate=rate)
+        for message in messages:
             yield number, line, message
             opening = opening and not isinstance(message, Metadata)
 
@@ -229,10 +241,16 @@ def judge_trace(trace: Trace, *, vantage: Peer | None = None) -> list[tuple[int,
     """Each breach on record, with the number of its line in the file."""
     observer = Observer(
         trace.header.way,
+        mode=trace.header.mode,
         profile=PROFILES[trace.header.profile],
         vantage=vantage or trace.header.vantage,
     )
     found: list[tuple[int, Violation]] = []
     for number, line, message in messages_of(trace):
-        found += [(number, violation) for violation in observer.see(line.sender, message)]
+        violations: list[Violation] = []
+        if message is Moment.LOST:
+            violations = observer.left_over(line.sender)
+        elif not isinstance(message, Moment):
+            violations = observer.see(line.sender, message)
+        found += [(number, violation) for violation in violations]
     return found

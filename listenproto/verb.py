@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import attrs
 from attrs.validators import optional
 
-from .l16 import LISTEN_RATES, PLAY_RATES
-from .messages import JSON, MixType, Mode
+from listenproto.l16 import LISTEN_RATES, PLAY_RATES
+from listenproto.messages import JSON, MixType, Mode
 
 __all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
 

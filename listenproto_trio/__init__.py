@@ -14,16 +14,16 @@ from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile
 from listenproto_trio.server import Answering, Handler, serve, serve_stream
 from listenproto_trio.transport import CallEnded, Tap
-from listenproto_trio.unread import AudioDropped, CallEvent
+from listenproto_trio.unread import CallEvent, Dropped
 
 __all__ = [
     "Answering",
     "AppMessage",
-    "AudioDropped",
     "Call",
     "CallEnded",
     "CallEvent",
     "CallRejected",
+    "Dropped",
     "Handler",
     "HeardWav",
     "Key",

@@ -34,8 +34,8 @@ from listenproto.observer import Violation
 from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, Playbacks
-from listenproto_trio.transport import CallEnded, Tap, Transport
-from listenproto_trio.unread import CallEvent, Policy, Unread
+from listenproto_trio.transport import CallEnded, Transport
+from listenproto_trio.unread import CallEvent, Unread, UnreadPolicy
 
 __all__ = ["Call", "Statistics"]
 
@@ -70,8 +70,7 @@ class Call:
         *,
         judge: Callable[[Request], Verdict],
         stream_rate: int = 8000,
-        unread: Policy = "drop_oldest",
-        tap: Tap | None = None,
+        unread: UnreadPolicy = "drop_oldest",
     ) -> None:
         self.session = session
         self.stream = stream
@@ -90,7 +89,6 @@ class Call:
             limits,
             dispatch=self._dispatch,
             may_read=self._unread.may_read,
-            tap=tap,
         )
         self._plays_until = -math.inf
         self._quiet_until = -math.inf
@@ -102,7 +100,7 @@ class Call:
 
     @property
     def request(self) -> Request:
-        """The upgrade request: path, query, headers."""
+        """The upgrade request: target, path, headers."""
         assert self.session.request is not None  # a handler starts behind it
         return self.session.request
 
@@ -150,7 +148,8 @@ class Call:
             self._unread.open(event)
             self.ready.set()
         elif isinstance(event, Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation):
-            self.statistics.messages_received += 1
+            acted_on = isinstance(event, Violation) and not event.dropped
+            self.statistics.messages_received += not acted_on  # its message comes behind it
             if isinstance(event, ClipDone | MarkEvent):
                 self._playbacks.answered(event)
             self._unread.put(event)
@@ -168,7 +167,10 @@ class Call:
         return self
 
     async def __anext__(self) -> CallEvent:
-        """The next event; the iteration ends with the call, however that ends."""
+        """The next event; the iteration ends with the call, however that ends.
+
+        Raises trio.BusyResourceError where another task iterates already.
+        """
         event = await self._unread.get()
         if event is None:
             raise StopAsyncIteration

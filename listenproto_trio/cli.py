@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
@@ -18,9 +20,10 @@ except ImportError as exc:  # pragma: no cover
         "pip install 'listenproto[cli]'"
     ) from exc
 
-from listenproto.trace import Trace, TraceError, judge_trace, read_trace
+from listenproto.trace import TraceError, judge_trace
 from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
 from listenproto_trio.ladder import ladder
+from listenproto_trio.recording import read_trace_file
 
 __all__ = ["main"]
 
@@ -29,11 +32,14 @@ console = Console(highlight=False, soft_wrap=True)
 
 def main() -> None:
     """Run the command: an error is one line; exit status 2 for misuse, 1 for a failure."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may have no arrows
+    status = 130
     try:
-        sys.exit(_run())
+        status = _run()
     except* (KeyboardInterrupt, click.Abort):
         print("listenproto: interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(status)
 
 
 def _run() -> int:
@@ -59,7 +65,15 @@ def commands() -> None:
     """
 
 
-def _fail(message: str) -> None:
+def _first(failures: list[BaseException]) -> BaseException:
+    """The first failure that is no group of others."""
+    failure = failures[0]
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _fail(message: str) -> NoReturn:
     """One line, and the exit status of a failed call or check."""
     print(f"listenproto: {message}", file=sys.stderr)
     sys.exit(1)
@@ -103,14 +117,16 @@ def demo(out: Path | None, speed: float) -> None:
     played = []
     for number, call in enumerate(CALLS, 1):
         title = f"call {number} of {len(CALLS)}, {call.name}"
+        failures: list[BaseException] = []
         try:
             played.append(_play(call, folder / call.name, speed, title))
-        except OSError as exc:
-            _fail(f"{title}: {exc}")
+        except* OSError as group:
+            failures = [*group.exceptions]
+        if failures:
+            _fail(f"{title}: {_first(failures)}")
         _show(played[-1])
-    faults = sum(len(one.faults) for one in played)
-    if faults:
-        _fail(f"{faults} things went wrong, see above")
+    if any(one.faults for one in played):
+        _fail("not everything went as it must, see above")
     console.print("Every message obeyed the protocol, seen from both ends.")
 
 
@@ -136,7 +152,7 @@ def _show(played: Played) -> None:
         print(rung)
     console.print(
         f"ended by {played.result.end.value} after {played.result.duration} s; "
-        f"{sum(1 for _ in played.trace.lines)} messages"
+        f"{played.trace.messages} messages"
     )
     for name, outcome in played.outcomes.items():
         if outcome.value == "refused":
@@ -168,7 +184,7 @@ def lint(traces: tuple[Path, ...]) -> None:
     failed = False
     for path in traces:
         try:
-            trace = _read(path)
+            trace = read_trace_file(path)
         except (TraceError, OSError, UnicodeDecodeError) as exc:
             print(f"{path}: {exc}", file=sys.stderr)
             failed = True
@@ -177,15 +193,10 @@ def lint(traces: tuple[Path, ...]) -> None:
         for number, violation in violations:
             print(f"{path}:{number}: {violation.sender.value}: {violation}")
         failed = failed or bool(violations)
-        judged = f"{len(trace.lines)} messages, seen by the {trace.header.vantage.value}"
+        judged = f"{trace.messages} messages, seen by the {trace.header.vantage.value}"
         count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
         print(f"{path}: {judged}: {count}")
     sys.exit(failed)
-
-
-def _read(path: Path) -> Trace:
-    with open(path, encoding="utf-8") as file:
-        return read_trace(file)
 
 
 if __name__ == "__main__":

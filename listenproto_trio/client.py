@@ -118,7 +118,8 @@ async def open_call(
 ) -> AsyncIterator[PlatformCall]:
     """Open the WebSocket of ``task``'s verb, with its credentials; at the end hang up and close.
 
-    ``on_message`` is told of each message of the app, once it was acted on. Raises OSError where
+    ``on_message`` is told of each message of the app, once it was acted on; it must not raise. A
+    ``tap`` needs a task that was made with ``keep_passed=True``. Raises OSError where
     there is no connection, :class:`CallRejected` where there is no call, and
     :class:`~listenproto.VerbError` for a relative URL.
     """
@@ -129,11 +130,10 @@ async def open_call(
     stream: trio.abc.Stream | None = None
     with trio.move_on_after(limits.handshake_time):
         stream = await trio.open_tcp_stream(host, port)
+        if secure:
+            stream = await _secured(stream, host, ssl_context)
     if stream is None:
         raise CallRejected(f"no connection to {host}:{port} within {limits.handshake_time:g} s")
-    if secure:
-        context = ssl_context or ssl.create_default_context()
-        stream = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     async with open_call_on(
         stream,
         task,
@@ -144,6 +144,23 @@ async def open_call(
         tap=tap,
     ) as call:
         yield call
+
+
+async def _secured(
+    stream: trio.abc.Stream, host: str, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    """The stream with TLS, its handshake done."""
+    context = context or ssl.create_default_context()
+    secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except trio.BrokenResourceError as exc:
+        await trio.aclose_forcefully(secured)
+        raise CallRejected(f"no TLS with {host}: {exc.__cause__ or exc}") from exc
+    except BaseException:
+        await trio.aclose_forcefully(secured)
+        raise
+    return secured
 
 
 @asynccontextmanager
@@ -210,9 +227,11 @@ async def open_call_on(
                     await transport.close()
                 raise CallRejected(_why_not(transport, rejected, answered.is_set()), rejected)
             nursery.start_soon(transport.keep_alive)
-            yield PlatformCall(transport, task)
-            task.hang_up()
-            await transport.close()
+            try:
+                yield PlatformCall(transport, task)
+            finally:
+                task.hang_up()
+                await transport.close()
         except Exception as exc:  # carried around the nursery, which would wrap it in a group
             error = exc
         nursery.cancel_scope.cancel()

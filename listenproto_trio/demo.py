@@ -15,13 +15,13 @@ from listenproto.messages import Audio, Dtmf, Mode, Peer, PlayAudio
 from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
-from listenproto.trace import Header, Trace, judge_trace, read_trace
+from listenproto.trace import Header, Trace, judge_trace
 from listenproto.verb import BidirectionalAudio, ListenVerb
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
 from listenproto_trio.playback import Outcome, Playback
-from listenproto_trio.recording import HeardWav, TraceFile, WavFile
+from listenproto_trio.recording import HeardWav, TraceFile, WavFile, read_trace_file
 from listenproto_trio.server import Answering, serve
 from listenproto_trio.speech import speech
 from listenproto_trio.transport import Tap
@@ -207,7 +207,7 @@ async def play_call(
         call=demo,
         result=result,
         outcomes=outcomes,
-        trace=_read(trace.path),
+        trace=read_trace_file(trace.path),
         files=files,
         faults=faults,
     )
@@ -222,18 +222,13 @@ async def _serve(
     await serve(handler, port=0, host="127.0.0.1", answering=answering, task_status=task_status)
 
 
-def _read(path: Path) -> Trace:
-    with open(path, encoding="utf-8") as file:
-        return read_trace(file)
-
-
 def _faults(
     demo: DemoCall, outcomes: Outcomes, traces: tuple[Path, ...], recording: WavFile
 ) -> list[str]:
     """All that went otherwise than it must have."""
     faults = []
     for path in traces:
-        found: list[tuple[int, Violation]] = judge_trace(_read(path))
+        found: list[tuple[int, Violation]] = judge_trace(read_trace_file(path))
         faults += [f"{path.name}, line {number}: {violation}" for number, violation in found]
     for name, expected in demo.expected.items():
         if outcomes.get(name) is not expected:

@@ -21,7 +21,7 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.trace import Trace, messages_of
+from listenproto.trace import Moment, Trace, messages_of
 from listenproto.verb import ListenVerb
 
 __all__ = ["ladder"]
@@ -53,6 +53,11 @@ def ladder(trace: Trace) -> Iterator[str]:
         bytes_a_second[Peer.APP] = SAMPLE_BYTES * (way.stream_rate or 8000)
     stretches = {peer: _Stretch() for peer in Peer}
     for _, line, message in messages_of(trace):
+        if isinstance(message, Moment):
+            if message is Moment.LOST:
+                yield from _flush(stretches, bytes_a_second)
+                yield _rung(line.at, line.sender, "connection lost")
+            continue
         if isinstance(message, Audio):
             stretches[line.sender].add(line.at, len(message.pcm))
             continue

@@ -22,7 +22,7 @@ class Limits:
     unread_seconds: float = 30.0
     """How much of the platform's audio may wait to be read."""
     unread_events: int = 1000
-    """How many other events may wait to be read before no more is read."""
+    """How many other events may wait to be read; nor may they hold more than a message may."""
     ping_interval: float = 20.0
     ping_time: float = 20.0
     """How long the answer to a ping may take before the connection counts as lost."""

@@ -45,7 +45,7 @@ class Playback:
         """The clip's id, or the mark's name."""
         self.outcome: Outcome | None = None
         """How it ended; None while it is under way."""
-        self._patience = patience
+        self._deadline = trio.current_time() + patience
         self._lot = lot
         self._unread = unread
 
@@ -56,22 +56,28 @@ class Playback:
     async def wait(self, timeout: float | None = None) -> Outcome:
         """Wait until it is over, at most ``timeout`` seconds, whether or not anybody iterates.
 
-        Without a timeout: until all that was sent in front of it can have played, and ten seconds
-        more. Raises :class:`UnreadAudioError` where reading is held back by unread audio and no
+        Without a timeout: until ten seconds after all that was sent up to it can have played.
+        Raises :class:`UnreadAudioError` where reading is held back by unread audio and no
         other task than this one reads it.
         """
-        with trio.move_on_after(self._patience if timeout is None else timeout):
+        now = trio.current_time()
+        with trio.move_on_at(self._deadline if timeout is None else now + timeout):
             await trio.lowlevel.checkpoint()
             while self.outcome is None:
                 self._check_reader()
                 await self._lot.park()
         return self.outcome or Outcome.TIMED_OUT
 
+    @property
+    def overdue(self) -> bool:
+        """Whether its answer should have come; marks do get lost."""
+        return trio.current_time() > self._deadline
+
     def _check_reader(self) -> None:
         if self._unread.held and self._unread.reader in (None, trio.lowlevel.current_task()):
             raise UnreadAudioError(
                 f"the answer to {self.name!r} is behind unread audio and this task is the one to "
-                "read it: iterate over the call in another task, or let old audio be dropped"
+                "read it: iterate over the call in another task, or let the oldest be dropped"
             )
 
 
@@ -105,7 +111,9 @@ class Playbacks:
             playback = None if answer.id is None else self._clips.pop(answer.id, None)
             outcome = Outcome.PLAYED
         else:
-            marks = self._marks.get(answer.name)
+            marks = self._marks.get(answer.name) or deque()
+            while len(marks) > 1 and marks[0].overdue:
+                self._resolve([marks.popleft()], Outcome.TIMED_OUT)
             playback = marks.popleft() if marks else None
             if not marks:
                 self._marks.pop(answer.name, None)

@@ -13,9 +13,9 @@ import trio
 from listenproto.l16 import SAMPLE_BYTES, samples_in, wav_header
 from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
-from listenproto.trace import Header, Line, Moment
+from listenproto.trace import Header, Line, Moment, Trace, read_trace
 
-__all__ = ["HeardWav", "TraceFile", "WavFile"]
+__all__ = ["HeardWav", "TraceFile", "WavFile", "read_trace_file"]
 
 
 class WavFile:
@@ -114,3 +114,9 @@ class TraceFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def read_trace_file(path: Path) -> Trace:
+    """Read a trace. Raises :class:`~listenproto.TraceError`, OSError, UnicodeDecodeError."""
+    with open(path, encoding="utf-8") as file:
+        return read_trace(file)

@@ -17,7 +17,7 @@ from listenproto.profile import DOCUMENTED, Profile
 from listenproto_trio.call import Call
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import CallEnded, Tap
-from listenproto_trio.unread import Policy as UnreadPolicy
+from listenproto_trio.unread import UnreadPolicy
 
 __all__ = ["Answering", "Handler", "serve", "serve_stream"]
 
@@ -117,6 +117,8 @@ async def _answer(
         verdict = judge(request, answering.policy, open_calls=opened.calls)
         accepted = isinstance(verdict, Accept)
         opened.calls += accepted
+        if accepted and answering.tap is not None:
+            call.transport.tap = answering.tap(session)
         return verdict
 
     session = answering.session()
@@ -127,7 +129,6 @@ async def _answer(
         judge=judge_request,
         stream_rate=answering.stream_rate,
         unread=answering.unread,
-        tap=answering.tap(session) if answering.tap else None,
     )
     try:
         async with stream, trio.open_nursery() as nursery:

@@ -58,7 +58,7 @@ class Transport(Generic[_C]):
         self._stream = stream
         self._dispatch = dispatch
         self._may_read = may_read
-        self._tap = tap
+        self.tap = tap
         self._wake = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._ended = trio.Event()
@@ -104,8 +104,8 @@ class Transport(Generic[_C]):
             self._tell(sender, payload)
 
     def _tell(self, sender: Peer, payload: Payload | Moment) -> None:
-        if self._tap is not None:
-            self._tap(sender, payload)
+        if self.tap is not None:
+            self.tap(sender, payload)
 
     async def over(self) -> None:
         """Wait for the end of the connection: close handshake done, all written that can be."""
@@ -167,7 +167,8 @@ class Transport(Generic[_C]):
             while data := await self._to_write():
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the reader meets the same end, after what can still be read
+            # The reader meets the same end, after what can still be read; or keep_alive sees to it.
+            self._ended.set()
         finally:
             self._written.set()
             self._room.unpark_all()

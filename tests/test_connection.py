@@ -285,3 +285,25 @@ def test_an_accepted_request_names_the_subprotocol_that_was_offered() -> None:
     assert isinstance(request, Request)
     assert judge(request, Policy()) == Accept("audio.drachtio.org")
     assert isinstance(judge(request, Policy(subprotocols=("audio.jambonz.org",))), Reject)
+
+
+def test_a_fault_of_the_conversation_is_raised_for_ever_too() -> None:
+    ends = Ends(policy=Policy(subprotocols=("other",), allow_no_subprotocol=True), subprotocols=())
+    with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
+        ends.exchange()
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="LP-HS-4") as caught:
+            list(ends.platform.events())
+    ends.platform.fail(caught.value)
+    assert ends.platform.finished
+    assert ends.platform.data_to_send() != b""
+
+
+def test_a_hang_up_before_the_upgrade_is_answered_ends_the_call_without_metadata() -> None:
+    ends = Ends()
+    ends.task.hang_up()
+    ends.exchange()
+    assert ends.platform.finished
+    assert not [event for event in ends.app_saw if isinstance(event, Metadata)]
+    assert ends.task.result is not None
+    assert ends.task.result.end is End.NOT_CONNECTED

@@ -171,7 +171,7 @@ def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
         assert process.stdout.readline() == "writing to out\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
-    assert (process.returncode, errors) == (130, "listenproto: interrupted\n")
+    assert (process.returncode, errors.strip()) == (130, "listenproto: interrupted")
 
 
 def test_a_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path: Path) -> None:

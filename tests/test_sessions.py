@@ -19,6 +19,7 @@ from listenproto import (
     Disconnect,
     Dtmf,
     KillAudio,
+    ListenVerb,
     LocalProtocolError,
     Mark,
     MarkEvent,
@@ -494,3 +495,50 @@ def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:
     app = opened_app()
     app.close(1002, "é" * 100)
     assert list(app.outgoing()) == [Close(1002, "é" * 61)]
+
+
+def test_a_close_is_not_sent_as_a_message() -> None:
+    for session in (opened_app(), opened_platform(Mode.CLIPS)):
+        with pytest.raises(LocalProtocolError, match="close"):
+            session.send(Close())
+        assert not session.ended
+
+
+def test_only_messages_and_bytes_of_audio_are_sent() -> None:
+    app = opened_app(Mode.STREAMING)
+    with pytest.raises(TypeError, match="not str"):
+        app.send("killAudio")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="audio is bytes"):
+        app.send(Audio("ab"))  # type: ignore[arg-type]
+    assert list(app.outgoing()) == []
+
+
+def test_the_platform_takes_the_rate_of_the_stream_from_the_verb() -> None:
+    way = {"streaming": True, "sampleRate": 24000}
+    verb = ListenVerb.from_json({"url": "ws://app.example/", "bidirectionalAudio": way})
+    platform = PlatformSession(verb)
+    platform.send(Metadata({}))
+    platform.receive(bytes(480))
+    assert [heard.rate for heard in platform.play(FLICKS)] == [24000]
+
+
+def test_tiny_messages_of_a_stream_are_joined() -> None:
+    platform = opened_platform(Mode.STREAMING)
+    for number in range(10_000):
+        platform.receive(number.to_bytes(2, "little"))
+    heard = platform.play(2 * FLICKS)
+    assert len(heard) < 10
+    pcm = b"".join(piece.pcm for piece in heard)
+    assert pcm == b"".join(number.to_bytes(2, "little") for number in range(10_000))
+
+
+def test_marks_that_are_not_awaited_do_not_pile_up() -> None:
+    app = opened_app(Mode.STREAMING)
+    for number in range(5000):
+        app.send(Mark(f"m{number}"))
+        app.send(ClearMarks())
+    app.send(Mark("last"))
+    done = '{"type":"mark","data":{"name":"%s","event":"playout"}}'
+    assert clauses(app.receive(done % "m4990")) == []
+    assert clauses(app.receive(done % "last")) == []
+    assert app.observer.marks.pending == 0

@@ -322,3 +322,21 @@ def test_what_was_due_goes_out_before_an_end() -> None:
     task.play(FLICKS // 50)
     task.capture(LOUD * 200)
     assert sent(task) == [{"type": "playDone"}, LOUD * 160, Close(1000)]
+
+
+def test_what_is_left_of_a_beep_is_not_heard_once_connected() -> None:
+    task = ListenTask(ListenVerb(url="ws://app.example/", play_beep=True), {})
+    task.play(FLICKS // 10)
+    task.connected()
+    assert task.buffered == 0
+
+
+def test_any_length_of_time_can_be_asked_for() -> None:
+    endless = listening(maxLength=1e301, timeout=1e301)
+    endless.capture(QUIET * 8000)
+    assert endless.result is None
+    short = listening(timeout=1e-9)
+    short.capture(LOUD * 100)
+    assert short.result is None
+    short.capture(QUIET)
+    assert short.result is not None

@@ -489,3 +489,21 @@ def test_a_verdict_does_not_depend_on_the_audio(
         (n, v.clause, v.reason) for n, v in verdict
     ]
     assert all(2 <= number < 2 + len(trace.lines) for number, _ in verdict)
+
+
+def test_a_connection_lost_inside_a_sample_is_found_on_record() -> None:
+    lines = (
+        Line(0, Peer.PLATFORM, 0, "{}"),
+        Line(1, Peer.PLATFORM, 0, b"odd"),
+        Line(2, Peer.PLATFORM, 0, Moment.LOST),
+    )
+    trace = Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)
+    assert [(number, found.clause) for number, found in judge_trace(trace)] == [(4, "LP-AUD-1")]
+
+
+def test_a_mode_that_is_not_the_verbs_own_is_on_record() -> None:
+    header = Header(vantage=Peer.PLATFORM, way=ListenVerb(url="ws://app.example/"), mode=Mode.OFF)
+    assert read_trace([header.to_json()]).header == header
+    lines = (Line(0, Peer.PLATFORM, 0, "{}"), Line(1, Peer.APP, 0, '{"type":"killAudio"}'))
+    (found,) = judge_trace(Trace(header, lines))
+    assert (found[0], found[1].clause) == (3, "LP-KILL-1")

@@ -654,3 +654,24 @@ async def test_a_lost_connection_is_on_record(tmp_path: Path) -> None:
     with open(file.path, encoding="utf-8") as lines:
         last = read_trace(lines).lines[-1]
     assert (last.sender, last.payload) == (Peer.APP, Moment.LOST)
+
+
+@virtual
+async def test_a_body_that_raises_hangs_up_and_closes() -> None:
+    platform_stream, app_stream = memory_stream_pair()
+    ended: list[Closed | None] = []
+
+    async def handler(call: Call) -> None:
+        async for _ in call:
+            pass
+        ended.append(call.closed)
+
+    task = ListenTask(STREAM, ATTRIBUTES)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, handler, app_stream))
+        with pytest.raises(KeyError):
+            async with open_call_on(platform_stream, task):
+                raise KeyError("in the body")
+    assert task.result is not None
+    assert task.result.end is End.HANGUP
+    assert ended == [Closed(1000, "", clean=True)]

@@ -14,6 +14,7 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
+    AppSession,
     Audio,
     Closed,
     Dtmf,
@@ -39,7 +40,9 @@ from listenproto_trio import (
     Outcome,
     PlatformCall,
     Playback,
+    Tap,
     open_call,
+    open_call_on,
     serve,
     serve_stream,
     talk,
@@ -551,3 +554,23 @@ async def test_a_port_that_is_taken_is_an_os_error() -> None:
         assert port
         with pytest.raises(OSError, match="in use"):
             await serve(raise_value_error, port=port, host="127.0.0.1")
+
+
+@virtual
+async def test_a_tap_that_cannot_be_made_costs_its_call_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def tap(session: AppSession) -> Tap:
+        raise FileExistsError("there already")
+
+    async def handler(call: Call) -> None:
+        raise AssertionError("no call can come of it")
+
+    platform_stream, app_stream = memory_stream_pair()
+    task = ListenTask(ListenVerb(url="ws://app.example/"), {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, handler, app_stream, answering=Answering(tap=tap)))
+        with pytest.raises(CallRejected):
+            async with open_call_on(platform_stream, task):
+                pass
+    assert "there already" in caplog.text

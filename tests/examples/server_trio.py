@@ -12,7 +12,8 @@ from listenproto_trio import Answering, Call, CallEnded, WavFile, serve
 
 
 async def echo(call: Call) -> None:
-    with WavFile(Path(f"call-{uuid4()}.wav"), call.metadata.sample_rate) as recording:
+    rate, channels = call.metadata.sample_rate, call.metadata.mix_type.channels
+    with WavFile(Path(f"call-{uuid4()}.wav"), rate, channels) as recording:
         async for event in call:
             if isinstance(event, Audio):
                 recording.write(event.pcm)
