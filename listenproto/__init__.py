@@ -44,8 +44,9 @@ from listenproto.playout import Heard, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import End, ListenResult, ListenTask
 from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
+from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
-from listenproto.wire import Accepted, Closed, Ping, Pong, Rejected, Request
+from listenproto.wire import Closed, Ping, Pong
 
 __all__ = [
     "DEPLOYED",

@@ -9,7 +9,6 @@ import attrs
 
 from listenproto.codec import decode, decode_opening
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
-from listenproto.handshake import Request
 from listenproto.l16 import SAMPLE_BYTES, Aligner
 from listenproto.messages import (
     Audio,
@@ -28,6 +27,7 @@ from listenproto.messages import (
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.session import ABNORMAL, Session
+from listenproto.upgrade import Request
 
 __all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf"]
 

@@ -16,16 +16,14 @@ from listenproto.messages import Close, Message, Payload, Peer
 from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent
 from listenproto.task import ListenTask
+from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.wire import (
     DEFAULT_MAX_HEAD,
     DEFAULT_MAX_MESSAGE,
-    Accepted,
     ClientWire,
     Closed,
     Ping,
     Pong,
-    Rejected,
-    Request,
     ServerWire,
     State,
     Wire,

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from listenproto.wire import Request
+from listenproto.upgrade import Request
 
 __all__ = [
     "SUBPROTOCOL",
@@ -18,7 +18,6 @@ __all__ = [
     "Accept",
     "Policy",
     "Reject",
-    "Request",
     "Verdict",
     "basic_credentials",
     "judge",

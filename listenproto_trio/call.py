@@ -13,7 +13,7 @@ from listenproto.app_session import AppSession, ClipDone
 from listenproto.codec import clip_flicks
 from listenproto.connection import AppConnection, ConnectionEvent
 from listenproto.errors import LocalProtocolError, ProtocolError
-from listenproto.handshake import Reject, Request, Verdict
+from listenproto.handshake import Reject, Verdict
 from listenproto.l16 import FLICKS, SAMPLE_BYTES
 from listenproto.messages import (
     Audio,
@@ -31,6 +31,7 @@ from listenproto.messages import (
     UnknownMessage,
 )
 from listenproto.observer import Violation
+from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, Playbacks

@@ -24,7 +24,7 @@ from listenproto.messages import (
 from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
-from listenproto.wire import Accepted, Rejected
+from listenproto.upgrade import Accepted, Rejected
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import CallEnded, Tap, Transport
 

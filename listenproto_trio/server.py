@@ -11,9 +11,10 @@ import attrs
 import trio
 
 from listenproto.app_session import AppSession, ModeOf
-from listenproto.handshake import Accept, Policy, Request, Verdict, judge
+from listenproto.handshake import Accept, Policy, Verdict, judge
 from listenproto.messages import Mode
 from listenproto.profile import DOCUMENTED, Profile
+from listenproto.upgrade import Request
 from listenproto_trio.call import Call
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import CallEnded, Tap

@@ -16,7 +16,8 @@ from listenproto.connection import AppConnection, ConnectionEvent, PlatformConne
 from listenproto.errors import ProtocolError, RemoteProtocolError
 from listenproto.messages import Payload, Peer
 from listenproto.trace import Moment
-from listenproto.wire import Accepted, Closed, Request
+from listenproto.upgrade import Accepted, Request
+from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
 
 __all__ = ["CallEnded", "Tap", "Transport"]

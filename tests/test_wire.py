@@ -20,19 +20,8 @@ from wsproto import events as ws
 from wsproto.utilities import generate_accept_token
 
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
-from listenproto.wire import (
-    Accepted,
-    ClientWire,
-    Closed,
-    Ping,
-    Pong,
-    Rejected,
-    Request,
-    ServerWire,
-    State,
-    Wire,
-    WireEvent,
-)
+from listenproto.upgrade import Accepted, Rejected, Request
+from listenproto.wire import ClientWire, Closed, Ping, Pong, ServerWire, State, Wire, WireEvent
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 

@@ -22,7 +22,8 @@ from listenproto import (
     Profile,
 )
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.wire import Accepted, ClientWire, Closed, Request, ServerWire, Wire, WireEvent
+from listenproto.upgrade import Accepted, Request
+from listenproto.wire import ClientWire, Closed, ServerWire, Wire, WireEvent
 from listenproto_trio import (
     Answering,
     AppMessage,

@@ -1,0 +1,84 @@
+"""What the two HTTP heads of a WebSocket upgrade say (RFC 6455, 4), as values."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from typing import TypeAlias
+
+import attrs
+
+__all__ = ["Accepted", "Headers", "Rejected", "Request"]
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class _Head:
+    __slots__ = ()
+    headers: Headers
+
+    def header(self, name: str) -> str | None:
+        """The header's value, those of a repeated one joined by ``", "``; None without one."""
+        values = [value for key, value in self.headers if key == name.lower()]
+        return ", ".join(values) if values else None
+
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """The members of a header that is a comma-separated list (RFC 9110, 5.6.1)."""
+        # A bare strip() would take some Latin-1 characters for white space.
+        members = [member.strip(" \t") for member in (self.header(name) or "").split(",")]
+        return tuple(member for member in members if member)
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether Connection and Upgrade speak of a switch to WebSocket."""
+        wanted = ("connection", "upgrade"), ("upgrade", "websocket")
+        return all(token in map(str.lower, self.tokens(name)) for name, token in wanted)
+
+
+@attrs.frozen
+class Request(_Head):
+    """A request head; names of headers are lower-case, values decoded as Latin-1."""
+
+    target: str
+    headers: Headers
+    method: str = "GET"
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The subprotocols offered, best first."""
+        return self.tokens("sec-websocket-protocol")
+
+    @property
+    def upgrade_fault(self) -> str | None:
+        """What keeps accept() from taking this request (RFC 6455, 4.2.1); None if nothing."""
+        if self.method != "GET" or not self.is_upgrade:
+            return "it is no GET that asks for an upgrade to WebSocket"
+        if self.header("sec-websocket-version") != "13":
+            return "its Sec-WebSocket-Version is not 13"
+        with contextlib.suppress(ValueError):
+            key = base64.b64decode(self.header("sec-websocket-key") or "", validate=True)
+            if len(key) == 16:
+                return None
+        return "its Sec-WebSocket-Key is not base64 of 16 bytes"
+
+
+@attrs.frozen
+class Accepted(_Head):
+    """The server took the upgrade; ``subprotocol`` is None if it named none."""
+
+    subprotocol: str | None
+    headers: Headers
+
+
+@attrs.frozen
+class Rejected(_Head):
+    """The server refused the upgrade; of the body, the first ``max_head`` bytes were read."""
+
+    status: int
+    headers: Headers
+    body: bytes
