@@ -87,6 +87,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "app_session",
         "platform_session",
         "task",
+        "framing",
         "wire",
         "connection",
         "trace",
