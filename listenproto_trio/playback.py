@@ -71,7 +71,7 @@ class Playback:
     @property
     def overdue(self) -> bool:
         """Whether its answer should have come; marks do get lost."""
-        return trio.current_time() > self._deadline
+        return trio.current_time() >= self._deadline
 
     def _check_reader(self) -> None:
         if self._unread.held and self._unread.reader in (None, trio.lowlevel.current_task()):

@@ -734,3 +734,31 @@ async def test_a_call_tells_about_itself() -> None:
         assert both.app.request.path == "/"
         assert both.app.mode is CLIPS.mode()
         assert repr(both.app) == "<Call call-1>"
+
+
+@virtual
+async def test_a_mark_that_was_lost_does_not_take_the_answer_of_its_namesake() -> None:
+    answering = Answering(mode=STREAM.mode(), profile=DEPLOYED)
+    async with line(STREAM, answering=answering, platform=DEPLOYED) as both:
+        await both.app.send_audio(audio(30.0))
+        lost = await both.app.mark("m")
+        await wait_all_tasks_blocked()
+        both.platform.task.session.playout.clear_marks()  # so deployed platforms lose them
+        assert await lost.wait() is Outcome.TIMED_OUT
+        again = await both.app.mark("m")
+        await both.hear(30.0)
+        assert await again.wait() is Outcome.PLAYED
+
+
+@virtual
+async def test_large_messages_that_nobody_reads_are_bounded_by_their_size() -> None:
+    limits = Limits(message_size=100_000)
+    answering = Answering(mode=STREAM.mode(), unread="drop_oldest", limits=limits)
+    async with line(STREAM, answering=answering) as both:
+        large = UnknownMessage({"type": "news", "text": "." * 30_000})
+        for _ in range(10):
+            both.platform.task.session.send(large)
+        both.platform.transport.wake()
+        await wait_all_tasks_blocked()
+        assert await anext(both.app) == Dropped(events=7)
+        assert [await anext(both.app) for _ in range(3)] == [large] * 3
