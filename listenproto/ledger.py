@@ -22,7 +22,6 @@ __all__ = ["ClipLedger", "ClipMatch", "MarkLedger", "MarkMatch", "MarkState"]
 @attrs.define
 class _Clip:
     id: ClipId | None
-    flicks: int
     ends_at: int
     """When it has played to its end, if it was under way for no time and nothing stopped it."""
     over_at: int | None = None
@@ -89,7 +88,7 @@ class ClipLedger:
             else:
                 self._maybe_done()
         self._last_ends_at = max(self._last_ends_at, self.now) + flicks
-        self._clips.append(_Clip(clip_id, flicks, self._last_ends_at))
+        self._clips.append(_Clip(clip_id, self._last_ends_at))
 
     def killed(self) -> None:
         """A killAudio passed by."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -173,8 +174,9 @@ async def play_call(
 
     async with trio.open_nursery() as nursery:
         answering = Answering(mode=demo.mode, stream_rate=RATE, tap=tap)
-        listeners = await nursery.start(_serve, handler, answering)
-        host, port = listeners[0].socket.getsockname()[:2]
+        start = partial(serve, handler, port=0, host="127.0.0.1", answering=answering)
+        (listener,) = await nursery.start(start)
+        host, port = listener.socket.getsockname()[:2]
         streaming = demo.mode is Mode.STREAMING
         verb = ListenVerb(
             url=f"ws://{host}:{port}/{demo.name}",
@@ -211,15 +213,6 @@ async def play_call(
         files=files,
         faults=faults,
     )
-
-
-async def _serve(
-    handler: Callable[[Call], Awaitable[None]],
-    answering: Answering,
-    *,
-    task_status: trio.TaskStatus[list[trio.SocketListener]],
-) -> None:
-    await serve(handler, port=0, host="127.0.0.1", answering=answering, task_status=task_status)
 
 
 def _faults(
