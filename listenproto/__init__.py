@@ -16,6 +16,7 @@ from listenproto.handshake import (
     Reject,
     basic_credentials,
     judge,
+    judge_upgrade,
 )
 from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES, WavError
 from listenproto.messages import (
@@ -117,5 +118,6 @@ __all__ = [
     "basic_credentials",
     "judge",
     "judge_trace",
+    "judge_upgrade",
     "read_trace",
 ]

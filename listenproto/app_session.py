@@ -34,7 +34,7 @@ __all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf"]
 
 @attrs.frozen
 class ClipDone:
-    """A clip finished, so says a playDone. ``guessed``: it may be another's (LP-CLIP-6)."""
+    """A clip finished, so says a playDone. ``guessed``: it may be another's (LP-CLIP-27)."""
 
     id: ClipId | None
     guessed: bool
@@ -53,9 +53,9 @@ class AppSession(Session):
 
     ``mode`` is the mode of the way back, or a function of the upgrade request (None where there
     was none) and the metadata that tells it. ``max_clips`` and ``max_marks`` are how many may be
-    under way; None leaves it to the platform (LP-CLIP-2, LP-MARK-2). ``queue_clips`` tells
+    under way; None leaves it to the platform (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells
     deployed platforms to let clips wait in line. ``salvage_metadata`` reads the front of metadata
-    that was cut short, instead of failing (LP-META-4).
+    that was cut short, instead of failing (LP-META-12).
     """
 
     _peer = Peer.APP
@@ -98,7 +98,7 @@ class AppSession(Session):
     def receive(self, payload: str | bytes) -> list[AppEvent]:
         """Take one WebSocket message of the platform; gives what it means.
 
-        Audio comes as whole sample frames (LP-AUD-2); what was wrong comes as
+        Audio comes as whole sample frames (LP-AUD-3); what was wrong comes as
         :class:`~listenproto.observer.Violation`, and the session goes on. Raises
         :class:`RemoteProtocolError`, now and ever after, where there is no metadata to go on with.
         """
@@ -160,7 +160,7 @@ class AppSession(Session):
         self._check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
-                f"{len(message.pcm)} bytes are no whole number of samples", clause="LP-AUD-1"
+                f"{len(message.pcm)} bytes are no whole number of samples", clause="LP-AUD-6"
             )
         self._commit(message)
         self._clips_sent = clips_sent

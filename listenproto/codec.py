@@ -11,7 +11,10 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final, Literal, cast
+
+import attrs
 
 from listenproto.errors import LocalProtocolError
 from listenproto.jsontext import members_before_the_cut, values
@@ -46,13 +49,22 @@ __all__ = [
     "decode",
     "decode_opening",
     "encode",
+    "read_base64",
 ]
 
 DIGITS: Final = "0123456789*#ABCD"
-"""The keys of a telephone (LP-DTMF-2)."""
+"""The keys of a telephone (LP-DTMF-3)."""
 
 MAX_METADATA: Final = 8192
-"""Bytes of metadata that deployed platforms send at most (LP-META-4)."""
+"""Bytes of metadata that deployed platforms send at most (LP-META-11)."""
+
+
+def read_base64(text: str) -> bytes:
+    """What a text of base64 stands for (RFC 4648, 4). Raises ValueError for anything else."""
+    content = binascii.a2b_base64(text, strict_mode=True)
+    if len(text) != (len(content) + 2) // 3 * 4:  # Python takes padding where none is due
+        raise ValueError("excess padding")
+    return content
 
 
 class _Bad(ValueError):
@@ -66,7 +78,7 @@ class _Bad(ValueError):
 def _objects(text: str) -> Iterator[tuple[dict[str, JSON], str] | Malformed]:
     """Each JSON object of a text with its own piece of it, and what stands there instead.
 
-    One message holds one object, but an older deployed module can put two into one (LP-ODD-6).
+    One message holds one object, but an older deployed module can put two into one (LP-ODD-7).
     """
     end = 0
     try:
@@ -92,7 +104,7 @@ def _whole_number(value: JSON) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and abs(value) < 10**15 else None
 
@@ -107,10 +119,10 @@ def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]
 def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
     digit, duration = obj.get("dtmf"), obj.get("duration")
     if not (isinstance(digit, str) and len(digit) == 1 and digit in DIGITS):
-        raise _Bad("LP-DTMF-2", f"'dtmf' must be one key of {DIGITS}, not {digit!r:.40}")
+        raise _Bad("LP-DTMF-3", f"'dtmf' must be one key of {DIGITS}, not {digit!r:.40}")
     number = _whole_number(duration)
     if duration is not None and (number is None or number < 0):
-        raise _Bad("LP-DTMF-2", f"'duration' must be a whole number, not {duration!r:.40}")
+        raise _Bad("LP-DTMF-4", f"'duration' must be a whole number, not {duration!r:.40}")
     return Dtmf(digit, number)
 
 
@@ -126,20 +138,22 @@ def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
 def _parse_play_done(obj: Mapping[str, JSON]) -> PlayDone:
     if obj.get("data") is None:
         return PlayDone()
-    data = _field(obj, "data", "LP-CLIP-6")
-    return PlayDone(_parse_id(data, "LP-CLIP-6"), {key: data[key] for key in data if key != "id"})
+    data = _field(obj, "data", "LP-CLIP-26")
+    return PlayDone(_parse_id(data, "LP-CLIP-26"), {key: data[key] for key in data if key != "id"})
 
 
-def _parse_mark(obj: Mapping[str, JSON]) -> Mark | MarkEvent:
-    data = _field(obj, "data", "LP-MARK-3")
+def _parse_mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
+    clause = "LP-MARK-5" if sender is Peer.APP else "LP-MARK-7"
+    data = _field(obj, "data", clause)
     name = data.get("name")
     if not isinstance(name, str):
-        raise _Bad("LP-MARK-3", f"'name' must be a string, not {name!r:.40}")
+        raise _Bad(clause, f"'name' must be a string, not {name!r:.40}")
     if "event" not in data:
         return Mark(name)
     event = data["event"]
     if event not in ("playout", "cleared"):
-        raise _Bad("LP-MARK-5", f"'event' must be 'playout' or 'cleared', not {event!r:.40}")
+        clause = "LP-MARK-10" if sender is Peer.PLATFORM else "LP-ODD-1"
+        raise _Bad(clause, f"'event' must be 'playout' or 'cleared', not {event!r:.40}")
     return MarkEvent(name, cast(Literal["playout", "cleared"], event))
 
 
@@ -151,68 +165,85 @@ _CONTENT_TYPES: Final[dict[JSON, Literal["raw", "wav"]]] = {
 
 
 def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
-    data = _field(obj, "data", "LP-CLIP-3")
+    data = _field(obj, "data", "LP-CLIP-6")
     kind, text, rate = (data.get(k) for k in ("audioContentType", "audioContent", "sampleRate"))
     if not isinstance(kind, str) or kind not in _CONTENT_TYPES:
-        raise _Bad("LP-CLIP-3", f"'audioContentType' must be raw, wav or wave, not {kind!r:.40}")
+        raise _Bad("LP-CLIP-7", f"'audioContentType' must be raw, wav or wave, not {kind!r:.40}")
     if not isinstance(text, str):
-        raise _Bad("LP-CLIP-3", f"'audioContent' must be a base64 string, not {text!r:.40}")
+        raise _Bad("LP-CLIP-6", f"'audioContent' must be a base64 string, not {text!r:.40}")
     try:
-        content = binascii.a2b_base64(text, strict_mode=True)
+        content = read_base64(text)
     except ValueError as exc:
-        raise _Bad("LP-CLIP-3", f"'audioContent' is no base64: {exc}") from None
+        raise _Bad("LP-CLIP-6", f"'audioContent' is no base64: {exc}") from None
     number = _whole_number(rate)
     if _CONTENT_TYPES[kind] == "wav":
         try:
             parse_wav(content)
         except WavError as exc:
-            raise _Bad("LP-CLIP-3", f"the WAV cannot be played: {exc}") from None
+            raise _Bad("LP-CLIP-10", f"the WAV cannot be played: {exc}") from None
     elif number not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
-        raise _Bad("LP-CLIP-3", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
+        raise _Bad("LP-CLIP-8", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
     queue_play = data.get("queuePlay")
     if not (queue_play is None or isinstance(queue_play, bool)):
-        raise _Bad("LP-CLIP-3", f"'queuePlay' must be true or false, not {queue_play!r:.40}")
+        raise _Bad("LP-CLIP-12", f"'queuePlay' must be true or false, not {queue_play!r:.40}")
     return PlayAudio(
-        content, _CONTENT_TYPES[kind], number, _parse_id(data, "LP-CLIP-3"), queue_play
+        content, _CONTENT_TYPES[kind], number, _parse_id(data, "LP-CLIP-11"), queue_play
     )
 
 
-def _parse_metadata(obj: Mapping[str, JSON], truncated: bool = False) -> Metadata:
+def _parse_metadata(obj: Mapping[str, JSON], *, truncated: bool = False, size: int = 0) -> Metadata:
     rate = _whole_number(obj.get("sampleRate", 8000))
     if rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise _Bad(
-            "LP-META-3", f"'sampleRate' must be one of {allowed}, not {obj['sampleRate']!r:.40}"
+            "LP-META-5", f"'sampleRate' must be one of {allowed}, not {obj['sampleRate']!r:.40}"
         )
     mix_type = obj.get("mixType", "mono")
     if mix_type not in ("mono", "stereo", "mixed"):
-        raise _Bad("LP-META-3", f"'mixType' must be mono, stereo or mixed, not {mix_type!r:.40}")
+        raise _Bad("LP-META-6", f"'mixType' must be mono, stereo or mixed, not {mix_type!r:.40}")
     attributes = {key: obj[key] for key in obj if key not in ("sampleRate", "mixType")}
-    return Metadata(attributes, rate, MixType(mix_type), truncated)
+    return Metadata(attributes, rate, MixType(mix_type))
 
 
-_PARSERS: Final[dict[tuple[str, str], Callable[[Mapping[str, JSON]], Message]]] = {
-    ("event", "dtmf"): _parse_dtmf,
-    ("type", "playDone"): _parse_play_done,
+_PARSERS: Final[dict[tuple[str, str], Callable[[Mapping[str, JSON], Peer], Message]]] = {
+    ("event", "dtmf"): lambda obj, sender: _parse_from(Dtmf, sender, _parse_dtmf, obj),
+    ("type", "playDone"): lambda obj, sender: _parse_from(PlayDone, sender, _parse_play_done, obj),
     ("type", "mark"): _parse_mark,
-    ("type", "playAudio"): _parse_play_audio,
-    ("type", "killAudio"): lambda obj: KillAudio(),
-    ("type", "clearMarks"): lambda obj: ClearMarks(),
-    ("type", "disconnect"): lambda obj: Disconnect(),
+    ("type", "playAudio"): lambda obj, sender: _parse_from(
+        PlayAudio, sender, _parse_play_audio, obj
+    ),
+    ("type", "killAudio"): lambda obj, sender: KillAudio(),
+    ("type", "clearMarks"): lambda obj, sender: ClearMarks(),
+    ("type", "disconnect"): lambda obj, sender: Disconnect(),
 }
 
 
-def _parser(obj: Mapping[str, JSON], sender: Peer) -> Callable[[Mapping[str, JSON]], Message]:
+def _parse_from(
+    kind: type[Dtmf | PlayDone | PlayAudio],
+    sender: Peer,
+    parse: Callable[[Mapping[str, JSON]], Message],
+    obj: Mapping[str, JSON],
+) -> Message:
+    """A message of a kind that one peer alone sends: a bad one of the other is out of place."""
+    try:
+        return parse(obj)
+    except _Bad as exc:
+        if sender in kind.senders:
+            raise
+        raise _Bad("LP-ODD-1", str(exc)) from None
+
+
+def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
     for key in ("type", "event"):
         name = obj.get(key)
         if isinstance(name, str) and (key, name) in _PARSERS:
-            return _PARSERS[key, name]
+            return _PARSERS[key, name](obj, sender)
     # Metadata has no type of its own; a second one is known by what every metadata holds.
     untyped = "type" not in obj and "event" not in obj
     if sender is Peer.PLATFORM and untyped and ("mixType" in obj or "callSid" in obj):
-        return _parse_metadata
-    return UnknownMessage
+        return _parse_metadata(obj)
+    return UnknownMessage(obj)
 
 
 def _read(
@@ -248,7 +279,7 @@ def decode(
     def parse(obj: Mapping[str, JSON]) -> Message:
         if string_sample_rate is not None and obj.get("type") == "playAudio":
             _reread_string_rate(obj, string_sample_rate)
-        return _parser(obj, sender)(obj)
+        return _parse(obj, sender)
 
     return [_read(item, parse) for item in _objects(payload)]
 
@@ -257,22 +288,31 @@ def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Messa
     """Read a platform's first message, the metadata; never raises.
 
     With ``salvage``, text that was cut short gives what stands whole in front of the cut, as
-    metadata that says ``truncated`` (LP-META-4).
+    metadata that says ``truncated`` (LP-META-12).
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
     first, *rest = _objects(payload)
-    cut = salvage and isinstance(first, Malformed)
-    if cut and (members := members_before_the_cut(payload)):
-        return [_read((members, payload), lambda obj: _parse_metadata(obj, truncated=True))]
+    if isinstance(first, Malformed):
+        if salvage and (members := members_before_the_cut(payload)):
+            return [_read((members, payload), partial(_parse_opening, payload, truncated=True))]
+        if first.clause == "LP-ODD-3":
+            first = attrs.evolve(first, clause="LP-META-1")
+    text = first.text if isinstance(first, Malformed) else first[1]
     return [
-        _read(first, _parse_metadata),
-        *(_read(item, lambda obj: _parser(obj, Peer.PLATFORM)(obj)) for item in rest),
+        _read(first, partial(_parse_opening, text)),
+        *(_read(item, lambda obj: _parse(obj, Peer.PLATFORM)) for item in rest),
     ]
 
 
+def _parse_opening(text: str, obj: Mapping[str, JSON], *, truncated: bool = False) -> Metadata:
+    # A byte that is no UTF-8 has come through as a surrogate: one byte it was, and is counted.
+    size = len(text.encode(errors="replace"))
+    return attrs.evolve(_parse_metadata(obj), truncated=truncated, size=size)
+
+
 def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
-    """What a clip plays: one channel of L16 in whole samples, and its rate (LP-CLIP-5).
+    """What a clip plays: one channel of L16 in whole samples, and its rate (LP-CLIP-17).
 
     The odd last byte of a raw clip is left out, two channels of a WAV are mixed down. Raises
     :class:`WavError` for a WAV that cannot be played.
@@ -364,6 +404,6 @@ def encode(message: Message, sender: Peer) -> Payload:
         )
     if read != [message]:
         raise LocalProtocolError(
-            f"{message!r:.200} would be read as {read[0]!r:.200}", clause="LP-ODD-5"
+            f"{message!r:.200} would be read as {read[0]!r:.200}", clause="LP-ODD-6"
         )
     return text

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from listenproto.app_session import AppEvent, AppSession
 from listenproto.errors import ProtocolError, RemoteProtocolError
-from listenproto.handshake import SUBPROTOCOL, Accept, Verdict
+from listenproto.handshake import SUBPROTOCOL, Accept, Verdict, basic_credentials
 from listenproto.messages import Close, Message, Payload, Peer
 from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent
@@ -195,26 +196,29 @@ class AppConnection(Connection[AppSession]):
 class PlatformConnection(Connection[ListenTask]):
     """The platform's end of one connection: a client that carries out a listen verb.
 
-    ``host`` and ``target`` are those of the verb's URL; ``headers`` go into the upgrade request
-    as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``;
-    None: as the profile of the task has it.
+    The request is for the verb's URL, with its credentials (LP-HS-2, LP-HS-4); ``headers`` go into
+    it as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``;
+    None: as the profile of the task has it. Raises :class:`~listenproto.VerbError` for a relative
+    URL.
     """
 
     def __init__(
         self,
         task: ListenTask,
         *,
-        host: str,
-        target: str,
         subprotocols: Sequence[str] = (SUBPROTOCOL,),
         allow_no_subprotocol: bool | None = None,
         headers: Sequence[tuple[str, str]] = (),
         max_head: int = DEFAULT_MAX_HEAD,
         max_message: int = DEFAULT_MAX_MESSAGE,
     ) -> None:
+        auth = task.verb.ws_auth
+        if auth is not None:
+            credentials = basic_credentials(auth.username, auth.password)
+            headers = [("Authorization", credentials), *headers]
         wire = ClientWire(
-            host,
-            target,
+            urlsplit(task.verb.websocket_url).netloc,
+            task.verb.target,
             subprotocols=subprotocols,
             headers=headers,
             max_head=max_head,
@@ -234,6 +238,6 @@ class PlatformConnection(Connection[ListenTask]):
                 self.task.not_connected()
                 raise RemoteProtocolError(
                     "the server accepted without naming one of the offered subprotocols",
-                    clause="LP-HS-4",
+                    clause="LP-HS-5",
                 )
             self.task.connected()

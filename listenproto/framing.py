@@ -38,6 +38,7 @@ DEFAULT_MAX_HEAD: Final = 16384  # bytes of an HTTP head (request or response)
 DEFAULT_MAX_MESSAGE: Final = 16 * 2**20  # bytes of one WebSocket message, all fragments together
 
 _CONTINUATION, _TEXT, _BINARY, _CONTROL = 0x0, 0x1, 0x2, 0x8  # opcodes; control: 0x8 and up
+_OPCODES: Final = (_CONTINUATION, _TEXT, _BINARY, 0x8, 0x9, 0xA)
 MAX_FRAME_HEADER: Final = 14
 # wsproto words its own parse failure as a close by the peer, but does not move its state for it.
 _NO_CLOSE_CAME: Final = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
@@ -111,7 +112,8 @@ class Wire(abc.ABC):
         self._pong: ws.Pong | None = None  # the answer to the newest ping
         self._buffer = bytearray()
         self._eof = False
-        self._opcode = 0  # of the frame being received
+        self._first = self._opcode = 0  # of the frame being received: its first byte, its opcode
+        self._masked = False
         self._payload = 0  # its bytes, if its header went to wsproto ahead of them
         self._message = bytearray()  # fragments so far
         self._fragmented = False
@@ -282,6 +284,7 @@ class Wire(abc.ABC):
             return 0
         if extended:
             length = int.from_bytes(buffer[2 : 2 + extended], "big")
+        self._first, self._masked = buffer[0], bool(buffer[1] & 0x80)
         self._opcode = opcode = buffer[0] & 0x0F
         if opcode <= _BINARY:
             if (opcode == _CONTINUATION) is not self._fragmented:
@@ -307,9 +310,16 @@ class Wire(abc.ABC):
         self._frames.receive_data(self._take(size))
         event = next(self._frames.events(), None)
         if isinstance(event, ws.CloseConnection) and self._frames.state in _NO_CLOSE_CAME:
-            clause = "RFC 6455 5.5" if self._opcode >= _CONTROL else "RFC 6455 5.2"
-            raise self._fail(event.reason or "a bad frame", clause, int(event.code))
+            raise self._fail(event.reason or "a bad frame", self._broken(), int(event.code))
         return event
+
+    def _broken(self) -> str:
+        """The section of RFC 6455 that a frame breaks which wsproto refuses."""
+        if self._first & 0x70 or self._opcode not in _OPCODES:
+            return "RFC 6455 5.2"
+        if self._masked is not (self._frame_role is ConnectionType.SERVER):
+            return "RFC 6455 5.1"
+        return "RFC 6455 5.5" if self._opcode >= _CONTROL else "RFC 6455 5.2"
 
     def _join(self, data: bytes, last: bool) -> str | bytes | None:
         """The whole message, if ``data`` is the last of it."""

@@ -1,16 +1,19 @@
-"""The handshake: what an app answers to an upgrade request (LP-HS), as a pure function."""
+"""The handshake (LP-HS), as pure functions: what an app answers, and who did it wrong."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
 
-from listenproto.upgrade import Request
+from listenproto.messages import Peer
+from listenproto.observer import Violation
+from listenproto.upgrade import Accepted, Rejected, Request
+from listenproto.verb import ListenVerb
 
 __all__ = [
     "SUBPROTOCOL",
@@ -21,13 +24,19 @@ __all__ = [
     "Verdict",
     "basic_credentials",
     "judge",
+    "judge_upgrade",
 ]
 
 SUBPROTOCOL: Final = "audio.jambonz.org"
-"""What a platform offers (LP-HS-4)."""
+"""What a platform offers (LP-HS-3)."""
 
 SUBPROTOCOLS: Final = (SUBPROTOCOL, "audio.drachtio.org")
-"""What an app takes: the second is the media server's default name (LP-HS-1)."""
+"""What an app takes: the second is the media server's default name (LP-HS-6)."""
+
+
+_VERSION: Final = "Sec-WebSocket-Version"
+_UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+"""What a 426 has to say (RFC 9110, 15.5.22)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,23 +81,47 @@ def basic_credentials(username: str, password: str) -> str:
 
 
 def judge(request: Request, policy: Policy, *, open_calls: int = 0) -> Verdict:
-    """Accept or refuse an upgrade request; of several reasons the first in LP-HS-2's order."""
+    """Accept or refuse an upgrade request; of several reasons the first in LP-HS-16's order."""
+    for _, refusal in _refusals(request, policy, open_calls):
+        return refusal
+    return Accept(next(iter(_known(request, policy)), None))
+
+
+def _known(request: Request, policy: Policy) -> list[str]:
+    """The subprotocols that both ends know, as the request has them."""
+    return [name for name in request.subprotocols if name in policy.subprotocols]
+
+
+def _refusals(
+    request: Request, policy: Policy, open_calls: int = 0
+) -> Iterator[tuple[str, Reject]]:
+    """Each reason to refuse a request, with its clause, in the order of LP-HS-16."""
     if policy.max_calls is not None and open_calls >= policy.max_calls:
-        return Reject(503, f"All {policy.max_calls} calls that this server takes are open.")
+        yield (
+            "LP-HS-9",
+            Reject(503, f"All {policy.max_calls} calls that this server takes are open."),
+        )
     if not request.is_upgrade:
         if request.method == "GET" and request.path == policy.health_path:
-            return Reject(200, "OK")
-        return Reject(
-            426,
-            "This is a WebSocket server: send an upgrade request.",
-            (("Upgrade", "websocket"), ("Connection", "Upgrade")),
-        )
+            yield "LP-HS-11", Reject(200, "OK")
+            return
+        reason = "This is a WebSocket server: send an upgrade request."
+        yield "LP-HS-10", Reject(426, reason, _UPGRADE)
     if policy.paths is not None and request.path not in policy.paths:
-        return Reject(404, f"No calls are taken at {request.path}.")
+        yield "LP-HS-12", Reject(404, f"No calls are taken at {request.path}.")
     if policy.credentials is not None and not _may_enter(request, policy.credentials):
         challenge = ("WWW-Authenticate", 'Basic realm="listen", charset="UTF-8"')
-        return Reject(401, "Wrong or missing credentials.", (challenge,))
-    return _malformed(request) or _negotiate(request.subprotocols, policy)
+        yield "LP-HS-13", Reject(401, "Wrong or missing credentials.", (challenge,))
+    if not request.is_upgrade:
+        return
+    malformed = _malformed(request)
+    if malformed is not None:
+        yield "LP-HS-15", malformed
+    offered = request.subprotocols
+    if not _known(request, policy) and (offered or not policy.allow_no_subprotocol):
+        listed = ", ".join(offered) if offered else "none"
+        supported = " and ".join(policy.subprotocols)
+        yield "LP-HS-8", Reject(400, f"Subprotocols offered: {listed}; supported: {supported}.")
 
 
 def _may_enter(request: Request, credentials: tuple[str, str]) -> bool:
@@ -107,18 +140,85 @@ def _malformed(request: Request) -> Reject | None:
     fault = request.upgrade_fault
     if fault is None:
         return None
-    other_version = request.header("sec-websocket-version") not in (None, "13")
-    status = 426 if other_version else 400
-    supported = (("Sec-WebSocket-Version", "13"),)
-    return Reject(status, f"The request cannot be upgraded: {fault}.", supported)
+    reason = f"The request cannot be upgraded: {fault}."
+    if request.header(_VERSION) in (None, "13"):
+        return Reject(400, reason)
+    return Reject(426, reason, (*_UPGRADE, (_VERSION, "13")))
 
 
-def _negotiate(offered: tuple[str, ...], policy: Policy) -> Verdict:
-    for name in offered:
-        if name in policy.subprotocols:
-            return Accept(name)
-    if not offered and policy.allow_no_subprotocol:
-        return Accept(None)
-    listed = ", ".join(offered) if offered else "none"
-    supported = " and ".join(policy.subprotocols)
-    return Reject(400, f"Subprotocols offered: {listed}; supported: {supported}.")
+def judge_upgrade(
+    request: Request,
+    answer: Accepted | Rejected | None = None,
+    *,
+    verb: ListenVerb | None = None,
+    subprotocols: Sequence[str] = (SUBPROTOCOL,),
+    policy: Policy | None = None,
+    open_calls: int = 0,
+    without: Container[str] = (),
+) -> list[Violation]:
+    """What is wrong with an upgrade request and the answer to it, each breach with its clause.
+
+    ``verb``: the platform's, where it is known; ``subprotocols``: what the platform was told to
+    offer; ``policy`` and ``open_calls``: the app's. Where the policy is not known only what no
+    policy allows is named. ``without`` switches clauses off.
+    """
+    found = [
+        Violation(clause, Peer.PLATFORM, request, reason)
+        for clause, reason in _request_faults(request, verb, subprotocols)
+    ]
+    if answer is not None:
+        found += [
+            Violation(clause, Peer.APP, answer, reason)
+            for clause, reason in _answer_faults(request, answer, policy, open_calls)
+        ]
+    return [violation for violation in found if violation.clause not in without]
+
+
+def _request_faults(
+    request: Request, verb: ListenVerb | None, subprotocols: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    if request.upgrade_fault is not None:
+        yield "LP-HS-1", f"the request cannot be upgraded: {request.upgrade_fault}"
+    if verb is not None and request.target != verb.target:
+        yield "LP-HS-2", f"the verb's url asks for {verb.target}, the request for {request.target}"
+    missing = [name for name in subprotocols if name not in request.subprotocols]
+    if missing:
+        yield "LP-HS-3", f"the subprotocol {missing[0]} is not offered"
+    auth = verb.ws_auth if verb is not None else None
+    if auth is not None and not _may_enter(request, (auth.username, auth.password)):
+        yield "LP-HS-4", "the verb's wsAuth is not sent as HTTP Basic credentials"
+
+
+def _answer_faults(
+    request: Request, answer: Accepted | Rejected, policy: Policy | None, open_calls: int
+) -> Iterator[tuple[str, str]]:
+    known = policy or Policy(subprotocols=request.subprotocols, allow_no_subprotocol=True)
+    refusals = list(_refusals(request, known, open_calls))
+    if isinstance(answer, Accepted):
+        if refusals:
+            clause, refusal = refusals[0]
+            yield clause, f"the request is accepted, {refusal.status} was due: {refusal.reason}"
+        elif (answer.subprotocol or "") not in (_known(request, known) or [""]):
+            offered = ", ".join(request.subprotocols) or "none"
+            yield "LP-HS-7", f"the answer names {answer.subprotocol or 'none'} of {offered}"
+        return
+    if answer.status >= 400 and not answer.body.strip() and request.method != "HEAD":
+        yield "LP-HS-17", f"the body of the refusal with {answer.status} says nothing"
+    if policy is None:
+        return
+    if not refusals:
+        if _known(request, policy):
+            reason = f"the request is refused with {answer.status}, nothing is wrong with it"
+            yield "LP-HS-6", reason
+        return
+    clause, refusal = refusals[0]
+    challenge = (answer.header("www-authenticate") or "").lower()
+    if answer.status == refusal.status:
+        if answer.status == 401 and not challenge.startswith("basic"):
+            yield clause, "the refusal with 401 does not ask for Basic credentials"
+        if (clause, answer.status) == ("LP-HS-15", 426) and answer.header(_VERSION) is None:
+            yield clause, f"the refusal with 426 has no {_VERSION}"
+    elif answer.status in [later.status for _, later in refusals[1:]]:
+        yield "LP-HS-16", f"{answer.status} comes behind {refusal.status}: {refusal.reason}"
+    else:
+        yield clause, f"{answer.status} was answered, {refusal.status} was due: {refusal.reason}"

@@ -73,8 +73,12 @@ def _excess(text: str) -> _Excess:
         return none
     depth = count = value = member = 0
     quoted = False
+    inside: int | None = None  # where the innermost container starts, while it may be empty
     for match in _STRUCTURE.finditer(text):
         token = match[0]
+        if inside is not None:
+            count += token not in "]}" or _skip_space(text, inside) < match.start()
+            inside = None
         if token == '"':
             quoted = not quoted
         elif quoted or token[0] == "\\":
@@ -86,12 +90,14 @@ def _excess(text: str) -> _Excess:
                 value = match.start()
             if depth == 0 or (depth == 1 and token == ","):
                 member = match.start()
-            count += 1
-            depth += token != ","
+            count += token == "," or depth == 0
+            if token != ",":
+                depth += 1
+                inside = match.end()
             if depth > MAX_DEPTH:
                 return _Excess(f"nested deeper than {MAX_DEPTH}", value, member)
-            if count > MAX_VALUES:
-                return _Excess(f"more than {MAX_VALUES} values", value, member)
+        if count > MAX_VALUES:
+            return _Excess(f"more than {MAX_VALUES} values", value, member)
     return none
 
 

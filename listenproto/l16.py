@@ -35,7 +35,7 @@ FLICKS: Final = 705_600_000
 """Flicks in a second (LP-TIME-1)."""
 
 LISTEN_RATES: Final = (8000, 16000, 24000, 48000, 64000)
-"""What a listen verb may ask for as ``sampleRate``, in samples a second (LP-AUD-4)."""
+"""What a listen verb may ask for as ``sampleRate``, in samples a second (LP-VERB-1)."""
 
 PLAY_RATES: Final = (8000, 16000, 24000, 32000, 48000, 64000)
 """What a raw clip or a stream to the caller may have, and what an app takes from the wire."""
@@ -56,7 +56,7 @@ def samples_in(flicks: int, rate: int) -> int:
 
 
 class Aligner:
-    """Joins what messages cut apart: gives whole sample frames, carries the rest (LP-AUD-2).
+    """Joins what messages cut apart: gives whole sample frames, carries the rest (LP-AUD-3).
 
     ``unit`` is the size of a frame in bytes: 2 for one channel, 4 for two.
     """
@@ -97,7 +97,7 @@ def peak(pcm: bytes) -> int:
 
 
 def beep(rate: int) -> bytes:
-    """500 ms of 1500 Hz at ``rate`` samples a second, one channel of L16 (LP-VERB-5)."""
+    """500 ms of 1500 Hz at ``rate`` samples a second, one channel of L16 (LP-VERB-6)."""
     step = 2 * math.pi * 1500 / rate
     return _pcm(array.array("h", (round(8192 * math.sin(step * n)) for n in range(rate // 2))))
 

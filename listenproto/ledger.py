@@ -22,6 +22,7 @@ __all__ = ["ClipLedger", "ClipMatch", "MarkLedger", "MarkMatch", "MarkState"]
 @attrs.define
 class _Clip:
     id: ClipId | None
+    flicks: int
     ends_at: int
     """When it has played to its end, if it was under way for no time and nothing stopped it."""
     over_at: int | None = None
@@ -30,22 +31,25 @@ class _Clip:
 
 @attrs.frozen
 class ClipMatch:
-    """The clip that a playDone stands for. ``guessed``: it could be another's (LP-CLIP-6)."""
+    """The clip that a playDone stands for. ``guessed``: it could be another's (LP-CLIP-27).
+
+    ``in_order`` is false where the playDone of a later clip has come before.
+    """
 
     index: int
     id: ClipId | None
     guessed: bool
-    in_order: bool
+    in_order: bool = True
 
 
 GRACE: Final = FLICKS
-"""By how much the times that messages are under way may differ, in flicks (LP-CLIP-8)."""
+"""By how much the times that messages are under way may differ, in flicks (LP-CLIP-30)."""
 
 MAX_OVER: Final = 100
 """How many killed clips are remembered, lest a playDone that is very late be taken for a breach."""
 
 
-MAX_MARKS: Final = 1000
+MAX_MARKS: Final = 10_000
 """How many marks are remembered, if killed or forgotten ones are among them."""
 
 
@@ -62,11 +66,12 @@ class ClipLedger:
         self._at_platform = vantage is Peer.PLATFORM
         self._clips: list[_Clip] = []
         self._killed: list[_Clip] = []
+        self._passed_over: list[_Clip] = []
         self._last_ends_at = 0
 
     @property
     def outstanding(self) -> int:
-        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-8)."""
+        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-29)."""
         counts_killed = self._profile.kill_spares_waiting_clips
         return sum(
             clip.over_at is None or (counts_killed and not self._is_over(clip))
@@ -77,7 +82,7 @@ class ClipLedger:
         return clip.over_at is not None and clip.over_at <= self.now
 
     def holds(self, clip_id: ClipId) -> bool:
-        """Whether a clip of that id is outstanding or maybe done (LP-CLIP-4)."""
+        """Whether a clip of that id is outstanding or maybe done (LP-CLIP-15)."""
         return any(clip.id == clip_id and not self._is_over(clip) for clip in self._clips)
 
     def sent(self, clip_id: ClipId | None, flicks: int, *, waits: bool) -> None:
@@ -88,7 +93,7 @@ class ClipLedger:
             else:
                 self._maybe_done()
         self._last_ends_at = max(self._last_ends_at, self.now) + flicks
-        self._clips.append(_Clip(clip_id, self._last_ends_at))
+        self._clips.append(_Clip(clip_id, flicks, self._last_ends_at))
 
     def killed(self) -> None:
         """A killAudio passed by."""
@@ -116,13 +121,13 @@ class ClipLedger:
         """The clip that a playDone with ``clip_id`` stands for; None if it fits none.
 
         Without an id: the oldest that is maybe done, else the oldest outstanding, else one that
-        a killAudio must have stopped (LP-CLIP-6).
+        a killAudio must have stopped (LP-CLIP-27).
         """
         if clip_id is not None:
-            for index, clip in enumerate(self._clips):
-                if clip.id == clip_id:
-                    in_order = all(earlier.over_at is not None for earlier in self._clips[:index])
-                    return ClipMatch(index, clip_id, False, in_order)
+            for clips, in_order in ((self._clips, True), (self._passed_over, False)):
+                for index, clip in enumerate(clips):
+                    if clip.id == clip_id:
+                        return ClipMatch(index, clip_id, False, in_order)
             return None
         ranks = [
             (self._is_over(clip), clip.over_at is None, index)
@@ -132,17 +137,33 @@ class ClipLedger:
             return None
         index = min(ranks)[-1]
         clip = self._clips[index]
-        return ClipMatch(index, clip.id, clip.over_at is not None, True)
+        return ClipMatch(index, clip.id, clip.over_at is not None)
 
     def was_killed(self, clip_id: ClipId | None) -> bool:
         """Whether a playDone that fits no clip stands for one that a killAudio took."""
         return any(clip_id in (None, clip.id) for clip in self._killed)
 
     def done(self, match: ClipMatch) -> None:
-        """Strike the clip out, and with certainty those that a killAudio took before it."""
+        """Strike the clip out, and where that is certain those before it.
+
+        They were killed, or the platform had no room for them (LP-STRM-5).
+        """
+        if not match.in_order:
+            del self._passed_over[match.index]
+            return
         del self._clips[match.index]
-        if match.in_order and not match.guessed:
-            del self._clips[: match.index]
+        if match.guessed:
+            return
+        before = [clip for clip in self._clips[: match.index] if clip.over_at is None]
+        self._passed_over = (self._passed_over + before)[-MAX_OVER:]
+        del self._clips[: match.index]
+        # The next one plays since then at the latest.
+        ends_at = self.now
+        for clip in self._clips:
+            if clip.over_at is None:
+                ends_at += clip.flicks
+                clip.ends_at = min(clip.ends_at, ends_at)
+        self._last_ends_at = min(self._last_ends_at, ends_at)
 
 
 class MarkState(enum.Enum):
@@ -155,17 +176,21 @@ class MarkState(enum.Enum):
 class _Mark:
     name: str
     state: MarkState = MarkState.PENDING
+    kill: int = 0
+    """Which killAudio took it, counted from 1; 0 while none did."""
 
 
 @attrs.frozen
 class MarkMatch:
     """What a mark event can stand for: the places in the ledger behind the marks it may be for.
 
-    ``clause`` is what it breaks even so.
+    ``clause`` is what it breaks even so; ``kill`` is the killAudio that it proves to have been
+    read, 0 if none.
     """
 
     places: frozenset[int]
     clause: str | None = None
+    kill: int = 0
 
 
 class MarkLedger:
@@ -182,7 +207,9 @@ class MarkLedger:
         self._marks: list[_Mark] = []
         self._places = frozenset({0})
         self._forgotten: list[str] = []
-        self._kill_seen = False
+        self._kills = 0
+        self._kills_read = 0
+        """How many of them the platform is known to have read."""
 
     @property
     def pending(self) -> int:
@@ -200,14 +227,16 @@ class MarkLedger:
             self._places = frozenset(max(0, place - 1) for place in self._places)
 
     def killed(self) -> None:
-        """A killAudio passed by: the pending marks come back as cleared (LP-KILL-2)."""
-        self._kill_seen = True
+        """A killAudio passed by: the pending marks come back as cleared (LP-KILL-5)."""
+        self._kills += 1
+        if self._at_platform:
+            self._kills_read = self._kills
         for mark in self._marks:
             if mark.state is MarkState.PENDING:
-                mark.state = MarkState.KILLED
+                mark.state, mark.kill = MarkState.KILLED, self._kills
 
     def cleared(self) -> None:
-        """A clearMarks passed by: the pending marks are forgotten (LP-MARK-7)."""
+        """A clearMarks passed by: the pending marks are forgotten (LP-MARK-15)."""
         if self._at_platform:
             self._forgotten = [mark.name for mark in self._marks]
             self._marks, self._places = [], frozenset({0})
@@ -222,11 +251,12 @@ class MarkLedger:
         places = self._reach(name)
         if not places:
             anywhere = [i + 1 for i, mark in enumerate(self._marks) if mark.name == name]
-            return MarkMatch(frozenset(anywhere[:1]), "LP-MARK-6") if anywhere else None
-        fitting = frozenset(i for i in places if self._fits(self._marks[i - 1].state, event))
+            return MarkMatch(frozenset(anywhere[:1]), "LP-MARK-14") if anywhere else None
+        fitting = frozenset(i for i in places if self._fits(self._marks[i - 1], event))
         if fitting:
-            return MarkMatch(fitting)
-        return MarkMatch(places, "LP-KILL-2" if event == "cleared" else "LP-KILL-3")
+            kill = min(self._marks[i - 1].kill for i in fitting) if event == "cleared" else 0
+            return MarkMatch(fitting, kill=kill)
+        return MarkMatch(places, "LP-KILL-6" if event == "cleared" else "LP-KILL-7")
 
     def _reach(self, name: str) -> frozenset[int]:
         """The places behind a mark of that name that the next event can be for."""
@@ -240,13 +270,12 @@ class MarkLedger:
                 reached = False
         return frozenset(places)
 
-    def _fits(self, state: MarkState, event: str) -> bool:
-        """Whether a mark in that state can come back with that event."""
+    def _fits(self, mark: _Mark, event: str) -> bool:
+        """Whether a mark can come back with that event."""
+        at_once = not self._profile.kill_grid
         if event == "cleared":
-            late_kill = self._kill_seen and bool(self._profile.kill_grid)
-            return state is not MarkState.PENDING or late_kill
-        exact = self._at_platform and not self._profile.kill_grid
-        return not (exact and state is MarkState.KILLED)
+            return mark.state is not MarkState.PENDING or (self._kills > 0 and not at_once)
+        return not (at_once and mark.state is MarkState.KILLED and mark.kill <= self._kills_read)
 
     def was_forgotten(self, name: str) -> bool:
         """Whether an event that fits no mark stands for one that a clearMarks took."""
@@ -255,5 +284,6 @@ class MarkLedger:
     def done(self, match: MarkMatch) -> None:
         """The event has passed: the marks that it proves to be over are struck out."""
         over = min(match.places)
+        self._kills_read = max(self._kills_read, match.kill)
         del self._marks[:over]
         self._places = frozenset(place - over for place in match.places)

@@ -66,7 +66,7 @@ class Mode(enum.Enum):
 
 
 class MixType(enum.Enum):
-    """Which parties the platform's audio carries (LP-AUD-3)."""
+    """Which parties the platform's audio carries (LP-AUD-7)."""
 
     MONO = "mono"
     STEREO = "stereo"
@@ -105,7 +105,8 @@ class Metadata:
 
     ``attributes`` holds every key but ``sampleRate`` and ``mixType``; ``sample_rate`` is that of
     the platform's audio in samples a second. ``truncated`` says that only the front of the text
-    came and was salvaged (LP-META-4).
+    came and was salvaged (LP-META-12); ``size`` is how many bytes came, 0 for metadata that is
+    not from a wire.
     """
 
     senders: ClassVar = frozenset({Peer.PLATFORM})
@@ -114,6 +115,7 @@ class Metadata:
     sample_rate: int = 8000
     mix_type: MixType = MixType.MONO
     truncated: bool = False
+    size: int = attrs.field(default=0, eq=False, repr=False)
 
     @property
     def call_sid(self) -> str | None:
@@ -174,7 +176,7 @@ class PlayAudio:
 
 @attrs.frozen
 class KillAudio:
-    """Stop what plays and flush what waits (LP-KILL-1)."""
+    """Stop what plays and flush what waits (LP-KILL-2)."""
 
     senders: ClassVar = frozenset({Peer.APP})
 

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 import attrs
 
-from listenproto.codec import clip_flicks
+from listenproto.codec import MAX_METADATA, clip_flicks
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
 from listenproto.ledger import ClipLedger, MarkLedger
 from listenproto.messages import (
+    JSON,
     Audio,
     ClearMarks,
     Close,
+    Disconnect,
     Dtmf,
     KillAudio,
     Malformed,
@@ -34,6 +36,7 @@ from listenproto.messages import (
 )
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
+from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import ListenVerb
 
 __all__ = ["AppLimits", "Observer", "Violation"]
@@ -41,11 +44,15 @@ __all__ = ["AppLimits", "Observer", "Violation"]
 
 @attrs.frozen
 class Violation:
-    """A breach of the protocol: which clause, by whom, with which message, and why."""
+    """A breach of the protocol: which clause, by whom, with which message or head, and why.
+
+    A message for which there is no room comes so as well, though its sender breaks nothing
+    (LP-STRM-5).
+    """
 
     clause: str
     sender: Peer
-    message: Message
+    message: Message | Request | Accepted | Rejected
     reason: str
     fatal: bool = False
     """The conversation cannot go on: there is no metadata to go on with."""
@@ -57,7 +64,7 @@ class Violation:
 
     @property
     def close_code(self) -> int:
-        """The WebSocket close code for it where it is fatal (LP-META-1)."""
+        """The WebSocket close code for it where it is fatal (LP-META-2, LP-META-3)."""
         return 1007 if self.clause == "LP-ODD-2" else 1002
 
     def __str__(self) -> str:
@@ -66,13 +73,15 @@ class Violation:
 
 @attrs.frozen(kw_only=True)
 class AppLimits:
-    """How much an app may have under way. None: whatever the profile's platform can hold."""
+    """What a careful app keeps to beyond what it must; None: to nothing."""
 
     clips: int | None = None
+    """How many clips may be outstanding (LP-CLIP-5)."""
     marks: int | None = None
+    """How many marks may be pending (LP-MARK-3)."""
     safe_mark_names: bool = False
-    """Refuse names with quotes, backslashes and control characters, which deployed platforms
-    send back as broken JSON (LP-MARK-3)."""
+    """No names with quotes, backslashes and control characters, which deployed platforms send
+    back as broken JSON (LP-MARK-6)."""
 
 
 class Observer:
@@ -93,14 +102,16 @@ class Observer:
         limits: AppLimits | None = None,
         without: Container[str] = (),
     ) -> None:
-        self._pass_dtmf = way.pass_dtmf if isinstance(way, ListenVerb) else True
+        self._verb = way if isinstance(way, ListenVerb) else None
         self.mode = mode or (way.mode() if isinstance(way, ListenVerb) else way)
         self._vantage = vantage
         self._clips_wait_unasked = profile.clips_wait_unasked
+        self._cuts_metadata = profile.cuts_metadata
         self._without = without
         self._limits = limits or AppLimits()
-        self._max_clips = _default(self._limits.clips, profile.waiting_clips + 1)
-        self._max_marks = _default(self._limits.marks, profile.pending_marks)
+        self._max_clips = profile.waiting_clips + 1
+        self._max_marks = profile.pending_marks
+        self._fatal: Violation | None = None
         self.states = dict.fromkeys(Peer, State.START)
         self.clips = ClipLedger(profile, vantage)
         self.marks = MarkLedger(profile, vantage)
@@ -127,6 +138,8 @@ class Observer:
         """Record that the message passes, and say what is wrong with it."""
         violations = self.judge(sender, message)
         for violation in violations:
+            if violation.fatal and self._fatal is None:
+                self._fatal = violation
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
                 return violations
@@ -166,7 +179,7 @@ class Observer:
             return None
         modes, clause = MODES[kind]
         if self.mode in modes or (isinstance(message, Audio) and not message.pcm):
-            return None  # LP-AUD-5: audio of no bytes means nothing in every mode
+            return None  # LP-AUD-9: audio of no bytes means nothing in every mode
         allowed = " or ".join(sorted(mode.value for mode in modes))
         mode = self.mode.value if self.mode else "no"
         return clause, f"{_name(kind)} needs {allowed} mode, this call has {mode} mode"
@@ -198,37 +211,72 @@ _MOVERS: Final = frozenset(CROSSINGS) | {
 _Found = list[tuple[str, str]]
 
 
-def _default(value: int | None, otherwise: int) -> int:
-    return otherwise if value is None else value
-
-
 def _name(kind: type[Any]) -> str:
     return "audio" if kind is Audio else kind.__name__
 
 
 def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
-    if message.truncated:
-        return [("LP-META-4", "the metadata was cut short; what stood in front was read")]
-    return []
+    found: _Found = []
+    if message.truncated and not observer._cuts_metadata:
+        found.append(("LP-META-11", "the metadata was cut short; what stood in front was read"))
+    elif message.size > MAX_METADATA:
+        reason = f"the metadata has {message.size} bytes, at most {MAX_METADATA} may be sent"
+        found.append(("LP-META-11", reason))
+    verb = observer._verb
+    if verb is None or message.truncated:
+        return found
+    if (message.sample_rate, message.mix_type) != (verb.sample_rate, verb.mix_type):
+        says = f"{message.sample_rate} {message.mix_type.value}"
+        asked = f"{verb.sample_rate} {verb.mix_type.value}"
+        found.append(("LP-META-7", f"the metadata says {says}, the verb asks for {asked}"))
+    for key, value in verb.to_json().get("metadata", {}).items():
+        if key not in message.attributes or not _same(message.attributes[key], value):
+            reason = f"the metadata has not the {key!r:.60} that the verb gives it"
+            found.append(("LP-META-15", reason))
+            break
+    return found
+
+
+def _same(one: JSON, other: JSON) -> bool:
+    """Whether two values are the same JSON; to Python true is 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def _check_dtmf(observer: Observer, sender: Peer, message: Dtmf) -> _Found:
-    if observer._pass_dtmf:
+    if observer._verb is None or observer._verb.pass_dtmf:
         return []
     return [("LP-DTMF-1", "dtmf was sent although the verb does not ask for it with passDtmf")]
 
 
+def _too_many(
+    what: str, number: int, must: tuple[str, int], should: tuple[str, int | None]
+) -> _Found:
+    """Whether one more is beyond what the platform takes, or else beyond the app's own limit."""
+    for clause, limit in (must, should):
+        if limit is not None and number >= limit:
+            return [(clause, f"{number} {what}, more may not be")]
+    return []
+
+
 def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
     found: _Found = []
-    if observer._waits(message) and observer.clips.outstanding >= observer._max_clips:
-        reason = f"{observer.clips.outstanding} clips are outstanding, more may not be"
-        found.append(("LP-CLIP-2", reason))
+    waits = observer._waits(message)
+    found += _too_many(
+        "clips are outstanding",
+        observer.clips.outstanding if waits else 0,
+        ("LP-CLIP-2", observer._max_clips),
+        ("LP-CLIP-5", observer._limits.clips),
+    )
     if message.id is not None and observer.clips.holds(message.id):
         reason = f"the id {message.id!r} is that of a clip which may still be playing"
-        found.append(("LP-CLIP-4", reason))
+        found.append(("LP-CLIP-15", reason))
     if message.content_type == "raw" and len(message.content) % SAMPLE_BYTES:
         reason = f"{len(message.content)} bytes are no whole number of samples"
-        found.append(("LP-CLIP-5", reason))
+        found.append(("LP-CLIP-16", reason))
     return found
 
 
@@ -236,25 +284,27 @@ def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Fo
     match = observer.clips.match(message.id)
     if match is not None:
         reason = f"playDone for the clip {message.id!r} came before that of an earlier one"
-        return [] if match.in_order else [("LP-CLIP-7", reason)]
+        return [] if match.in_order else [("LP-CLIP-25", reason)]
     which = "" if message.id is None else f" with the id {message.id!r}"
     if observer.clips.was_killed(message.id):
-        return [("LP-KILL-4", f"playDone{which} for a clip that killAudio had stopped")]
-    return [("LP-CLIP-6", f"playDone{which} stands for no clip")]
+        return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
+    return [("LP-CLIP-24", f"playDone{which} stands for no clip")]
 
 
 _UNSAFE: Final = frozenset('"\\')
 
 
 def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
-    found: _Found = []
-    if observer.marks.pending >= observer._max_marks:
-        reason = f"{observer.marks.pending} marks are pending, more may not be"
-        found.append(("LP-MARK-2", reason))
+    found = _too_many(
+        "marks are pending",
+        observer.marks.pending,
+        ("LP-MARK-2", observer._max_marks),
+        ("LP-MARK-3", observer._limits.marks),
+    )
     unsafe = [c for c in message.name if c in _UNSAFE or ord(c) < 32 or ord(c) == 127]
     if unsafe and observer._limits.safe_mark_names:
         reason = f"the name {message.name!r:.60} holds {unsafe[0]!r}, which may come back broken"
-        found.append(("LP-MARK-3", reason))
+        found.append(("LP-MARK-6", reason))
     return found
 
 
@@ -262,25 +312,43 @@ def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _
     match = observer.marks.match(message.name, message.event)
     if match is None:
         if observer.marks.was_forgotten(message.name):
-            return [("LP-MARK-7", f"the mark {message.name!r} had been forgotten by clearMarks")]
-        return [("LP-MARK-4", f"{message.event} of {message.name!r} stands for no mark")]
+            return [("LP-MARK-15", f"the mark {message.name!r} had been forgotten by clearMarks")]
+        return [("LP-MARK-9", f"{message.event} of {message.name!r} stands for no mark")]
     if match.clause is None:
         return []
     return [(match.clause, f"{message.event} of {message.name!r}: {_MARK_FAULTS[match.clause]}")]
 
 
 _MARK_FAULTS: Final = {
-    "LP-MARK-6": "it came before that of an earlier mark",
-    "LP-KILL-2": "no killAudio can have cleared that mark",
-    "LP-KILL-3": "killAudio had cleared that mark",
+    "LP-MARK-14": "it came before that of an earlier mark",
+    "LP-KILL-6": "no killAudio can have cleared that mark",
+    "LP-KILL-7": "killAudio had cleared that mark",
 }
 
 
+def _left_over(observer: Observer, sender: Peer) -> _Found:
+    return [(left.clause, left.reason) for left in observer.left_over(sender)]
+
+
+def _check_disconnect(observer: Observer, sender: Peer, message: Disconnect) -> _Found:
+    return _left_over(observer, sender)
+
+
 def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
-    found = [(left.clause, left.reason) for left in observer.left_over(sender)]
     leaving = observer.states[sender] is State.LEAVING
+    # The other's close may have cut the audio off where it was; a disconnect has been judged.
+    cut_off = observer.states[sender.other] is State.CLOSED
+    judged = sender is Peer.APP and leaving
+    found = [] if cut_off or judged else _left_over(observer, sender)
     if sender is Peer.PLATFORM and leaving and message.code != 1000:
-        found.append(("LP-END-4", f"the end of a listen is closed with 1000, not {message.code}"))
+        found.append(("LP-END-5", f"the end of a listen is closed with 1000, not {message.code}"))
+    fatal = observer._fatal
+    # At the platform's end, or as an answer to the platform's own close, it says nothing.
+    asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not State.CLOSING
+    if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
+        clause = "LP-META-3" if fatal.clause == "LP-ODD-2" else "LP-META-2"
+        reason = f"what came for metadata is closed with {fatal.close_code}, not {message.code}"
+        found.append((clause, reason))
     return found
 
 
@@ -291,6 +359,7 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     PlayDone: _check_play_done,
     Mark: _check_mark,
     MarkEvent: _check_mark_event,
+    Disconnect: _check_disconnect,
     Close: _check_close,
 }
 """What a message in its place can still have wrong with it."""

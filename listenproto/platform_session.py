@@ -50,7 +50,7 @@ class PlatformSession(Session):
     ``way`` is the listen verb, or the mode of the way back; ``mode`` is given where it is not the
     verb's own, as in a dial; ``stream_rate`` is the rate of the app's audio in samples a second,
     8000 where neither this nor the verb gives one; ``max_seconds`` bounds what is buffered for the
-    caller (LP-STRM-2).
+    caller (LP-STRM-4).
     """
 
     _peer = Peer.PLATFORM
@@ -80,7 +80,7 @@ class PlatformSession(Session):
 
         What was wrong comes as :class:`~listenproto.observer.Violation`, instead of the message
         where it was dropped, in front of it where it was acted on all the same (LP-ODD). What
-        was on its way when the listen ended means nothing any more (LP-END-3).
+        was on its way when the listen ended means nothing any more (LP-END-7).
         """
         self._note(Peer.APP, payload)
         if self.ended:
@@ -98,7 +98,9 @@ class PlatformSession(Session):
         if any(violation.dropped for violation in violations):
             return [*violations]
         if isinstance(message, Audio):
-            stored = not message.pcm or self.playout.add_stream(message.pcm)
+            if not message.pcm:
+                return []
+            stored = self.playout.add_stream(message.pcm)
             return [message] if stored else [self._no_room(message)]
         if isinstance(message, PlayAudio):
             pcm, rate = clip_audio(message)
@@ -125,7 +127,7 @@ class PlatformSession(Session):
     def _no_room(self, message: Audio | PlayAudio) -> Violation:
         seconds = f"{self.playout.max_seconds:g} s"
         reason = f"no room to buffer it: {seconds} of audio may wait for the caller"
-        return Violation("LP-STRM-2", Peer.APP, message, reason)
+        return Violation("LP-STRM-5", Peer.APP, message, reason)
 
     def play(self, flicks: int) -> list[Heard]:
         """Let the caller hear the next ``flicks``; playDone and mark events go to the outbox."""
@@ -166,7 +168,7 @@ class PlatformSession(Session):
         """Put a message into the outbox: metadata, audio, dtmf.
 
         Raises :class:`LocalProtocolError` for one that may not be sent now, metadata of more than
-        8192 bytes among them (LP-META-4); nothing has changed then.
+        8192 bytes among them (LP-META-11); nothing has changed then.
         """
         self._check(message)
         if isinstance(message, Metadata):
@@ -180,7 +182,7 @@ class PlatformSession(Session):
         """The text that metadata goes out as.
 
         Raises :class:`LocalProtocolError` where it has more than 8192 bytes, unless the profile
-        cuts it there (LP-META-4).
+        cuts it there (LP-META-11).
         """
         text = encode(metadata, self._peer)
         assert isinstance(text, str)
@@ -188,12 +190,12 @@ class PlatformSession(Session):
         if len(raw) > MAX_METADATA and not self._profile.cuts_metadata:
             raise LocalProtocolError(
                 f"the metadata has {len(raw)} bytes, at most {MAX_METADATA} may be sent",
-                clause="LP-META-4",
+                clause="LP-META-11",
             )
         return raw[:MAX_METADATA].decode(errors="surrogateescape")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the listen: playout is flushed without a word, then the close (LP-END-2)."""
+        """End the listen: playout is flushed without a word, then the close (LP-END-4)."""
         self.playout.flush()
         super().close(code, reason)
 

@@ -104,7 +104,7 @@ class Playout:
     """The line of what is to be played to the caller, and how far it has got.
 
     ``stream_rate`` is the rate of :meth:`add_stream`'s audio; ``max_seconds`` bounds what is
-    buffered (LP-STRM-2).
+    buffered (LP-STRM-5).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Playout:
         return self._buffered
 
     def has_room(self, flicks: int) -> bool:
-        """Whether so much more of a stream can be buffered (LP-STRM-2)."""
+        """Whether so much more of a stream can be buffered (LP-STRM-5)."""
         return self._buffered + flicks <= self._max_flicks
 
     def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
@@ -169,7 +169,7 @@ class Playout:
         self._append(_Sound(pcm, rate))
 
     def add_stream(self, pcm: bytes) -> bool:
-        """Put a message of the stream behind what is buffered, cut at any byte (LP-AUD-2).
+        """Put a message of the stream behind what is buffered, cut at any byte (LP-AUD-3).
 
         False if the buffer has no room for it and it is refused.
         """
@@ -186,7 +186,7 @@ class Playout:
         return self._settle()
 
     def clear_marks(self) -> list[Over]:
-        """Forget the marks (LP-MARK-7)."""
+        """Forget the marks (LP-MARK-15)."""
         marks = [item for item in (*self._line, *self._doomed) if isinstance(item, MarkPoint)]
         self._line = deque(item for item in self._line if isinstance(item, _Sound))
         self._doomed = [item for item in self._doomed if isinstance(item, _Sound)]
@@ -205,7 +205,7 @@ class Playout:
         return []
 
     def flush(self) -> list[Over]:
-        """The listen is over: all goes, and the app is told nothing (LP-END-2)."""
+        """The listen is over: all goes, and the app is told nothing (LP-END-4)."""
         self._kill_at = None
         return self._drop_all()
 

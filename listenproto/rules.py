@@ -89,7 +89,7 @@ CROSSINGS: Final[dict[type[Any], tuple[Peer, State, State]]] = {
     Disconnect: (Peer.PLATFORM, _S.OPEN, _S.LEAVING),
 }
 """What a message does to the peer that reads it. A disconnect moves the platform only at its own
-vantage: at the app's, what the platform had on its way still arrives (LP-END-2). A close moves
+vantage: at the app's, what the platform had on its way still arrives (LP-END-3). A close moves
 the other peer at that peer's vantage, from wherever it stands, to CLOSING."""
 
 BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
@@ -97,23 +97,23 @@ BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
         "LP-META-1",
         "the platform's first message must be the metadata, a JSON object as text",
     ),
-    (Peer.PLATFORM, _S.OPEN): ("LP-META-2", "the metadata must be sent exactly once"),
+    (Peer.PLATFORM, _S.OPEN): ("LP-META-4", "the metadata must be sent exactly once"),
     (Peer.PLATFORM, _S.LEAVING): (
-        "LP-END-2",
+        "LP-END-4",
         "the listen is over, the platform may only close the WebSocket",
     ),
-    (Peer.PLATFORM, _S.CLOSING): ("LP-END-3", "the other end has closed, nothing more may be sent"),
-    (Peer.PLATFORM, _S.CLOSED): ("LP-END-3", "nothing may be sent after the close"),
+    (Peer.PLATFORM, _S.CLOSING): ("LP-END-6", "the other end has closed, nothing more may be sent"),
+    (Peer.PLATFORM, _S.CLOSED): ("LP-END-6", "nothing may be sent after the close"),
     (Peer.APP, _S.START): (
-        "LP-META-5",
+        "LP-META-13",
         "the app may send nothing before the metadata has come",
     ),
     (Peer.APP, _S.LEAVING): (
         "LP-END-1",
         "the listen is over, the app may only close the WebSocket",
     ),
-    (Peer.APP, _S.CLOSING): ("LP-END-3", "the other end has closed, nothing more may be sent"),
-    (Peer.APP, _S.CLOSED): ("LP-END-3", "nothing may be sent after the close"),
+    (Peer.APP, _S.CLOSING): ("LP-END-6", "the other end has closed, nothing more may be sent"),
+    (Peer.APP, _S.CLOSED): ("LP-END-6", "nothing may be sent after the close"),
 }
 
 _STREAMING: Final = frozenset({Mode.STREAMING})
@@ -131,15 +131,22 @@ MODES: Final[dict[type[Any], tuple[frozenset[Mode], str]]] = {
 HARMLESS: Final = frozenset(
     {
         "LP-AUD-1",
-        "LP-CLIP-4",
+        "LP-CLIP-15",
+        "LP-CLIP-16",
+        "LP-CLIP-25",
         "LP-CLIP-5",
-        "LP-CLIP-7",
         "LP-DTMF-1",
-        "LP-END-4",
-        "LP-KILL-2",
-        "LP-KILL-3",
+        "LP-END-5",
+        "LP-KILL-6",
+        "LP-KILL-7",
+        "LP-MARK-14",
+        "LP-MARK-3",
         "LP-MARK-6",
-        "LP-META-4",
+        "LP-META-11",
+        "LP-META-15",
+        "LP-META-2",
+        "LP-META-3",
+        "LP-META-7",
     }
 )
 """Breaches that leave the message usable: it is reported and acted on. All others drop it."""

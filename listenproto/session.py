@@ -97,11 +97,11 @@ class Session:
             raise TypeError(f"a message of listenproto is sent, not {type(message).__name__}")
         if isinstance(message, Close):
             raise LocalProtocolError(
-                "a close is not sent as a message, close() does that", clause="LP-END-3"
+                "a close is not sent as a message, close() does that", clause="LP-END-6"
             )
         if self._lost:
             raise LocalProtocolError(
-                "the connection is lost, nothing more can be sent", clause="LP-END-5"
+                "the connection is lost, nothing more can be sent", clause="LP-END-8"
             )
         for violation in self.observer.judge(self._peer, message):
             raise LocalProtocolError(violation.reason, clause=violation.clause)

@@ -43,7 +43,7 @@ MESSAGES_PER_SECOND = 50
 
 
 class End(enum.Enum):
-    """Why a listen ended (LP-END-6)."""
+    """Why a listen ended (LP-END-14)."""
 
     HANGUP = "hangup"
     KEY = "key"
@@ -67,8 +67,10 @@ class ListenResult:
     attributes: Mapping[str, JSON] = attrs.field(repr=False)
 
     def action_hook(self) -> dict[str, JSON]:
-        """The JSON that is sent to the verb's actionHook (LP-END-7)."""
+        """The JSON that is sent to the verb's actionHook (LP-END-16)."""
         payload = {_snake_case(key): value for key, value in self.attributes.items()}
+        for told in ("dial_call_duration", "digits"):  # an attribute must not speak for these
+            payload.pop(told, None)
         if self.duration is not None:
             payload["dial_call_duration"] = self.duration
         if self.digits is not None:
@@ -86,7 +88,7 @@ class ListenTask:
     ``attributes`` are those of the call, camelCase as in the metadata (callSid, direction, from,
     to, …). ``nested_in_dial`` and ``bidirectional_in_dial`` say where the verb stands and whether
     this platform lets an app talk there (LP-VERB-3). ``silence`` is the sample value under which
-    audio counts as silent (LP-TIME-4).
+    audio counts as silent (LP-TIME-6).
 
     Raises :class:`LocalProtocolError` if the metadata would have more than 8192 bytes.
     """
@@ -163,7 +165,7 @@ class ListenTask:
     def connected(self) -> None:
         """The WebSocket is open: the metadata goes out.
 
-        Whatever is left of a beep is not heard (LP-VERB-5). After a hang-up, does nothing.
+        Whatever is left of a beep is not heard (LP-VERB-6). After a hang-up, does nothing.
         """
         if self.ended:
             return
@@ -214,7 +216,7 @@ class ListenTask:
         return self._max_samples - self._sent if sending else None
 
     def _silent_at(self, pcm: bytes) -> int | None:
-        """After how many samples of ``pcm`` the silence has lasted long enough (LP-TIME-4)."""
+        """After how many samples of ``pcm`` the silence has lasted long enough (LP-TIME-6)."""
         if self._max_silent is None:
             return None
         samples = len(pcm) // self._frame
@@ -258,18 +260,21 @@ class ListenTask:
         """
         if len(digit) != 1 or digit not in DIGITS:
             raise LocalProtocolError(
-                f"{digit!r} is no key, the keys are {DIGITS}", clause="LP-DTMF-2"
+                f"{digit!r} is no key, the keys are {DIGITS}", clause="LP-DTMF-3"
             )
         if self.ended or not self._connected:
             return
+        ending = self.verb.finish_on_key
+        ends = digit == ending or (digit in ending and not self.profile.finish_on_whole_string)
+        if ends:
+            self._send_rest()
         if self.verb.pass_dtmf:
             self.session.send(Dtmf(digit, duration))
-        ending = self.verb.finish_on_key
-        if digit == ending or (digit in ending and not self.profile.finish_on_whole_string):
+        if ends:
             self._end(End.KEY, digit)
 
     def pause(self, *, silence: bool = False) -> None:
-        """Send no captured audio, or silence instead, until :meth:`resume` (LP-TIME-5)."""
+        """Send no captured audio, or silence instead, until :meth:`resume` (LP-TIME-7)."""
         self._paused, self._silence_in_pause = True, silence
 
     def resume(self) -> None:
@@ -281,9 +286,14 @@ class ListenTask:
         if not self.ended:
             self._end(End.HANGUP)
 
-    def _end(self, end: End, digits: str | None = None) -> None:
+    def _send_rest(self) -> None:
+        """Send the audio that is less than a message."""
         if self._partial and not self.session.ended:
             self.session.send(Audio(bytes(self._partial)))
+        self._partial.clear()
+
+    def _end(self, end: End, digits: str | None = None) -> None:
+        self._send_rest()
         self.session.close()
         self._finish(end, digits)
 

@@ -74,7 +74,7 @@ def clip_ids() -> SearchStrategy[ClipId]:
 
 
 def mark_names() -> SearchStrategy[str]:
-    """Names of marks that deployed platforms echo unharmed (LP-MARK-3)."""
+    """Names of marks that deployed platforms echo unharmed (LP-MARK-6)."""
     safe = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters='"\\')
     return st.text(safe, min_size=1, max_size=20)
 

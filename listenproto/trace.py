@@ -8,7 +8,6 @@ rate), and the text, or the audio as base64 or as its byte count.
 from __future__ import annotations
 
 import base64
-import binascii
 import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from listenproto.codec import decode, decode_opening
+from listenproto.codec import decode, decode_opening, read_base64
 from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer
 from listenproto.observer import Observer, Violation
 from listenproto.profile import PROFILES
@@ -29,6 +28,10 @@ FORMAT: Final = 1
 
 MAX_AUDIO: Final = 2**26
 """The most bytes of audio that a line may claim without holding them."""
+
+
+MAX_COUNT: Final = 2**60
+"""The largest time, in microseconds, and the farthest position that a line may have."""
 
 
 class Moment(enum.Enum):
@@ -148,7 +151,7 @@ def read_trace(text: Iterable[str]) -> Trace:
 
 
 def _read_header(obj: dict[str, JSON]) -> Header:
-    if obj.get("trace") != FORMAT:
+    if obj.get("trace") != FORMAT or obj["trace"] is True:
         raise ValueError(
             f"'trace' must be {FORMAT}, the format's version, not {obj.get('trace')!r:.40}"
         )
@@ -183,10 +186,14 @@ def _one_of(kind: type[_Choice], obj: dict[str, JSON], key: str) -> _Choice:
     raise ValueError(f"{key!r} must be {allowed}, not {obj.get(key)!r:.40}")
 
 
-def _count(obj: dict[str, JSON], key: str) -> int:
+def _count(obj: dict[str, JSON], key: str, most: int = MAX_COUNT) -> int:
     value = obj.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # in JSON, 20000.0 is 20000
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{key!r} must be a whole number, not {value!r:.40}")
+    if value > most:
+        raise ValueError(f"{key!r} must be at most {most}")
     return value
 
 
@@ -197,25 +204,33 @@ def _read_line(obj: dict[str, JSON]) -> Line:
 
 
 def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
-    text, audio = obj.get("text"), obj.get("audio")
-    if isinstance(text, str):
-        return text
-    if isinstance(audio, str):
+    kinds = ("text", "audio", "bytes", "close", *(moment.value for moment in Moment))
+    given = [kind for kind in kinds if kind in obj]
+    if len(given) != 1:
+        raise ValueError("one of text, audio, bytes, close, open and lost must be there")
+    (kind,) = given
+    reason = _text(obj, "reason") if "reason" in obj else ""
+    if kind == "text":
+        return _text(obj, "text")
+    if kind == "audio":
         try:
-            return binascii.a2b_base64(audio, strict_mode=True)
+            return read_base64(_text(obj, "audio"))
         except ValueError as exc:
             raise ValueError(f"'audio' is no base64: {exc}") from exc
-    if "bytes" in obj:
-        size = _count(obj, "bytes")
-        if size > MAX_AUDIO:
-            raise ValueError(f"'bytes' must be at most {MAX_AUDIO}, not {size!r:.40}")
-        return bytes(size)
-    if "close" in obj:
-        return Close(_count(obj, "close"), str(obj.get("reason", "")))
-    for moment in Moment:
-        if obj.get(moment.value) is True:
-            return moment
-    raise ValueError("one of text, audio, bytes, close, open and lost must be there")
+    if kind == "bytes":
+        return bytes(_count(obj, "bytes", MAX_AUDIO))
+    if kind == "close":
+        return Close(_count(obj, "close", 2**16 - 1), reason)
+    if obj[kind] is not True:
+        raise ValueError(f"{kind!r} must be true, not {obj[kind]!r:.40}")
+    return Moment(kind)
+
+
+def _text(obj: dict[str, JSON], key: str) -> str:
+    value = obj[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key!r} must be a string, not {value!r:.40}")
+    return value
 
 
 def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:

@@ -104,6 +104,8 @@ def _is_absolute(url: object) -> bool:
         return False
     if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
         return False
+    if not re.fullmatch(r"(\[[^\[\]]+\]|[^\[\]]+)(:[0-9]*)?", parts.netloc):
+        return False  # a bracket belongs around an address, and nowhere else
     return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
 
 
@@ -137,7 +139,7 @@ _verb = _matching(r"listen|stream", "'listen' or 'stream'")
 # RFC 7617, 2: no control characters in either part, no colon in the user name
 _username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
 _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
-# LP-VERB-2
+# LP-VERB-1
 _path = _matching(rf"/(?!/)({_URL_TEXT})?", "a path of the same characters, with one '/' in front")
 _url = _Rule(f"{_ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
@@ -254,7 +256,7 @@ class ListenVerb(_Options):
     id: str | None = attrs.field(default=None, validator=optional(_text))
 
     def __attrs_post_init__(self) -> None:
-        for key in ("sampleRate", "mixType"):  # LP-META-6
+        for key in ("sampleRate", "mixType"):  # LP-VERB-5
             if key in self.metadata:
                 allowed = "left out, as the platform's own must not be overwritten"
                 raise VerbError(f"metadata.{key}", self.metadata[key], allowed)
@@ -299,6 +301,12 @@ class ListenVerb(_Options):
             raise VerbError("url", self.url, "made absolute with resolve() first")
         scheme, rest = self.url.split(":", 1)
         return f"{_SCHEMES[scheme.lower()]}:{rest}"
+
+    @property
+    def target(self) -> str:
+        """What the upgrade request asks for: the path and the query of the URL (LP-HS-2)."""
+        url = urlsplit(self.url)
+        return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
     def resolve(self, base: str) -> ListenVerb:
         """This verb with an absolute URL: a relative one is on the server of the URL ``base``.

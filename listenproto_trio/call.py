@@ -31,6 +31,7 @@ from listenproto.messages import (
     UnknownMessage,
 )
 from listenproto.observer import Violation
+from listenproto.rules import REFUSALS
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
@@ -42,6 +43,9 @@ __all__ = ["Call", "Statistics"]
 
 PATIENCE: Final = 10.0
 """Seconds that an answer may take beyond the time that playing takes."""
+
+TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
+"""What a clip or a mark breaks for which there is no room now."""
 
 
 @attrs.define
@@ -233,28 +237,28 @@ class Call:
     async def play(self, clip: PlayAudio) -> Playback:
         """Send a clip; what comes back tells how it ends.
 
-        It is REFUSED at once where as many clips as may be are outstanding (LP-CLIP-2).
+        It is REFUSED at once where as many clips as may be are outstanding (LP-CLIP-5).
         """
         try:
             sent = await self.send(clip)
         except LocalProtocolError as exc:
-            return self._refused(exc, "LP-CLIP-2", clip.id or "a clip")
+            return self._refused(exc, clip.id or "a clip")
         assert isinstance(sent, PlayAudio) and sent.id is not None
         return self._playbacks.clip(sent.id)
 
     async def mark(self, name: str) -> Playback:
         """Send a mark behind the audio sent so far; what comes back tells when playout is there.
 
-        It is REFUSED at once where as many marks as may be are pending (LP-MARK-2).
+        It is REFUSED at once where as many marks as may be are pending (LP-MARK-3).
         """
         try:
             await self.send(Mark(name))
         except LocalProtocolError as exc:
-            return self._refused(exc, "LP-MARK-2", name)
+            return self._refused(exc, name)
         return self._playbacks.newest_mark(name)
 
-    def _refused(self, error: LocalProtocolError, clause: str, name: ClipId) -> Playback:
-        if error.clause != clause:
+    def _refused(self, error: LocalProtocolError, name: ClipId) -> Playback:
+        if error.clause not in TOO_MANY:
             raise error
         playback = self._playbacks.make(name, 0.0, self._unread)
         playback.outcome = Outcome.REFUSED
@@ -264,7 +268,7 @@ class Call:
         """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.
 
         For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
-        comes close behind a killAudio, 0.1 avoids it (LP-KILL-5).
+        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3).
         """
         await self.send(KillAudio())
         self._quiet_until = trio.current_time() + guard
@@ -287,7 +291,7 @@ class Call:
         await self.transport.close(code, reason)
 
     async def close_after_disconnect(self) -> None:
-        """Close where a disconnect goes unanswered (LP-END-1); a task of whoever runs the call."""
+        """Close where a disconnect goes unanswered (LP-END-2); a task of whoever runs the call."""
         await self._disconnected.wait()
         await trio.sleep(self.transport.limits.close_time)
         await self.close()

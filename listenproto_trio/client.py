@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import trio
 
 from listenproto.connection import ConnectionEvent, PlatformConnection
-from listenproto.handshake import SUBPROTOCOL, basic_credentials
+from listenproto.handshake import SUBPROTOCOL
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -193,16 +193,10 @@ async def open_call_on(
         elif on_message is not None and isinstance(event, _APP_MESSAGES):
             on_message(event)
 
-    url = urlsplit(task.verb.websocket_url)
-    auth = task.verb.ws_auth
-    headers = [("Authorization", basic_credentials(auth.username, auth.password))] if auth else []
     connection = PlatformConnection(
         task,
-        host=url.netloc,
-        target=(url.path or "/") + (f"?{url.query}" if url.query else ""),
         subprotocols=subprotocols,
         allow_no_subprotocol=allow_no_subprotocol,
-        headers=headers,
         max_head=limits.head_size,
         max_message=limits.message_size,
     )

@@ -198,44 +198,45 @@ CIRCLE["circle"] = CIRCLE
 @pytest.mark.parametrize(
     ("sender", "message", "clause"),
     [
-        (Peer.PLATFORM, Metadata({"sampleRate": 16000}), "LP-ODD-5"),
-        (Peer.PLATFORM, Metadata({"mixType": "mono"}), "LP-ODD-5"),
-        (Peer.PLATFORM, Metadata({"a": 1}, truncated=True), "LP-ODD-5"),
-        (Peer.PLATFORM, Metadata(sample_rate=44100), "LP-META-3"),
+        (Peer.PLATFORM, Metadata({"sampleRate": 16000}), "LP-ODD-6"),
+        (Peer.PLATFORM, Metadata({"mixType": "mono"}), "LP-ODD-6"),
+        (Peer.PLATFORM, Metadata({"a": 1}, truncated=True), "LP-ODD-6"),
+        (Peer.PLATFORM, Metadata(sample_rate=44100), "LP-META-5"),
         (Peer.PLATFORM, Metadata({"a": math.nan}), "LP-ODD-2"),
         (Peer.PLATFORM, Metadata({"a": nested(100)}), "LP-ODD-2"),
-        (Peer.PLATFORM, Dtmf("x"), "LP-DTMF-2"),
-        (Peer.PLATFORM, Dtmf("12"), "LP-DTMF-2"),
-        (Peer.PLATFORM, Dtmf(""), "LP-DTMF-2"),
-        (Peer.PLATFORM, Dtmf("1", -1), "LP-DTMF-2"),
-        (Peer.PLATFORM, PlayDone(playback={"id": "a"}), "LP-ODD-5"),
-        (Peer.PLATFORM, PlayDone("a", {"id": "b"}), "LP-ODD-5"),
+        (Peer.PLATFORM, Dtmf("x"), "LP-DTMF-3"),
+        (Peer.PLATFORM, Dtmf("12"), "LP-DTMF-3"),
+        (Peer.PLATFORM, Dtmf(""), "LP-DTMF-3"),
+        (Peer.PLATFORM, Dtmf("1", -1), "LP-DTMF-4"),
+        (Peer.PLATFORM, PlayDone(playback={"id": "a"}), "LP-ODD-6"),
+        (Peer.PLATFORM, PlayDone("a", {"id": "b"}), "LP-ODD-6"),
         (Peer.PLATFORM, PlayDone(math.inf), "LP-ODD-2"),
-        (Peer.PLATFORM, MarkEvent("m", "gone"), "LP-MARK-5"),  # type: ignore[arg-type]
-        (Peer.PLATFORM, UnknownMessage({"callSid": "c"}), "LP-ODD-5"),
+        (Peer.PLATFORM, MarkEvent("m", "gone"), "LP-MARK-10"),  # type: ignore[arg-type]
+        (Peer.PLATFORM, UnknownMessage({"callSid": "c"}), "LP-ODD-6"),
         (Peer.APP, Mark("\ud800"), "LP-ODD-2"),
-        (Peer.APP, Mark(5), "LP-MARK-3"),  # type: ignore[arg-type]
-        (Peer.APP, PlayAudio(b""), "LP-CLIP-3"),
-        (Peer.APP, PlayAudio(b"", sample_rate=44100), "LP-CLIP-3"),
-        (Peer.APP, PlayAudio(b"", "mp3", 8000), "LP-CLIP-3"),  # type: ignore[arg-type]
-        (Peer.APP, PlayAudio(WAV[:-1], "wav"), "LP-CLIP-3"),
-        (Peer.APP, PlayAudio(WAV, "wave"), "LP-ODD-5"),  # type: ignore[arg-type]
-        (Peer.APP, PlayAudio(b"", sample_rate=8000, id=[1]), "LP-CLIP-3"),  # type: ignore[arg-type]
+        (Peer.APP, Mark(5), "LP-MARK-5"),  # type: ignore[arg-type]
+        (Peer.APP, PlayAudio(b""), "LP-CLIP-8"),
+        (Peer.APP, PlayAudio(b"", sample_rate=44100), "LP-CLIP-8"),
+        (Peer.APP, PlayAudio(b"", "mp3", 8000), "LP-CLIP-7"),  # type: ignore[arg-type]
+        (Peer.APP, PlayAudio(WAV[:-1], "wav"), "LP-CLIP-10"),
+        (Peer.APP, PlayAudio(WAV, "wave"), "LP-ODD-6"),  # type: ignore[arg-type]
+        (Peer.APP, PlayAudio(b"", sample_rate=8000, id=[1]), "LP-CLIP-11"),  # type: ignore[arg-type]
         (Peer.APP, PlayAudio(b"", sample_rate=8000, id=10**70), "LP-ODD-2"),
-        (Peer.APP, UnknownMessage({"type": "killAudio"}), "LP-ODD-5"),
-        (Peer.APP, UnknownMessage({"type": "mark"}), "LP-MARK-3"),
-        (Peer.APP, UnknownMessage({"a": (1,)}), "LP-ODD-5"),
-        (Peer.APP, UnknownMessage({1: 2}), "LP-ODD-5"),  # type: ignore[dict-item]
+        (Peer.APP, UnknownMessage({"type": "killAudio"}), "LP-ODD-6"),
+        (Peer.APP, UnknownMessage({"type": "mark"}), "LP-MARK-5"),
+        (Peer.APP, UnknownMessage({"a": (1,)}), "LP-ODD-6"),
+        (Peer.APP, UnknownMessage({1: 2}), "LP-ODD-6"),  # type: ignore[dict-item]
         (Peer.APP, UnknownMessage({"a": b""}), "LP-ODD-2"),
         (Peer.APP, UnknownMessage({"a": [0] * 10_001}), "LP-ODD-2"),
         (Peer.APP, UnknownMessage(CIRCLE), "LP-ODD-2"),
         (Peer.PLATFORM, Malformed("{", "cut", "LP-ODD-2"), "LP-ODD-2"),
-        (Peer.APP, Malformed('{"type":"mark"}', "no data", "LP-MARK-3"), "LP-MARK-3"),
+        (Peer.APP, Malformed('{"type":"mark"}', "no data", "LP-MARK-5"), "LP-MARK-5"),
     ],
 )
 def test_what_would_not_be_read_back_is_not_sent(
     sender: Peer, message: Message, clause: str
 ) -> None:
+    """LP-ODD-6 among others."""
     with pytest.raises(LocalProtocolError) as info:
         encode(message, sender)
     assert info.value.clause == clause
@@ -346,11 +347,30 @@ def test_what_is_good_comes_before_what_is_not(text: str) -> None:
     assert [(m.text, m.clause) for m in bad if isinstance(m, Malformed)] == [(text, "LP-ODD-2")]
 
 
+@pytest.mark.parametrize(
+    ("sender", "event", "clause"),
+    [
+        (Peer.PLATFORM, ',"event":"playout"', "LP-MARK-7"),
+        (Peer.PLATFORM, "", "LP-MARK-7"),
+        (Peer.APP, "", "LP-MARK-5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["null", "5", "true", '["m"]', "{}"])
+def test_a_bad_name_of_a_mark_is_named_with_its_senders_clause(
+    name: str, sender: Peer, event: str, clause: str
+) -> None:
+    text = '{"type":"mark","data":{"name":' + name + event + "}}"
+    (message,) = decode(text, sender)
+    assert isinstance(message, Malformed)
+    assert (message.text, message.clause) == (text, clause)
+    assert "'name'" in message.reason
+
+
 def test_a_bad_body_does_not_hide_what_follows() -> None:
     text = '{"type":"mark"} [1] {"type":"killAudio"}'
     first, second, third = decode(text, Peer.APP)
     assert isinstance(first, Malformed) and isinstance(second, Malformed)
-    assert (first.text, first.clause) == ('{"type":"mark"}', "LP-MARK-3")
+    assert (first.text, first.clause) == ('{"type":"mark"}', "LP-MARK-5")
     assert (second.text, second.clause) == ("[1]", "LP-ODD-3")
     assert third == KillAudio()
 
@@ -359,6 +379,13 @@ def test_a_bad_body_does_not_hide_what_follows() -> None:
 def test_a_rate_as_string_as_deployed_platforms_read_it(written: str) -> None:
     text = play_audio_text(sampleRate=written)
     assert decode(text, Peer.APP, string_sample_rate=16000) == [PlayAudio(bytes(3), "raw", 16000)]
+
+
+def test_a_rate_is_written_as_a_number() -> None:
+    """LP-CLIP-9: a string is read as 16000 by deployed platforms."""
+    text = encode(PlayAudio(b"", sample_rate=8000), Peer.APP)
+    assert isinstance(text, str)
+    assert json.loads(text)["data"]["sampleRate"] == 8000
 
 
 def test_a_rate_as_number_is_read_alike_everywhere() -> None:
@@ -408,13 +435,27 @@ def test_text_that_is_no_json(text: str) -> None:
         assert decode_opening(text) == [message]
 
 
-@pytest.mark.parametrize("text", ["[]", '[{"type":"mark"}]', '"mark"', "5", "-1.5", "true", "null"])
+NO_OBJECTS = ["[]", '[{"type":"mark"}]', '"mark"', "5", "-1.5", "true", "null"]
+
+
+@pytest.mark.parametrize("text", NO_OBJECTS)
 def test_json_that_is_no_object(text: str) -> None:
     for sender in Peer:
         (message,) = decode(f" {text} ", sender)
         assert isinstance(message, Malformed)
         assert (message.text, message.clause) == (text, "LP-ODD-3")
-        assert decode_opening(f" {text} ") == [message]
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+@pytest.mark.parametrize("text", NO_OBJECTS)
+def test_an_opening_that_is_no_object_is_no_metadata(text: str, salvage: bool) -> None:
+    (message,) = decode_opening(f" {text} ", salvage=salvage)
+    assert isinstance(message, Malformed)
+    assert (message.text, message.clause) == (text, "LP-META-1")
+    (first, second) = decode_opening("{}" + text, salvage=salvage)
+    assert first == Metadata()
+    assert isinstance(second, Malformed)
+    assert second.clause == "LP-ODD-3"
 
 
 def test_a_reason_stays_short() -> None:
@@ -434,94 +475,125 @@ def wav_text(wav: bytes) -> str:
     return play_audio_text(audioContentType="wav", audioContent=base64_of(wav), sampleRate=...)
 
 
-WRONG_BODIES = [
+# Each requirement is one peer's: a body can only break those of the peer that sent it.
+WRONG_FROM_PLATFORM = [
     # text, clause, a word of the reason
-    ('{"event":"dtmf"}', "LP-DTMF-2", "'dtmf'"),
-    ('{"event":"dtmf","dtmf":"12"}', "LP-DTMF-2", "'12'"),
-    ('{"event":"dtmf","dtmf":""}', "LP-DTMF-2", "'dtmf'"),
-    ('{"event":"dtmf","dtmf":"a"}', "LP-DTMF-2", "'a'"),
-    ('{"event":"dtmf","dtmf":"E"}', "LP-DTMF-2", "'E'"),
-    ('{"event":"dtmf","dtmf":2}', "LP-DTMF-2", "2"),
-    ('{"event":"dtmf","dtmf":["2"]}', "LP-DTMF-2", "['2']"),
-    ('{"event":"dtmf","dtmf":"2","duration":-1}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":"-1"}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":1.5}', "LP-DTMF-2", "1.5"),
-    ('{"event":"dtmf","dtmf":"2","duration":"1.5"}', "LP-DTMF-2", "'1.5'"),
-    ('{"event":"dtmf","dtmf":"2","duration":""}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":"long"}', "LP-DTMF-2", "'long'"),
-    ('{"event":"dtmf","dtmf":"2","duration":"\u0661"}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":"\u00b2"}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":"' + "9" * 5000 + '"}', "LP-DTMF-2", "'duration'"),
-    ('{"event":"dtmf","dtmf":"2","duration":true}', "LP-DTMF-2", "True"),
-    ('{"event":"dtmf","dtmf":"2","duration":[]}', "LP-DTMF-2", "'duration'"),
-    ('{"type":"playDone","data":5}', "LP-CLIP-6", "'data'"),
-    ('{"type":"playDone","data":[]}', "LP-CLIP-6", "'data'"),
-    ('{"type":"playDone","data":{"id":[]}}', "LP-CLIP-6", "'id'"),
-    ('{"type":"playDone","data":{"id":{}}}', "LP-CLIP-6", "'id'"),
-    ('{"type":"playDone","data":{"id":true}}', "LP-CLIP-6", "'id'"),
-    ('{"type":"mark"}', "LP-MARK-3", "'data'"),
-    ('{"type":"mark","data":"m"}', "LP-MARK-3", "'data'"),
-    ('{"type":"mark","data":{}}', "LP-MARK-3", "'name'"),
-    ('{"type":"mark","data":{"name":null}}', "LP-MARK-3", "'name'"),
-    ('{"type":"mark","data":{"name":5}}', "LP-MARK-3", "'name'"),
-    ('{"type":"mark","data":{"name":"m","event":"gone"}}', "LP-MARK-5", "'gone'"),
-    ('{"type":"mark","data":{"name":"m","event":null}}', "LP-MARK-5", "'event'"),
-    ('{"type":"mark","data":{"name":"m","event":["playout"]}}', "LP-MARK-5", "'event'"),
-    ('{"type":"playAudio"}', "LP-CLIP-3", "'data'"),
-    ('{"type":"playAudio","data":[]}', "LP-CLIP-3", "'data'"),
-    ('{"type":"playAudio","data":null}', "LP-CLIP-3", "'data'"),
-    (play_audio_text(audioContentType="mp3"), "LP-CLIP-3", "'mp3'"),
-    (play_audio_text(audioContentType="RAW"), "LP-CLIP-3", "'RAW'"),
-    (play_audio_text(audioContentType=...), "LP-CLIP-3", "'audioContentType'"),
-    (play_audio_text(audioContentType=["raw"]), "LP-CLIP-3", "'audioContentType'"),
-    (play_audio_text(audioContentType={}), "LP-CLIP-3", "'audioContentType'"),
-    (play_audio_text(audioContent=...), "LP-CLIP-3", "'audioContent'"),
-    (play_audio_text(audioContent=[]), "LP-CLIP-3", "'audioContent'"),
-    (play_audio_text(audioContent="A"), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="AAA"), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="AA==AA=="), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="===="), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="AA\u00c4A"), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="AA-_"), "LP-CLIP-3", "base64"),
-    (play_audio_text(audioContent="data:audio/L16;base64,AAAA"), "LP-CLIP-3", "base64"),
-    (play_audio_text(sampleRate=...), "LP-CLIP-3", "'sampleRate'"),
-    (play_audio_text(sampleRate=44100), "LP-CLIP-3", "44100"),
-    (play_audio_text(sampleRate=0), "LP-CLIP-3", "'sampleRate'"),
-    (play_audio_text(sampleRate=-8000), "LP-CLIP-3", "-8000"),
-    (play_audio_text(sampleRate=True), "LP-CLIP-3", "'sampleRate'"),
-    (play_audio_text(sampleRate="16k"), "LP-CLIP-3", "'16k'"),
-    (play_audio_text(sampleRate=[16000]), "LP-CLIP-3", "'sampleRate'"),
-    (play_audio_text(queuePlay="true"), "LP-CLIP-3", "'queuePlay'"),
-    (play_audio_text(queuePlay=1), "LP-CLIP-3", "'queuePlay'"),
-    (play_audio_text(id=[]), "LP-CLIP-3", "'id'"),
-    (play_audio_text(id=False), "LP-CLIP-3", "'id'"),
-    (wav_text(b""), "LP-CLIP-3", "WAV"),
-    (wav_text(b"\0" * 44), "LP-CLIP-3", "WAV"),
-    (wav_text(WAV[:30]), "LP-CLIP-3", "WAV"),
-    (wav_text(WAV[:-2]), "LP-CLIP-3", "WAV"),
-    (wav_text(WAV_8_BIT), "LP-CLIP-3", "8 bits"),
-    (wav_text(WAV_FLOAT), "LP-CLIP-3", "format is 3"),
-    (wav_text(WAV_ODD_RATE), "LP-CLIP-3", "8001"),
+    ('{"event":"dtmf"}', "LP-DTMF-3", "'dtmf'"),
+    ('{"event":"dtmf","dtmf":"12"}', "LP-DTMF-3", "'12'"),
+    ('{"event":"dtmf","dtmf":""}', "LP-DTMF-3", "'dtmf'"),
+    ('{"event":"dtmf","dtmf":"a"}', "LP-DTMF-3", "'a'"),
+    ('{"event":"dtmf","dtmf":"E"}', "LP-DTMF-3", "'E'"),
+    ('{"event":"dtmf","dtmf":2}', "LP-DTMF-3", "2"),
+    ('{"event":"dtmf","dtmf":["2"]}', "LP-DTMF-3", "['2']"),
+    ('{"event":"dtmf","dtmf":"2","duration":-1}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"-1"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":1.5}', "LP-DTMF-4", "1.5"),
+    ('{"event":"dtmf","dtmf":"2","duration":1e300}', "LP-DTMF-4", "1e+300"),
+    ('{"event":"dtmf","dtmf":"2","duration":"1.5"}', "LP-DTMF-4", "'1.5'"),
+    ('{"event":"dtmf","dtmf":"2","duration":""}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"long"}', "LP-DTMF-4", "'long'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"\u0661"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"\u00b2"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"' + "9" * 5000 + '"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":true}', "LP-DTMF-4", "True"),
+    ('{"event":"dtmf","dtmf":"2","duration":[]}', "LP-DTMF-4", "'duration'"),
+    ('{"type":"playDone","data":5}', "LP-CLIP-26", "'data'"),
+    ('{"type":"playDone","data":[]}', "LP-CLIP-26", "'data'"),
+    ('{"type":"playDone","data":{"id":[]}}', "LP-CLIP-26", "'id'"),
+    ('{"type":"playDone","data":{"id":{}}}', "LP-CLIP-26", "'id'"),
+    ('{"type":"playDone","data":{"id":true}}', "LP-CLIP-26", "'id'"),
+    ('{"type":"mark"}', "LP-MARK-7", "'data'"),
+    ('{"type":"mark","data":"m"}', "LP-MARK-7", "'data'"),
+    ('{"type":"mark","data":{}}', "LP-MARK-7", "'name'"),
+    ('{"type":"mark","data":{"name":null}}', "LP-MARK-7", "'name'"),
+    ('{"type":"mark","data":{"name":5}}', "LP-MARK-7", "'name'"),
+    ('{"type":"mark","data":{"name":"m","event":"gone"}}', "LP-MARK-10", "'gone'"),
+    ('{"type":"mark","data":{"name":"m","event":null}}', "LP-MARK-10", "'event'"),
+    ('{"type":"mark","data":{"name":"m","event":["playout"]}}', "LP-MARK-10", "'event'"),
+]
+WRONG_FROM_APP = [
+    ('{"type":"mark"}', "LP-MARK-5", "'data'"),
+    ('{"type":"mark","data":"m"}', "LP-MARK-5", "'data'"),
+    ('{"type":"mark","data":{}}', "LP-MARK-5", "'name'"),
+    ('{"type":"mark","data":{"name":null}}', "LP-MARK-5", "'name'"),
+    ('{"type":"mark","data":{"name":5}}', "LP-MARK-5", "'name'"),
+    ('{"type":"playAudio"}', "LP-CLIP-6", "'data'"),
+    ('{"type":"playAudio","data":[]}', "LP-CLIP-6", "'data'"),
+    ('{"type":"playAudio","data":null}', "LP-CLIP-6", "'data'"),
+    (play_audio_text(audioContentType="mp3"), "LP-CLIP-7", "'mp3'"),
+    (play_audio_text(audioContentType="RAW"), "LP-CLIP-7", "'RAW'"),
+    (play_audio_text(audioContentType=...), "LP-CLIP-7", "'audioContentType'"),
+    (play_audio_text(audioContentType=["raw"]), "LP-CLIP-7", "'audioContentType'"),
+    (play_audio_text(audioContentType={}), "LP-CLIP-7", "'audioContentType'"),
+    (play_audio_text(audioContent=...), "LP-CLIP-6", "'audioContent'"),
+    (play_audio_text(audioContent=[]), "LP-CLIP-6", "'audioContent'"),
+    (play_audio_text(audioContent="A"), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="AAA"), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="AA==AA=="), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="===="), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="AA\u00c4A"), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="AA-_"), "LP-CLIP-6", "base64"),
+    (play_audio_text(audioContent="data:audio/L16;base64,AAAA"), "LP-CLIP-6", "base64"),
+    (play_audio_text(sampleRate=...), "LP-CLIP-8", "'sampleRate'"),
+    (play_audio_text(sampleRate=44100), "LP-CLIP-8", "44100"),
+    (play_audio_text(sampleRate=0), "LP-CLIP-8", "'sampleRate'"),
+    (play_audio_text(sampleRate=-8000), "LP-CLIP-8", "-8000"),
+    (play_audio_text(sampleRate=1e300), "LP-CLIP-8", "1e+300"),
+    (play_audio_text(sampleRate=True), "LP-CLIP-8", "'sampleRate'"),
+    (play_audio_text(sampleRate="16k"), "LP-CLIP-8", "'16k'"),
+    (play_audio_text(sampleRate=[16000]), "LP-CLIP-8", "'sampleRate'"),
+    (play_audio_text(queuePlay="true"), "LP-CLIP-12", "'queuePlay'"),
+    (play_audio_text(queuePlay=1), "LP-CLIP-12", "'queuePlay'"),
+    (play_audio_text(id=[]), "LP-CLIP-11", "'id'"),
+    (play_audio_text(id=False), "LP-CLIP-11", "'id'"),
+    (wav_text(b""), "LP-CLIP-10", "WAV"),
+    (wav_text(b"\0" * 44), "LP-CLIP-10", "WAV"),
+    (wav_text(WAV[:30]), "LP-CLIP-10", "WAV"),
+    (wav_text(WAV[:-2]), "LP-CLIP-10", "WAV"),
+    (wav_text(WAV_8_BIT), "LP-CLIP-10", "8 bits"),
+    (wav_text(WAV_FLOAT), "LP-CLIP-10", "format is 3"),
+    (wav_text(WAV_ODD_RATE), "LP-CLIP-10", "8001"),
+]
+WRONG_BODIES = [
+    *[(Peer.PLATFORM, *wrong) for wrong in WRONG_FROM_PLATFORM],
+    *[(Peer.APP, *wrong) for wrong in WRONG_FROM_APP],
 ]
 
 
-@pytest.mark.parametrize(("text", "clause", "word"), WRONG_BODIES)
-def test_a_wrong_body_is_named_with_its_clause(text: str, clause: str, word: str) -> None:
-    for sender in Peer:
-        (message,) = decode(text, sender)
-        assert isinstance(message, Malformed)
-        assert (message.text, message.clause) == (text, clause)
-        assert word in message.reason
+@pytest.mark.parametrize(("sender", "text", "clause", "word"), WRONG_BODIES)
+def test_a_wrong_body_is_named_with_its_clause(
+    sender: Peer, text: str, clause: str, word: str
+) -> None:
+    (message,) = decode(text, sender)
+    assert isinstance(message, Malformed)
+    assert (message.text, message.clause) == (text, clause)
+    assert word in message.reason
+
+
+@pytest.mark.parametrize(("sender", "text", "clause", "word"), WRONG_BODIES)
+def test_a_wrong_body_is_as_wrong_from_the_other_peer(
+    sender: Peer, text: str, clause: str, word: str
+) -> None:
+    (message,) = decode(text, sender.other)
+    assert isinstance(message, Malformed)
+    assert message.text == text
+    assert word in message.reason
+
+
+@pytest.mark.parametrize("written", ["1600.0", "1.6e3", '"1600"', '"01600"'])
+def test_a_whole_number_may_be_written_in_many_ways(written: str) -> None:
+    text = '{"event":"dtmf","dtmf":"2","duration":' + written + "}"
+    assert decode(text, Peer.PLATFORM) == [Dtmf("2", 1600)]
 
 
 @pytest.mark.parametrize(
-    "value", ["44100", 44100, 0, -8000, None, True, "", "8k", [8000], {}, 8000.5, "8000 "]
+    "value", ["44100", 44100, 0, -8000, None, True, "", "8k", [8000], {}, 8000.5, "8000 ", 1e300]
 )
 def test_metadata_of_an_unusable_rate(value: Any) -> None:
     text = text_of({"sampleRate": value, "mixType": "mono"})
     for (message,) in (decode_opening(text), decode(text, Peer.PLATFORM)):
         assert isinstance(message, Malformed)
-        assert (message.text, message.clause) == (text, "LP-META-3")
+        assert (message.text, message.clause) == (text, "LP-META-5")
         assert "'sampleRate'" in message.reason
 
 
@@ -530,7 +602,7 @@ def test_metadata_of_an_unusable_mix_type(value: Any) -> None:
     text = text_of({"mixType": value})
     for (message,) in (decode_opening(text), decode(text, Peer.PLATFORM)):
         assert isinstance(message, Malformed)
-        assert (message.text, message.clause) == (text, "LP-META-3")
+        assert (message.text, message.clause) == (text, "LP-META-6")
         assert "'mixType'" in message.reason
 
 
@@ -555,6 +627,7 @@ def test_an_opening_that_is_binary_is_audio() -> None:
 
 @given(ANYTHING, PEERS, st.sampled_from([None, 16000]))
 @example('{"type":"mark"}' * 100, Peer.APP, None)
+@example('{"from":"\ud800"}', Peer.PLATFORM, None)
 @example('{"sampleRate":"8000","mixType":"mono"', Peer.PLATFORM, 16000)
 def test_nothing_that_comes_in_raises(payload: str | bytes, sender: Peer, rate: int | None) -> None:
     for messages in (
@@ -568,6 +641,32 @@ def test_nothing_that_comes_in_raises(payload: str | bytes, sender: Peer, rate: 
             if isinstance(message, Malformed):
                 assert isinstance(payload, str) and message.text in payload
                 assert message.clause.startswith("LP-") and message.reason
+
+
+# The size of metadata (LP-META-11).
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("{}", 2),
+        ('{"sampleRate":8000}', 19),
+        ('{"from":"Zo\u00eb"}', 15),
+        ('{"from":"' + "\u20ac" * 3000 + '"}', 9011),
+    ],
+)
+def test_metadata_has_the_size_of_its_bytes(text: str, size: int) -> None:
+    (message,) = decode_opening(text)
+    assert isinstance(message, Metadata)
+    assert (message.size, message.truncated) == (size, False)
+    assert message == attrs.evolve(message, size=0)  # it is no part of what the metadata says
+
+
+def test_metadata_that_was_cut_has_the_size_of_what_came() -> None:
+    text = '{"callSid":"c","from":"\udce2\udc82'
+    (message,) = decode_opening(text, salvage=True)
+    assert isinstance(message, Metadata)
+    assert (message.size, message.truncated) == (len(text), True)
 
 
 # Metadata that was cut short (D5).
@@ -619,12 +718,15 @@ def test_salvage_of_what_deployed_platforms_cut() -> None:
     assert decode_opening(text, salvage=True) == [front]
 
 
-@pytest.mark.parametrize("front", ['"sampleRate":44100', '"mixType":"both"'])
-def test_what_was_salvaged_must_be_usable(front: str) -> None:
+@pytest.mark.parametrize(
+    ("front", "clause"),
+    [('"sampleRate":44100', "LP-META-5"), ('"mixType":"both"', "LP-META-6")],
+)
+def test_what_was_salvaged_must_be_usable(front: str, clause: str) -> None:
     text = "{" + front + ',"callSid":"c'
     (message,) = decode_opening(text, salvage=True)
     assert isinstance(message, Malformed)
-    assert (message.text, message.clause) == (text, "LP-META-3")
+    assert (message.text, message.clause) == (text, clause)
 
 
 # What a clip plays (D12).

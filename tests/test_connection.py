@@ -73,8 +73,6 @@ class Ends:
         self.task = ListenTask(verb(mode), attributes or {"callSid": "c"}, profile=profile)
         self.platform = PlatformConnection(
             self.task,
-            host="app.example",
-            target="/",
             **options,  # type: ignore[arg-type]
         )
         self.app_saw: list[ConnectionEvent] = []
@@ -204,7 +202,7 @@ def test_an_answer_without_subprotocol_fails_unless_allowed(
         ends.exchange()
         assert Metadata({"callSid": "c"}) in ends.app_saw
     else:
-        with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
+        with pytest.raises(RemoteProtocolError, match="LP-HS-5"):
             ends.exchange()
         assert ends.task.result is not None
         assert ends.task.result.end is End.NOT_CONNECTED
@@ -289,10 +287,10 @@ def test_an_accepted_request_names_the_subprotocol_that_was_offered() -> None:
 
 def test_a_fault_of_the_conversation_is_raised_for_ever_too() -> None:
     ends = Ends(policy=Policy(subprotocols=("other",), allow_no_subprotocol=True), subprotocols=())
-    with pytest.raises(RemoteProtocolError, match="LP-HS-4"):
+    with pytest.raises(RemoteProtocolError, match="LP-HS-5"):
         ends.exchange()
     for _ in range(2):
-        with pytest.raises(RemoteProtocolError, match="LP-HS-4") as caught:
+        with pytest.raises(RemoteProtocolError, match="LP-HS-5") as caught:
             list(ends.platform.events())
     ends.platform.fail(caught.value)
     assert ends.platform.finished

@@ -44,7 +44,7 @@ from listenproto.l16 import samples_in
 
 STEP = FLICKS // 50
 LATEST = FLICKS * 3 // 4
-"""A message is under way for less than the grace of LP-CLIP-8."""
+"""A message is under way for less than the grace of LP-CLIP-30."""
 
 
 class Wire:

@@ -207,7 +207,7 @@ def test_lint_names_line_clause_and_sentence(
     twice.write_text("\n".join([header, opened, metadata, metadata, *rest]))
     run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
     assert run.returncode == 1
-    assert run.stdout.startswith("twice.jsonl:4: platform: LP-META-2: ")
+    assert run.stdout.startswith("twice.jsonl:4: platform: LP-META-4: ")
     assert run.stdout.endswith(": 1 breach\n")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from itertools import product
+from hmac import compare_digest
+from itertools import combinations, product
+from typing import Any
 
 import attrs
 import pytest
@@ -20,7 +22,12 @@ from listenproto.handshake import (
     Verdict,
     basic_credentials,
     judge,
+    judge_upgrade,
 )
+from listenproto.messages import Peer
+from listenproto.observer import Violation
+from listenproto.upgrade import Accepted, Rejected
+from listenproto.verb import ListenVerb, WsAuth
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 HEADERS = {
@@ -244,6 +251,25 @@ def test_wrong_or_missing_credentials(authorization: str | None) -> None:
     assert status(judge(request(authorization=authorization), Policy())) == 101
 
 
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Basic *", "Bearer " + RIGHT, "Basic " + encoded(b"alice:wrong"), f"Basic {RIGHT}"],
+)
+def test_credentials_are_always_compared_in_constant_time(
+    authorization: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LP-HS-14: no credentials, however wrong, are turned away on a shorter way."""
+    compared = []
+
+    def compare(entered: bytes, expected: bytes) -> bool:
+        compared.append(expected)
+        return compare_digest(entered, expected)
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    judge(request(authorization=authorization), LOCKED)
+    assert compared == [f"alice:{PASSWORD}".encode()]
+
+
 def test_the_first_colon_ends_the_user_name() -> None:
     same = request(authorization=basic_credentials("a", "b:c"))
     assert status(judge(same, Policy(credentials=("a", "b:c")))) == 101
@@ -394,3 +420,262 @@ def test_any_request_gets_a_verdict(junk: Request, changes: dict[str, str], poli
         else:
             assert verdict.status in (200, 400, 401, 404, 426, 503)
             assert verdict.reason
+
+
+# Who did it wrong.
+
+
+VERB = ListenVerb(
+    url="https://app.example/call?id=7", ws_auth=WsAuth(username="alice", password=PASSWORD)
+)
+ENTERED = f"Basic {RIGHT}"
+ASKED = request("/call?id=7", authorization=ENTERED)
+TAKEN = Accepted(SUBPROTOCOL, (("sec-websocket-protocol", SUBPROTOCOL),))
+CHALLENGE = (("www-authenticate", 'Basic realm="listen"'),)
+SOAP = request(sec_websocket_protocol="soap")
+NOTHING_OFFERED = request(sec_websocket_protocol=None)
+PLAIN = Request("/health", (("host", "app.example"),))
+OPEN = Policy()
+MAY_BE_NONE = Policy(allow_no_subprotocol=True)
+FULL = Policy(max_calls=0)
+ONE_PATH = Policy(paths={"/call"})
+
+
+def refused(status: int, *headers: tuple[str, str], body: bytes = b"It is so.") -> Rejected:
+    return Rejected(status, headers, body)
+
+
+def answer_to(asked: Request, policy: Policy, open_calls: int = 0) -> Accepted | Rejected:
+    """The answer that the policy asks for, as the platform reads it."""
+    verdict = judge(asked, policy, open_calls=open_calls)
+    if isinstance(verdict, Accept):
+        return Accepted(verdict.subprotocol, ())
+    headers = tuple((name.lower(), value) for name, value in verdict.headers)
+    return Rejected(verdict.status, headers, verdict.reason.encode())
+
+
+def of_the_app(asked: Request, answer: Accepted | Rejected, **options: Any) -> list[Violation]:
+    found = judge_upgrade(asked, answer, **options)
+    return [violation for violation in found if violation.sender is Peer.APP]
+
+
+REQUEST_FAULTS: list[tuple[str, Request]] = [
+    ("LP-HS-1", attrs.evolve(ASKED, method="POST")),
+    ("LP-HS-1", request("/call?id=7", authorization=ENTERED, upgrade=None)),
+    ("LP-HS-1", request("/call?id=7", authorization=ENTERED, connection="keep-alive")),
+    ("LP-HS-1", request("/call?id=7", authorization=ENTERED, sec_websocket_key="short")),
+    ("LP-HS-1", request("/call?id=7", authorization=ENTERED, sec_websocket_version="8")),
+    ("LP-HS-2", request("/", authorization=ENTERED)),
+    ("LP-HS-2", request("/call", authorization=ENTERED)),
+    ("LP-HS-2", request("/call?id=8", authorization=ENTERED)),
+    ("LP-HS-2", request("/Call?id=7", authorization=ENTERED)),
+    ("LP-HS-3", request("/call?id=7", authorization=ENTERED, sec_websocket_protocol=None)),
+    ("LP-HS-3", request("/call?id=7", authorization=ENTERED, sec_websocket_protocol="soap")),
+    ("LP-HS-4", request("/call?id=7")),
+    ("LP-HS-4", request("/call?id=7", authorization=f"Bearer {RIGHT}")),
+    ("LP-HS-4", request("/call?id=7", authorization=basic_credentials("alice", "wrong"))),
+    ("LP-HS-4", request("/call?id=7", authorization=basic_credentials("", ""))),
+]
+
+
+@pytest.mark.parametrize(("clause", "asked"), REQUEST_FAULTS)
+def test_a_request_is_accused_of_one_breach_and_no_other(clause: str, asked: Request) -> None:
+    for answer in (None, answer_to(asked, OPEN)):
+        (violation,) = judge_upgrade(asked, answer, verb=VERB)
+        assert (violation.clause, violation.sender) == (clause, Peer.PLATFORM)
+        assert violation.message is asked
+        assert not violation.fatal
+        assert str(violation).startswith(f"{clause}: ")
+        assert PASSWORD not in str(violation) and RIGHT not in str(violation)
+        assert judge_upgrade(asked, answer, verb=VERB, without={clause}) == []
+
+
+ANSWER_FAULTS: list[tuple[str, Request, Accepted | Rejected, Policy]] = [
+    ("LP-HS-6", ASKED, refused(400), OPEN),
+    ("LP-HS-6", request(sec_websocket_protocol="audio.drachtio.org"), refused(400), OPEN),
+    ("LP-HS-6", request(sec_websocket_protocol="soap, audio.jambonz.org"), refused(400), OPEN),
+    ("LP-HS-7", ASKED, Accepted(None, ()), OPEN),
+    ("LP-HS-7", ASKED, Accepted("audio.drachtio.org", ()), OPEN),
+    ("LP-HS-7", ASKED, Accepted("AUDIO.JAMBONZ.ORG", ()), OPEN),
+    ("LP-HS-7", request(sec_websocket_protocol="soap, audio.drachtio.org"), TAKEN, OPEN),
+    (
+        "LP-HS-7",
+        request(sec_websocket_protocol="soap, audio.jambonz.org"),
+        Accepted("soap", ()),
+        OPEN,
+    ),
+    ("LP-HS-8", SOAP, Accepted("soap", ()), OPEN),
+    ("LP-HS-8", SOAP, Accepted(None, ()), MAY_BE_NONE),
+    ("LP-HS-8", NOTHING_OFFERED, Accepted(None, ()), OPEN),
+    ("LP-HS-8", SOAP, refused(403), OPEN),
+    ("LP-HS-9", ASKED, TAKEN, FULL),
+    ("LP-HS-9", ASKED, refused(500), FULL),
+    ("LP-HS-9", PLAIN, refused(429), FULL),
+    ("LP-HS-10", request(upgrade=None), TAKEN, OPEN),
+    ("LP-HS-10", request(connection=None), refused(404), OPEN),
+    ("LP-HS-10", PLAIN, refused(200), OPEN),
+    ("LP-HS-11", PLAIN, refused(426), HEALTH),
+    ("LP-HS-11", PLAIN, refused(404), HEALTH),
+    ("LP-HS-12", request("/other"), TAKEN, ONE_PATH),
+    ("LP-HS-12", request("/other"), refused(403), ONE_PATH),
+    ("LP-HS-13", request(), TAKEN, LOCKED),
+    ("LP-HS-13", request(authorization=f"Bearer {RIGHT}"), TAKEN, LOCKED),
+    ("LP-HS-13", request(), refused(403), LOCKED),
+    ("LP-HS-13", request(), refused(401), LOCKED),
+    ("LP-HS-13", request(), refused(401, ("www-authenticate", "Bearer")), LOCKED),
+    ("LP-HS-15", request(sec_websocket_key="short"), TAKEN, OPEN),
+    ("LP-HS-15", request(sec_websocket_version="8"), TAKEN, OPEN),
+    ("LP-HS-15", request(sec_websocket_version="8"), refused(400), OPEN),
+    ("LP-HS-15", request(sec_websocket_key="short"), refused(426), OPEN),
+    ("LP-HS-16", request("/other"), refused(401, *CHALLENGE), STRICT),
+    ("LP-HS-17", SOAP, refused(400, body=b""), OPEN),
+    ("LP-HS-17", SOAP, refused(400, body=b" \r\n"), OPEN),
+    ("LP-HS-17", request(), refused(401, *CHALLENGE, body=b""), LOCKED),
+    ("LP-HS-17", ASKED, refused(503, body=b""), FULL),
+]
+
+
+@pytest.mark.parametrize(("clause", "asked", "answer", "policy"), ANSWER_FAULTS)
+def test_an_answer_is_accused_of_one_breach_and_no_other(
+    clause: str, asked: Request, answer: Accepted | Rejected, policy: Policy
+) -> None:
+    (violation,) = of_the_app(asked, answer, policy=policy)
+    assert (violation.clause, violation.message) == (clause, answer)
+    assert violation.message is answer
+    assert not violation.fatal
+    assert str(violation).startswith(f"{clause}: ")
+    assert PASSWORD not in str(violation)
+    assert of_the_app(asked, answer, policy=policy, without={clause}) == []
+
+
+def test_every_clause_that_shows_in_the_two_heads_can_be_named() -> None:
+    named = {fault[0] for fault in (*REQUEST_FAULTS, *ANSWER_FAULTS)}
+    unseen = {5, 14}  # what the platform makes of the answer, and how long the app takes
+    assert named == {f"LP-HS-{number}" for number in range(1, 18) if number not in unseen}
+
+
+IN_TURN: list[tuple[int, dict[str, str | None]]] = [(503, {}), *FAULTS[:-1]]
+
+
+# What is no upgrade request at all is no malformed one.
+PAIRS = [pair for pair in combinations(IN_TURN, 2) if [due for due, _ in pair] != [426, 400]]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_refusal_that_comes_before_its_turn_is_named(
+    first: tuple[int, dict[str, str | None]], second: tuple[int, dict[str, str | None]]
+) -> None:
+    (due, some), (early, others) = first, second
+    target = "/elsewhere" if 404 in (due, early) else "/call"
+    asked = request(target, **({"authorization": ENTERED} | some | others))
+    open_calls = 2 if due == 503 else 0
+    for answered, clauses in ((due, []), (early, ["LP-HS-16"])):
+        found = of_the_app(
+            asked, refused(answered, *CHALLENGE), policy=STRICT, open_calls=open_calls
+        )
+        assert [violation.clause for violation in found] == clauses
+
+
+def test_several_breaches_are_all_named_the_platforms_first() -> None:
+    asked = Request("/", (), "POST")
+    found = judge_upgrade(asked, refused(200, body=b""), verb=VERB, policy=OPEN)
+    assert [(violation.clause, violation.sender) for violation in found] == [
+        ("LP-HS-1", Peer.PLATFORM),
+        ("LP-HS-2", Peer.PLATFORM),
+        ("LP-HS-3", Peer.PLATFORM),
+        ("LP-HS-4", Peer.PLATFORM),
+        ("LP-HS-10", Peer.APP),
+    ]
+    without = {"LP-HS-1", "LP-HS-3", "LP-HS-10"}
+    left = judge_upgrade(asked, refused(200), verb=VERB, policy=OPEN, without=without)
+    assert [violation.clause for violation in left] == ["LP-HS-2", "LP-HS-4"]
+    late = judge_upgrade(request(), refused(404, body=b""), policy=LOCKED)
+    assert [violation.clause for violation in late] == ["LP-HS-17", "LP-HS-13"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        (ASKED, {}),
+        (ASKED, {"verb": VERB}),
+        (ASKED, {"verb": attrs.evolve(VERB, url="/call?id=7")}),
+        (ASKED, {"verb": attrs.evolve(VERB, ws_auth=None)}),
+        (request(), {"verb": ListenVerb(url="ws://app.example")}),
+        (request(sec_websocket_protocol="soap, audio.jambonz.org"), {}),
+        (request(sec_websocket_protocol="b,a"), {"subprotocols": ("a", "b")}),
+        (NOTHING_OFFERED, {"subprotocols": ()}),
+        (request("/call?id=7", authorization=f"basic {RIGHT}"), {"verb": VERB}),  # RFC 7617, 2
+    ],
+)
+def test_a_platform_that_asks_as_it_should_is_not_accused(
+    asked: Request, options: dict[str, Any]
+) -> None:
+    assert judge_upgrade(asked, **options) == []
+    assert judge_upgrade(asked, answer_to(asked, MAY_BE_NONE), **options) == []
+
+
+@pytest.mark.parametrize("offered", [None, "a", "audio.jambonz.org", "a,c"])
+def test_a_platform_offers_all_that_it_was_configured_to_offer(offered: str | None) -> None:
+    asked = request(sec_websocket_protocol=offered)
+    (violation,) = judge_upgrade(asked, subprotocols=("a", "b"))
+    assert violation.clause == "LP-HS-3"
+
+
+@given(
+    st.builds(Request, LATIN, st.lists(st.tuples(NAMES, VALUES)).map(tuple), LATIN),
+    st.dictionaries(NAMES, VALUES),
+    st.sampled_from([OPEN, LOCKED, STRICT, HEALTH, MAY_BE_NONE, FULL]),
+    st.integers(0, 3),
+)
+def test_an_app_that_answers_as_it_should_is_not_accused(
+    junk: Request, changes: dict[str, str], policy: Policy, open_calls: int
+) -> None:
+    nearly = attrs.evolve(junk, headers=tuple((HEADERS | changes).items()), method="GET")
+    for asked in (junk, nearly, PLAIN):
+        answer = answer_to(asked, policy, open_calls)
+        assert of_the_app(asked, answer, policy=policy, open_calls=open_calls) == []
+        assert of_the_app(asked, answer) == []  # nor where the policy is not known
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (ASKED, TAKEN),
+        (ASKED, refused(401, *CHALLENGE)),
+        (ASKED, refused(401)),
+        (ASKED, refused(404)),
+        (ASKED, refused(503)),
+        (ASKED, refused(500)),
+        (ASKED, refused(302, body=b"")),
+        (NOTHING_OFFERED, Accepted(None, ())),
+        (NOTHING_OFFERED, refused(400)),
+        (SOAP, refused(400)),
+        (SOAP, Accepted("soap", ())),
+        (request(sec_websocket_protocol="soap, audio.jambonz.org"), Accepted("soap", ())),
+        (PLAIN, refused(200, body=b"")),
+    ],
+)
+def test_what_some_policy_allows_is_not_held_against_an_unknown_one(
+    asked: Request, answer: Accepted | Rejected
+) -> None:
+    assert of_the_app(asked, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("clause", "asked", "answer"),
+    [
+        ("LP-HS-7", ASKED, Accepted(None, ())),
+        ("LP-HS-7", ASKED, Accepted("audio.drachtio.org", ())),
+        ("LP-HS-7", request(sec_websocket_protocol="soap, audio.jambonz.org"), Accepted(None, ())),
+        ("LP-HS-10", request(upgrade=None), TAKEN),
+        ("LP-HS-15", request(sec_websocket_key="short"), TAKEN),
+        ("LP-HS-15", request(sec_websocket_version="8"), TAKEN),
+        ("LP-HS-17", ASKED, refused(404, body=b"")),
+    ],
+)
+def test_what_no_policy_allows_is_named_where_the_policy_is_not_known(
+    clause: str, asked: Request, answer: Accepted | Rejected
+) -> None:
+    (violation,) = of_the_app(asked, answer)
+    assert violation.clause == clause
+    assert of_the_app(asked, answer, without={clause}) == []

@@ -140,15 +140,23 @@ def test_nesting_does_not_hide_behind_strings_and_closed_brackets() -> None:
         assert read(text) == ([], True)
 
 
-def test_there_is_a_limited_number_of_values() -> None:
-    fullest = "[" + ",".join("1" * MAX_VALUES) + "]"
-    assert read(fullest) == ([[1] * MAX_VALUES], False)
-    for text in (
-        "[" + ",".join("1" * (MAX_VALUES + 1)) + "]",
-        "[" + ",".join(["[]"] * (MAX_VALUES + 1)) + "]",
-        "{" + ",".join(f'"{n}":0' for n in range(MAX_VALUES + 1)) + "}",
-    ):
-        assert read(text) == ([], True)
+@pytest.mark.parametrize(
+    ("start", "held", "more", "each", "end"),
+    [
+        ("[1", 2, ",1", 1, "]"),
+        ("[[]", 2, ",[ ]", 1, "]"),
+        ("[{}", 2, ",{\n}", 1, "]"),
+        ('[{"a":0}', 3, ',{"a":0}', 2, "]"),
+        ('{"":0', 2, ',"":0', 1, "}"),
+        ('["[","]","\\"["', 4, ',"{"', 1, "]"),
+    ],
+)
+def test_there_is_a_limited_number_of_values(
+    start: str, held: int, more: str, each: int, end: str
+) -> None:
+    fullest = start + more * ((MAX_VALUES - held) // each) + end
+    assert read(fullest) == ([json.loads(fullest)], False)
+    assert read(fullest[:-1] + more + end) == ([], True)
 
 
 @pytest.mark.parametrize("piece", ["{}", "[]", "1 ", '"a"', "null "])

@@ -80,40 +80,41 @@ def breaches(
 
 
 BREAKING: list[tuple[str, Mode, list[tuple[Peer, Message]]]] = [
-    ("LP-META-2", STREAMING, [METADATA]),
+    ("LP-META-4", STREAMING, [METADATA]),
     ("LP-AUD-1", STREAMING, [(P, Audio(b"odd")), (P, Close())]),
     ("LP-AUD-1", STREAMING, [(A, Audio(b"odd")), (A, Close())]),
     ("LP-CLIP-1", STREAMING, [clip()]),
     ("LP-CLIP-1", OFF, [clip()]),
     ("LP-CLIP-2", CLIPS, [clip()] * 12),
-    ("LP-CLIP-4", CLIPS, [clip("a"), clip("a")]),
-    ("LP-CLIP-5", CLIPS, [(A, PlayAudio(b"odd", sample_rate=8000))]),
-    ("LP-CLIP-6", CLIPS, [DONE]),
-    ("LP-CLIP-6", CLIPS, [clip(), DONE, DONE]),
-    ("LP-CLIP-6", CLIPS, [clip("a"), (P, PlayDone("b"))]),
-    ("LP-CLIP-7", CLIPS, [clip("a"), clip("b"), (P, PlayDone("b"))]),
+    ("LP-CLIP-15", CLIPS, [clip("a"), clip("a")]),
+    ("LP-CLIP-16", CLIPS, [(A, PlayAudio(b"odd", sample_rate=8000))]),
+    ("LP-CLIP-24", CLIPS, [DONE]),
+    ("LP-CLIP-24", CLIPS, [clip(), DONE, DONE]),
+    ("LP-CLIP-24", CLIPS, [clip("a"), (P, PlayDone("b"))]),
+    ("LP-CLIP-25", CLIPS, [clip("a"), clip("b"), (P, PlayDone("b")), (P, PlayDone("a"))]),
     ("LP-STRM-1", CLIPS, [STREAM]),
     ("LP-STRM-1", OFF, [STREAM]),
     ("LP-MARK-1", CLIPS, [mark("a")]),
     ("LP-MARK-1", CLIPS, [CLEAR]),
     ("LP-MARK-1", OFF, [mark("a")]),
-    ("LP-MARK-4", STREAMING, [reached("a")]),
-    ("LP-MARK-4", STREAMING, [mark("a"), reached("a"), reached("a")]),
-    ("LP-MARK-6", STREAMING, [mark("a"), mark("b"), reached("b")]),
-    ("LP-MARK-7", STREAMING, [mark("a"), CLEAR, reached("a")]),
+    ("LP-MARK-2", STREAMING, [mark("a")] * 1001),
+    ("LP-MARK-9", STREAMING, [reached("a")]),
+    ("LP-MARK-9", STREAMING, [mark("a"), reached("a"), reached("a")]),
+    ("LP-MARK-14", STREAMING, [mark("a"), mark("b"), reached("b")]),
+    ("LP-MARK-15", STREAMING, [mark("a"), CLEAR, reached("a")]),
     ("LP-KILL-1", OFF, [KILL]),
-    ("LP-KILL-2", STREAMING, [mark("a"), cleared("a")]),
-    ("LP-KILL-2", STREAMING, [KILL, mark("a"), cleared("a")]),
-    ("LP-KILL-3", STREAMING, [mark("a"), KILL, reached("a")]),
-    ("LP-KILL-4", CLIPS, [clip(), KILL, DONE]),
-    ("LP-KILL-4", CLIPS, [clip("a"), KILL, (P, PlayDone("a"))]),
+    ("LP-KILL-6", STREAMING, [mark("a"), cleared("a")]),
+    ("LP-KILL-6", STREAMING, [KILL, mark("a"), cleared("a")]),
+    ("LP-KILL-7", STREAMING, [mark("a"), KILL, reached("a")]),
+    ("LP-KILL-8", CLIPS, [clip(), KILL, DONE]),
+    ("LP-KILL-8", CLIPS, [clip("a"), KILL, (P, PlayDone("a"))]),
     ("LP-END-1", STREAMING, [BYE, KILL]),
-    ("LP-END-2", STREAMING, [BYE, SOUND]),
-    ("LP-END-2", STREAMING, [mark("a"), BYE, cleared("a")]),
-    ("LP-END-3", STREAMING, [(P, Close()), SOUND]),
-    ("LP-END-3", STREAMING, [(A, Close()), KILL]),
-    ("LP-END-3", STREAMING, [(A, Close()), SOUND]),
-    ("LP-END-4", STREAMING, [BYE, (P, Close(1011))]),
+    ("LP-END-4", STREAMING, [BYE, SOUND]),
+    ("LP-END-4", STREAMING, [mark("a"), BYE, cleared("a")]),
+    ("LP-END-6", STREAMING, [(P, Close()), SOUND]),
+    ("LP-END-6", STREAMING, [(A, Close()), KILL]),
+    ("LP-END-6", STREAMING, [(A, Close()), SOUND]),
+    ("LP-END-5", STREAMING, [BYE, (P, Close(1011))]),
     ("LP-ODD-1", STREAMING, [(A, Dtmf("1"))]),
     ("LP-ODD-1", CLIPS, [(A, PlayDone())]),
     ("LP-ODD-1", STREAMING, [(A, MarkEvent("a", "playout"))]),
@@ -138,13 +139,22 @@ def test_a_clause_switched_off_is_not_named(
     assert clause not in [named for _, named in found]
 
 
+BINARY = (P, Audio(bytes(320)))
+NO_OBJECT = (P, Malformed("[]", "this JSON is no object", "LP-META-1"))
+NO_RATE = (P, Malformed("{}", "'sampleRate' is unusable", "LP-META-5"))
+NO_MIX_TYPE = (P, Malformed("{}", "'mixType' is unusable", "LP-META-6"))
+NO_JSON = (P, Malformed("{", "this text is no JSON", "LP-ODD-2"))
+
+
 @pytest.mark.parametrize(
     ("clause", "opening"),
     [
-        ("LP-META-1", (P, Audio(bytes(320)))),
+        ("LP-META-1", BINARY),
         ("LP-META-1", (P, Dtmf("1"))),
-        ("LP-META-3", (P, Malformed("{}", "'sampleRate' is unusable", "LP-META-3"))),
-        ("LP-ODD-2", (P, Malformed("{", "this text is no JSON", "LP-ODD-2"))),
+        ("LP-META-1", NO_OBJECT),
+        ("LP-META-5", NO_RATE),
+        ("LP-META-6", NO_MIX_TYPE),
+        ("LP-ODD-2", NO_JSON),
     ],
 )
 def test_nothing_goes_on_without_usable_metadata(
@@ -156,11 +166,73 @@ def test_nothing_goes_on_without_usable_metadata(
     assert violation.close_code == (1007 if clause == "LP-ODD-2" else 1002)
 
 
+@pytest.mark.parametrize(
+    ("opening", "due", "clause"),
+    [
+        (BINARY, 1002, "LP-META-2"),
+        (NO_OBJECT, 1002, "LP-META-2"),
+        (NO_RATE, 1002, "LP-META-2"),
+        (NO_MIX_TYPE, 1002, "LP-META-2"),
+        (NO_JSON, 1007, "LP-META-3"),
+    ],
+)
+@pytest.mark.parametrize("code", [1000, 1002, 1005, 1007, 1011, 4000])
+def test_an_app_closes_with_the_code_that_unusable_metadata_asks_for(
+    opening: tuple[Peer, Message], due: int, clause: str, code: int
+) -> None:
+    for without in (frozenset[str](), frozenset({clause})):
+        observer = Observer(STREAMING, vantage=A, without=without)
+        observer.see(*opening)
+        violations = observer.see(A, Close(code))
+        expected = [] if code == due or without else [(clause, A, False, False)]
+        assert [(v.clause, v.sender, v.dropped, v.fatal) for v in violations] == expected
+        assert [v.clause for v in observer.see(*KILL)] == ["LP-END-6"]  # the close has passed
+
+
+@pytest.mark.parametrize("opening", [BINARY, NO_OBJECT, NO_RATE, NO_MIX_TYPE, NO_JSON])
+@pytest.mark.parametrize("code", [1000, 1002, 1007])
+def test_as_the_platform_sees_it_the_app_may_have_closed_before_it_read(
+    opening: tuple[Peer, Message], code: int
+) -> None:
+    observer = Observer(STREAMING, vantage=P)
+    observer.see(*opening)
+    assert observer.see(A, Close(code)) == []
+
+
+@pytest.mark.parametrize(
+    ("later", "code", "clauses"),
+    [
+        (NO_JSON, 1002, []),
+        (NO_JSON, 1007, ["LP-META-2"]),
+        (METADATA, 1002, []),
+        (METADATA, 1000, ["LP-META-2"]),
+    ],
+)
+def test_the_first_message_says_how_the_app_has_to_close(
+    later: tuple[Peer, Message], code: int, clauses: list[str]
+) -> None:
+    observer = Observer(STREAMING, vantage=A)
+    observer.see(*BINARY)
+    observer.see(*later)
+    assert [violation.clause for violation in observer.see(A, Close(code))] == clauses
+
+
+@pytest.mark.parametrize("conversation", [[], [METADATA], [METADATA, NO_JSON]])
+@pytest.mark.parametrize("vantage", Peer)
+def test_an_app_may_close_with_any_code_where_the_metadata_did_not_fail(
+    conversation: list[tuple[Peer, Message]], vantage: Peer
+) -> None:
+    observer = Observer(STREAMING, vantage=vantage)
+    for sender, message in conversation:
+        observer.see(sender, message)
+    assert observer.see(A, Close(1011)) == []
+
+
 def test_the_app_sends_nothing_before_the_metadata() -> None:
     for vantage in Peer:
         observer = Observer(STREAMING, vantage=vantage)
         (violation,) = observer.see(*KILL)
-        assert (violation.clause, violation.fatal) == ("LP-META-5", False)
+        assert (violation.clause, violation.fatal) == ("LP-META-13", False)
         assert observer.see(*METADATA) == []
         assert observer.see(*KILL) == []
 
@@ -168,8 +240,69 @@ def test_the_app_sends_nothing_before_the_metadata() -> None:
 def test_metadata_that_was_cut_is_reported_and_used() -> None:
     observer = Observer(STREAMING, vantage=A)
     (violation,) = observer.see(P, Metadata({}, truncated=True))
-    assert (violation.clause, violation.dropped, violation.fatal) == ("LP-META-4", False, False)
+    assert (violation.clause, violation.dropped, violation.fatal) == ("LP-META-11", False, False)
     assert observer.see(*SOUND) == []
+
+
+MINE = {"callSid": "mine", "note": {"a": [1, None]}, "empty": None}
+ASKING = ListenVerb(
+    url="ws://app.example/", sample_rate=16000, mix_type=MixType.STEREO, metadata=MINE
+)
+TWO = MixType.STEREO
+
+
+@pytest.mark.parametrize(
+    ("metadata", "clauses"),
+    [
+        (Metadata(MINE, 16000, TWO), []),
+        (Metadata({"from": "+1", **MINE, "to": "+2"}, 16000, TWO), []),
+        (Metadata(MINE, 8000, TWO), ["LP-META-7"]),
+        (Metadata(MINE, 32000, TWO), ["LP-META-7"]),
+        (Metadata(MINE, 16000, MixType.MONO), ["LP-META-7"]),
+        (Metadata(MINE, 16000, MixType.MIXED), ["LP-META-7"]),
+        (Metadata(MINE), ["LP-META-7"]),
+        (Metadata({}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "callSid": "c"}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"a": [1]}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({"callSid": "mine", "note": MINE["note"]}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({"metadata": MINE}, 16000, TWO), ["LP-META-15"]),
+        (Metadata(MINE, 16000, TWO, size=8192), []),
+        (Metadata(MINE, 16000, TWO, size=8193), ["LP-META-11"]),
+        (Metadata(MINE, 16000, TWO, truncated=True, size=8192), ["LP-META-11"]),
+        (Metadata({}, 16000, TWO, truncated=True), ["LP-META-11"]),  # the rest may be cut off
+        (Metadata({}, size=9000), ["LP-META-11", "LP-META-7", "LP-META-15"]),
+    ],
+)
+@pytest.mark.parametrize("vantage", Peer)
+def test_metadata_is_held_against_the_verb_and_used(
+    metadata: Metadata, clauses: list[str], vantage: Peer
+) -> None:
+    for without in (frozenset[str](), frozenset(clauses[:1])):
+        observer = Observer(ASKING, vantage=vantage, without=without)
+        violations = observer.see(P, metadata)
+        assert [v.clause for v in violations] == [c for c in clauses if c not in without]
+        assert {v.sender for v in violations} <= {P}
+        assert not [v for v in violations if v.dropped or v.fatal]
+        assert observer.see(*SOUND) == observer.see(A, Disconnect()) == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "clauses"),
+    [
+        (Metadata({}, 48000, MixType.MIXED, size=8192), []),
+        (Metadata({}, 48000, MixType.MIXED, size=8193), ["LP-META-11"]),
+    ],
+)
+def test_without_a_verb_only_the_size_of_metadata_can_be_wrong(
+    metadata: Metadata, clauses: list[str]
+) -> None:
+    observer = Observer(STREAMING, vantage=A)
+    assert [violation.clause for violation in observer.see(P, metadata)] == clauses
+
+
+def test_a_verb_without_metadata_asks_for_none() -> None:
+    observer = Observer(ListenVerb(url="ws://app.example/"), vantage=A)
+    assert observer.see(*METADATA) == []
 
 
 def test_dtmf_needs_a_verb_that_asks_for_it() -> None:
@@ -232,7 +365,7 @@ def test_what_may_have_crossed_on_the_way_is_legal_at_the_app_alone(
 
 def test_a_mark_event_of_a_later_mark_ends_the_doubt_about_forgotten_ones() -> None:
     conversation = [mark("a"), CLEAR, mark("b"), reached("b"), reached("a")]
-    assert breaches(conversation, vantage=A) == [(5, "LP-MARK-4")]
+    assert breaches(conversation, vantage=A) == [(5, "LP-MARK-9")]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +402,7 @@ def test_a_deployed_platform_may_do_as_it_does(
     [
         ("LP-CLIP-2", CLIPS, [clip(str(n), queue_play=True) for n in range(13)]),
         ("LP-MARK-2", STREAMING, [mark(str(n)) for n in range(31)]),
-        ("LP-KILL-2", STREAMING, [mark("a"), cleared("a")]),
+        ("LP-KILL-6", STREAMING, [mark("a"), cleared("a")]),
     ],
 )
 def test_a_deployed_platform_has_limits_of_its_own(
@@ -279,7 +412,7 @@ def test_a_deployed_platform_has_limits_of_its_own(
 
 
 def test_killed_clips_count_until_they_are_done_where_they_play_on() -> None:
-    """LP-CLIP-8, at the app."""
+    """LP-CLIP-29, at the app."""
     three = [clip(str(n), queue_play=True) for n in range(3)]
     for profile, left in ((DOCUMENTED, 0), (DEPLOYED, 3)):
         observer = Observer(CLIPS, profile=profile, vantage=A)
@@ -313,7 +446,7 @@ TEN_SECONDS = (A, PlayAudio(bytes(160_000), sample_rate=8000, id="a"))
 def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
     conversation: list[tuple[Peer, Message]], guess: tuple[str, bool]
 ) -> None:
-    """LP-CLIP-6, LP-CLIP-8, at the app."""
+    """LP-CLIP-27, LP-CLIP-30, at the app."""
     observer = Observer(CLIPS, vantage=A)
     for sender, message in [METADATA, *conversation]:
         assert observer.see(sender, message) == []
@@ -331,13 +464,71 @@ def test_the_unit_of_audio_follows_the_mix_type() -> None:
     assert violation.clause == "LP-AUD-1"
 
 
-def test_limits_are_options() -> None:
-    limits = AppLimits(clips=2, marks=1, safe_mark_names=True)
-    assert breaches([clip()] * 3, CLIPS, limits=limits) == [(3, "LP-CLIP-2")]
-    assert breaches([mark("a"), mark("b")], limits=limits) == [(2, "LP-MARK-2")]
-    for name in ('say "hi"', "back\\slash", "new\nline", "\x7f"):
-        assert breaches([mark(name)], limits=limits) == [(1, "LP-MARK-3")]
-        assert breaches([mark(name)]) == []
+CAREFUL = AppLimits(clips=2, marks=2, safe_mark_names=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversation", "expected"),
+    [
+        (CLIPS, [clip()] * 2, []),
+        (CLIPS, [clip()] * 4, [(3, "LP-CLIP-5"), (4, "LP-CLIP-5")]),
+        (CLIPS, [clip()] * 3 + [DONE] * 3, [(3, "LP-CLIP-5")]),
+        (CLIPS, [clip(), clip(), DONE, clip()], []),
+        (STREAMING, [mark("a"), mark("b")], []),
+        (STREAMING, [mark(name) for name in "abcd"], [(3, "LP-MARK-3"), (4, "LP-MARK-3")]),
+        (STREAMING, [mark("a")] * 3 + [reached("a")] * 3, [(3, "LP-MARK-3")]),
+        (STREAMING, [mark("a"), mark("b"), reached("a"), mark("c")], []),
+        (STREAMING, [mark("a")] * 2 + [mark("\n")], [(3, "LP-MARK-3"), (3, "LP-MARK-6")]),
+        *[
+            (STREAMING, [mark(name), reached(name)], [(1, "LP-MARK-6")])
+            for name in ('say "hi"', "back\\slash", "new\nline", "\x00", "\x7f")
+        ],
+        (STREAMING, [mark("Zo\u00eb's"), reached("Zo\u00eb's")], []),
+    ],
+)
+@pytest.mark.parametrize("vantage", Peer)
+def test_what_a_careful_app_does_not_do_is_reported_and_not_dropped(
+    mode: Mode,
+    conversation: list[tuple[Peer, Message]],
+    expected: list[tuple[int, str]],
+    vantage: Peer,
+) -> None:
+    assert breaches(conversation, mode, vantage=vantage, limits=CAREFUL) == expected
+    assert breaches(conversation, mode, vantage=vantage) == []
+    clauses = frozenset(clause for _, clause in expected)
+    assert breaches(conversation, mode, vantage=vantage, limits=CAREFUL, without=clauses) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "clips", "marks"), [(DOCUMENTED, 11, 1000), (DEPLOYED, 12, 30)]
+)
+@pytest.mark.parametrize("vantage", Peer)
+def test_the_apps_own_limits_do_not_move_the_platforms(
+    profile: Profile, clips: int, marks: int, vantage: Peer
+) -> None:
+    queued = [clip(str(n), queue_play=True) for n in range(clips + 1)]
+    pending = [mark(str(n)) for n in range(marks + 1)]
+    for limits in (None, AppLimits(), AppLimits(clips=clips + 5, marks=marks + 5)):
+        found = breaches(queued, CLIPS, vantage=vantage, profile=profile, limits=limits)
+        assert found == [(clips + 1, "LP-CLIP-2")]
+        found = breaches(pending, vantage=vantage, profile=profile, limits=limits)
+        assert found == [(marks + 1, "LP-MARK-2")]
+    tighter = AppLimits(clips=clips - 1, marks=marks - 1)
+    assert breaches(queued, CLIPS, vantage=vantage, profile=profile, limits=tighter) == [
+        (clips, "LP-CLIP-5"),
+        (clips + 1, "LP-CLIP-2"),
+    ]
+    assert breaches(pending, vantage=vantage, profile=profile, limits=tighter) == [
+        (marks, "LP-MARK-3"),
+        (marks + 1, "LP-MARK-2"),
+    ]
+
+
+def test_what_the_platform_has_no_room_for_is_dropped_at_its_end() -> None:
+    conversation = [clip()] * 12 + [DONE] * 12
+    dropped = [(12, "LP-CLIP-2"), (24, "LP-CLIP-24")]
+    assert breaches(conversation, CLIPS, vantage=P) == dropped
+    assert breaches(conversation, CLIPS, vantage=A) == dropped[:1]  # it cannot know
 
 
 def test_judging_changes_nothing() -> None:

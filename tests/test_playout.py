@@ -607,6 +607,7 @@ def merged(items: Iterable[Heard | Over]) -> list[Heard | Over]:
 def test_it_makes_no_difference_in_how_many_steps_time_passes(
     profile: Profile, stream_rate: int, talk: list[Op], data: st.DataObject
 ) -> None:
+    """LP-TIME-1."""
     whole, split = Talk(profile, stream_rate), Talk(profile, stream_rate)
     for op in [*talk, Play("end", FRAME)]:
         items = whole.do(op)
@@ -872,14 +873,17 @@ def test_a_broken_clip_yields_no_play_done_and_the_next_one_starts(profile: Prof
     mu_law = bytearray(wav(l16(1, 2), 8000))
     mu_law[20] = 7
     broken = [
-        play_audio(b"RIFF", audioContentType="wav"),
-        play_audio(bytes(mu_law), audioContentType="wav"),
-        play_audio(wav(l16(1), 8001), audioContentType="wav"),
-        play_audio(l16(1), sampleRate=8001),
-        '{"type": "playAudio", "data": {"audioContent": "!", "audioContentType": "raw"}}',
+        (play_audio(b"RIFF", audioContentType="wav"), "LP-CLIP-10"),
+        (play_audio(bytes(mu_law), audioContentType="wav"), "LP-CLIP-10"),
+        (play_audio(wav(l16(1), 8001), audioContentType="wav"), "LP-CLIP-10"),
+        (play_audio(l16(1), sampleRate=8001), "LP-CLIP-8"),
+        (
+            '{"type": "playAudio", "data": {"audioContent": "!", "audioContentType": "raw"}}',
+            "LP-CLIP-6",
+        ),
     ]
-    for text in broken:
-        assert clauses(task.receive(text)) == ["LP-CLIP-3"]
+    for text, clause in broken:
+        assert clauses(task.receive(text)) == [clause]
     task.receive(play_audio(l16(5), sampleRate=8000))
     assert samples(task.play(SECOND)) == [(5, 0, 8000)]
     assert events(task) == [("playDone", None)]
@@ -888,7 +892,7 @@ def test_a_broken_clip_yields_no_play_done_and_the_next_one_starts(profile: Prof
 @in_both_profiles
 def test_the_last_byte_of_an_odd_clip_is_dropped_and_reported(profile: Profile) -> None:
     task = open_task(Mode.CLIPS, profile)
-    assert clauses(task.receive(play_audio(l16(1, 2) + b"\3", sampleRate=8000))) == ["LP-CLIP-5"]
+    assert clauses(task.receive(play_audio(l16(1, 2) + b"\3", sampleRate=8000))) == ["LP-CLIP-16"]
     assert values(task.play(SECOND)) == [1, 2]
     assert events(task) == [("playDone", None)]
 
@@ -922,7 +926,7 @@ def test_a_clip_beyond_the_bound_is_refused_and_reported(profile: Profile) -> No
     task = open_task(Mode.CLIPS, profile, max_seconds=3 / 8000)
     clip = {"sampleRate": 8000, "queuePlay": True}
     assert clauses(task.receive(play_audio(l16(1, 2), **clip))) == []
-    assert clauses(task.receive(play_audio(l16(3, 4), **clip))) == ["LP-STRM-2"]
+    assert clauses(task.receive(play_audio(l16(3, 4), **clip))) == ["LP-STRM-5"]
     assert clauses(task.receive(play_audio(l16(5), **clip))) == []
     assert values(task.play(SECOND)) == [1, 2, 5]
     assert events(task) == [("playDone", None)] * 2
@@ -932,7 +936,7 @@ def test_a_clip_beyond_the_bound_is_refused_and_reported(profile: Profile) -> No
 def test_a_stream_message_beyond_the_bound_is_refused_and_reported(profile: Profile) -> None:
     task = open_task(Mode.STREAMING, profile, max_seconds=3 / 8000)
     assert clauses(task.receive(l16(1, 2))) == []
-    assert clauses(task.receive(l16(3, 4))) == ["LP-STRM-2"]
+    assert clauses(task.receive(l16(3, 4))) == ["LP-STRM-5"]
     task.receive(mark("m"))
     assert clauses(task.receive(l16(5))) == []
     assert values(task.play(SECOND)) == [1, 2, 5]

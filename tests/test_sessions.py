@@ -78,11 +78,11 @@ class TestTheApp:
         ("first", "clause", "close_code"),
         [
             (b"\0\0", "LP-META-1", 1002),
-            ("[]", "LP-ODD-3", 1002),
+            ("[]", "LP-META-1", 1002),
             ('{"sampleRate"', "LP-ODD-2", 1007),
-            ('{"sampleRate": 8001}', "LP-META-3", 1002),
-            ('{"sampleRate": [8000]}', "LP-META-3", 1002),
-            ('{"mixType": "quad"}', "LP-META-3", 1002),
+            ('{"sampleRate": 8001}', "LP-META-5", 1002),
+            ('{"sampleRate": [8000]}', "LP-META-5", 1002),
+            ('{"mixType": "quad"}', "LP-META-6", 1002),
         ],
     )
     def test_unusable_metadata_ends_the_session_for_ever(
@@ -104,8 +104,37 @@ class TestTheApp:
         with pytest.raises(RemoteProtocolError, match="LP-ODD-2"):
             AppSession().receive(cut)
         violation, metadata = AppSession(salvage_metadata=True).receive(cut)
-        assert clauses([violation]) == ["LP-META-4"]
+        assert clauses([violation]) == ["LP-META-11"]
         assert metadata == Metadata({}, 8000, MixType.MONO, truncated=True)
+
+    def test_metadata_that_is_too_long_though_whole_is_reported_and_used(self) -> None:
+        for size, expected in ((8192, []), (8193, ["LP-META-11"])):
+            text = '{"callSid":"' + "c" * (size - 14) + '"}'
+            app = AppSession()
+            *violations, metadata = app.receive(text)
+            assert clauses(violations) == expected
+            assert metadata == Metadata({"callSid": "c" * (size - 14)})
+            assert app.receive(bytes(2)) == [Audio(bytes(2))]
+
+    @pytest.mark.parametrize(
+        ("first", "code", "expected"),
+        [
+            (b"ab", 1002, []),
+            (b"ab", 1007, ["LP-META-2"]),
+            ("[]", 1000, ["LP-META-2"]),
+            ("{", 1007, []),
+            ("{", 1002, ["LP-META-3"]),
+        ],
+    )
+    def test_how_an_app_has_to_close_on_unusable_metadata(
+        self, first: str | bytes, code: int, expected: list[str]
+    ) -> None:
+        app = AppSession()
+        with pytest.raises(RemoteProtocolError):
+            app.receive(first)
+        assert clauses(app.observer.judge(Peer.APP, Close(code))) == expected
+        app.close(code)  # the close is not kept from going out
+        assert list(app.outgoing()) == [Close(code)]
 
     def test_the_mode_may_be_told_by_the_metadata(self) -> None:
         app = AppSession(mode=lambda request, metadata: Mode(metadata.attributes["way"]))
@@ -138,12 +167,13 @@ class TestTheApp:
 
     def test_odd_text_is_reported_and_the_session_goes_on(self) -> None:
         app = opened_app()
-        for text, clause in [("{", "LP-ODD-2"), ("1", "LP-ODD-3"), (METADATA, "LP-META-2")]:
+        for text, clause in [("{", "LP-ODD-2"), ("1", "LP-ODD-3"), (METADATA, "LP-META-4")]:
             (violation,) = app.receive(text)
             assert clauses([violation]) == [clause]
         assert app.receive('{"type":"news"}') == [UnknownMessage({"type": "news"})]
 
     def test_a_clip_goes_out_with_an_id_and_the_wish_to_wait(self) -> None:
+        """LP-CLIP-13, LP-CLIP-14."""
         app = opened_app()
         sent = app.send(PlayAudio(bytes(4), sample_rate=8000))
         assert sent == PlayAudio(bytes(4), sample_rate=8000, id="clip-1", queue_play=True)
@@ -175,7 +205,14 @@ class TestTheApp:
         app.send(PlayAudio(bytes(2), sample_rate=8000, id="d"))
         assert app.receive(done) == [ClipDone("c", True, PlayDone())]
         assert app.receive(done) == [ClipDone("d", False, PlayDone())]
-        assert clauses(app.receive(done)) == ["LP-CLIP-6"]
+        assert clauses(app.receive(done)) == ["LP-CLIP-24"]
+
+    def test_only_whole_samples_are_sent(self) -> None:
+        """LP-AUD-6."""
+        app = opened_app(Mode.STREAMING)
+        with pytest.raises(LocalProtocolError, match="LP-AUD-6"):
+            app.send(Audio(b"odd"))
+        assert [*app.outgoing()] == []
 
     def test_the_limits_refuse_and_change_nothing(self) -> None:
         app = opened_app()
@@ -184,16 +221,29 @@ class TestTheApp:
         for _ in range(3):
             with pytest.raises(LocalProtocolError, match="10 clips are outstanding") as caught:
                 app.send(PlayAudio(bytes(2), sample_rate=8000))
-            assert caught.value.clause == "LP-CLIP-2"
+            assert caught.value.clause == "LP-CLIP-5"
         assert len(texts(app)) == 10
         app.send(KillAudio())
         assert app.send(PlayAudio(b"", sample_rate=8000)).id == "clip-11"  # type: ignore[union-attr]
+
+    def test_without_limits_of_its_own_the_app_keeps_to_what_it_must(self) -> None:
+        app = opened_app(max_clips=None, profile=DOCUMENTED)
+        for _ in range(11):
+            app.send(PlayAudio(bytes(2), sample_rate=8000))
+        with pytest.raises(LocalProtocolError, match="LP-CLIP-2"):
+            app.send(PlayAudio(bytes(2), sample_rate=8000))
+        for profile, most in ((DOCUMENTED, 1000), (DEPLOYED, 30)):
+            app = opened_app(Mode.STREAMING, max_marks=None, profile=profile)
+            for number in range(most):
+                app.send(Mark(f"m{number}"))
+            with pytest.raises(LocalProtocolError, match="LP-MARK-2"):
+                app.send(Mark("one more"))
 
     def test_thirty_marks_may_be_pending(self) -> None:
         app = opened_app(Mode.STREAMING)
         for number in range(30):
             app.send(Mark(f"m{number}"))
-        with pytest.raises(LocalProtocolError, match="LP-MARK-2"):
+        with pytest.raises(LocalProtocolError, match="LP-MARK-3"):
             app.send(Mark("one more"))
         app.receive('{"type":"mark","data":{"name":"m0","event":"playout"}}')
         app.send(Mark("one more"))
@@ -208,15 +258,15 @@ class TestTheApp:
             (Mode.CLIPS, Mark("m"), "LP-MARK-1"),
             (Mode.CLIPS, ClearMarks(), "LP-MARK-1"),
             (Mode.STREAMING, PlayAudio(b"", sample_rate=8000), "LP-CLIP-1"),
-            (Mode.STREAMING, Audio(b"odd"), "LP-AUD-1"),
-            (Mode.STREAMING, Mark('"'), "LP-MARK-3"),
-            (Mode.CLIPS, PlayAudio(b"odd", sample_rate=8000), "LP-CLIP-5"),
-            (Mode.CLIPS, PlayAudio(b"", sample_rate=8001), "LP-CLIP-3"),
-            (Mode.CLIPS, PlayAudio(b""), "LP-CLIP-3"),
-            (Mode.CLIPS, PlayAudio(b"RIFF", "wav"), "LP-CLIP-3"),
+            (Mode.STREAMING, Audio(b"odd"), "LP-AUD-6"),
+            (Mode.STREAMING, Mark('"'), "LP-MARK-6"),
+            (Mode.CLIPS, PlayAudio(b"odd", sample_rate=8000), "LP-CLIP-16"),
+            (Mode.CLIPS, PlayAudio(b"", sample_rate=8001), "LP-CLIP-8"),
+            (Mode.CLIPS, PlayAudio(b""), "LP-CLIP-8"),
+            (Mode.CLIPS, PlayAudio(b"RIFF", "wav"), "LP-CLIP-10"),
             (Mode.CLIPS, Dtmf("1"), "LP-ODD-1"),
             (Mode.CLIPS, Metadata({}), "LP-ODD-1"),
-            (Mode.CLIPS, UnknownMessage({"type": "killAudio"}), "LP-ODD-5"),
+            (Mode.CLIPS, UnknownMessage({"type": "killAudio"}), "LP-ODD-6"),
         ],
     )
     def test_what_may_not_be_sent_is_refused_and_changes_nothing(
@@ -232,7 +282,7 @@ class TestTheApp:
         assert app.waiting == 0
 
     def test_nothing_is_sent_before_the_metadata(self) -> None:
-        with pytest.raises(LocalProtocolError, match="LP-META-5"):
+        with pytest.raises(LocalProtocolError, match="LP-META-13"):
             AppSession().send(KillAudio())
 
     def test_after_disconnect_only_the_close_is_left_but_what_comes_is_read(self) -> None:
@@ -266,7 +316,7 @@ class TestTheApp:
 class TestThePlatform:
     def test_metadata_beyond_8192_bytes_is_refused_or_cut(self) -> None:
         long = Metadata({"customerData": "é" * 5000})
-        with pytest.raises(LocalProtocolError, match="LP-META-4"):
+        with pytest.raises(LocalProtocolError, match="LP-META-11"):
             PlatformSession(Mode.CLIPS).send(long)
         platform = PlatformSession(Mode.CLIPS, profile=DEPLOYED)
         platform.send(long)
@@ -276,7 +326,7 @@ class TestThePlatform:
         assert len(raw) == 8192
         assert raw.startswith(b'{"sampleRate":8000,"mixType":"mono",')
         violation, metadata = AppSession(salvage_metadata=True).receive(text)
-        assert clauses([violation]) == ["LP-META-4"]
+        assert clauses([violation]) == ["LP-META-11"]
         assert metadata == Metadata({}, truncated=True)
 
     def test_a_clip_plays_and_is_done(self) -> None:
@@ -325,14 +375,16 @@ class TestThePlatform:
     def test_broken_clips_yield_nothing_and_the_next_one_plays(self) -> None:
         platform = opened_platform(Mode.CLIPS)
         broken = [
-            clip_text(audioContent="!"),
-            clip_text(audioContentType="mp3"),
-            clip_text(audioContentType="wav"),
-            clip_text(sampleRate=44100),
-            '{"type":"playAudio"}',
+            (clip_text(audioContent="!"), "LP-CLIP-6"),
+            (clip_text(audioContentType="mp3"), "LP-CLIP-7"),
+            (clip_text(audioContentType="wav"), "LP-CLIP-10"),
+            (clip_text(sampleRate=44100), "LP-CLIP-8"),
+            (clip_text(id=[]), "LP-CLIP-11"),
+            (clip_text(queuePlay="yes"), "LP-CLIP-12"),
+            ('{"type":"playAudio"}', "LP-CLIP-6"),
         ]
-        for text in broken:
-            assert clauses(platform.receive(text)) == ["LP-CLIP-3"]
+        for text, clause in broken:
+            assert clauses(platform.receive(text)) == [clause]
         assert clauses(platform.receive(clip_text())) == []
         platform.play(FLICKS)
         assert texts(platform) == [{"type": "playDone"}]
@@ -341,7 +393,7 @@ class TestThePlatform:
         platform = opened_platform(Mode.CLIPS)
         odd = base64.b64encode(b"abc").decode()
         violation, clip = platform.receive(clip_text(audioContent=odd))
-        assert clauses([violation]) == ["LP-CLIP-5"]
+        assert clauses([violation]) == ["LP-CLIP-16"]
         assert isinstance(clip, PlayAudio)
         assert [heard.pcm for heard in platform.play(FLICKS)] == [b"ab"]
 
@@ -356,14 +408,15 @@ class TestThePlatform:
         assert len(texts(platform)) == 2
 
     def test_more_than_may_be_buffered_is_refused(self) -> None:
+        """LP-STRM-4, LP-STRM-5."""
         stream = opened_platform(Mode.STREAMING, max_seconds=1)
         assert clauses(stream.receive(bytes(16000))) == []
-        assert clauses(stream.receive(bytes(3))) == ["LP-STRM-2"]
+        assert clauses(stream.receive(bytes(3))) == ["LP-STRM-5"]
         stream.play(FLICKS)
         assert stream.receive(b"a") == [Audio(b"a")]
         assert [heard.pcm for heard in stream.play(FLICKS)] == [b"\0a"]
         clips = opened_platform(Mode.CLIPS, max_seconds=1)
-        assert clauses(clips.receive(clip_text(8001))) == ["LP-STRM-2"]
+        assert clauses(clips.receive(clip_text(8001))) == ["LP-STRM-5"]
         assert clauses(clips.receive(clip_text(8000))) == []
 
     @pytest.mark.parametrize(
@@ -375,7 +428,7 @@ class TestThePlatform:
             (Mode.STREAMING, clip_text(), "LP-CLIP-1"),
             (Mode.CLIPS, '{"type":"mark","data":{"name":"m"}}', "LP-MARK-1"),
             (Mode.CLIPS, '{"type":"clearMarks"}', "LP-MARK-1"),
-            (Mode.STREAMING, '{"type":"mark","name":"m"}', "LP-MARK-3"),
+            (Mode.STREAMING, '{"type":"mark","name":"m"}', "LP-MARK-5"),
             (Mode.STREAMING, '{"event":"dtmf","dtmf":"1"}', "LP-ODD-1"),
             (Mode.STREAMING, '{"type":"playDone"}', "LP-ODD-1"),
             (Mode.STREAMING, "nonsense", "LP-ODD-2"),
@@ -454,13 +507,13 @@ class TestThePlatform:
         with pytest.raises(LocalProtocolError, match="LP-META-1"):
             platform.send(Audio(b"aa"))
         platform.send(Metadata({}))
-        with pytest.raises(LocalProtocolError, match="LP-META-2"):
+        with pytest.raises(LocalProtocolError, match="LP-META-4"):
             platform.send(Metadata({}))
         with pytest.raises(LocalProtocolError, match="LP-ODD-1"):
             platform.send(KillAudio())
-        with pytest.raises(LocalProtocolError, match="LP-CLIP-6"):
+        with pytest.raises(LocalProtocolError, match="LP-CLIP-24"):
             platform.send(PlayDone())
-        with pytest.raises(LocalProtocolError, match="LP-MARK-4"):
+        with pytest.raises(LocalProtocolError, match="LP-MARK-9"):
             platform.send(MarkEvent("m", "playout"))
 
 

@@ -291,6 +291,7 @@ def test_the_action_hook_tells_in_snake_case() -> None:
 
 
 def test_a_beep_is_heard_before_the_connection_and_by_the_caller_alone() -> None:
+    """LP-VERB-6."""
     task = ListenTask(ListenVerb(url="ws://app.example/", play_beep=True), {}, keep_passed=True)
     assert task.buffered == FLICKS // 2
     heard = task.play(FLICKS)

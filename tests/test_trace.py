@@ -249,11 +249,18 @@ def test_a_header_that_lacks_a_member(key: str) -> None:
         ({"from": "caller"}, "'from' must be platform or app, not 'caller'"),
         ({"from": None}, "'from'"),
         ({"from": []}, "'from'"),
-        ({"lost": None}, "one of text, audio, bytes, close, open and lost"),
-        ({"lost": False}, "one of text"),
-        ({"lost": 1}, "one of text"),
-        ({"lost": None, "open": False}, "one of text"),
-        ({"lost": None, "text": 5}, "one of text"),
+        ({}, "one of text, audio, bytes, close, open and lost"),
+        ({"lost": True, "open": True}, "one of text"),
+        ({"lost": True, "text": None}, "one of text"),
+        ({"lost": None}, "'lost' must be true, not None"),
+        ({"open": False}, "'open' must be true"),
+        ({"lost": 1}, "'lost' must be true"),
+        ({"text": 5}, "'text' must be a string, not 5"),
+        ({"close": 1000, "reason": 5}, "'reason' must be a string"),
+        ({"audio": None}, "'audio' must be a string"),
+        ({"audio": "AAAA="}, "'audio' is no base64"),
+        ({"at": 2**61, "lost": True}, "'at' must be at most"),
+        ({"close": 65536}, "'close' must be at most"),
         ({"audio": "A"}, "'audio' is no base64"),
         ({"audio": "AA=A"}, "'audio' is no base64"),
         ({"audio": "AAAA\n"}, "'audio' is no base64"),
@@ -268,7 +275,7 @@ def test_a_header_that_lacks_a_member(key: str) -> None:
     ],
 )
 def test_a_line_that_is_wrong(line: dict[str, Any], words: str) -> None:
-    bad = json.dumps(LINE | {"lost": True} | line, ensure_ascii=False)
+    bad = json.dumps(LINE | line, ensure_ascii=False)
     assert_refused([json.dumps(HEAD), bad, GOOD], 2, words)
     assert_refused([json.dumps(HEAD), GOOD, GOOD, bad], 4, words)
 
@@ -380,7 +387,7 @@ CONVERSATIONS = [
             (P, "hello"),
             (P, SPEECH),
         ),
-        [(6, "LP-MARK-4", P), (7, "LP-CLIP-1", A), (8, "LP-ODD-2", P)],
+        [(6, "LP-MARK-9", P), (7, "LP-CLIP-1", A), (8, "LP-ODD-2", P)],
         id="several breaches",
     ),
     pytest.param(
@@ -395,12 +402,12 @@ CONVERSATIONS = [
     ),
     pytest.param(
         recorded(Mode.CLIPS, (P, Metadata()), (P, Close()), (P, SPEECH)),
-        [(3, "LP-META-2", P), (5, "LP-END-3", P)],
+        [(3, "LP-META-4", P), (5, "LP-END-6", P)],
         id="metadata again, audio after the close",
     ),
     pytest.param(
         recorded(Mode.CLIPS, (P, '{"type":"playDone"}{"type":"mark"}{"type":"playDone"}')),
-        [(3, "LP-CLIP-6", P), (3, "LP-MARK-3", P), (3, "LP-CLIP-6", P)],
+        [(3, "LP-CLIP-24", P), (3, "LP-MARK-7", P), (3, "LP-CLIP-24", P)],
         id="several breaches in one line",
     ),
     pytest.param(
@@ -439,16 +446,44 @@ def test_the_first_message_must_be_metadata() -> None:
     ]
     assert breaches(Trace(header, tuple(lines))) == [
         (3, "LP-META-1", P),
-        (4, "LP-META-3", P),
-        (5, "LP-META-5", A),
+        (4, "LP-META-5", P),
+        (5, "LP-META-13", A),
     ]
+
+
+def test_metadata_on_record_is_held_against_the_verb() -> None:
+    asking = ListenVerb(url="/a", sample_rate=16000, metadata={"order": 7})
+    assert breaches(recorded(asking)) == [(2, "LP-META-7", P), (2, "LP-META-15", P)]
+    assert breaches(recorded(ListenVerb(url="/a"))) == []
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8192, []), (8193, [(2, "LP-META-11", P)])])
+def test_metadata_on_record_that_is_too_long_is_found(
+    size: int, expected: list[tuple[int, str, Peer]]
+) -> None:
+    text = '{"callSid":"' + "c" * (size - 14) + '"}'
+    lines = (Line(0, P, 0, text), Line(1, P, 0, bytes(320)))
+    assert breaches(Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)) == expected
+
+
+def test_how_an_app_closed_on_unusable_metadata_is_judged_at_its_own_end() -> None:
+    for text, clause, due, owed in (
+        ("[]", "LP-META-1", 1002, "LP-META-2"),
+        ("{", "LP-ODD-2", 1007, "LP-META-3"),
+    ):
+        for code in (1000, due):
+            lines = (Line(0, P, 0, text), Line(1, A, 0, Close(code)))
+            trace = Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)
+            close = [] if code == due else [(3, owed, A)]
+            assert breaches(trace) == [(2, clause, P), *close]
+            assert breaches(trace, vantage=P) == [(2, clause, P)]
 
 
 def test_the_profile_on_record_is_what_is_judged_by() -> None:
     clip = '{"type":"playAudio","data":{"audioContent":"","audioContentType":"raw","sampleRate":'
     messages: list[tuple[Peer, Message | str]] = [(A, clip + '"44100"}}'), (P, PlayDone())]
     documented = recorded(Mode.CLIPS, *messages)
-    assert breaches(documented) == [(3, "LP-CLIP-3", A), (4, "LP-CLIP-6", P)]
+    assert breaches(documented) == [(3, "LP-CLIP-8", A), (4, "LP-CLIP-24", P)]
     assert breaches(recorded(Mode.CLIPS, *messages, profile="deployed")) == []
     marks = [(A, Mark(str(n))) for n in range(31)]
     assert breaches(recorded(Mode.STREAMING, *marks)) == []
@@ -461,7 +496,7 @@ def test_the_vantage_on_record_is_what_is_judged_from() -> None:
     messages: list[tuple[Peer, Message | str]] = [(A, CLIP), (A, KillAudio()), (P, PlayDone())]
     at_app = recorded(Mode.CLIPS, *messages)
     at_platform = recorded(Mode.CLIPS, *messages, vantage=P)
-    accused = [(5, "LP-KILL-4", P)]
+    accused = [(5, "LP-KILL-8", P)]
     assert breaches(at_app) == breaches(at_platform, vantage=A) == []
     assert breaches(at_platform) == breaches(at_app, vantage=P) == accused
 

@@ -334,6 +334,7 @@ async def test_marks_of_one_name_are_told_apart_by_their_order() -> None:
 
 @virtual
 async def test_a_wait_without_timeout_allows_for_what_is_to_play_and_ten_seconds() -> None:
+    """LP-MARK-17."""
     async with line(CLIPS) as clips, line(STREAM) as stream:
         start = trio.current_time()
         await clips.app.play(clip(2))
@@ -378,7 +379,7 @@ async def test_a_refusal_sends_nothing_and_any_other_fault_raises() -> None:
         await both.app.play(clip(1, id="c"))
         with pytest.raises(LocalProtocolError) as twice:
             await both.app.play(clip(1, id="c"))
-        assert twice.value.clause == "LP-CLIP-4"
+        assert twice.value.clause == "LP-CLIP-15"
         with pytest.raises(LocalProtocolError) as mark:
             await both.app.mark("m")
         assert mark.value.clause == "LP-MARK-1"

@@ -398,7 +398,7 @@ async def say_and_close(data: bytes, stream: trio.abc.Stream) -> None:
 async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
     assert await (await bare_app(Valve(stream, 20), subprotocol)).closing() == Closed(
         1002,
-        "the server accepted without naming one of the offered subprotocols [LP-HS-4]",
+        "the server accepted without naming one of the offered subprotocols [LP-HS-5]",
         clean=True,
     )
 

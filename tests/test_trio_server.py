@@ -415,6 +415,7 @@ async def test_an_unanswered_close_has_the_close_time() -> None:
 
 @virtual
 async def test_an_unanswered_disconnect_closes_by_itself() -> None:
+    """LP-END-2."""
     events: list[CallEvent] = []
 
     async def handler(call: Call) -> None:

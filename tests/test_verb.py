@@ -395,7 +395,7 @@ def test_streaming_that_is_off_needs_no_rate(obj: dict[str, JSON]) -> None:
     assert ListenVerb.from_json({"url": URL, **obj}).mode() is Mode.OFF
 
 
-# LP-META-6
+# LP-VERB-5
 
 
 @pytest.mark.parametrize(("key", "value"), [("sampleRate", 8000), ("mixType", None)])
@@ -408,7 +408,7 @@ def test_metadata_overwrites_neither_rate_nor_mix(key: str, value: JSON) -> None
     assert ListenVerb(url=URL, metadata=inner).metadata == inner
 
 
-# LP-VERB-2: the url
+# LP-VERB-1, LP-VERB-2: the url
 
 
 @pytest.mark.parametrize(
@@ -503,6 +503,29 @@ def test_a_base_is_an_absolute_url(base: str) -> None:
     with pytest.raises(VerbError, match=r"^base must be a ws, wss, http or https URL") as caught:
         ListenVerb(url="/calls").resolve(base)
     assert (caught.value.option, caught.value.value) == ("base", base)
+
+
+# LP-HS-2
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("ws://example.com", "/"),
+        ("ws://example.com/", "/"),
+        ("wss://example.com:3000/calls", "/calls"),
+        ("https://example.com/calls/?a=b:c@d&e=/f?g", "/calls/?a=b:c@d&e=/f?g"),
+        ("http://example.com?a=b", "/?a=b"),
+        ("ws://example.com/calls?", "/calls"),
+        ("ws://[::1]:80/a/../b%20c;d", "/a/../b%20c;d"),
+        ("/", "/"),
+        ("/calls?a=http://b", "/calls?a=http://b"),
+    ],
+)
+def test_what_the_upgrade_request_asks_for(url: str, target: str) -> None:
+    verb = ListenVerb(url=url)
+    assert verb.target == target
+    assert verb.resolve("https://other.example.com/app?x=y").target == target
 
 
 # Credentials

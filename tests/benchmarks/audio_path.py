@@ -79,7 +79,7 @@ def platform_session() -> Callable[[], None]:
 def connections() -> Callable[[], None]:
     """A message captured at the platform, carried as bytes, received by the app."""
     task = ListenTask(verb(), {})
-    platform = PlatformConnection(task, host="app.example", target="/")
+    platform = PlatformConnection(task)
     app = AppConnection(AppSession(mode=Mode.STREAMING))
 
     def to_app() -> None:

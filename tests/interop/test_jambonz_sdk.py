@@ -289,7 +289,7 @@ async def test_its_mark_is_none_and_does_not_end_the_call(profile: Profile) -> N
             profile=profile,
         )
     (violation,) = [seen for seen in placed.seen if isinstance(seen, Violation)]
-    assert violation.clause == "LP-MARK-3"
+    assert violation.clause == "LP-MARK-5"
     assert violation.message.text == '{"type": "mark", "name": "here"}'  # no "data" around it
     assert "mark" not in [name for name, *_ in told]
     assert ClearMarks() in placed.seen
