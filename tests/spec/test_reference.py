@@ -1,0 +1,84 @@
+"""The documents of the spec: one thing a requirement, nothing stale, no link to nowhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+from tests.spec import CLAUSE, KEYWORD, ROOT, SPEC, Requirement, held_by_tests, requirements, states
+
+SUBJECT = re.compile(r"(An app|A platform|A sender|A receiver) ")
+DOCUMENTS = [*SPEC.rglob("*.md"), ROOT / "README.md"]
+
+
+@pytest.mark.parametrize("requirement", requirements().values(), ids=lambda r: r.name)
+def test_a_requirement_says_one_thing_about_one_peer(requirement: Requirement) -> None:
+    assert SUBJECT.match(requirement.text)
+    assert len(KEYWORD.findall(requirement.text)) == 1
+    first = requirement.text.split(". ")[0]
+    assert KEYWORD.search(first), "what a peer must do stands in the first sentence"
+
+
+def test_requirements_are_numbered_in_order() -> None:
+    numbers: dict[str, list[int]] = {}
+    for name in requirements():
+        _, group, number = name.split("-")
+        numbers.setdefault(group, []).append(int(number))
+    for group, found in numbers.items():
+        assert found == [*range(1, len(found) + 1)], group
+
+
+def test_the_states_are_those_of_the_code() -> None:
+    assert states.PATH.read_text() == states.document(), "run python -m tests.spec.states --write"
+
+
+@pytest.mark.parametrize("place", held_by_tests().values())
+def test_a_test_that_holds_a_requirement_is_there_and_cites_it(place: str) -> None:
+    path, _, name = place.partition("::")
+    source = (ROOT / path).read_text()
+    found = re.search(
+        rf"def {name.split('::')[-1]}\b.*?(?=\n(?:def|async|class|@)|\Z)", source, re.DOTALL
+    )
+    assert found, place
+    cited = [clause for clause, other in held_by_tests().items() if other == place]
+    assert all(clause in found[0] for clause in cited)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path) if path else document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings]
+            assert anchor in slugs, target
+
+
+def test_vectors_fit_their_schema() -> None:
+    schemas = [json.loads(path.read_text()) for path in (SPEC / "schemas").glob("*.schema.json")]
+    registry: Registry = Registry().with_resources(
+        (schema["$id"], Resource.from_contents(schema)) for schema in schemas
+    )
+    (schema,) = [s for s in schemas if s["$id"] == "urn:listenproto:schema:vectors"]
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema, registry=registry)
+    files = [*(SPEC / "vectors").glob("*.json")]
+    assert files
+    for path in files:
+        errors = [*validator.iter_errors(json.loads(path.read_text()))]
+        assert not errors, f"{path.name}: {errors[0].json_path}: {errors[0].message:.300}"
+
+
+def test_each_requirement_has_a_decision_behind_it() -> None:
+    register = (SPEC / "decisions.md").read_text()
+    covered = {*CLAUSE.findall(register)}
+    for group, first, last in re.findall(r"(LP-[A-Z]+)-(\d+) to \1-(\d+)", register):
+        covered |= {f"{group}-{number}" for number in range(int(first), int(last) + 1)}
+    assert covered == {*requirements()}
