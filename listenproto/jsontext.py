@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["members_before_the_cut", "values"]
+__all__ = ["DECODER", "members_before_the_cut", "values"]
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
@@ -43,7 +43,8 @@ def _constant(literal: str) -> Any:
     raise ValueError(f"{literal} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
+DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
+"""Reads JSON without NaN, infinities and endless numbers; raises ValueError for these."""
 _STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 _NO_SPACE: Final = re.compile(r"[^ \t\r\n]|\Z")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
@@ -117,7 +118,7 @@ def values(text: str) -> Iterator[tuple[Any, int, int]]:
     for _ in range(MAX_VALUES):
         if at >= excess.value and excess.reason:
             raise ValueError(excess.reason)
-        value, end = _DECODER.raw_decode(text, at)
+        value, end = DECODER.raw_decode(text, at)
         _check_encodable(value, text[at:end])
         yield value, at, end
         at = _skip_space(text, end)
@@ -134,11 +135,11 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
     try:
         while at < excess.member and text[at] == ("," if members else "{"):
             start = _skip_space(text, at + 1)
-            key, at = _DECODER.raw_decode(text, start)
+            key, at = DECODER.raw_decode(text, start)
             at = _skip_space(text, at)
             if not isinstance(key, str) or text[at : at + 1] != ":":
                 break
-            value, at = _DECODER.raw_decode(text, _skip_space(text, at + 1))
+            value, at = DECODER.raw_decode(text, _skip_space(text, at + 1))
             _check_encodable([key, value], text[start:at])
             at = _skip_space(text, at)
             if text[at : at + 1] not in (",", "}"):

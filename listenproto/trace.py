@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import attrs
 
 from listenproto.codec import decode, decode_opening, read_base64
+from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer
 from listenproto.observer import Observer, Violation
 from listenproto.profile import PROFILES
@@ -127,7 +128,7 @@ class Trace:
 
 
 def _dumps(value: JSON) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def read_trace(text: Iterable[str]) -> Trace:
@@ -136,7 +137,7 @@ def read_trace(text: Iterable[str]) -> Trace:
     lines: list[Line] = []
     for number, line in enumerate(text, 1):
         try:
-            obj = json.loads(line)
+            obj = DECODER.decode(line)
             if not isinstance(obj, dict):
                 raise ValueError("a JSON object was expected")
             if header is None:
