@@ -12,7 +12,7 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import attrs
 
@@ -192,7 +192,7 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     )
 
 
-def _parse_metadata(obj: Mapping[str, JSON], *, truncated: bool = False, size: int = 0) -> Metadata:
+def _parse_metadata(obj: Mapping[str, JSON]) -> Metadata:
     rate = _whole_number(obj.get("sampleRate", 8000))
     if rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
@@ -206,39 +206,32 @@ def _parse_metadata(obj: Mapping[str, JSON], *, truncated: bool = False, size: i
     return Metadata(attributes, rate, MixType(mix_type))
 
 
-_PARSERS: Final[dict[tuple[str, str], Callable[[Mapping[str, JSON], Peer], Message]]] = {
-    ("event", "dtmf"): lambda obj, sender: _parse_from(Dtmf, sender, _parse_dtmf, obj),
-    ("type", "playDone"): lambda obj, sender: _parse_from(PlayDone, sender, _parse_play_done, obj),
-    ("type", "mark"): _parse_mark,
-    ("type", "playAudio"): lambda obj, sender: _parse_from(
-        PlayAudio, sender, _parse_play_audio, obj
-    ),
-    ("type", "killAudio"): lambda obj, sender: KillAudio(),
-    ("type", "clearMarks"): lambda obj, sender: ClearMarks(),
-    ("type", "disconnect"): lambda obj, sender: Disconnect(),
+_Parser: TypeAlias = Callable[[Mapping[str, JSON]], Message]
+
+_PARSERS: Final[dict[tuple[str, str], tuple[frozenset[Peer], _Parser]]] = {
+    ("event", "dtmf"): (Dtmf.senders, _parse_dtmf),
+    ("type", "playDone"): (PlayDone.senders, _parse_play_done),
+    ("type", "playAudio"): (PlayAudio.senders, _parse_play_audio),
+    ("type", "killAudio"): (KillAudio.senders, lambda obj: KillAudio()),
+    ("type", "clearMarks"): (ClearMarks.senders, lambda obj: ClearMarks()),
+    ("type", "disconnect"): (Disconnect.senders, lambda obj: Disconnect()),
 }
-
-
-def _parse_from(
-    kind: type[Dtmf | PlayDone | PlayAudio],
-    sender: Peer,
-    parse: Callable[[Mapping[str, JSON]], Message],
-    obj: Mapping[str, JSON],
-) -> Message:
-    """A message of a kind that one peer alone sends: a bad one of the other is out of place."""
-    try:
-        return parse(obj)
-    except _Bad as exc:
-        if sender in kind.senders:
-            raise
-        raise _Bad("LP-ODD-1", str(exc)) from None
+"""How the body of each message is read, and who may send it; of a mark, see _parse_mark."""
 
 
 def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
     for key in ("type", "event"):
         name = obj.get(key)
+        if (key, name) == ("type", "mark"):
+            return _parse_mark(obj, sender)
         if isinstance(name, str) and (key, name) in _PARSERS:
-            return _PARSERS[key, name](obj, sender)
+            senders, parse = _PARSERS[key, name]
+            try:
+                return parse(obj)
+            except _Bad as exc:
+                # What a body must be is said of the peer that may send it.
+                clause = exc.clause if sender in senders else "LP-ODD-1"
+                raise _Bad(clause, str(exc)) from None
     # Metadata has no type of its own; a second one is known by what every metadata holds.
     untyped = "type" not in obj and "event" not in obj
     if sender is Peer.PLATFORM and untyped and ("mixType" in obj or "callSid" in obj):
