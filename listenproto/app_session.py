@@ -26,6 +26,7 @@ from listenproto.messages import (
 )
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
+from listenproto.rules import State
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
 
@@ -99,12 +100,15 @@ class AppSession(Session):
         """Take one WebSocket message of the platform; gives what it means.
 
         Audio comes as whole sample frames (LP-AUD-3); what was wrong comes as
-        :class:`~listenproto.observer.Violation`, and the session goes on. Raises
+        :class:`~listenproto.observer.Violation`, and the session goes on. What comes behind this
+        end's own close means nothing any more (LP-END-7). Raises
         :class:`RemoteProtocolError`, now and ever after, where there is no metadata to go on with.
         """
         if self._error is not None:
             raise self._error
         self._note(Peer.PLATFORM, payload)
+        if self.observer.states[Peer.APP] is State.CLOSED:
+            return []
         if self.metadata is None:
             messages = decode_opening(payload, salvage=self.salvages_metadata)
         else:

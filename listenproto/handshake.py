@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Container, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
+from wsproto.utilities import generate_accept_token
 
 from listenproto.messages import Peer
 from listenproto.observer import Violation
@@ -35,6 +37,10 @@ SUBPROTOCOLS: Final = (SUBPROTOCOL, "audio.drachtio.org")
 
 
 _VERSION: Final = "Sec-WebSocket-Version"
+_BASIC: Final = re.compile(r"(?:^|,)\s*basic(?:\s|,|$)", re.IGNORECASE)
+"""A challenge for Basic credentials, among others (RFC 9110, 11.6.1)."""
+_LAST: Final = ("LP-HS-15", "LP-HS-8")
+"""What has the last place in the order of LP-HS-16, whichever of them is given."""
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 """What a 426 has to say (RFC 9110, 15.5.22)."""
 
@@ -198,9 +204,15 @@ def _answer_faults(
         if refusals:
             clause, refusal = refusals[0]
             yield clause, f"the request is accepted, {refusal.status} was due: {refusal.reason}"
-        elif (answer.subprotocol or "") not in (_known(request, known) or [""]):
-            offered = ", ".join(request.subprotocols) or "none"
-            yield "LP-HS-7", f"the answer names {answer.subprotocol or 'none'} of {offered}"
+            return
+        if answer.subprotocol is not None and answer.subprotocol not in request.subprotocols:
+            yield "LP-HS-18", f"the answer names {answer.subprotocol}, which was not offered"
+        elif _known(request, known) and answer.subprotocol not in known.subprotocols:
+            named = answer.subprotocol or "none"
+            yield "LP-HS-7", f"the answer names {named} of {', '.join(request.subprotocols)}"
+        key = request.header("sec-websocket-key") or ""
+        if answer.header("sec-websocket-accept") != generate_accept_token(key.encode()).decode():
+            yield "LP-HS-19", "the answer's Sec-WebSocket-Accept is not that of the request's key"
         return
     if answer.status >= 400 and not answer.body.strip() and request.method != "HEAD":
         yield "LP-HS-17", f"the body of the refusal with {answer.status} says nothing"
@@ -212,9 +224,10 @@ def _answer_faults(
             yield "LP-HS-6", reason
         return
     clause, refusal = refusals[0]
-    challenge = (answer.header("www-authenticate") or "").lower()
-    if answer.status == refusal.status:
-        if answer.status == 401 and not challenge.startswith("basic"):
+    challenges = answer.header("www-authenticate") or ""
+    last = [later.status for c, later in refusals if c in _LAST]
+    if answer.status == refusal.status or (clause in _LAST and answer.status in last):
+        if answer.status == 401 and not _BASIC.search(challenges):
             yield clause, "the refusal with 401 does not ask for Basic credentials"
         if (clause, answer.status) == ("LP-HS-15", 426) and answer.header(_VERSION) is None:
             yield clause, f"the refusal with 426 has no {_VERSION}"

@@ -25,6 +25,8 @@ class _Clip:
     flicks: int
     ends_at: int
     """When it has played to its end, if it was under way for no time and nothing stopped it."""
+    interrupts: bool = False
+    """Whether it took the place of those in front of it, instead of waiting behind them."""
     over_at: int | None = None
     """None while outstanding; after a killAudio, until when its playDone may be on its way."""
 
@@ -43,11 +45,13 @@ class ClipMatch:
 
 
 GRACE: Final = FLICKS
-"""By how much the times that messages are under way may differ, in flicks (LP-CLIP-30)."""
+"""How long a round trip of messages takes at most, in flicks (LP-CLIP-30)."""
 
 MAX_OVER: Final = 100
-"""How many killed clips are remembered, lest a playDone that is very late be taken for a breach."""
+"""How many that are over are remembered, lest an answer that is very late be taken for a breach."""
 
+MAX_CLIPS: Final = 1000
+"""How many clips are remembered of an app that knows no limit."""
 
 MAX_MARKS: Final = 10_000
 """How many marks are remembered, if killed or forgotten ones are among them."""
@@ -89,18 +93,20 @@ class ClipLedger:
         """Enter a clip; ``waits``: behind those that are there, instead of in their place."""
         if not waits:
             if self._at_platform:
-                del self._clips[1:]
+                # The one that played is done; it may be that this is still to be told of several.
+                self._clips = self._clips[:1] + [c for c in self._clips[1:] if c.interrupts]
             else:
                 self._maybe_done()
         self._last_ends_at = max(self._last_ends_at, self.now) + flicks
-        self._clips.append(_Clip(clip_id, flicks, self._last_ends_at))
+        self._clips.append(_Clip(clip_id, flicks, self._last_ends_at, interrupts=not waits))
+        del self._clips[:-MAX_CLIPS]
 
     def killed(self) -> None:
         """A killAudio passed by."""
         if not self._at_platform:
             self._maybe_done()
         elif not self._profile.kill_spares_waiting_clips:
-            self._killed, self._clips = self._clips, []
+            self._killed, self._clips = (self._killed + self._clips)[-MAX_OVER:], []
 
     def _maybe_done(self) -> None:
         """What is outstanding may be done; or it plays on, as killed clips deployed do."""
@@ -178,6 +184,8 @@ class _Mark:
     state: MarkState = MarkState.PENDING
     kill: int = 0
     """Which killAudio took it, counted from 1; 0 while none did."""
+    doubtful: bool = False
+    """Whether there may have been no room for it."""
 
 
 @attrs.frozen
@@ -185,7 +193,7 @@ class MarkMatch:
     """What a mark event can stand for: the places in the ledger behind the marks it may be for.
 
     ``clause`` is what it breaks even so; ``kill`` is the killAudio that it proves to have been
-    read, 0 if none.
+    read, 0 if none. Without places it is for a mark whose turn has passed.
     """
 
     places: frozenset[int]
@@ -207,6 +215,8 @@ class MarkLedger:
         self._marks: list[_Mark] = []
         self._places = frozenset({0})
         self._forgotten: list[str] = []
+        self._overtaken: list[str] = []
+        """Names of marks that were passed over by the event of a later one."""
         self._kills = 0
         self._kills_read = 0
         """How many of them the platform is known to have read."""
@@ -219,9 +229,9 @@ class MarkLedger:
             counted.add(MarkState.KILLED)
         return sum(mark.state in counted for mark in self._marks)
 
-    def sent(self, name: str) -> None:
+    def sent(self, name: str, *, doubtful: bool = False) -> None:
         """Enter a mark. Of those that are not awaited any more, only so many are remembered."""
-        self._marks.append(_Mark(name))
+        self._marks.append(_Mark(name, doubtful=doubtful))
         if len(self._marks) > MAX_MARKS and self._marks[0].state is not MarkState.PENDING:
             del self._marks[0]
             self._places = frozenset(max(0, place - 1) for place in self._places)
@@ -251,7 +261,8 @@ class MarkLedger:
         places = self._reach(name)
         if not places:
             anywhere = [i + 1 for i, mark in enumerate(self._marks) if mark.name == name]
-            return MarkMatch(frozenset(anywhere[:1]), "LP-MARK-14") if anywhere else None
+            known = anywhere or name in self._overtaken
+            return MarkMatch(frozenset(anywhere[:1]), "LP-MARK-14") if known else None
         fitting = frozenset(i for i in places if self._fits(self._marks[i - 1], event))
         if fitting:
             kill = min(self._marks[i - 1].kill for i in fitting) if event == "cleared" else 0
@@ -266,7 +277,8 @@ class MarkLedger:
             reached = reached or index in self._places
             if reached and mark.name == name:
                 places.add(index + 1)
-            if mark.state is not MarkState.FORGOTTEN and not self._profile.marks_get_lost:
+            lost = self._profile.marks_get_lost or mark.doubtful
+            if mark.state is not MarkState.FORGOTTEN and not lost:
                 reached = False
         return frozenset(places)
 
@@ -281,9 +293,14 @@ class MarkLedger:
         """Whether an event that fits no mark stands for one that a clearMarks took."""
         return name in self._forgotten
 
-    def done(self, match: MarkMatch) -> None:
+    def done(self, name: str, match: MarkMatch) -> None:
         """The event has passed: the marks that it proves to be over are struck out."""
+        if not match.places:
+            self._overtaken.remove(name)
+            return
         over = min(match.places)
         self._kills_read = max(self._kills_read, match.kill)
+        passed = [m.name for m in self._marks[: over - 1] if m.state is not MarkState.FORGOTTEN]
+        self._overtaken = (self._overtaken + passed)[-MAX_OVER:]
         del self._marks[:over]
         self._places = frozenset(place - over for place in match.places)

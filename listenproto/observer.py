@@ -46,8 +46,8 @@ __all__ = ["AppLimits", "Observer", "Violation"]
 class Violation:
     """A breach of the protocol: which clause, by whom, with which message or head, and why.
 
-    A message for which there is no room comes so as well, though its sender breaks nothing
-    (LP-STRM-5).
+    What a receiver has to report comes so as well where nobody breaks anything: a message that
+    there was no room for (LP-STRM-5), half a sample frame where the connection was lost (LP-AUD-5).
     """
 
     clause: str
@@ -150,15 +150,12 @@ class Observer:
             record(self, sender, message)
         return violations
 
-    def left_over(self, sender: Peer) -> list[Violation]:
-        """What is wrong with the audio of a peer that has come to its end (LP-AUD-1)."""
+    def left_over(self, sender: Peer) -> str | None:
+        """What is left of a sample frame of that peer's audio, in words; None if nothing is."""
         rest = self._audio_bytes[sender] % self._frame_bytes[sender]
-        if not rest or "LP-AUD-1" in self._without:
-            return []
-        reason = (
-            f"the audio ends inside a sample frame: {rest} of {self._frame_bytes[sender]} bytes"
-        )
-        return [Violation("LP-AUD-1", sender, Close(), reason)]
+        if not rest:
+            return None
+        return f"the audio ends inside a sample frame: {rest} of {self._frame_bytes[sender]} bytes"
 
     def _waits(self, clip: PlayAudio) -> bool:
         """Whether the clip waits for those in front of it, or starts in their place (D8)."""
@@ -186,6 +183,8 @@ class Observer:
 
     def _move(self, sender: Peer, message: Message) -> None:
         kind = type(message)
+        if kind is Metadata and self._fatal is not None:
+            return  # it comes too late: the app has to close
         row = TRANSITIONS[sender][self.states[sender]]
         self.states[sender] = row.get(kind, self.states[sender])
         if kind is Close:
@@ -326,27 +325,24 @@ _MARK_FAULTS: Final = {
 }
 
 
-def _left_over(observer: Observer, sender: Peer) -> _Found:
-    return [(left.clause, left.reason) for left in observer.left_over(sender)]
-
-
-def _check_disconnect(observer: Observer, sender: Peer, message: Disconnect) -> _Found:
-    return _left_over(observer, sender)
+def _check_rest(observer: Observer, sender: Peer, message: Disconnect | Close) -> _Found:
+    # The other's close or disconnect may have cut the audio off where it was.
+    cut_off = observer.states[sender.other] in (State.LEAVING, State.CLOSED)
+    left_over = observer.left_over(sender)
+    return [] if cut_off or left_over is None else [("LP-AUD-1", left_over)]
 
 
 def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
     leaving = observer.states[sender] is State.LEAVING
-    # The other's close may have cut the audio off where it was; a disconnect has been judged.
-    cut_off = observer.states[sender.other] is State.CLOSED
-    judged = sender is Peer.APP and leaving
-    found = [] if cut_off or judged else _left_over(observer, sender)
+    # Behind its disconnect the app's audio has been judged.
+    found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender, message)
     if sender is Peer.PLATFORM and leaving and message.code != 1000:
         found.append(("LP-END-5", f"the end of a listen is closed with 1000, not {message.code}"))
     fatal = observer._fatal
     # At the platform's end, or as an answer to the platform's own close, it says nothing.
     asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not State.CLOSING
     if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
-        clause = "LP-META-3" if fatal.clause == "LP-ODD-2" else "LP-META-2"
+        clause = "LP-META-3" if fatal.close_code == 1007 else "LP-META-2"
         reason = f"what came for metadata is closed with {fatal.close_code}, not {message.code}"
         found.append((clause, reason))
     return found
@@ -359,7 +355,7 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     PlayDone: _check_play_done,
     Mark: _check_mark,
     MarkEvent: _check_mark_event,
-    Disconnect: _check_disconnect,
+    Disconnect: _check_rest,
     Close: _check_close,
 }
 """What a message in its place can still have wrong with it."""
@@ -387,10 +383,14 @@ def _record_play_done(observer: Observer, sender: Peer, message: PlayDone) -> No
         observer.clips.done(match)
 
 
+def _record_mark(observer: Observer, sender: Peer, message: Mark) -> None:
+    observer.marks.sent(message.name, doubtful=observer.marks.pending >= observer._max_marks)
+
+
 def _record_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> None:
     match = observer.marks.match(message.name, message.event)
     if match is not None:
-        observer.marks.done(match)
+        observer.marks.done(message.name, match)
 
 
 def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
@@ -404,7 +404,7 @@ _RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], None]]] = {
     PlayAudio: _record_play_audio,
     PlayDone: _record_play_done,
     KillAudio: _record_kill,
-    Mark: lambda observer, sender, message: observer.marks.sent(message.name),
+    Mark: _record_mark,
     MarkEvent: _record_mark_event,
     ClearMarks: lambda observer, sender, message: observer.marks.cleared(),
 }

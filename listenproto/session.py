@@ -86,7 +86,10 @@ class Session:
     def connection_lost(self) -> list[Violation]:
         """The connection is gone without a close; gives what was wrong with where it broke."""
         already, self._lost = self._lost or self.ended, True
-        return [] if already else self.observer.left_over(self._peer.other)
+        left_over = self.observer.left_over(self._peer.other)
+        if already or left_over is None:
+            return []
+        return [Violation("LP-AUD-5", self._peer.other, Close(ABNORMAL), left_over)]
 
     def _note(self, sender: Peer, payload: Payload) -> None:
         if self._passed is not None:

@@ -263,10 +263,6 @@ def judge_trace(trace: Trace, *, vantage: Peer | None = None) -> list[tuple[int,
     )
     found: list[tuple[int, Violation]] = []
     for number, line, message in messages_of(trace):
-        violations: list[Violation] = []
-        if message is Moment.LOST:
-            violations = observer.left_over(line.sender)
-        elif not isinstance(message, Moment):
-            violations = observer.see(line.sender, message)
-        found += [(number, violation) for violation in violations]
+        if not isinstance(message, Moment):
+            found += [(number, violation) for violation in observer.see(line.sender, message)]
     return found

@@ -43,8 +43,8 @@ from listenproto.codec import decode, decode_opening
 from listenproto.l16 import samples_in
 
 STEP = FLICKS // 50
-LATEST = FLICKS * 3 // 4
-"""A message is under way for less than the grace of LP-CLIP-30."""
+LATEST = FLICKS * 9 // 20
+"""A message is under way for so long at most: the grace of LP-CLIP-30 is for a round trip."""
 
 
 class Wire:

@@ -154,10 +154,11 @@ class TestTheApp:
         assert app.samples_received == 2
 
     def test_what_is_left_of_the_audio_at_the_end_is_reported(self) -> None:
-        for closing in (AppSession.closed, AppSession.connection_lost):
+        ends = (AppSession.closed, "LP-AUD-1"), (AppSession.connection_lost, "LP-AUD-5")
+        for closing, clause in ends:
             app = opened_app()
             app.receive(b"odd")
-            assert clauses(closing(app)) == ["LP-AUD-1"]
+            assert clauses(closing(app)) == [clause]
 
     def test_two_texts_in_one_message_are_two_messages(self) -> None:
         app = AppSession()
@@ -538,7 +539,7 @@ def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
 def test_a_close_of_1006_is_a_lost_connection() -> None:
     app, platform = opened_app(), opened_platform(Mode.CLIPS)
     app.receive(b"odd")
-    assert clauses(app.closed(1006)) == ["LP-AUD-1"]
+    assert clauses(app.closed(1006)) == ["LP-AUD-5"]
     assert platform.closed(1006) == []
     assert app.ended
     assert platform.ended

@@ -446,7 +446,7 @@ def test_no_subprotocol_in_the_answer_is_for_others_to_judge() -> None:
 def test_a_subprotocol_that_was_not_offered_is_named(chosen: str) -> None:
     wire = ClientWire("x", subprotocols=["a", "b"])
     error = fault(wire, answer(wire, Sec_WebSocket_Protocol=chosen))
-    assert error.clause == "LP-HS-7"
+    assert error.clause == "LP-HS-18"
     assert repr(chosen) in str(error)
     assert "a, b" in str(error)
     assert wire.finished

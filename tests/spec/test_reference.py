@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
+from listenproto import BidirectionalAudio, ListenVerb, MixType
+from listenproto.rules import HARMLESS
 from tests.spec import CLAUSE, KEYWORD, ROOT, SPEC, Requirement, held_by_tests, requirements, states
 
 SUBJECT = re.compile(r"(An app|A platform|A sender|A receiver) ")
@@ -18,6 +22,8 @@ DOCUMENTS = [*SPEC.rglob("*.md"), ROOT / "README.md"]
 
 @pytest.mark.parametrize("requirement", requirements().values(), ids=lambda r: r.name)
 def test_a_requirement_says_one_thing_about_one_peer(requirement: Requirement) -> None:
+    if requirement.text.startswith("Withdrawn"):
+        return
     assert SUBJECT.match(requirement.text)
     assert len(KEYWORD.findall(requirement.text)) == 1
     first = requirement.text.split(". ")[0]
@@ -31,6 +37,36 @@ def test_requirements_are_numbered_in_order() -> None:
         numbers.setdefault(group, []).append(int(number))
     for group, found in numbers.items():
         assert found == [*range(1, len(found) + 1)], group
+
+
+def test_what_a_receiver_acts_on_all_the_same_is_what_the_code_does() -> None:
+    listed = {*CLAUSE.findall(requirements()["LP-ODD-4"].text.split("that breaks")[-1])}
+    closes = {"LP-META-2", "LP-META-3"}  # of the app's own close, which always ends the call
+    assert listed - closes == HARMLESS - closes
+
+
+def test_the_options_of_the_verb_are_those_of_the_code() -> None:
+    text = (SPEC / "listen.md").read_text()
+    table = text[text.index("## The verb") : text.index("- **LP-VERB-1**")]
+    told = {
+        name.replace("….", "bidirectionalAudio."): default
+        for name, default in re.findall(r"^\| `(\S+)` \| [^|]* \| ([^|]*) \|", table, re.MULTILINE)
+    }
+    has = {}
+    for kind, prefix in ((ListenVerb, ""), (BidirectionalAudio, "bidirectionalAudio.")):
+        for field in attrs.fields(kind):
+            head, *rest = field.name.split("_")
+            has[prefix + head + "".join(map(str.title, rest))] = field.default
+    assert told.keys() == has.keys()
+    for name, default in has.items():
+        if default is attrs.NOTHING:
+            assert told[name] == "required"
+        elif default in (None, "") or name == "bidirectionalAudio":
+            assert told[name] in ("none", "see LP-VERB-3", "`{}`"), name
+        else:
+            plain = default.value if isinstance(default, MixType) else default
+            written = json.dumps(dict(plain) if isinstance(plain, Mapping) else plain)
+            assert told[name].strip("`") == written.strip('"'), name
 
 
 def test_the_states_are_those_of_the_code() -> None:
