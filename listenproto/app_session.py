@@ -105,7 +105,7 @@ class AppSession(Session):
         :class:`RemoteProtocolError`, now and ever after, where there is no metadata to go on with.
         """
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # it would grow, and hold every payload
         self._note(Peer.PLATFORM, payload)
         if self.observer.states[Peer.APP] is State.CLOSED:
             return []

@@ -71,7 +71,7 @@ class Connection(Generic[_EndT]):
     @property
     def finished(self) -> bool:
         """Whether nothing more will be received: write what is left and close the transport."""
-        return self._wire.finished or self._failed
+        return self._wire.finished or self._failed or self._error is not None
 
     @property
     def ended(self) -> bool:
@@ -88,8 +88,12 @@ class Connection(Generic[_EndT]):
         return self._end.passed()
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the network; ``b""`` where the peer has closed its side."""
-        self._wire.feed(data)
+        """Take bytes from the network; ``b""`` where the peer has closed its side.
+
+        What follows an error is ignored.
+        """
+        if self._error is None:
+            self._wire.feed(data)
 
     def events(self) -> Iterator[ConnectionEvent]:
         """What the bytes meant.
@@ -98,7 +102,7 @@ class Connection(Generic[_EndT]):
         :meth:`fail` answers it.
         """
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         try:
             for event in self._wire.events():
                 yield from self._meaning(event)
