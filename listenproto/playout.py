@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 import attrs
@@ -100,6 +100,22 @@ class _Sound:
 _Item: TypeAlias = "_Sound | MarkPoint"
 
 
+def _join(line: deque[_Item], item: _Item) -> None:
+    """Put an item at the end of a line, as part of the sound there if it can be."""
+    last = line[-1] if line else None
+    if isinstance(item, _Sound) and isinstance(last, _Sound) and last.can_grow(item):
+        last.pcm += item.pcm
+    else:
+        line.append(item)
+
+
+def _joined(items: Iterable[_Item]) -> deque[_Item]:
+    line: deque[_Item] = deque()
+    for item in items:
+        _join(line, item)
+    return line
+
+
 class Playout:
     """The line of what is to be played to the caller, and how far it has got.
 
@@ -123,7 +139,7 @@ class Playout:
         self._buffered = 0
         self._head = 0
         self._kill_at: int | None = None
-        self._doomed: list[_Item] = []
+        self._doomed: deque[_Item] = deque()
         """What came while a kill waits for its frame."""
         self.now = 0
 
@@ -188,8 +204,8 @@ class Playout:
     def clear_marks(self) -> list[Over]:
         """Forget the marks (LP-MARK-15)."""
         marks = [item for item in (*self._line, *self._doomed) if isinstance(item, MarkPoint)]
-        self._line = deque(item for item in self._line if isinstance(item, _Sound))
-        self._doomed = [item for item in self._doomed if isinstance(item, _Sound)]
+        self._line = _joined(item for item in self._line if isinstance(item, _Sound))
+        self._doomed = _joined(item for item in self._doomed if isinstance(item, _Sound))
         return [Over(mark, Fate.FORGOTTEN, self.now) for mark in marks]
 
     def kill(self) -> list[Over]:
@@ -227,16 +243,9 @@ class Playout:
     def _append(self, item: _Item, *, doomed: bool = False) -> None:
         if isinstance(item, _Sound):
             self._buffered += flicks_of(item.left, item.rate)
-        if doomed:
-            self._doomed.append(item)
-            return
-        last = self._line[-1] if self._line else None
-        if isinstance(item, _Sound) and isinstance(last, _Sound) and last.can_grow(item):
-            last.pcm += item.pcm
-            return
-        if not self._line:
+        if not (doomed or self._line):
             self._head = self.now
-        self._line.append(item)
+        _join(self._doomed if doomed else self._line, item)
 
     def _advance(self, end: int) -> Iterator[Heard | Over]:
         """Play the line up to ``end``, from where the next sample of its first item starts."""
