@@ -229,6 +229,11 @@ class MarkLedger:
             counted.add(MarkState.KILLED)
         return sum(mark.state in counted for mark in self._marks)
 
+    @property
+    def size(self) -> int:
+        """How many characters the names have of those that are remembered."""
+        return sum(len(mark.name) for mark in self._marks)
+
     def sent(self, name: str, *, doubtful: bool = False) -> None:
         """Enter a mark. Of those that are not awaited any more, only so many are remembered."""
         self._marks.append(_Mark(name, doubtful=doubtful))

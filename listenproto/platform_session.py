@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from listenproto.codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
 from listenproto.errors import LocalProtocolError
@@ -42,6 +42,10 @@ PlatformEvent: TypeAlias = (
     | Violation
     | Close
 )
+
+
+MAX_ANSWERS: Final = 2**20
+"""Characters that an app may be owed in answers, before more that is to be answered is refused."""
 
 
 class PlatformSession(Session):
@@ -92,8 +96,8 @@ class PlatformSession(Session):
         return events
 
     def _take(self, message: Message) -> list[PlatformEvent]:
-        if isinstance(message, PlayAudio) and not self._has_room(message):
-            return [self._no_room(message)]
+        if isinstance(message, PlayAudio | Mark) and (lack := self._lack(message)):
+            return [self._no_room(message, lack)]
         violations = self.observer.see(Peer.APP, message)
         if any(violation.dropped for violation in violations):
             return [*violations]
@@ -101,7 +105,7 @@ class PlatformSession(Session):
             if not message.pcm:
                 return []
             stored = self.playout.add_stream(message.pcm)
-            return [message] if stored else [self._no_room(message)]
+            return [message] if stored else [self._no_room(message, self._seconds())]
         if isinstance(message, PlayAudio):
             pcm, rate = clip_audio(message)
             queue_play = message.queue_play is True
@@ -119,15 +123,24 @@ class PlatformSession(Session):
         )
         return [*violations, message]
 
-    def _has_room(self, clip: PlayAudio) -> bool:
-        refused = any(v.dropped for v in self.observer.judge(Peer.APP, clip))
-        queue_play = clip.queue_play is True
-        return refused or self.playout.has_room_for_clip(clip_flicks(clip), queue_play=queue_play)
+    def _lack(self, message: PlayAudio | Mark) -> str | None:
+        """What there is no room for, if nothing else is wrong with the message."""
+        if any(v.dropped for v in self.observer.judge(Peer.APP, message)):
+            return None
+        # Else an app that asks and never reads could make this end hold any number of answers.
+        if self._waiting[str] + self.observer.marks.size >= MAX_ANSWERS:
+            return f"{MAX_ANSWERS} characters of answers may wait for the app"
+        if isinstance(message, Mark):
+            return None
+        queue_play = message.queue_play is True
+        fits = self.playout.has_room_for_clip(clip_flicks(message), queue_play=queue_play)
+        return None if fits else self._seconds()
 
-    def _no_room(self, message: Audio | PlayAudio) -> Violation:
-        seconds = f"{self.playout.max_seconds:g} s"
-        reason = f"no room to buffer it: {seconds} of audio may wait for the caller"
-        return Violation("LP-STRM-5", Peer.APP, message, reason)
+    def _seconds(self) -> str:
+        return f"{self.playout.max_seconds:g} s of audio may wait for the caller"
+
+    def _no_room(self, message: Audio | PlayAudio | Mark, lack: str) -> Violation:
+        return Violation("LP-STRM-5", Peer.APP, message, f"no room for it: {lack}")
 
     def play(self, flicks: int) -> list[Heard]:
         """Let the caller hear the next ``flicks``; playDone and mark events go to the outbox."""

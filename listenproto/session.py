@@ -7,7 +7,7 @@ to go out in one ordered outbox. What may be sent and what was wrong with what c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -33,7 +33,7 @@ class Session:
 
     def __init__(self, *, keep_passed: bool) -> None:
         self._outbox: deque[Payload] = deque()
-        self._outbox_size = 0
+        self._waiting: Counter[type] = Counter()  # by kind of payload
         self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
         self._lost = False
 
@@ -51,7 +51,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """How much waits in the outbox: bytes of audio and characters of text."""
-        return self._outbox_size
+        return self._waiting.total()
 
     def outgoing(self) -> Iterator[Payload]:
         """The payloads to be sent, in the order in which they must reach the wire.
@@ -60,7 +60,7 @@ class Session:
         """
         while self._outbox:
             payload = self._outbox.popleft()
-            self._outbox_size -= _size(payload)
+            self._waiting[type(payload)] -= _size(payload)
             yield payload
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
@@ -113,7 +113,7 @@ class Session:
         payload = encode(message, self._peer) if payload is None else payload
         self.observer.see(self._peer, message)
         self._note(self._peer, payload)
-        self._outbox_size += _size(payload)
+        self._waiting[type(payload)] += _size(payload)
         self._push(payload)
 
     def _push(self, payload: Payload) -> None:

@@ -420,6 +420,27 @@ class TestThePlatform:
         assert clauses(clips.receive(clip_text(8001))) == ["LP-STRM-5"]
         assert clauses(clips.receive(clip_text(8000))) == []
 
+    @pytest.mark.parametrize("payload", [b"", bytes(2)])
+    def test_an_app_that_reads_no_answers_is_refused_more_of_them(self, payload: bytes) -> None:
+        """LP-STRM-4, LP-STRM-5: marks that are over, and marks that are still to be reached."""
+        platform = opened_platform(Mode.STREAMING)
+        platform.receive(payload)
+        mark = Mark("x" * 100_000)
+        said = json.dumps({"type": "mark", "data": {"name": mark.name}})
+        *taken, refused = [event for _ in range(12) for event in platform.receive(said)]
+        assert taken == [mark] * 11
+        assert clauses([refused]) == ["LP-STRM-5"]
+        platform.play(FLICKS)
+        assert len(texts(platform)) == 11
+        assert platform.receive(said) == [mark]
+
+    def test_clips_are_answers_too(self) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
+        clip = clip_text(0, id="x" * 2**20)
+        assert [clauses(platform.receive(clip)) for _ in "ab"] == [[], ["LP-STRM-5"]]
+        assert len(texts(platform)) == 1
+        assert clauses(platform.receive(clip)) == []
+
     @pytest.mark.parametrize(
         ("mode", "payload", "clause"),
         [
