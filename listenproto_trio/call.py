@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
 from listenproto.app_session import AppSession, ClipDone
 from listenproto.codec import clip_flicks
-from listenproto.connection import AppConnection, ConnectionEvent
+from listenproto.connection import ConnectionEvent
 from listenproto.errors import LocalProtocolError, ProtocolError
-from listenproto.handshake import Reject, Verdict
+from listenproto.handshake import Reject
 from listenproto.l16 import FLICKS, SAMPLE_BYTES
 from listenproto.messages import (
     Audio,
@@ -27,22 +28,27 @@ from listenproto.messages import (
     Message,
     Metadata,
     Mode,
+    Peer,
     PlayAudio,
     UnknownMessage,
 )
 from listenproto.observer import Violation
 from listenproto.rules import REFUSALS
+from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
-from listenproto_trio.limits import Limits
+from listenproto_trio.answering import Answering
 from listenproto_trio.playback import Outcome, Playback, Playbacks
-from listenproto_trio.transport import CallEnded, Transport
-from listenproto_trio.unread import CallEvent, Unread, UnreadPolicy
+from listenproto_trio.transport import CallEnded, Carrier, Connection, Transport
+from listenproto_trio.unread import CallEvent, Unread
+from listenproto_trio.websocket import MessageCarrier, MessageConnection, WebSocket
 
 __all__ = ["Call", "Statistics"]
 
 PATIENCE: Final = 10.0
 """Seconds that an answer may take beyond the time that playing takes."""
+
+_Data = TypeVar("_Data")
 
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """What a clip or a mark breaks for which there is no room now."""
@@ -59,8 +65,9 @@ class Statistics:
 
 
 class Call:
-    """One call at the application's end; :func:`~listenproto_trio.serve` gives it to a handler.
+    """One call at the application's end.
 
+    :func:`~listenproto_trio.serve` gives it to a handler, :meth:`over` to whoever has a WebSocket.
     Any task may send; one iterates over the events. Sending waits while the outbox is full. It
     raises :class:`~listenproto_trio.CallEnded` once the call is over, and
     :class:`~listenproto.LocalProtocolError` for what the protocol forbids; nothing was sent then,
@@ -69,29 +76,31 @@ class Call:
 
     def __init__(
         self,
-        stream: trio.abc.Stream,
+        connection: Connection[_Data],
+        carrier: Carrier[_Data],
         session: AppSession,
-        limits: Limits,
+        answering: Answering,
         *,
-        judge: Callable[[Request], Verdict],
-        stream_rate: int = 8000,
-        unread: UnreadPolicy = "drop_oldest",
+        on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         self.session = session
-        self.stream = stream
+        self.stream: trio.abc.Stream | None = None
+        """What the call runs on, if that is not somebody else's WebSocket."""
         self.statistics = Statistics()
         self.ready = trio.Event()
         """Set once the metadata has come, or never will."""
         self.refused: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
-        self._judge = judge
-        self._stream_rate = stream_rate
+        self._on_request = on_request
+        self._stream_rate = answering.stream_rate
         self._playbacks = Playbacks()
-        self._unread = Unread(unread, limits, on_hold=self._playbacks.recheck)
-        self.transport: Transport[AppConnection] = Transport(
-            stream,
-            AppConnection(session, max_head=limits.head_size, max_message=limits.message_size),
+        limits = answering.limits
+        self._unread = Unread(answering.unread, limits, on_hold=self._playbacks.recheck)
+        self.transport = Transport(
+            connection,
+            carrier,
             limits,
+            peer=Peer.PLATFORM,
             dispatch=self._dispatch,
             may_read=self._unread.may_read,
         )
@@ -99,14 +108,97 @@ class Call:
         self._quiet_until = -math.inf
         self._disconnected = trio.Event()
 
+    @staticmethod
+    @asynccontextmanager
+    async def over(
+        websocket: WebSocket,
+        *,
+        request: Request | None = None,
+        answering: Answering | None = None,
+    ) -> AsyncIterator[Call]:
+        """A call over a WebSocket that somebody else has accepted; the block is its handler.
+
+        The block starts once the metadata has been read. At its end the WebSocket is closed: with
+        1000, with 1011 where an exception leaves the block, without a word where it is cancelled.
+        Exceptions come out as they are, of groups of nothing but :class:`CallEnded` one. Raises
+        :class:`CallEnded` where there is no metadata to start with.
+
+        ``request`` is what :attr:`request` and a function of the mode are to know. Of
+        ``answering``, the policy is not asked; how large heads and messages may be, and whether
+        the other end is alive, is for the WebSocket's library to see to.
+        """
+        answering = answering or Answering()
+        limits = attrs.evolve(answering.limits, ping_interval=math.inf)
+        session = answering.session()
+        session.request = request
+        carrier = MessageCarrier(websocket)
+        call = Call(
+            MessageConnection(session),
+            carrier,
+            session,
+            attrs.evolve(answering, limits=limits),
+        )
+        error: Exception | None = None  # carried around the nursery, which would wrap it in a group
+        try:
+            if answering.tap is not None:
+                call.transport.tap = answering.tap(session)
+            call.transport.tell(Peer.APP, Moment.OPEN)
+            async with trio.open_nursery() as nursery:
+                code, reason = 1000, ""
+                if await call.begin(nursery):
+                    try:
+                        yield call
+                    except Exception as exc:
+                        error = _only_call_ended(exc) or exc
+                        if not isinstance(error, CallEnded):
+                            code, reason = 1011, "the handler failed"
+                    call.stop_reading()
+                    if answering.drain and error is None:
+                        await call.drain()
+                else:
+                    error = CallEnded(call.why_not())
+                    error.__cause__ = call.error
+                    code, reason = 1002, "no metadata"
+                await call.close(code, reason)
+                nursery.cancel_scope.cancel()
+        finally:
+            await carrier.drop()
+        if error is not None:
+            raise error
+
+    async def begin(self, nursery: trio.Nursery) -> bool:
+        """Start what the call needs, in ``nursery``; whether the metadata came in time."""
+        limits = self.transport.limits
+        nursery.start_soon(self.read)
+        nursery.start_soon(self.transport.write)
+        with trio.move_on_after(limits.handshake_time):
+            await self.ready.wait()
+        if self.session.metadata is None:
+            return False
+        nursery.start_soon(self.transport.keep_alive)
+        nursery.start_soon(self.close_after_disconnect)
+        return True
+
+    def why_not(self) -> str:
+        """One sentence on why no metadata came."""
+        if self.refused is not None:
+            return f"refused with {self.refused.status}: {self.refused.reason}"
+        if not self.ready.is_set():
+            return f"no metadata within {self.transport.limits.handshake_time:g} s"
+        return self.transport.how_it_ended()
+
     def __repr__(self) -> str:
         metadata = self.session.metadata
         return f"<Call {metadata.call_sid if metadata else 'without metadata'}>"
 
     @property
     def request(self) -> Request:
-        """The upgrade request: target, path, headers."""
-        assert self.session.request is not None  # a handler starts behind it
+        """The upgrade request: target, path, headers.
+
+        Raises LookupError for a call :meth:`over` a WebSocket that was not told of it.
+        """
+        if self.session.request is None:
+            raise LookupError("Call.over() was not given the request: over(…, request=…)")
         return self.session.request
 
     @property
@@ -146,9 +238,7 @@ class Call:
             self.statistics.audio_received += len(event.pcm)
             self._unread.put(event)
         elif isinstance(event, Request):
-            verdict = self._judge(event)
-            self.refused = verdict if isinstance(verdict, Reject) else None
-            self.transport.connection.answer(verdict)
+            self._on_request(event)
         elif isinstance(event, Metadata):
             self._unread.open(event)
             self.ready.set()
@@ -295,3 +385,13 @@ class Call:
         await self._disconnected.wait()
         await trio.sleep(self.transport.limits.close_time)
         await self.close()
+
+
+def _only_call_ended(error: Exception) -> CallEnded | None:
+    """The CallEnded that an exception is, or that is all there is in a group."""
+    if isinstance(error, CallEnded):
+        return error
+    if not isinstance(error, ExceptionGroup):
+        return None
+    found = [_only_call_ended(one) for one in error.exceptions]
+    return None if None in found else found[0]

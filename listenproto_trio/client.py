@@ -18,6 +18,7 @@ from listenproto.messages import (
     Disconnect,
     KillAudio,
     Mark,
+    Peer,
     PlayAudio,
     UnknownMessage,
 )
@@ -26,7 +27,7 @@ from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto_trio.limits import Limits
-from listenproto_trio.transport import CallEnded, Tap, Transport
+from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
 
@@ -63,7 +64,7 @@ class PlatformCall:
     to it that what they bring about is sent.
     """
 
-    def __init__(self, transport: Transport[PlatformConnection], task: ListenTask) -> None:
+    def __init__(self, transport: Transport, task: ListenTask) -> None:
         self.task = task
         self.transport = transport
 
@@ -200,8 +201,8 @@ async def open_call_on(
         max_head=limits.head_size,
         max_message=limits.message_size,
     )
-    transport: Transport[PlatformConnection] = Transport(
-        stream, connection, limits, dispatch=dispatch, tap=tap
+    transport = Transport(
+        connection, StreamCarrier(stream), limits, peer=Peer.APP, dispatch=dispatch, tap=tap
     )
 
     async def read() -> None:
@@ -233,9 +234,7 @@ async def open_call_on(
         raise error
 
 
-def _why_not(
-    transport: Transport[PlatformConnection], rejected: Rejected | None, answered: bool
-) -> str:
+def _why_not(transport: Transport, rejected: Rejected | None, answered: bool) -> str:
     if rejected is not None:
         said = rejected.body.decode(errors="replace").strip()
         return f"the app refused the call with {rejected.status}: {said or 'it gave no reason'}"

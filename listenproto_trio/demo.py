@@ -18,12 +18,13 @@ from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.trace import Header, Trace, judge_trace
 from listenproto.verb import BidirectionalAudio, ListenVerb
+from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
 from listenproto_trio.playback import Outcome, Playback
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile, read_trace_file
-from listenproto_trio.server import Answering, serve
+from listenproto_trio.server import serve
 from listenproto_trio.speech import speech
 from listenproto_trio.transport import Tap
 

@@ -7,59 +7,20 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-import attrs
 import trio
 
-from listenproto.app_session import AppSession, ModeOf
-from listenproto.handshake import Accept, Policy, Verdict, judge
-from listenproto.messages import Mode
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.connection import AppConnection
+from listenproto.handshake import Accept, Reject, judge
 from listenproto.upgrade import Request
+from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
-from listenproto_trio.limits import Limits
-from listenproto_trio.transport import CallEnded, Tap
-from listenproto_trio.unread import UnreadPolicy
+from listenproto_trio.transport import CallEnded, StreamCarrier
 
-__all__ = ["Answering", "Handler", "serve", "serve_stream"]
+__all__ = ["Handler", "serve", "serve_stream"]
 
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 _log: Final = logging.getLogger("listenproto")
-
-
-@attrs.frozen(kw_only=True)
-class Answering:
-    """How calls are answered; one value for all calls of a server.
-
-    ``mode`` is the mode of the way back, or a function of request and metadata that tells it;
-    ``stream_rate`` the rate of a stream back in samples a second, from which waits compute how
-    long playing takes. ``unread`` says what happens to audio that is not read in time. With
-    ``drain``, a call whose handler has returned is closed only when its clips and marks are over.
-    ``tap`` gives, for each call, what is told of every payload.
-    """
-
-    mode: Mode | ModeOf = Mode.CLIPS
-    stream_rate: int = 8000
-    profile: Profile = DOCUMENTED
-    policy: Policy = attrs.field(factory=Policy)
-    limits: Limits = attrs.field(factory=Limits)
-    unread: UnreadPolicy = "drop_oldest"
-    drain: bool = False
-    max_clips: int | None = 10
-    max_marks: int | None = 30
-    salvage_metadata: bool = False
-    tap: Callable[[AppSession], Tap] | None = None
-
-    def session(self) -> AppSession:
-        """The session of a new call."""
-        return AppSession(
-            mode=self.mode,
-            profile=self.profile,
-            max_clips=self.max_clips,
-            max_marks=self.max_marks,
-            salvage_metadata=self.salvage_metadata,
-            keep_passed=self.tap is not None,
-        )
 
 
 class _Open:
@@ -112,34 +73,24 @@ async def _answer(
     handler: Handler, stream: trio.abc.Stream, answering: Answering, opened: _Open
 ) -> None:
     accepted = False
+    session, limits = answering.session(), answering.limits
+    connection = AppConnection(session, max_head=limits.head_size, max_message=limits.message_size)
 
-    def judge_request(request: Request) -> Verdict:
+    def on_request(request: Request) -> None:
         nonlocal accepted
         verdict = judge(request, answering.policy, open_calls=opened.calls)
         accepted = isinstance(verdict, Accept)
         opened.calls += accepted
+        call.refused = verdict if isinstance(verdict, Reject) else None
         if accepted and answering.tap is not None:
             call.transport.tap = answering.tap(session)
-        return verdict
+        connection.answer(verdict)
 
-    session = answering.session()
-    call = Call(
-        stream,
-        session,
-        answering.limits,
-        judge=judge_request,
-        stream_rate=answering.stream_rate,
-        unread=answering.unread,
-    )
+    call = Call(connection, StreamCarrier(stream), session, answering, on_request=on_request)
+    call.stream = stream
     try:
         async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(call.read)
-            nursery.start_soon(call.transport.write)
-            with trio.move_on_after(answering.limits.handshake_time):
-                await call.ready.wait()
-            if session.metadata is not None:
-                nursery.start_soon(call.transport.keep_alive)
-                nursery.start_soon(call.close_after_disconnect)
+            if await call.begin(nursery):
                 await _handle(handler, call, drain=answering.drain)
             else:
                 await _give_up(call)
@@ -175,13 +126,7 @@ async def _run(handler: Handler, call: Call, *, drain: bool) -> None:
 
 async def _give_up(call: Call) -> None:
     """No metadata came: say why, where it was not a refusal that the other end has been told."""
-    if call.ready.is_set():
-        why = call.transport.how_it_ended()
-    else:
-        why = f"no metadata within {call.transport.limits.handshake_time:g} s"
-    if call.refused is not None:
-        why = f"refused with {call.refused.status}: {call.refused.reason}"
-    _log.info("no call: %s", why)
+    _log.info("no call: %s", call.why_not())
     if call.ready.is_set() or call.session.request is not None:
         await call.close(1002, "no metadata")
 

@@ -1,18 +1,21 @@
-"""A connection on a trio stream: one reader, one writer, and everybody else only leaves messages.
+"""A connection and what carries it: one reader, one writer, everybody else only leaves messages.
 
-Nothing but the writer ever touches the sending side of the stream, and messages are put into the
+Nothing but the writer ever touches the sending side of the carrier, and messages are put into the
 outbox without awaiting. So cancelling whoever sends, at whatever await, can never leave half a
-message on the wire.
+message on the wire. The writer itself is cancelled only where the connection is given up.
+
+A connection takes and gives what its carrier carries: bytes on a stream (:class:`StreamCarrier`),
+whole messages on somebody else's WebSocket (:mod:`listenproto_trio.websocket`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
-from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto.connection import ConnectionEvent
 from listenproto.errors import ProtocolError, RemoteProtocolError
 from listenproto.messages import Payload, Peer
 from listenproto.trace import Moment
@@ -20,7 +23,7 @@ from listenproto.upgrade import Accepted, Request
 from listenproto.wire import Closed
 from listenproto_trio.limits import Limits
 
-__all__ = ["CallEnded", "Tap", "Transport"]
+__all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transport"]
 
 READ_SIZE: Final = 65536
 
@@ -32,31 +35,83 @@ class CallEnded(Exception):
     """The call is over, nothing more can be sent. A hang-up is no fault of the sender."""
 
 
-_C = TypeVar("_C", AppConnection, PlatformConnection)
+_Data = TypeVar("_Data")
 
 
-class Transport(Generic[_C]):
+class Connection(Protocol[_Data]):
+    """What a transport asks of a connection, as :mod:`listenproto.connection` has it."""
+
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+    def feed(self, data: _Data) -> None: ...
+    def events(self) -> Iterator[ConnectionEvent]: ...
+    def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
+    def data_to_send(self) -> _Data: ...
+    def ping(self) -> None: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def fail(self, error: ProtocolError) -> None: ...
+
+
+class Carrier(Protocol[_Data]):
+    """What a connection runs on."""
+
+    async def receive(self) -> _Data:
+        """What has come; at the end, however that comes about, what tells a connection of it."""
+
+    async def send(self, data: _Data) -> None:
+        """Raises trio.BrokenResourceError or trio.ClosedResourceError where it cannot be sent."""
+
+    async def drop(self) -> None:
+        """Give the connection up at once, whatever of it was half sent; does not wait."""
+
+
+class StreamCarrier:
+    """Bytes on a trio stream."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(READ_SIZE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def drop(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+class Transport:
     """Drives one connection: run :meth:`read`, :meth:`write` and :meth:`keep_alive` as tasks.
 
-    ``dispatch`` is given each event in the order of the wire; ``may_read`` is awaited before each
-    read, which is where reading can be held back.
+    ``peer`` is who is at the other end. ``dispatch`` is given each event in the order of the wire;
+    ``may_read`` is awaited before each read, which is where reading can be held back.
     """
 
     def __init__(
         self,
-        stream: trio.abc.Stream,
-        connection: _C,
+        connection: Connection[_Data],
+        carrier: Carrier[_Data],
         limits: Limits,
         *,
+        peer: Peer,
         dispatch: Callable[[ConnectionEvent], None],
         may_read: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         tap: Tap | None = None,
     ) -> None:
-        self.connection: _C = connection
+        self.connection: Connection[Any] = connection
         self.limits = limits
         self.closed: Closed | None = None
         self.error: ProtocolError | None = None
-        self._stream = stream
+        self._carrier: Carrier[Any] = carrier
+        self._peer = peer
         self._dispatch = dispatch
         self._may_read = may_read
         self.tap = tap
@@ -65,6 +120,7 @@ class Transport(Generic[_C]):
         self._ended = trio.Event()
         self._over = trio.Event()
         self._written = trio.Event()
+        self._writing = trio.CancelScope()
         self._heard_at = trio.current_time()
         self._holding = False
 
@@ -102,9 +158,10 @@ class Transport(Generic[_C]):
     def note(self) -> None:
         """Tell the tap what has passed."""
         for sender, payload in self.connection.passed():
-            self._tell(sender, payload)
+            self.tell(sender, payload)
 
-    def _tell(self, sender: Peer, payload: Payload | Moment) -> None:
+    def tell(self, sender: Peer, payload: Payload | Moment) -> None:
+        """Tell the tap of a payload, or of what happened to the connection."""
         if self.tap is not None:
             self.tap(sender, payload)
 
@@ -120,42 +177,31 @@ class Transport(Generic[_C]):
                 self._holding = True
                 await self._may_read()
                 self._holding = False
-                self._take(await self._receive())
+                self._take(await self._carrier.receive())
         except RemoteProtocolError as exc:
             self.error = exc
             self.connection.fail(exc)
         finally:
             self._finish()
 
-    async def _receive(self) -> bytes:
-        try:
-            return bytes(await self._stream.receive_some(READ_SIZE))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
-
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: Any) -> None:
         """Feed the connection; what it gives in front of a fault is dispatched before the fault."""
         self._heard_at = trio.current_time()
         self.connection.feed(data)
         try:
             for event in self.connection.events():
                 if isinstance(event, Accepted):
-                    self._tell(Peer.APP, Moment.OPEN)
+                    self.tell(Peer.APP, Moment.OPEN)
                 self.note()
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
-                        self._tell(self.peer, Moment.LOST)
+                        self.tell(self._peer, Moment.LOST)
                 self._dispatch(event)
                 if isinstance(event, Request) and not self.connection.ended:
-                    self._tell(Peer.APP, Moment.OPEN)
+                    self.tell(Peer.APP, Moment.OPEN)
         finally:
             self.wake()
-
-    @property
-    def peer(self) -> Peer:
-        """Who is at the other end."""
-        return Peer.PLATFORM if isinstance(self.connection, AppConnection) else Peer.APP
 
     def _finish(self) -> None:
         self._over.set()
@@ -165,8 +211,9 @@ class Transport(Generic[_C]):
     async def write(self) -> None:
         """Write what is in the outbox until the connection is over and all is written."""
         try:
-            while data := await self._to_write():
-                await self._stream.send_all(data)
+            with self._writing:
+                while data := await self._to_write():
+                    await self._carrier.send(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The reader meets the same end, after what can still be read; or keep_alive sees to it.
             self._ended.set()
@@ -174,7 +221,7 @@ class Transport(Generic[_C]):
             self._written.set()
             self._room.unpark_all()
 
-    async def _to_write(self) -> bytes:
+    async def _to_write(self) -> Any:
         """What is to be written next; nothing once the connection is over and all is written."""
         while True:
             self._wake = trio.Event()
@@ -196,7 +243,9 @@ class Transport(Generic[_C]):
             with trio.move_on_after(self.limits.close_time):
                 await self.over()
                 return
-        await trio.aclose_forcefully(self._stream)
+        self._writing.cancel()
+        await self._written.wait()
+        await self._carrier.drop()
 
     async def _is_alive(self) -> bool:
         """Ask for a sign of life where none came; whether there was one."""

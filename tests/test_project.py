@@ -165,7 +165,13 @@ def test_the_readme_shows_the_examples_that_the_suite_runs() -> None:
     )
     assert {name for name, _ in shown} == {
         f"tests/examples/{name}.py"
-        for name in ("server_trio", "caller_trio", "server_asyncio", "server_fastapi")
+        for name in (
+            "server_trio",
+            "caller_trio",
+            "server_trio_websocket",
+            "server_asyncio",
+            "server_fastapi",
+        )
     }
     for name, code in shown:
         assert code == (ROOT / name).read_text().rstrip(), name

@@ -9,6 +9,7 @@ from functools import partial, wraps
 from typing import Final, Protocol
 
 import trio
+import trio_websocket
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
@@ -28,10 +29,12 @@ from listenproto_trio import (
     Answering,
     AppMessage,
     Call,
+    CallEnded,
     Handler,
     Limits,
     PlatformCall,
     Tap,
+    TrioWebSocket,
     open_call_on,
     serve_stream,
 )
@@ -132,6 +135,28 @@ class Line:
         self.platform.play(round(seconds * FLICKS))
 
 
+async def serve_over(
+    handler: Handler, stream: trio.abc.Stream, *, answering: Answering | None = None
+) -> None:
+    """As serve_stream, but with trio-websocket between the stream and the call."""
+    async with stream, trio.open_nursery() as nursery:
+        asked = await trio_websocket.wrap_server_stream(nursery, stream)
+        websocket = await asked.accept(subprotocol=SUBPROTOCOL)
+        with suppress(CallEnded):
+            async with Call.over(
+                TrioWebSocket(websocket), request=Request(asked.path, ()), answering=answering
+            ) as call:
+                await handler(call)
+        nursery.cancel_scope.cancel()
+
+
+class AppEnd:
+    """Which app end the calls of a test have; see the fixture each_app_end."""
+
+    ALL: Final = {"our transport": serve_stream, "trio-websocket": serve_over}
+    serve = staticmethod(serve_stream)
+
+
 class _Pair(Protocol):
     def __call__(self) -> tuple[trio.abc.Stream, trio.abc.Stream]: ...
 
@@ -153,7 +178,7 @@ async def calling(
     answering = answering or Answering(mode=verb.mode())
     task = ListenTask(verb, ATTRIBUTES, profile=platform, keep_passed=tap is not None)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(serve_stream, handler, app_stream, answering=answering))
+        nursery.start_soon(partial(AppEnd.serve, handler, app_stream, answering=answering))
         async with open_call_on(
             platform_stream, task, limits=limits, on_message=on_message, tap=tap
         ) as call:

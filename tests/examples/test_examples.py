@@ -67,7 +67,7 @@ def program(name: str) -> Iterator[int]:
 
 @pytest.fixture(
     scope="module",
-    params=[("server_asyncio", "/"), ("server_fastapi", "/echo")],
+    params=[("server_trio_websocket", "/"), ("server_asyncio", "/"), ("server_fastapi", "/echo")],
     ids=lambda param: param[0],
 )
 def url(request: pytest.FixtureRequest) -> Iterator[str]:

@@ -1,0 +1,192 @@
+"""A call on a WebSocket of somebody else's: whole messages instead of bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final, Protocol
+
+import trio
+import trio_websocket
+
+from listenproto.app_session import AppSession
+from listenproto.connection import ConnectionEvent
+from listenproto.errors import ProtocolError, RemoteProtocolError
+from listenproto.messages import Close, Payload, Peer
+from listenproto.session import ABNORMAL
+from listenproto.wire import Closed
+
+__all__ = ["MessageCarrier", "MessageConnection", "TrioWebSocket", "WebSocket"]
+
+BATCH: Final = 65536
+"""About how many bytes, or characters of text, are taken out of the outbox at a time."""
+
+
+class WebSocket(Protocol):
+    """A WebSocket that somebody else has accepted; what :meth:`Call.over` asks of it.
+
+    Each method is called by one task at a time, the three at the same time.
+    """
+
+    async def receive(self) -> Payload:
+        """The next message, or how it was closed; cancelled, it has lost no message.
+
+        Where the connection is gone without a close, a ``Close`` with the code 1006, or
+        trio.BrokenResourceError or trio.ClosedResourceError.
+        """
+
+    async def send(self, payload: str | bytes) -> None:
+        """Send a message. It is cancelled only where the connection is given up.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError where it cannot be sent.
+        """
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, and wait for the answer; it comes once, and nothing is sent after it.
+
+        Cancelled, it gives the connection up at once, also where a message is half sent, as
+        ``aclose`` of all that is trio's does; then nothing comes any more.
+        """
+
+
+class MessageConnection:
+    """The join of a session and a WebSocket: as a connection, but with messages for bytes."""
+
+    def __init__(self, session: AppSession) -> None:
+        self._session = session
+        self._received: deque[Payload] = deque()
+        self._error: RemoteProtocolError | None = None
+        self._closed = False
+        self._last: list[Payload] | None = None
+        """What is left to be sent after a failure."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be received."""
+        return self._closed or self._last is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more messages can be sent."""
+        return self._session.ended
+
+    @property
+    def waiting(self) -> int:
+        """About how many bytes wait to be sent."""
+        return self._session.waiting
+
+    def passed(self) -> Iterator[tuple[Peer, Payload]]:
+        """What passed since the last call, sender and payload."""
+        return self._session.passed()
+
+    def feed(self, data: list[Payload]) -> None:
+        """Take what the WebSocket gave."""
+        self._received += data
+
+    def events(self) -> Iterator[ConnectionEvent]:
+        """What the messages meant; raises :class:`RemoteProtocolError` where the fault is."""
+        if self._error is not None:
+            raise self._error
+        while self._received and not self.finished:
+            payload = self._received.popleft()
+            if isinstance(payload, Close):
+                self._closed = True
+                yield from self._session.closed(payload.code, payload.reason)
+                yield Closed(payload.code, payload.reason, clean=payload.code != ABNORMAL)
+            else:
+                try:
+                    yield from self._session.receive(payload)
+                except RemoteProtocolError as error:
+                    self._error = error
+                    raise
+
+    def ping(self) -> None:
+        """That is for the WebSocket's library to do."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close behind what has been sent."""
+        self._session.close(code, reason)
+
+    def fail(self, error: ProtocolError) -> None:
+        """Close at once with the error's code: what was still to be sent is dropped."""
+        self._session.close(error.close_code, str(error))
+        self._last = [one for one in self._session.outgoing() if isinstance(one, Close)]
+
+    def data_to_send(self) -> list[Payload]:
+        """The messages to be sent next, and the close; empty where there are none."""
+        data: list[Payload] = []
+        if self._last is not None:
+            data, self._last = self._last, []
+        elif not self._closed:
+            size = 0
+            for payload in self._session.outgoing():
+                data.append(payload)
+                size += 0 if isinstance(payload, Close) else len(payload)
+                if size >= BATCH:
+                    break
+        return data
+
+
+class MessageCarrier:
+    """Messages on somebody else's WebSocket."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._closed = False
+        """Whether it is closed, or being closed: it is done once, and cancelling that drops it."""
+
+    async def receive(self) -> list[Payload]:
+        payload: Payload = Close(ABNORMAL)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            payload = await self._websocket.receive()
+        self._closed = self._closed or isinstance(payload, Close)
+        return [payload]
+
+    async def send(self, data: list[Payload]) -> None:
+        for payload in data:
+            if isinstance(payload, Close):
+                self._closed = True
+                await self._websocket.close(payload.code, payload.reason)
+            else:
+                await self._websocket.send(payload)
+
+    async def drop(self) -> None:
+        if not self._closed:
+            self._closed = True
+            with trio.CancelScope() as at_once:
+                at_once.cancel()
+                await self._websocket.close(1001, "")
+
+
+class TrioWebSocket:
+    """trio-websocket's WebSocket, for :meth:`Call.over`.
+
+    Whether this end's own close was answered before the connection went, it does not tell.
+    """
+
+    def __init__(self, websocket: trio_websocket.WebSocketConnection) -> None:
+        self._websocket = websocket
+        self._closing: trio.Event | None = None
+
+    async def receive(self) -> Payload:
+        try:
+            return await self._websocket.get_message()
+        except trio_websocket.ConnectionClosed:
+            if self._closing is not None:  # what is said until then, this end has said
+                await self._closing.wait()
+        how = self._websocket.closed
+        return Close(ABNORMAL) if how is None else Close(how.code, how.reason or "")
+
+    async def send(self, payload: str | bytes) -> None:
+        try:
+            await self._websocket.send_message(payload)
+        except trio_websocket.ConnectionClosed as exc:
+            raise trio.BrokenResourceError from exc
+
+    async def close(self, code: int, reason: str) -> None:
+        closing = self._closing = trio.Event()
+        try:
+            await self._websocket.aclose(code, reason)
+        finally:
+            closing.set()
