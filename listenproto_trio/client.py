@@ -124,15 +124,15 @@ async def open_call(
     there is no connection, :class:`CallRejected` where there is no call, and
     :class:`~listenproto.VerbError` for a relative URL.
     """
+    _check_tap(tap, task)
     url = urlsplit(task.verb.websocket_url)
     secure = url.scheme == "wss"
     host, port = url.hostname or "", url.port or (443 if secure else 80)
     limits = limits or Limits()
     stream: trio.abc.Stream | None = None
     with trio.move_on_after(limits.handshake_time):
-        stream = await trio.open_tcp_stream(host, port)
-        if secure:
-            stream = await _secured(stream, host, ssl_context)
+        connected = await trio.open_tcp_stream(host, port)
+        stream = await _secured(connected, host, ssl_context) if secure else connected
     if stream is None:
         raise CallRejected(f"no connection to {host}:{port} within {limits.handshake_time:g} s")
     async with open_call_on(
@@ -176,8 +176,7 @@ async def open_call_on(
     tap: Tap | None = None,
 ) -> AsyncIterator[PlatformCall]:
     """As :func:`open_call`, on a stream that is already there; closes the stream."""
-    if tap is not None and not task.session.keeps_passed:
-        raise ValueError("a tap is told nothing by a task that was made without keep_passed=True")
+    _check_tap(tap, task)
     limits = limits or Limits()
     answered = trio.Event()
     accepted = False
@@ -232,6 +231,11 @@ async def open_call_on(
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+def _check_tap(tap: Tap | None, task: ListenTask) -> None:
+    if tap is not None and not task.session.keeps_passed:
+        raise ValueError("a tap is told nothing by a task that was made without keep_passed=True")
 
 
 def _why_not(transport: Transport, rejected: Rejected | None, answered: bool) -> str:

@@ -496,6 +496,18 @@ async def test_a_refused_connection_is_an_os_error() -> None:
 
 
 @virtual
+async def test_a_tap_that_would_be_told_nothing_is_refused_before_anything_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(trio, "open_tcp_stream", opened.append)
+    with pytest.raises(ValueError, match="keep_passed"):
+        async with open_call(ListenTask(STREAM, ATTRIBUTES), tap=lambda sender, payload: None):
+            raise AssertionError("there is no call")
+    assert opened == []
+
+
+@virtual
 async def test_a_relative_url_is_no_address() -> None:
     with pytest.raises(VerbError, match="resolve"):
         async with open_call(ListenTask(attrs.evolve(STREAM, url="/calls"), ATTRIBUTES)):
