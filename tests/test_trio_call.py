@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
@@ -17,16 +14,11 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     Audio,
-    ClearMarks,
     Closed,
-    Disconnect,
     Dtmf,
     End,
-    KillAudio,
     ListenVerb,
     LocalProtocolError,
-    Mark,
-    Message,
     MixType,
     Profile,
     UnknownMessage,
@@ -47,125 +39,19 @@ from tests.trio_support import (
     CLIPS,
     STREAM,
     AppEnd,
-    Interruption,
     Line,
     audio,
     bare_platform,
     clip,
+    fill_the_outbox,
     line,
     serve_over,
+    small_outbox,
+    still_works,
     virtual,
-    walk,
 )
 
 pytestmark = pytest.mark.usefixtures("each_app_end")
-
-FILLER = UnknownMessage({"type": "filler", "text": "." * 200})
-PROBE = UnknownMessage({"type": "probe"})
-
-CLIP = clip(0.1, id="c")
-SENDS: list[tuple[ListenVerb, Callable[[Call], Awaitable[object]], Message]] = [
-    (STREAM, lambda app: app.send_audio(audio(0.1)), Audio(audio(0.1))),
-    (STREAM, lambda app: app.mark("m"), Mark("m")),
-    (STREAM, lambda app: app.clear_marks(), ClearMarks()),
-    (STREAM, lambda app: app.kill_audio(), KillAudio()),
-    (CLIPS, lambda app: app.play(CLIP), attrs.evolve(CLIP, queue_play=True)),
-    (CLIPS, lambda app: app.disconnect(), Disconnect()),
-]
-each_send = pytest.mark.parametrize(
-    ("verb", "send", "message"), SENDS, ids=[type(message).__name__ for _, _, message in SENDS]
-)
-
-
-def small_outbox(verb: ListenVerb, size: int = 1000) -> Answering:
-    return Answering(mode=verb.mode(), limits=Limits(outbox_size=size))
-
-
-async def still_works(both: Line) -> None:
-    """A message passes in both directions, and neither end found anything wrong."""
-    await both.app.send(PROBE)
-    both.platform.key("9")
-    async for event in both.app:
-        if event == Dtmf("9", 800):
-            break
-    await wait_all_tasks_blocked()
-    assert both.taken[-1] == PROBE
-    assert both.app.error is None
-    assert both.platform.transport.error is None
-
-
-async def when_stuck(then: Callable[[], None]) -> None:
-    await wait_all_tasks_blocked()
-    then()
-
-
-async def fill_the_outbox(both: Line) -> int:
-    """Send while the platform reads nothing, until sending waits; gives how many messages went."""
-    both.platform_stream.shut()
-    await wait_all_tasks_blocked()
-    sent = 0
-    while True:
-        await both.app.send(FILLER)
-        sent += 1
-        await wait_all_tasks_blocked()
-        if both.app.transport.connection.waiting >= both.app.transport.limits.outbox_size:
-            return sent
-
-
-@each_send
-@virtual
-async def test_a_send_cancelled_anywhere_is_sent_whole_or_not_at_all(
-    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
-) -> None:
-    async def scenario(interruption: Interruption) -> None:
-        async with line(verb, pair=lockstep_stream_pair, step=3) as both:
-            cancelled = await interruption.of(lambda: send(both.app))
-            await wait_all_tasks_blocked()
-            assert both.taken == [message][cancelled:]
-            if message != Disconnect() or cancelled:
-                await still_works(both)
-
-    assert await walk(scenario) > 0
-
-
-@each_send
-@virtual
-async def test_a_send_that_waits_for_room_can_be_cancelled(
-    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
-) -> None:
-    async def scenario(interruption: Interruption) -> None:
-        options = {"pair": lockstep_stream_pair, "answering": small_outbox(verb), "step": 100}
-        async with line(verb, **options) as both:
-            fillers = await fill_the_outbox(both)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(when_stuck, both.platform_stream.open)
-                cancelled = await interruption.of(lambda: send(both.app))
-            await wait_all_tasks_blocked()
-            assert both.taken == [FILLER] * fillers + [message][cancelled:]
-            if message != Disconnect() or cancelled:
-                await still_works(both)
-
-    assert await walk(scenario) > 1
-
-
-@pytest.mark.parametrize(
-    ("verb", "send", "message"), [SENDS[0], SENDS[1], SENDS[4]], ids=["audio", "mark", "clip"]
-)
-@virtual
-async def test_a_send_that_waits_for_the_guard_time_can_be_cancelled(
-    verb: ListenVerb, send: Callable[[Call], Awaitable[object]], message: Message
-) -> None:
-    async def scenario(interruption: Interruption) -> None:
-        async with line(verb) as both:
-            await both.app.kill_audio(guard=0.1)
-            killed_at = trio.current_time()
-            cancelled = await interruption.of(lambda: send(both.app))
-            assert cancelled or trio.current_time() == killed_at + 0.1
-            await wait_all_tasks_blocked()
-            assert both.taken == [KillAudio(), *[message][cancelled:]]
-            await still_works(both)
-
-    assert await walk(scenario) > 2
 
 
 @virtual
@@ -178,85 +64,6 @@ async def test_the_guard_time_holds_back_playing_only() -> None:
         assert trio.current_time() == killed_at
         await both.app.send_audio(audio(0.1))
         assert trio.current_time() == killed_at + 0.1
-
-
-@virtual
-async def test_a_wait_can_be_cancelled() -> None:
-    async def scenario(interruption: Interruption) -> None:
-        async with trio.open_nursery() as nursery, line(STREAM) as both:
-            await both.app.send_audio(audio(1))
-            mark = await both.app.mark("m")
-            nursery.start_soon(both.hear, 1.0)
-            await interruption.of(mark.wait)
-            assert await mark.wait() is Outcome.PLAYED
-            await still_works(both)
-
-    assert await walk(scenario) > 1
-
-
-@virtual
-async def test_iterating_can_be_cancelled_and_loses_no_event() -> None:
-    async def scenario(interruption: Interruption) -> None:
-        async with trio.open_nursery() as nursery, line(STREAM) as both:
-            nursery.start_soon(when_stuck, lambda: both.platform.key("5"))
-            heard: list[CallEvent] = []
-
-            async def hear() -> None:
-                heard.append(await anext(both.app))
-
-            if await interruption.of(hear):
-                assert heard == []
-                await hear()
-            assert heard == [Dtmf("5", 800)]
-            await still_works(both)
-
-    assert await walk(scenario) > 1
-
-
-@virtual
-async def test_capturing_can_be_cancelled() -> None:
-    async def scenario(interruption: Interruption) -> None:
-        answering = Answering(mode=STREAM.mode(), unread="hold")
-        limits = Limits(outbox_size=1000)
-        options = {"pair": lockstep_stream_pair, "answering": answering, "step": 100}
-        async with trio.open_nursery() as nursery, line(STREAM, limits=limits, **options) as both:
-            both.app_stream.shut()
-            captured = 0
-            while both.platform.transport.connection.waiting < 1000:
-                await both.platform.capture(audio(0.02, captured))
-                captured += 1
-                await wait_all_tasks_blocked()
-            nursery.start_soon(when_stuck, both.app_stream.open)
-            cancelled = await interruption.of(lambda: both.platform.capture(audio(0.02, captured)))
-            for number in range(captured + 1 - cancelled):
-                assert await anext(both.app) == Audio(audio(0.02, number))
-            await still_works(both)
-
-    assert await walk(scenario) > 1
-
-
-@given(tasks=st.lists(st.lists(st.integers(1, 8), min_size=1, max_size=4), min_size=1, max_size=4))
-@virtual
-async def test_any_tasks_may_send_and_be_cancelled_at_any_time(tasks: list[list[int]]) -> None:
-    expected: list[list[str]] = [[] for _ in tasks]
-
-    async def send(app: Call, number: int, interruptions: list[int]) -> None:
-        for count, nth in enumerate(interruptions):
-            name = f"{number}.{count}"
-            if not await Interruption(nth).of(partial(app.mark, name)):
-                expected[number].append(name)
-
-    options = {"pair": lockstep_stream_pair, "answering": small_outbox(STREAM, 1), "step": 5}
-    async with line(STREAM, **options) as both:
-        async with trio.open_nursery() as nursery:
-            for number, interruptions in enumerate(tasks):
-                nursery.start_soon(send, both.app, number, interruptions)
-        await wait_all_tasks_blocked()
-        names = [message.name for message in both.taken if isinstance(message, Mark)]
-        assert len(names) == len(both.taken)
-        for number, sent in enumerate(expected):
-            assert [name for name in names if name.startswith(f"{number}.")] == sent
-        await still_works(both)
 
 
 async def read_on(app: Call, events: list[CallEvent] | None = None) -> None:

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 import trio
 import trio_websocket
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
@@ -17,10 +19,12 @@ from listenproto import (
     FLICKS,
     SUBPROTOCOL,
     BidirectionalAudio,
+    Dtmf,
     ListenTask,
     ListenVerb,
     PlayAudio,
     Profile,
+    UnknownMessage,
 )
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.upgrade import Accepted, Request
@@ -49,6 +53,10 @@ STREAM: Final = ListenVerb(
     pass_dtmf=True,
     bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=RATE),
 )
+
+
+FILLER = UnknownMessage({"type": "filler", "text": "." * 200})
+PROBE = UnknownMessage({"type": "probe"})
 
 
 def _running(
@@ -221,8 +229,43 @@ async def line(
             done.set()
 
 
+def small_outbox(verb: ListenVerb, size: int = 1000) -> Answering:
+    return Answering(mode=verb.mode(), limits=Limits(outbox_size=size))
+
+
+async def still_works(both: Line) -> None:
+    """A message passes in both directions, and neither end found anything wrong."""
+    await both.app.send(PROBE)
+    both.platform.key("9")
+    async for event in both.app:
+        if event == Dtmf("9", 800):
+            break
+    await wait_all_tasks_blocked()
+    assert both.taken[-1] == PROBE
+    assert both.app.error is None
+    assert both.platform.transport.error is None
+
+
+async def when_stuck(then: Callable[[], None]) -> None:
+    await wait_all_tasks_blocked()
+    then()
+
+
+async def fill_the_outbox(both: Line) -> int:
+    """Send while the platform reads nothing, until sending waits; gives how many messages went."""
+    both.platform_stream.shut()
+    await wait_all_tasks_blocked()
+    sent = 0
+    while True:
+        await both.app.send(FILLER)
+        sent += 1
+        await wait_all_tasks_blocked()
+        if both.app.transport.connection.waiting >= both.app.transport.limits.outbox_size:
+            return sent
+
+
 class Interruption(trio.abc.Instrument):
-    """Cancels an operation where it waits for the ``nth`` time."""
+    """Cancels an operation at its ``nth`` checkpoint, those of all its tasks counted."""
 
     def __init__(self, nth: int) -> None:
         self._left = nth
@@ -231,12 +274,13 @@ class Interruption(trio.abc.Instrument):
 
     @property
     def reached(self) -> bool:
-        """Whether the operation waited so many times at all."""
+        """Whether the operation had so many checkpoints at all."""
         return self._scope.cancel_called
 
     async def of(self, operation: Callable[[], Awaitable[object]]) -> bool:
         """Run the operation; whether it was cut short."""
         self._task = trio.lowlevel.current_task()
+        self._outside = set(self._task.child_nurseries)
         trio.lowlevel.add_instrument(self)
         try:
             with self._scope:
@@ -246,23 +290,44 @@ class Interruption(trio.abc.Instrument):
         return self._scope.cancelled_caught
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
+        if self._belongs(task):
             self._left -= 1
             if self._left == 0:
                 self._scope.cancel()
 
+    def _belongs(self, task: trio.lowlevel.Task | None) -> bool:
+        """Whether a task is the operation's, or was started by one that is."""
+        while task is not None and task is not self._task:
+            nursery = task.parent_nursery
+            if nursery is None or nursery in self._outside:
+                return False
+            task = nursery.parent_task
+        return task is not None
+
+
+def living() -> int:
+    """How many tasks there are."""
+    return trio.lowlevel.current_statistics().tasks_living
+
 
 async def walk(scenario: Callable[[Interruption], Awaitable[None]]) -> int:
-    """Play a scenario interrupted at its first await, at its second, ... and once not at all.
+    """Play a scenario interrupted at its first checkpoint, at its second, ... and once not at all.
 
-    Gives at how many awaits it was interrupted.
+    Gives at how many checkpoints it was interrupted. No task is left behind each time.
     """
+    tasks = living()
     for walked in itertools.count():
         interruption = Interruption(walked + 1)
         await scenario(interruption)
+        assert living() == tasks
         if not interruption.reached:
             return walked
     raise AssertionError("it counts for ever")
+
+
+def repeatable(test: Callable[..., None]) -> Callable[..., None]:
+    """Have trio choose the same order of tasks each time: hypothesis sees to that."""
+    return settings(max_examples=1, database=None)(given(order=st.none())(test))
 
 
 class Bare:
