@@ -291,7 +291,7 @@ class MarkLedger:
         """Whether a mark can come back with that event."""
         at_once = not self._profile.kill_grid
         if event == "cleared":
-            return mark.state is not MarkState.PENDING or (self._kills > 0 and not at_once)
+            return mark.kill > 0 or (self._kills > 0 and not at_once)
         return not (at_once and mark.state is MarkState.KILLED and mark.kill <= self._kills_read)
 
     def was_forgotten(self, name: str) -> bool:

@@ -12,6 +12,9 @@ from tests.trio_support import AppEnd
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("deep", deadline=None, max_examples=1000)
+settings.register_profile(
+    "mutation", deadline=None, max_examples=20, derandomize=True, database=None
+)
 settings.load_profile(os.environ.get("LISTENPROTO_EXAMPLES", "default"))
 
 

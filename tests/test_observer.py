@@ -29,6 +29,7 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
+from listenproto.ledger import MarkLedger
 
 P, A = Peer.PLATFORM, Peer.APP
 CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF
@@ -368,6 +369,44 @@ def test_a_mark_event_of_a_later_mark_ends_the_doubt_about_forgotten_ones() -> N
     assert breaches(conversation, vantage=A) == [(5, "LP-MARK-9")]
 
 
+@pytest.mark.parametrize("vantage", Peer)
+def test_a_mark_event_out_of_order_ends_the_marks_in_front_of_it(vantage: Peer) -> None:
+    conversation = [*map(mark, "abcd"), *map(reached, "cbad")]
+    found = breaches(conversation, vantage=vantage)
+    assert found == [(5, "LP-MARK-14"), (6, "LP-MARK-9"), (7, "LP-MARK-9")]
+
+
+def test_so_many_killed_clips_are_remembered() -> None:
+    ids = [str(number) for number in range(110)]
+    rounds = [[*map(clip, ids[n : n + 10]), KILL] for n in range(0, 110, 10)]
+    conversation = [item for some in rounds for item in some]
+    for clip_id, found in (("9", "LP-CLIP-24"), ("10", None)):
+        late = breaches([*conversation, (P, PlayDone(clip_id))], CLIPS, vantage=A)
+        assert [clause for _, clause in late] == ([found] if found else [])
+
+
+def test_so_many_marks_are_remembered() -> None:
+    """Neither those that are awaited nor the order of the events get lost with the oldest."""
+    ledger = MarkLedger(DOCUMENTED, A)
+    for number in range(10_000):
+        ledger.sent(f"m{number}")
+    ledger.cleared()
+    assert ledger.match("m0", "playout") is not None
+    ledger.sent("pending")
+    assert ledger.match("m0", "playout") is None
+    second = ledger.match("m2", "playout")
+    assert second is not None
+    ledger.done(second)
+    ledger.sent("more")
+    assert ledger.match("m1", "playout") is None
+    for name in ("m3", "pending", "more"):
+        match = ledger.match(name, "playout")
+        assert match is not None and match.clause is None
+        ledger.done(match)
+    assert ledger.match("m9999", "playout") is None
+    assert ledger.pending == 0
+
+
 @pytest.mark.parametrize(
     ("mode", "conversation"),
     [
@@ -440,6 +479,10 @@ TEN_SECONDS = (A, PlayAudio(bytes(160_000), sample_rate=8000, id="a"))
         ([clip("a"), KILL, clip("b"), seconds(1.5)], ("b", False)),
         ([TEN_SECONDS, seconds(2), KILL, clip("b"), seconds(0.5)], ("b", False)),
         ([TEN_SECONDS, seconds(9.5), KILL, clip("b"), seconds(0.5)], ("a", True)),
+        ([TEN_SECONDS, seconds(9), KILL, clip("b")], ("a", True)),
+        ([TEN_SECONDS, seconds(9 - 1 / 8000), KILL, clip("b")], ("b", False)),
+        ([TEN_SECONDS, seconds(9), KILL, clip("b"), seconds(1 - 1 / 8000)], ("a", True)),
+        ([TEN_SECONDS, seconds(9), KILL, clip("b"), seconds(1)], ("b", False)),
         ([TEN_SECONDS, KILL], ("a", True)),
     ],
 )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from listenproto.messages import Mode
 from listenproto.observer import Violation
-from listenproto.playout import Clip, Fate, Heard, Over, Playout
+from listenproto.playout import Clip, Fate, Heard, MarkPoint, Over, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import ListenTask
 from listenproto.verb import BidirectionalAudio, ListenVerb
@@ -382,6 +382,35 @@ def test_clear_marks_forgets_pending_marks_and_no_event_comes(profile: Profile) 
     items = playout.play(SECOND)
     assert samples(items) == [(1, 0, 8000), (2, SAMPLE, 8000)]
     assert told(items) == [("mark", "later", "playout", 2 * SAMPLE)]
+
+
+def test_deployed_marks_that_wait_for_a_kill_can_be_forgotten() -> None:
+    playout = Playout(profile=DEPLOYED)
+    playout.add_stream(l16(*[1] * 200))
+    playout.kill()
+    playout.add_stream(l16(2))
+    playout.add_mark("m")
+    assert playout.clear_marks() == [Over(MarkPoint("m"), Fate.FORGOTTEN, 0)]
+    assert playout.buffered == 201 * SAMPLE
+    assert told(playout.play(FRAME)) == []
+    assert playout.buffered == 0
+
+
+def test_what_is_over_says_when_and_after_how_much_of_a_clip() -> None:
+    playout = Playout()
+    playout.add_stream(l16(1, 2))
+    playout.add_mark("m")
+    playout.play(SAMPLE)
+    (mark,) = playout.clear_marks()
+    assert (mark.at, mark.samples) == (SAMPLE, 0)
+
+
+def test_a_clip_waits_for_no_other_unless_asked_to() -> None:
+    playout = Playout(profile=DEPLOYED, max_seconds=3 / 8000)
+    playout.add_clip(l16(1, 2), 8000, queue_play=True)
+    assert not playout.has_room_for_clip(2 * SAMPLE, queue_play=True)
+    assert playout.has_room_for_clip(2 * SAMPLE)
+    assert fates(playout.add_clip(l16(3, 4), 8000)) == [(None, Fate.KILLED)]
 
 
 @in_both_profiles

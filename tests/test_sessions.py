@@ -307,6 +307,16 @@ class TestTheApp:
             app.close()
             assert list(app.outgoing()) == []
 
+    @pytest.mark.parametrize(("first", "last"), [(1000, 1003), (1007, 1013), (3000, 4999)])
+    def test_a_close_says_any_code_that_may_be_said(self, first: int, last: int) -> None:
+        for code in (first, last):
+            app = opened_app()
+            app.close(code)
+            assert list(app.outgoing()) == [Close(code)]
+        for code in (first - 1, last + 1):
+            with pytest.raises(LocalProtocolError, match=str(code)):
+                opened_app().close(code)
+
     def test_only_codes_that_a_close_can_say_are_said(self) -> None:
         app = opened_app()
         with pytest.raises(LocalProtocolError, match="a close cannot say 1006"):
@@ -545,6 +555,8 @@ def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
     platform.receive('{"type":"mark","data":{"name":"m"}}')
     platform.receive("{")
     platform.closed(1001, "going")
+    assert platform.keeps_passed
+    assert not opened_app().keeps_passed
     passed = list(platform.passed())
     assert [sender for sender, _ in passed] == [
         Peer.PLATFORM,

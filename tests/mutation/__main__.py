@@ -1,0 +1,219 @@
+"""Runs each mutant of a module against the vectors and the module's own tests.
+
+    python -m tests.mutation [MODULE ...] [--sample PERCENT] [--only TEXT] [--log FILE]
+
+Without a module: all of them. Each mutant is run in a process of its own, forked from one that has
+imported what does not change. What survives must stand in equivalent.md, with its proof.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.abc
+import importlib.util
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import attrs
+import h11  # noqa: F401
+import hypothesis.stateful  # noqa: F401
+import jsonschema  # noqa: F401
+import pytest
+import wsproto  # noqa: F401
+
+from tests.mutation.mutants import mutants
+from tests.spec import ROOT, Vector, vectors
+
+TESTS: Final = {
+    "rules": ["test_observer", "test_sessions", "spec/test_reference"],
+    "ledger": ["test_observer", "test_sessions", "test_playout"],
+    "observer": ["test_observer", "test_sessions"],
+    "codec": ["test_codec", "test_sessions"],
+    "playout": ["test_playout", "test_sessions"],
+    "platform_session": ["test_sessions", "test_playout", "test_codec"],
+    "app_session": ["test_sessions"],
+    "session": ["test_sessions", "test_connection"],
+    "task": ["test_task", "test_connection"],
+    "handshake": ["test_handshake", "test_connection"],
+    "upgrade": ["test_handshake", "test_wire"],
+    "framing": ["test_wire", "test_connection"],
+    "wire": ["test_wire", "test_connection", "test_handshake"],
+    "connection": ["test_connection", "test_handshake"],
+}
+"""The modules that are mutated, and the tests that are there to kill their mutants."""
+
+SLOW: Final = (
+    "pile_up or schema or model or heard_twice or front_of_what or makes_no_difference or "
+    "cost_their_bytes"
+)
+"""Tests that take a second and more: they run with ``--slow`` alone."""
+
+KNOWN: Final = Path(__file__).with_name("equivalent.md")
+LONG: Final = 100
+"""From so many messages on a vector is slow: it runs with ``--slow`` alone, behind the tests."""
+CPU_SECONDS: Final = 3.0
+"""How long one vector, or one test, may take; a mutant that needs longer is killed by that."""
+MEMORY: Final = 4 * 2**30
+
+
+@attrs.frozen
+class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a source in the place of a module."""
+
+    name: str
+    source: str
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        place = ROOT / "listenproto" / f"{name.rpartition('.')[2]}.py"
+        return importlib.util.spec_from_file_location(name, place, loader=self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.source, str(module.__file__), "exec"), module.__dict__)
+
+
+class Watch:
+    """Gives each test its time, and notes which one fails."""
+
+    failed = ""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        allow(CPU_SECONDS)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed = report.nodeid
+
+
+def allow(seconds: float) -> None:
+    """Kill this process after so many more seconds of its own."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+
+
+def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
+    """What kills a mutant, in this process: a vector or a test; nothing if it survives."""
+    sys.meta_path.insert(0, Mutated(f"listenproto.{module}", source))
+    allow(CPU_SECONDS)
+    try:
+        from tests.spec.runner import run
+    except Exception as error:
+        return f"import: {error!r}"
+
+    def broken(some: list[Vector]) -> str:
+        for vector in some:
+            allow(CPU_SECONDS)
+            try:
+                if run(vector):
+                    return str(vector["name"])
+            except Exception:
+                return str(vector["name"])
+        return ""
+
+    short = [case for case in cases if length(case) < LONG]
+    long = [case for case in cases if slow and length(case) >= LONG]
+    return broken(short) or tested(module, slow) or broken(long)
+
+
+def tested(module: str, slow: bool) -> str:
+    """The first test that fails."""
+    watch = Watch()
+    allow(CPU_SECONDS)
+    files = [f"tests/{name}.py" for name in TESTS[module]]
+    options = [] if slow else ["-k", f"not ({SLOW})"]
+    options += ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain"]
+    code = pytest.main([*options, *files], plugins=[watch])
+    return "" if code == 0 else watch.failed or f"pytest ends with {code}"
+
+
+def outcome(module: str, source: str, cases: list[Vector], slow: bool) -> str:
+    """What kills a mutant, found out in a process of its own."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        try:
+            found = killer(module, source, cases, slow)
+        except BaseException as error:
+            found = repr(error)
+        os.write(writing, found.encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        found = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    return "timeout" if os.WIFSIGNALED(status) else found
+
+
+def length(vector: Vector) -> int:
+    """How many messages a vector has."""
+    return sum(step.get("times", 1) for step in vector.get("steps", ()))
+
+
+def equivalents() -> set[str]:
+    """The mutants that equivalent.md proves to be none."""
+    return set(re.findall(r"^- `` (.*) ``: \S.*$", KNOWN.read_text(), re.MULTILINE))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(TESTS))
+    parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT")
+    parser.add_argument("--only", default="", metavar="TEXT", help="in the name of a mutant")
+    parser.add_argument("--slow", action="store_true", help="run the slow tests, too")
+    parser.add_argument("--log", type=argparse.FileType("a"), help="a line of JSON for each mutant")
+    options = parser.parse_args()
+    os.environ["LISTENPROTO_EXAMPLES"] = "mutation"
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    known = equivalents()
+    left = 0
+    for module in options.modules or TESTS:
+        source = (ROOT / "listenproto" / f"{module}.py").read_text()
+        cases = [*vectors()]
+        if found := outcome(module, source, cases, options.slow):
+            parser.error(f"without a mutation {module} fails: {found}")
+        start = time.monotonic()
+        total = killed = equivalent = 0
+        for mutant, code in mutants(module, source, options.sample):
+            if options.only not in mutant.name:
+                continue
+            total += 1
+            found = outcome(module, code, cases, options.slow)
+            cases.sort(key=lambda vector: vector["name"] != found)
+            if options.log:
+                print(json.dumps([mutant.name, found]), file=options.log, flush=True)
+            if found:
+                killed += 1
+            elif mutant.name in known:
+                equivalent += 1
+            else:
+                print(f"survived: {mutant.name}", flush=True)
+        survived = total - killed - equivalent
+        left += survived
+        seconds = time.monotonic() - start
+        print(
+            f"{module}: {total} mutants, {killed} killed, {equivalent} equivalent, "
+            f"{survived} survived, {seconds:.0f} s",
+            flush=True,
+        )
+    return min(left, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
