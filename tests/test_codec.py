@@ -264,6 +264,16 @@ def test_what_cannot_even_be_printed_is_not_sent(body: dict[str, Any]) -> None:
         (Peer.PLATFORM, ' {"event": "dtmf", "dtmf": "*", "duration": 320}\n', Dtmf("*", 320)),
         (Peer.PLATFORM, '{"event":"dtmf","dtmf":"A","duration":"00320"}', Dtmf("A", 320)),
         (Peer.PLATFORM, '{"event":"dtmf","dtmf":"0","duration":0}', Dtmf("0", 0)),
+        (
+            Peer.PLATFORM,
+            '{"event":"dtmf","dtmf":"D","duration":"999999999999999"}',
+            Dtmf("D", 999_999_999_999_999),
+        ),
+        (
+            Peer.PLATFORM,
+            '{"event":"dtmf","dtmf":"D","duration":999999999999999}',
+            Dtmf("D", 999_999_999_999_999),
+        ),
         (Peer.PLATFORM, '{"event":"dtmf","dtmf":"0","duration":null,"x":1}', Dtmf("0")),
         (Peer.PLATFORM, '{"type":"playDone","data":{}}', PlayDone()),
         (Peer.PLATFORM, '{"type":"playDone","data":{"id":null}}', PlayDone()),
@@ -495,6 +505,9 @@ WRONG_FROM_PLATFORM = [
     ('{"event":"dtmf","dtmf":"2","duration":"\u0661"}', "LP-DTMF-4", "'duration'"),
     ('{"event":"dtmf","dtmf":"2","duration":"\u00b2"}', "LP-DTMF-4", "'duration'"),
     ('{"event":"dtmf","dtmf":"2","duration":"' + "9" * 5000 + '"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":"1000000000000000"}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"2","duration":1000000000000000}', "LP-DTMF-4", "'duration'"),
+    ('{"event":"dtmf","dtmf":"X"}', "LP-DTMF-3", "'X'"),
     ('{"event":"dtmf","dtmf":"2","duration":true}', "LP-DTMF-4", "True"),
     ('{"event":"dtmf","dtmf":"2","duration":[]}', "LP-DTMF-4", "'duration'"),
     ('{"type":"playDone","data":5}', "LP-CLIP-26", "'data'"),
@@ -517,6 +530,7 @@ WRONG_FROM_APP = [
     ('{"type":"mark","data":{}}', "LP-MARK-5", "'name'"),
     ('{"type":"mark","data":{"name":null}}', "LP-MARK-5", "'name'"),
     ('{"type":"mark","data":{"name":5}}', "LP-MARK-5", "'name'"),
+    ('{"type":"mark","data":{"name":"m","event":"gone"}}', "LP-ODD-1", "'gone'"),
     ('{"type":"playAudio"}', "LP-CLIP-6", "'data'"),
     ('{"type":"playAudio","data":[]}', "LP-CLIP-6", "'data'"),
     ('{"type":"playAudio","data":null}', "LP-CLIP-6", "'data'"),
@@ -760,3 +774,10 @@ def test_a_broken_wav_plays_nothing() -> None:
     for play in (clip_audio, clip_flicks):
         with pytest.raises(WavError):
             play(PlayAudio(b"RIFF", "wav"))
+
+
+def test_a_raw_clip_that_names_no_rate_is_taken_for_8000() -> None:
+    """It cannot be sent, but whoever judges one must have a length for it."""
+    clip = PlayAudio(bytes(16_000))
+    assert clip_audio(clip) == (bytes(16_000), 8000)
+    assert clip_flicks(clip) == FLICKS

@@ -265,6 +265,16 @@ TWO = MixType.STEREO
         (Metadata({}, 16000, TWO), ["LP-META-15"]),
         (Metadata({**MINE, "callSid": "c"}, 16000, TWO), ["LP-META-15"]),
         (Metadata({**MINE, "note": {"a": [1]}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"a": {"1": None}}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"a": [True, None]}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"a": [1.0, None]}}, 16000, TWO), []),
+        (Metadata({**MINE, "note": {"a": [1, 0]}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"a": 1}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": {"b": [1, None]}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": ["a"]}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "note": 1}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "empty": {}}, 16000, TWO), ["LP-META-15"]),
+        (Metadata({**MINE, "empty": []}, 16000, TWO), ["LP-META-15"]),
         (Metadata({"callSid": "mine", "note": MINE["note"]}, 16000, TWO), ["LP-META-15"]),
         (Metadata({"metadata": MINE}, 16000, TWO), ["LP-META-15"]),
         (Metadata(MINE, 16000, TWO, size=8192), []),
@@ -376,6 +386,24 @@ def test_a_mark_event_out_of_order_ends_the_marks_in_front_of_it(vantage: Peer) 
     assert found == [(5, "LP-MARK-14"), (6, "LP-MARK-9"), (7, "LP-MARK-9")]
 
 
+@pytest.mark.parametrize("vantage", Peer)
+def test_of_two_marks_of_a_name_an_event_out_of_order_is_for_the_first(vantage: Peer) -> None:
+    conversation = [*map(mark, "abcbd"), reached("b"), reached("d")]
+    found = breaches(conversation, vantage=vantage)
+    assert found == [(6, "LP-MARK-14"), (7, "LP-MARK-14")]
+
+
+@pytest.mark.parametrize("sender", Peer)
+def test_where_a_connection_breaks_the_audio_may_be_cut_unless_that_is_switched_off(
+    sender: Peer,
+) -> None:
+    for without, found in ((frozenset[str](), ["LP-AUD-1"]), (frozenset({"LP-AUD-1"}), [])):
+        observer = Observer(STREAMING, vantage=P, without=without)
+        observer.see(*METADATA)
+        observer.see(sender, Audio(b"odd"))
+        assert [violation.clause for violation in observer.left_over(sender)] == found
+
+
 def test_so_many_killed_clips_are_remembered() -> None:
     ids = [str(number) for number in range(110)]
     rounds = [[*map(clip, ids[n : n + 10]), KILL] for n in range(0, 110, 10)]
@@ -484,6 +512,11 @@ TEN_SECONDS = (A, PlayAudio(bytes(160_000), sample_rate=8000, id="a"))
         ([TEN_SECONDS, seconds(9), KILL, clip("b"), seconds(1 - 1 / 8000)], ("a", True)),
         ([TEN_SECONDS, seconds(9), KILL, clip("b"), seconds(1)], ("b", False)),
         ([TEN_SECONDS, KILL], ("a", True)),
+        # Half a sample is no time.
+        (
+            [clip("a"), (P, Audio(bytes(3))), KILL, clip("b"), (P, Audio(bytes(15_999)))],
+            ("b", False),
+        ),
     ],
 )
 def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(

@@ -65,6 +65,25 @@ def test_metadata_goes_first_and_holds_what_the_verb_adds() -> None:
     )
 
 
+def test_the_clock_is_what_was_captured_and_the_duration_its_whole_seconds() -> None:
+    for samples, duration in ((0, 0), (7999, 0), (8000, 1), (15_999, 1)):
+        task = listening()
+        assert task.clock == 0
+        task.capture(bytes(2 * samples))
+        assert task.clock == samples
+        task.hang_up()
+        assert task.result is not None and task.result.duration == duration
+
+
+def test_what_passes_is_kept_where_asked_for_alone() -> None:
+    verb = ListenVerb(url="ws://app.example/")
+    for keep in (None, False, True):
+        options = {} if keep is None else {"keep_passed": keep}
+        task = ListenTask(verb, {}, **options)
+        task.connected()
+        assert len(list(task.passed())) == bool(keep)
+
+
 def test_metadata_beyond_8192_bytes_is_refused_at_once() -> None:
     verb = ListenVerb(url="ws://app.example/", metadata={"note": "x" * 8192})
     with pytest.raises(LocalProtocolError, match="at most 8192"):

@@ -62,6 +62,7 @@ LONG: Final = 100
 """From so many messages on a vector is slow: it runs with ``--slow`` alone, behind the tests."""
 CPU_SECONDS: Final = 3.0
 """How long one vector, or one test, may take; a mutant that needs longer is killed by that."""
+LOG: Final = "takes a line of JSON for each mutant; what it says was killed is not run again"
 MEMORY: Final = 4 * 2**30
 
 
@@ -177,11 +178,15 @@ def main() -> int:
     parser.add_argument("--sample", type=float, default=100.0, metavar="PERCENT")
     parser.add_argument("--only", default="", metavar="TEXT", help="in the name of a mutant")
     parser.add_argument("--slow", action="store_true", help="run the slow tests, too")
-    parser.add_argument("--log", type=argparse.FileType("a"), help="a line of JSON for each mutant")
+    parser.add_argument("--log", type=argparse.FileType("a+"), help=LOG)
     options = parser.parse_args()
     os.environ["LISTENPROTO_EXAMPLES"] = "mutation"
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     known = equivalents()
+    before: dict[str, str] = {}
+    if options.log:
+        options.log.seek(0)
+        before.update(map(json.loads, options.log))
     left = 0
     for module in options.modules or TESTS:
         source = (ROOT / "listenproto" / f"{module}.py").read_text()
@@ -194,9 +199,9 @@ def main() -> int:
             if options.only not in mutant.name:
                 continue
             total += 1
-            found = outcome(module, code, cases, options.slow)
+            found = before.get(mutant.name) or outcome(module, code, cases, options.slow)
             cases.sort(key=lambda vector: vector["name"] != found)
-            if options.log:
+            if options.log and mutant.name not in before:
                 print(json.dumps([mutant.name, found]), file=options.log, flush=True)
             if found:
                 killed += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
@@ -159,8 +160,10 @@ def mutants(module: str, source: str, percent: float = 100) -> Iterator[tuple[Mu
     wrapper.visit(finder)
     lines = _lines(source)
     seen = {source}
-    names: dict[str, int] = {}
+    times: Counter[tuple[str, str, str]] = Counter()
     for place, old, new in finder.found:
+        what = place, wrapper.module.code_for_node(old), wrapper.module.code_for_node(new)
+        times[what] += 1
         if choose.random() * 100 >= percent:
             continue
         code = wrapper.module.deep_replace(old, new).code  # type: ignore[arg-type]
@@ -171,9 +174,5 @@ def mutants(module: str, source: str, percent: float = 100) -> Iterator[tuple[Mu
             compile(code, module, "exec")
         except SyntaxError:
             continue
-        before, after = _difference(lines, _lines(code))
-        mutant = Mutant(place, before, after)
-        names[mutant.name] = number = names.get(mutant.name, 0) + 1
-        if number > 1:  # the same change in another line that reads the same
-            mutant = attrs.evolve(mutant, place=f"{place}#{number}")
-        yield mutant, code
+        number = f"#{times[what]}" if times[what] > 1 else ""
+        yield Mutant(place + number, *_difference(lines, _lines(code))), code
