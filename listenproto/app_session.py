@@ -60,6 +60,8 @@ class AppSession(Session):
     """
 
     _peer = Peer.APP
+    _aligner: Aligner
+    """Of the platform's audio, which the metadata comes in front of."""
 
     def __init__(
         self,
@@ -79,7 +81,6 @@ class AppSession(Session):
         self._queue_clips = queue_clips
         self.salvages_metadata = salvage_metadata
         self._clips_sent = 0
-        self._aligner = Aligner(SAMPLE_BYTES)
         self.request: Request | None = None
         self.metadata: Metadata | None = None
         self.samples_received = 0

@@ -298,7 +298,6 @@ class ListenTask:
         self._finish(end, digits)
 
     def _finish(self, end: End, digits: str | None = None) -> None:
-        self._partial.clear()
         if self._result is None:
             end = end if self._connected else End.NOT_CONNECTED
             duration = self._clock // self.verb.sample_rate if self._connected else None

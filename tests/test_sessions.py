@@ -33,6 +33,7 @@ from listenproto import (
     PlayDone,
     Profile,
     RemoteProtocolError,
+    Request,
     UnknownMessage,
     Violation,
 )
@@ -137,7 +138,11 @@ class TestTheApp:
         assert list(app.outgoing()) == [Close(code)]
 
     def test_the_mode_may_be_told_by_the_metadata(self) -> None:
-        app = AppSession(mode=lambda request, metadata: Mode(metadata.attributes["way"]))
+        def way(request: Request | None, metadata: Metadata) -> Mode:
+            assert request is None  # there was none
+            return Mode(metadata.attributes["way"])
+
+        app = AppSession(mode=way)
         assert app.mode is None
         app.receive('{"way": "streaming"}')
         assert app.mode is Mode.STREAMING
@@ -191,6 +196,14 @@ class TestTheApp:
                 "queuePlay": True,
             },
         }
+
+    def test_no_clip_gets_the_id_of_an_earlier_one(self) -> None:
+        app = opened_app()
+        for number in (1, 2, 3):
+            sent = app.send(PlayAudio(b"", sample_rate=8000))
+            assert isinstance(sent, PlayAudio)
+            assert sent.id == f"clip-{number}"
+            app.receive('{"type":"playDone"}')
 
     def test_play_done_is_matched_by_id_or_by_order(self) -> None:
         app = opened_app()
@@ -325,6 +338,19 @@ class TestTheApp:
 
 
 class TestThePlatform:
+    def test_metadata_of_8192_bytes_is_sent_whole(self) -> None:
+        front = len('{"sampleRate":8000,"mixType":"mono","note":""}')
+        for size in (8192 - front, 8193 - front):
+            metadata = Metadata({"note": "x" * size})
+            platform = PlatformSession(Mode.CLIPS)
+            if size + front > 8192:
+                with pytest.raises(LocalProtocolError, match="8193 bytes"):
+                    platform.send(metadata)
+            else:
+                platform.send(metadata)
+                (text,) = platform.outgoing()
+                assert len(text) == 8192  # type: ignore[arg-type]
+
     def test_metadata_beyond_8192_bytes_is_refused_or_cut(self) -> None:
         long = Metadata({"customerData": "é" * 5000})
         with pytest.raises(LocalProtocolError, match="LP-META-11"):
@@ -418,11 +444,28 @@ class TestThePlatform:
         platform.play(FLICKS)
         assert len(texts(platform)) == 2
 
+    def test_each_clip_that_is_over_at_once_is_done(self) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
+        platform.receive(clip_text(160, id="cut short", queuePlay=True))
+        platform.receive(clip_text(160, id="dropped", queuePlay=True))
+        platform.receive(clip_text(0, id="empty"))
+        app = opened_app(profile=DEPLOYED)
+        for clip_id in ("cut short", "dropped", "empty"):
+            app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))
+        (text,) = platform.outgoing()
+        assert isinstance(text, str)
+        done = [event for event in app.receive(text) if isinstance(event, ClipDone)]
+        assert [event.id for event in done] == ["cut short", "empty"]
+
     def test_more_than_may_be_buffered_is_refused(self) -> None:
         """LP-STRM-4, LP-STRM-5."""
         stream = opened_platform(Mode.STREAMING, max_seconds=1)
         assert clauses(stream.receive(bytes(16000))) == []
-        assert clauses(stream.receive(bytes(3))) == ["LP-STRM-5"]
+        (refused,) = stream.receive(bytes(3))
+        assert clauses([refused]) == ["LP-STRM-5"]
+        assert isinstance(refused, Violation)
+        assert (refused.sender, refused.message) == (Peer.APP, Audio(bytes(3)))
+        assert "1 s of audio" in refused.reason
         stream.play(FLICKS)
         assert stream.receive(b"a") == [Audio(b"a")]
         assert [heard.pcm for heard in stream.play(FLICKS)] == [b"\0a"]
@@ -569,6 +612,17 @@ def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
     assert list(platform.passed()) == []
 
 
+def test_what_passed_at_the_app_is_kept_as_it_came_and_went() -> None:
+    app = opened_app(keep_passed=True)
+    app.receive(b"ab")
+    app.send(KillAudio())
+    assert list(app.passed()) == [
+        (Peer.PLATFORM, METADATA),
+        (Peer.PLATFORM, b"ab"),
+        (Peer.APP, '{"type":"killAudio"}'),
+    ]
+
+
 def test_a_close_of_1006_is_a_lost_connection() -> None:
     app, platform = opened_app(), opened_platform(Mode.CLIPS)
     app.receive(b"odd")
@@ -576,6 +630,11 @@ def test_a_close_of_1006_is_a_lost_connection() -> None:
     assert platform.closed(1006) == []
     assert app.ended
     assert platform.ended
+
+
+def test_a_close_that_says_nothing_else_is_one_of_1000() -> None:
+    for session in (opened_app(), opened_platform(Mode.CLIPS)):
+        assert session.closed() == [Close(1000, "")]
 
 
 def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:

@@ -120,8 +120,9 @@ def test_audio_is_the_same_however_it_is_captured(pieces: list[int]) -> None:
 
 
 def test_half_a_frame_and_audio_before_the_connection_are_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="whole number"):
+    with pytest.raises(LocalProtocolError, match="whole number") as caught:
         listening(mixType="stereo").capture(bytes(6))
+    assert caught.value.clause == "LP-AUD-1"
     task = ListenTask(ListenVerb(url="ws://app.example/"), {})
     with pytest.raises(LocalProtocolError, match="LP-META-1"):
         task.capture(bytes(2))
@@ -281,6 +282,23 @@ def test_ends_from_the_other_side() -> None:
     assert lost.result is not None
     assert (closed.result.end, lost.result.end) == (End.APP_CLOSED, End.LOST)
     assert sent(closed) == sent(lost) == []
+
+
+def test_a_close_of_1006_is_a_lost_connection() -> None:
+    task = listening()
+    task.closed(1006)
+    assert task.result is not None
+    assert task.result.end is End.LOST
+
+
+def test_a_close_for_no_other_reason_is_a_hang_up() -> None:
+    task = listening()
+    task.close()
+    assert task.result is not None
+    assert task.result.end is End.HANGUP
+    assert sent(task) == [Close(1000)]
+    told = listening()
+    assert told.closed() == [Close(1000, "")]
 
 
 def test_a_close_for_another_reason_is_an_error() -> None:
