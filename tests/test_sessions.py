@@ -616,10 +616,12 @@ def test_what_passed_at_the_app_is_kept_as_it_came_and_went() -> None:
     app = opened_app(keep_passed=True)
     app.receive(b"ab")
     app.send(KillAudio())
+    assert app.closed(1001, "going") == [Close(1001, "going")]
     assert list(app.passed()) == [
         (Peer.PLATFORM, METADATA),
         (Peer.PLATFORM, b"ab"),
         (Peer.APP, '{"type":"killAudio"}'),
+        (Peer.PLATFORM, Close(1001, "going")),
     ]
 
 

@@ -817,7 +817,14 @@ def test_after_our_close_messages_still_come_but_nothing_goes() -> None:
     assert wire.finished
 
 
-@pytest.mark.parametrize("code", [-1, 0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 70000])
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1013, 3000, 4999])
+def test_codes_that_may_be_sent(code: int) -> None:
+    server, client = open_server(), open_client()
+    server.close(code, "so it goes")
+    assert take(client, server.data_to_send()) == [Closed(code, "so it goes", clean=True)]
+
+
+@pytest.mark.parametrize("code", [-1, 0, 999, 1004, 1005, 1006, 1014, 1015, 2999, 5000, 70000])
 def test_codes_that_must_not_be_sent(code: int) -> None:
     wire = open_server()
     with pytest.raises(LocalProtocolError, match="cannot say"):
