@@ -216,13 +216,13 @@ class ListenTask:
         return self._max_samples - self._sent if sending else None
 
     def _silent_at(self, pcm: bytes) -> int | None:
-        """After how many samples of ``pcm`` the silence has lasted long enough (LP-TIME-6)."""
+        """After how many samples, of ``pcm`` or more, the silence lasts long enough (LP-TIME-6)."""
         if self._max_silent is None:
             return None
         samples = len(pcm) // self._frame
         if peak(pcm) < self._threshold:
             before, self._silent = self._silent, self._silent + samples
-            return self._max_silent - before if self._silent >= self._max_silent else None
+            return self._max_silent - before
         ended_at = None
         if self._silent + samples >= self._max_silent:
             ended_at = self._first_long_silence(pcm, samples)

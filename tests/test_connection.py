@@ -17,6 +17,7 @@ from listenproto import (
     AppSession,
     Audio,
     BidirectionalAudio,
+    Close,
     Closed,
     ConnectionEvent,
     Disconnect,
@@ -30,15 +31,19 @@ from listenproto import (
     Message,
     Metadata,
     Mode,
+    Peer,
+    Ping,
     PlatformConnection,
     PlayAudio,
     Policy,
+    Pong,
     Profile,
     Reject,
     Rejected,
     RemoteProtocolError,
     Request,
     Violation,
+    WsAuth,
     judge,
 )
 
@@ -202,8 +207,9 @@ def test_an_answer_without_subprotocol_fails_unless_allowed(
         ends.exchange()
         assert Metadata({"callSid": "c"}) in ends.app_saw
     else:
-        with pytest.raises(RemoteProtocolError, match="LP-HS-5"):
+        with pytest.raises(RemoteProtocolError) as caught:
             ends.exchange()
+        assert caught.value.clause == "LP-HS-5"
         assert ends.task.result is not None
         assert ends.task.result.end is End.NOT_CONNECTED
 
@@ -247,6 +253,136 @@ def test_a_lost_connection_is_told_apart_from_a_clean_end() -> None:
     assert ends.task.result is not None
     assert ends.task.result.end is End.LOST
     assert ends.app.ended
+
+
+def opened(**options: object) -> Ends:
+    ends = Ends(**options)  # type: ignore[arg-type]
+    ends.exchange()
+    ends.app_saw.clear()
+    ends.platform_saw.clear()
+    return ends
+
+
+def test_a_connection_is_finished_when_nothing_more_can_come() -> None:
+    ends = opened()
+    assert not ends.app.finished and not ends.platform.finished
+    assert not ends.app.ended and not ends.platform.ended
+    ends.app.close()
+    assert ends.app.ended and not ends.app.finished
+    ends.exchange()
+    assert ends.app.finished and ends.platform.finished
+
+
+@pytest.mark.parametrize("sender", ["app", "platform"])
+@pytest.mark.parametrize("said", [(), (1000, "done"), (4000, "ça suffit")])
+def test_a_close_comes_through_with_its_code_and_reason(
+    sender: str, said: tuple[int, str] | tuple[()]
+) -> None:
+    ends = opened()
+    getattr(ends, sender).close(*said)
+    ends.exchange()
+    code, reason = said or (1000, "")
+    saw = ends.platform_saw if sender == "app" else ends.app_saw
+    assert saw == [Close(code, reason), Closed(code, reason, clean=True)]
+    assert ends.task.result is not None
+    if sender == "app":
+        assert ends.task.result.end is End.APP_CLOSED
+    assert ends.app.session.ended
+
+
+def test_pings_are_answered_both_ways_with_what_they_carry() -> None:
+    ends = opened()
+    ends.app.ping(b"to the platform")
+    ends.platform.ping()
+    ends.exchange()
+    assert ends.platform_saw == [Ping(b"to the platform"), Pong(b"")]
+    assert ends.app_saw == [Ping(b""), Pong(b"to the platform")]
+
+
+def test_a_failure_says_why_and_drops_what_waits() -> None:
+    ends = opened()
+    ends.send(Mark("never sent"))
+    error = RemoteProtocolError("too much of it", clause="LP-HS-5", close_code=1009)
+    ends.app.fail(error)
+    assert ends.app.session.ended
+    assert ends.app.waiting > 0  # the close
+    ends.exchange()
+    (close, closed) = ends.platform_saw
+    assert close == Close(1009, "too much of it [LP-HS-5]")
+    assert closed == Closed(1009, "too much of it [LP-HS-5]", clean=True)
+    assert ends.app.waiting == 0
+
+
+def test_a_failure_is_kept_as_the_close_that_it_is() -> None:
+    task = ListenTask(verb(Mode.CLIPS), {}, keep_passed=True)
+    task.connected()
+    connection = PlatformConnection(task)
+    connection.fail(RemoteProtocolError("why", clause="LP-HS-5"))
+    assert list(connection.passed())[-1] == (Peer.PLATFORM, Close(1002, "why [LP-HS-5]"))
+
+
+def test_what_knows_the_request_knows_the_mode() -> None:
+    def mode_of(request: Request | None, metadata: Metadata) -> Mode:
+        assert request is not None
+        return Mode(request.target.partition("?way=")[2])
+
+    app = AppConnection(AppSession(mode=mode_of))
+    task = ListenTask(ListenVerb(url="ws://app.example:8080/call?way=streaming"), {})
+    platform = PlatformConnection(task, headers=[("X-Trace", "7")])
+    app.feed(platform.data_to_send())
+    (request,) = app.events()
+    assert isinstance(request, Request)
+    assert app.session.request is request
+    assert (request.header("host"), request.header("x-trace")) == ("app.example:8080", "7")
+    app.answer(judge(request, Policy()))
+    for event in _given(platform, app.data_to_send()):
+        assert not isinstance(event, Violation)
+    assert [type(event) for event in _given(app, platform.data_to_send())] == [Metadata]
+    assert app.session.mode is Mode.STREAMING
+
+
+def _given(connection: AppConnection | PlatformConnection, data: bytes) -> list[ConnectionEvent]:
+    connection.feed(data)
+    return [*connection.events()]
+
+
+def test_credentials_come_beside_the_other_headers() -> None:
+    auth = WsAuth(username="alice", password="secret")
+    task = ListenTask(ListenVerb(url="ws://app.example/", ws_auth=auth), {})
+    platform = PlatformConnection(task, headers=[("X-Trace", "7")])
+    (request,) = _given(AppConnection(AppSession()), platform.data_to_send())
+    assert isinstance(request, Request)
+    assert request.header("x-trace") == "7"
+    locked = Policy(credentials=("alice", "secret"))
+    assert judge(request, locked) == Accept("audio.jambonz.org")
+
+
+@pytest.mark.parametrize("kind", [AppConnection, PlatformConnection])
+def test_each_end_has_limits_of_its_own(
+    kind: type[AppConnection] | type[PlatformConnection],
+) -> None:
+    def ends(**limits: int) -> Ends:
+        new = Ends()
+        if kind is AppConnection:
+            new.app = AppConnection(AppSession(mode=Mode.STREAMING), **limits)
+        else:
+            new.platform = PlatformConnection(new.task, **limits)
+        return new
+
+    with pytest.raises(RemoteProtocolError, match="20 bytes"):
+        ends(max_head=20).exchange()
+    limited = ends(max_message=400)
+    limited.exchange()
+    for size in (400, 401):
+        if kind is AppConnection:
+            limited.task.session.send(Audio(bytes(size)))
+        else:
+            limited.send(Audio(bytes(size + size % 2)))
+        if size == 400:
+            limited.exchange()
+    with pytest.raises(RemoteProtocolError, match="more than 400 bytes") as caught:
+        limited.exchange()
+    assert caught.value.close_code == 1009
 
 
 def test_the_bytes_of_one_write_are_bounded() -> None:

@@ -86,6 +86,32 @@ def test_a_platform_that_meets_every_condition_is_let_in() -> None:
     assert judge(right, policy, open_calls=0) == Accept("audio.jambonz.org")
 
 
+def test_without_a_number_no_calls_are_open() -> None:
+    one = Policy(max_calls=1)
+    assert judge(request(), one) == Accept("audio.jambonz.org")
+    accepted = Accepted("audio.jambonz.org", ())
+    assert judge_upgrade(request(), accepted, policy=one) == []
+
+
+def test_subprotocols_are_named_as_they_are() -> None:
+    listed = request(sec_websocket_protocol=" Xlarge,\tmaX , XX")
+    assert listed.subprotocols == ("Xlarge", "maX", "XX")
+
+
+def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
+    offering = request(sec_websocket_protocol="one, two")
+    (missing,) = judge_upgrade(offering)
+    assert str(missing) == f"LP-HS-3: the subprotocol {SUBPROTOCOL} is not offered"
+    for offer, named, says in (
+        (("one", "two"), "three", "the answer names three of one, two"),
+        (("one", "two"), None, "the answer names none of one, two"),
+        ((), "three", "the answer names three of none"),
+    ):
+        asked = request(sec_websocket_protocol=", ".join(offer) or None)
+        (wrong,) = judge_upgrade(asked, Accepted(named, ()), subprotocols=offer)
+        assert str(wrong) == f"LP-HS-7: {says}"
+
+
 # The order of the reasons (D3).
 
 STRICT = Policy(paths={"/call"}, credentials=("alice", PASSWORD), health_path="/ok", max_calls=2)

@@ -404,6 +404,76 @@ def test_where_a_connection_breaks_the_audio_may_be_cut_unless_that_is_switched_
         assert [violation.clause for violation in observer.left_over(sender)] == found
 
 
+def test_an_event_out_of_order_says_nothing_of_a_kill() -> None:
+    """At the app, where the marks may have been reached before the killAudio was read."""
+    conversation = [*map(mark, "abc"), KILL, reached("b"), reached("c")]
+    assert breaches(conversation, vantage=A) == [(5, "LP-MARK-14")]
+
+
+@pytest.mark.parametrize("vantage", Peer)
+def test_a_clip_is_done_once_also_out_of_order(vantage: Peer) -> None:
+    conversation = [clip("a"), clip("b"), *reversed(TWO_DONE), TWO_DONE[0]]
+    found = breaches(conversation, CLIPS, vantage=vantage)
+    assert found == [(4, "LP-CLIP-25"), (5, "LP-CLIP-24")]
+
+
+def test_deployed_a_clip_that_does_not_wait_ends_those_before_it() -> None:
+    observer = Observer(CLIPS, profile=DEPLOYED, vantage=A)
+    for sender, message in [METADATA, clip("a"), clip("b")]:
+        assert observer.see(sender, message) == []
+    assert observer.clips.outstanding == 2
+    observer.see(*seconds(3))
+    assert observer.clips.outstanding == 1
+    careful = AppLimits(clips=1)  # nor is there one that it would make one too many
+    found = breaches([clip("a"), clip("b")], CLIPS, profile=DEPLOYED, limits=careful)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("conversation", "expected"),
+    [
+        ([(P, Audio(b"odd")), (A, Close()), (P, Close())], []),
+        ([(A, Audio(b"odd")), (P, Close()), (A, Close())], []),
+        ([(A, Audio(b"odd")), BYE, (A, Close())], [(2, "LP-AUD-1")]),
+        ([(P, Audio(b"odd")), BYE, (P, Close())], [(3, "LP-AUD-1")]),
+    ],
+)
+@pytest.mark.parametrize("vantage", Peer)
+def test_audio_that_ends_inside_a_sample_is_named_once_and_not_where_the_other_cut_it_off(
+    conversation: list[tuple[Peer, Message]], expected: list[tuple[int, str]], vantage: Peer
+) -> None:
+    assert breaches(conversation, vantage=vantage) == expected
+
+
+def test_a_peer_that_may_go_on_behind_its_close_stays_closed() -> None:
+    after = [(A, Close()), (A, Close()), KILL, (A, Close())]
+    assert breaches(after, without=frozenset({"LP-END-6"})) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversation", "reason"),
+    [
+        (CLIPS, [STREAM], "LP-STRM-1: audio needs streaming mode, this call has clips mode"),
+        (None, [STREAM], "LP-STRM-1: audio needs streaming mode, this call has no mode"),
+        (OFF, [KILL], "LP-KILL-1: KillAudio needs clips or streaming mode, this call has off mode"),
+        (CLIPS, [BYE, SOUND], "LP-END-4: audio out of place: the listen is over"),
+        (CLIPS, [(P, KillAudio())], "LP-ODD-1: KillAudio is never sent by the platform"),
+        (CLIPS, [DONE], "LP-CLIP-24: playDone stands for no clip"),
+        (CLIPS, [(P, PlayDone("x"))], "LP-CLIP-24: playDone with the id 'x' stands for no clip"),
+        (CLIPS, [clip(), KILL, DONE], "LP-KILL-8: playDone for a clip that killAudio had stopped"),
+    ],
+)
+def test_a_violation_says_what_and_why(
+    mode: Mode | None, conversation: list[tuple[Peer, Message]], reason: str
+) -> None:
+    observer = Observer(mode, vantage=P)
+    for sender, message in [METADATA, *conversation[:-1]]:
+        assert observer.see(sender, message) == []
+    (violation,) = observer.see(*conversation[-1])
+    assert (violation.sender, violation.message) == conversation[-1]
+    assert str(violation).startswith(reason)
+
+
 def test_so_many_killed_clips_are_remembered() -> None:
     ids = [str(number) for number in range(110)]
     rounds = [[*map(clip, ids[n : n + 10]), KILL] for n in range(0, 110, 10)]
@@ -422,6 +492,8 @@ def test_so_many_marks_are_remembered() -> None:
     assert ledger.match("m0", "playout") is not None
     ledger.sent("pending")
     assert ledger.match("m0", "playout") is None
+    first = ledger.match("m1", "playout")
+    assert first is not None and first.clause is None
     second = ledger.match("m2", "playout")
     assert second is not None
     ledger.done(second)

@@ -396,6 +396,17 @@ def test_deployed_marks_that_wait_for_a_kill_can_be_forgotten() -> None:
     assert playout.buffered == 0
 
 
+def test_what_was_heard_ends_exactly_and_is_short_to_read() -> None:
+    late = 2**60 + 1
+    assert Heard(l16(1, 2), 8000, late).end == late + 2 * SAMPLE
+    assert "<4 bytes>" in repr(Heard(l16(1, 2), 8000, late))
+
+
+def test_an_hour_may_be_buffered() -> None:
+    assert Playout().has_room(3600 * SECOND)
+    assert not Playout().has_room(3600 * SECOND + 1)
+
+
 def test_what_is_over_says_when_and_after_how_much_of_a_clip() -> None:
     playout = Playout()
     playout.add_stream(l16(1, 2))

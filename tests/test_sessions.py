@@ -156,7 +156,7 @@ class TestTheApp:
         assert app.receive(b"abcde") == [Audio(b"abcd")]
         assert app.receive(b"fg") == []
         assert app.receive(b"h") == [Audio(b"efgh")]
-        assert app.samples_received == 2
+        assert repr(app.samples_received) == "2"
 
     def test_what_is_left_of_the_audio_at_the_end_is_reported(self) -> None:
         ends = (AppSession.closed, "LP-AUD-1"), (AppSession.connection_lost, "LP-AUD-5")
@@ -470,7 +470,10 @@ class TestThePlatform:
         assert stream.receive(b"a") == [Audio(b"a")]
         assert [heard.pcm for heard in stream.play(FLICKS)] == [b"\0a"]
         clips = opened_platform(Mode.CLIPS, max_seconds=1)
-        assert clauses(clips.receive(clip_text(8001))) == ["LP-STRM-5"]
+        (refused,) = clips.receive(clip_text(8001))
+        assert clauses([refused]) == ["LP-STRM-5"]
+        assert isinstance(refused, Violation)
+        assert refused.message == PlayAudio(bytes(16002), sample_rate=8000)
         assert clauses(clips.receive(clip_text(8000))) == []
 
     @pytest.mark.parametrize("payload", [b"", bytes(2)])
@@ -600,6 +603,7 @@ def test_what_passed_is_kept_in_the_order_of_this_end() -> None:
     platform.closed(1001, "going")
     assert platform.keeps_passed
     assert not opened_app().keeps_passed
+    assert not PlatformSession(Mode.CLIPS).keeps_passed
     passed = list(platform.passed())
     assert [sender for sender, _ in passed] == [
         Peer.PLATFORM,
@@ -637,6 +641,20 @@ def test_a_close_of_1006_is_a_lost_connection() -> None:
 def test_a_close_that_says_nothing_else_is_one_of_1000() -> None:
     for session in (opened_app(), opened_platform(Mode.CLIPS)):
         assert session.closed() == [Close(1000, "")]
+
+
+def test_a_close_goes_out_as_it_was_said_and_counts_for_nothing_that_waits() -> None:
+    for session in (opened_app(), opened_platform(Mode.CLIPS)):
+        session.close(1001, "going")
+        assert session.waiting == 0
+        assert list(session.outgoing()) == [Close(1001, "going")]
+        assert session.waiting == 0
+
+
+def test_an_hour_of_audio_may_wait_for_the_caller() -> None:
+    playout = PlatformSession(Mode.CLIPS).playout
+    assert playout.has_room(3600 * FLICKS)
+    assert not playout.has_room(3600 * FLICKS + 1)
 
 
 def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:

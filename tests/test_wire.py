@@ -817,6 +817,150 @@ def test_after_our_close_messages_still_come_but_nothing_goes() -> None:
     assert wire.finished
 
 
+def asked() -> ServerWire:
+    wire = ServerWire()
+    wire.feed(request())
+    assert len(list(wire.events())) == 1
+    return wire
+
+
+def closing_server() -> ServerWire:
+    wire = open_server()
+    wire.close()
+    return wire
+
+
+def failed_server() -> ServerWire:
+    wire = open_server()
+    fault(wire, b"\xff\x80" + bytes(4))
+    return wire
+
+
+def rejected_client() -> ClientWire:
+    wire = ClientWire("app.example")
+    assert take(wire, b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n") == []
+    return wire
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "clause", "says"),
+    [
+        (
+            ServerWire,
+            lambda w: w.send(""),
+            "6.1",
+            "send() on a wire that is handshake; it must be open",
+        ),
+        (
+            asked,
+            lambda w: w.send(b""),
+            "6.1",
+            "send() on a wire that is answering; it must be open",
+        ),
+        (
+            closing_server,
+            lambda w: w.ping(),
+            "5.5.2",
+            "ping() on a wire that is closing; it must be open",
+        ),
+        (
+            failed_server,
+            lambda w: w.ping(),
+            "5.5.2",
+            "ping() on a wire that is failed; it must be open",
+        ),
+        (
+            rejected_client,
+            lambda w: w.ping(),
+            "5.5.2",
+            "ping() on a wire that is rejected; it must be open",
+        ),
+        (
+            closing_server,
+            lambda w: w.close(),
+            "5.5.1",
+            "close() on a wire that is closing; it must be open or failed",
+        ),
+        (
+            open_server,
+            lambda w: w.accept(),
+            "4.2.2",
+            "accept() on a wire that is open; it must be answering",
+        ),
+        (
+            open_server,
+            lambda w: w.reject(400),
+            "4.2.2",
+            "reject() on a wire that is open; it must be answering",
+        ),
+    ],
+)
+def test_out_of_turn_the_wire_says_where_it_stands(
+    make: Callable[[], Any], call: Callable[[Any], object], clause: str, says: str
+) -> None:
+    wire = make()
+    before = wire.state, wire.pending
+    with pytest.raises(LocalProtocolError) as caught:
+        call(wire)
+    assert caught.value.clause == f"RFC 6455 {clause}"
+    assert str(caught.value) == f"{says} [RFC 6455 {clause}]"
+    assert (wire.state, wire.pending) == before
+
+
+def test_a_fault_says_what_is_wrong() -> None:
+    for data, says in (
+        (masked(CONT, b"a"), "a frame that continues no message"),
+        (masked(TEXT, b"a", fin=False) + masked(TEXT, b"b"), "a frame in the middle of message"),
+        (masked(BINARY, bytes(11)), "a message of more than 10 bytes"),
+    ):
+        error = fault(open_server(max_message=10), data)
+        assert str(error).startswith(says)
+    assert "reserved" in str(fault(open_server(), masked(TEXT, b"a", rsv=4))).lower()
+
+
+def test_a_continuation_is_masked_like_any_other_frame() -> None:
+    wire = open_server()
+    assert take(wire, masked(TEXT, b"a", fin=False)) == []
+    assert fault(wire, frame(CONT, b"b")).clause == "RFC 6455 5.1"
+
+
+def test_a_control_frame_needs_no_room_beside_a_message() -> None:
+    for control, event in (
+        (masked(CLOSE, close_payload(1001, b"bye")), Closed(1001, "bye", clean=True)),
+        (masked(PING, b"12345"), Ping(b"12345")),
+    ):
+        wire = open_server(max_message=4)
+        assert take(wire, masked(BINARY, b"four", fin=False)) == []
+        assert take(wire, control) == [event]
+
+
+def test_a_head_is_refused_at_the_first_byte_that_cannot_begin_one() -> None:
+    for first in (b" ", b"\0", b"\x16"):
+        assert "starts with byte" in str(fault(ServerWire(), first))
+    wire = ServerWire()
+    assert take(wire, b"!") == []
+    assert wire.pending == 0
+
+
+def test_a_head_may_be_as_long_as_the_limit() -> None:
+    raw = request()
+    wire = ServerWire(max_head=len(raw))
+    assert take(wire, raw[:-1]) == []
+    assert len(take(wire, raw[-1:])) == 1
+    endless = ServerWire(max_head=len(raw))
+    assert take(endless, raw[:-2] + b"X:") == []
+    assert "exceeds" in str(fault(endless, b" "))
+
+
+def test_a_refusal_needs_no_body_and_takes_any() -> None:
+    for options, body in (({}, b""), ({"body": "\ud800!"}, b"?!")):
+        wire = asked()
+        wire.reject(404, **options)  # type: ignore[arg-type]
+        raw_head, _, raw_body = wire.data_to_send().partition(b"\r\n\r\n")
+        assert raw_body == body
+        assert f"Content-Length: {len(body)}".encode().lower() in raw_head.lower()
+
+
 @pytest.mark.parametrize("code", [1000, 1003, 1007, 1013, 3000, 4999])
 def test_codes_that_may_be_sent(code: int) -> None:
     server, client = open_server(), open_client()

@@ -25,6 +25,7 @@ _TYPES: Final = (
     | m.Assign(value=m.Call(func=m.Name("TypeVar")))
     | m.Assign(targets=[m.AssignTarget(m.Name("__all__"))])
 )
+_STUB: Final = m.FunctionDef(body=m.SimpleStatementSuite(body=[m.Expr(m.Ellipsis())]))
 
 
 @attrs.frozen
@@ -103,7 +104,7 @@ class _Finder(cst.CSTVisitor):
             self._functions += isinstance(node, cst.FunctionDef)
         if isinstance(node, cst.Annotation | cst.Decorator | cst.ImportFrom | cst.Import):
             return False
-        if m.matches(node, _UNTOUCHED | _TYPES) or _is_sentence(node):
+        if m.matches(node, _UNTOUCHED | _TYPES | _STUB) or _is_sentence(node):
             return False
         for kind, operator in _OPERATORS:
             if not isinstance(node, kind):
