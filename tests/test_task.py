@@ -285,6 +285,32 @@ def test_ends_from_the_other_side() -> None:
     assert sent(closed) == sent(lost) == []
 
 
+@pytest.mark.parametrize(("value", "ends"), [(-256, False), (255, True), (256, False)])
+def test_under_256_audio_is_silent_unless_said_otherwise(value: int, ends: bool) -> None:
+    task = listening(timeout=1)
+    task.capture(array.array("h", [value]).tobytes() * 8000)
+    assert task.ended is ends
+
+
+def test_a_silence_between_two_sounds_counts_to_the_sample() -> None:
+    for silent, ends in ((7999, False), (8000, True)):
+        task = listening(timeout=1)
+        task.capture(LOUD + QUIET * silent + LOUD)
+        assert task.ended is ends
+        assert task.clock == (8001 if ends else silent + 2)
+
+
+@pytest.mark.parametrize("key", ["", "12", "E", "a"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        listening().key(key)
+    assert caught.value.clause == "LP-DTMF-3"
+
+
+def test_the_apps_close_is_told_as_it_came() -> None:
+    assert listening().closed(1001, "going") == [Close(1001, "going")]
+
+
 def test_a_close_of_1006_is_a_lost_connection() -> None:
     task = listening()
     task.closed(1006)

@@ -952,6 +952,22 @@ def test_a_head_may_be_as_long_as_the_limit() -> None:
     assert "exceeds" in str(fault(endless, b" "))
 
 
+def test_a_client_asks_for_the_root_unless_told_otherwise() -> None:
+    assert ClientWire("app.example").data_to_send().startswith(b"GET / HTTP/1.1\r\n")
+
+
+def test_a_client_may_be_lenient_too() -> None:
+    text = frame(TEXT, b"caf\xc3")
+    assert take(open_client(lenient_first_text=True), text) == ["caf\udcc3"]
+    assert fault(open_client(), text).close_code == 1007
+
+
+def test_a_subprotocol_that_nobody_asked_for_says_so() -> None:
+    wire = ClientWire("app.example")
+    error = fault(wire, answer(wire, Sec_WebSocket_Protocol="x"))
+    assert str(error).startswith("subprotocol 'x' was not offered; none was")
+
+
 def test_a_refusal_needs_no_body_and_takes_any() -> None:
     for options, body in (({}, b""), ({"body": "\ud800!"}, b"?!")):
         wire = asked()
