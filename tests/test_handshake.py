@@ -89,8 +89,7 @@ def test_a_platform_that_meets_every_condition_is_let_in() -> None:
 def test_without_a_number_no_calls_are_open() -> None:
     one = Policy(max_calls=1)
     assert judge(request(), one) == Accept("audio.jambonz.org")
-    accepted = Accepted("audio.jambonz.org", ())
-    assert judge_upgrade(request(), accepted, policy=one) == []
+    assert judge_upgrade(request(), accepted("audio.jambonz.org"), policy=one) == []
 
 
 def test_subprotocols_are_named_as_they_are() -> None:
@@ -103,13 +102,13 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
     (missing,) = judge_upgrade(offering)
     assert str(missing) == f"LP-HS-3: the subprotocol {SUBPROTOCOL} is not offered"
     for offer, named, says in (
-        (("one", "two"), "three", "the answer names three of one, two"),
-        (("one", "two"), None, "the answer names none of one, two"),
-        ((), "three", "the answer names three of none"),
+        (("one", "two"), "three", "LP-HS-18: the answer names three, which was not offered"),
+        (("one", "two"), None, "LP-HS-7: the answer names none of one, two"),
+        ((), "three", "LP-HS-18: the answer names three, which was not offered"),
     ):
         asked = request(sec_websocket_protocol=", ".join(offer) or None)
-        (wrong,) = judge_upgrade(asked, Accepted(named, ()), subprotocols=offer)
-        assert str(wrong) == f"LP-HS-7: {says}"
+        (wrong,) = judge_upgrade(asked, accepted(named), subprotocols=offer)
+        assert str(wrong) == says
 
 
 # The order of the reasons (D3).
