@@ -72,6 +72,8 @@ class ClipLedger:
         self._killed: list[_Clip] = []
         self._passed_over: list[_Clip] = []
         self._last_ends_at = 0
+        self._in_doubt = False
+        """Whether a guess leaves open which of the clips behind it have finished."""
 
     @property
     def outstanding(self) -> int:
@@ -127,7 +129,8 @@ class ClipLedger:
         """The clip that a playDone with ``clip_id`` stands for; None if it fits none.
 
         Without an id: the oldest that is maybe done, else the oldest outstanding, else one that
-        a killAudio must have stopped (LP-CLIP-27).
+        a killAudio must have stopped (LP-CLIP-27). It is the oldest that it can be: after a wrong
+        guess it is a newer one, unless there is none.
         """
         if clip_id is not None:
             for clips, in_order in ((self._clips, True), (self._passed_over, False)):
@@ -143,7 +146,12 @@ class ClipLedger:
             return None
         index = min(ranks)[-1]
         clip = self._clips[index]
-        return ClipMatch(index, clip.id, clip.over_at is not None)
+        guessed = clip.over_at is not None or (self._in_doubt and self._has_newer(index))
+        return ClipMatch(index, clip.id, guessed)
+
+    def _has_newer(self, index: int) -> bool:
+        """Whether a playDone can be for a clip behind that place."""
+        return any(not self._is_over(clip) for clip in self._clips[index + 1 :])
 
     def was_killed(self, clip_id: ClipId | None) -> bool:
         """Whether a playDone that fits no clip stands for one that a killAudio took."""
@@ -157,6 +165,7 @@ class ClipLedger:
         if not match.in_order:
             del self._passed_over[match.index]
             return
+        self._in_doubt = match.guessed and (self._in_doubt or self._has_newer(match.index))
         del self._clips[match.index]
         if match.guessed:
             return
