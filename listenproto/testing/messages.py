@@ -1,9 +1,4 @@
-"""Hypothesis strategies for the listen protocol, to test your own implementation with.
-
-Every message from here is legal in itself: it can be encoded and is read back as it was. Whether
-it has its place at some point of a conversation is for :class:`listenproto.Observer` to say.
-:func:`nearly_legal_texts` gives what peers send who have it almost right.
-"""
+"""Hypothesis strategies for messages: legal ones, and texts that almost are."""
 
 from __future__ import annotations
 
@@ -38,6 +33,7 @@ __all__ = [
     "play_audio",
     "play_done",
     "unknown_messages",
+    "unusable_metadata",
 ]
 
 _NUMBERS: Final = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
@@ -173,6 +169,20 @@ def nearly_legal_texts() -> SearchStrategy[str]:
     payloads = platform | app_messages().map(lambda m: encode(m, lp.Peer.APP))
     texts = payloads.map(lambda payload: payload if isinstance(payload, str) else "{}")
     return _changed_bodies(texts) | _broken_texts(texts)
+
+
+def unusable_metadata() -> SearchStrategy[str | bytes]:
+    """First messages that an app closes on (LP-META-2, LP-META-3): binary, no JSON, no object,
+    or with members that it cannot use."""
+    rates = [11025, 0, -8000, 8000.5, "8 kHz", "", True, None, [8000], {}]
+    mixes = ["quad", "Mono", "", 1, True, None, ["mono"]]
+    told = [*({"sampleRate": rate} for rate in rates), *({"mixType": mix} for mix in mixes)]
+    objects = st.builds(lambda some, bad: json.dumps(some | bad), _OBJECTS, st.sampled_from(told))
+    return st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from(["", "{", "nope", "NaN", '{"a": NaN}', "[]", "3", '"{}"', "null"]),
+        objects,
+    )
 
 
 @st.composite

@@ -1,0 +1,81 @@
+"""Proof by search, for your own implementation: hypothesis strategies and state machines.
+
+Strategies give legal messages (:func:`app_messages`, :func:`platform_messages`), texts that almost
+are (:func:`nearly_legal_texts`), verbs valid and invalid (:func:`listen_verbs`,
+:func:`invalid_verb_objects`), and :func:`profiles`.
+
+:class:`AppMachine` holds an app against the protocol, :class:`PlatformMachine` a platform. Say in
+a subclass how yours is made, and run its ``TestCase``::
+
+    class MyApp(AppMachine):
+        verbs = listen_verbs(Mode.STREAMING)
+
+        def make_app(self, verb, profile):
+            return my_app()  # an AppUnderTest: receive, closed, connection_lost, outgoing
+
+    TestMyApp = MyApp.TestCase
+
+A failure is printed as the shortest conversation that leads to it, with the clause that it breaks.
+"""
+
+from listenproto.testing.app_machine import AppMachine
+from listenproto.testing.call_machine import CallMachine
+from listenproto.testing.exchange import AppUnderTest, Exchange, PlatformUnderTest
+from listenproto.testing.messages import (
+    app_messages,
+    audio,
+    chunkings,
+    clip_ids,
+    dtmf,
+    json_objects,
+    json_values,
+    mark_events,
+    mark_names,
+    marks,
+    metadata,
+    nearly_legal_texts,
+    pcm,
+    platform_messages,
+    play_audio,
+    play_done,
+    unknown_messages,
+    unusable_metadata,
+)
+from listenproto.testing.platform_machine import PlatformMachine
+from listenproto.testing.verbs import (
+    invalid_verb_objects,
+    listen_verbs,
+    profiles,
+    verb_objects,
+)
+
+__all__ = [
+    "AppMachine",
+    "AppUnderTest",
+    "CallMachine",
+    "Exchange",
+    "PlatformMachine",
+    "PlatformUnderTest",
+    "app_messages",
+    "audio",
+    "chunkings",
+    "clip_ids",
+    "dtmf",
+    "invalid_verb_objects",
+    "json_objects",
+    "json_values",
+    "listen_verbs",
+    "mark_events",
+    "mark_names",
+    "marks",
+    "metadata",
+    "nearly_legal_texts",
+    "pcm",
+    "platform_messages",
+    "play_audio",
+    "play_done",
+    "profiles",
+    "unknown_messages",
+    "unusable_metadata",
+    "verb_objects",
+]

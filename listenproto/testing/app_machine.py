@@ -1,0 +1,85 @@
+"""A state machine that holds an app against the protocol, whoever wrote it."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from listenproto.codec import DIGITS
+from listenproto.messages import (
+    Close,
+    Message,
+    Peer,
+)
+from listenproto.observer import Observer, Violation
+from listenproto.profile import Profile
+from listenproto.task import ListenTask
+from listenproto.testing.call_machine import SPEECH, CallMachine, texts_without_meaning
+from listenproto.testing.exchange import (
+    PlatformUnderTest,
+    messages_in,
+)
+from listenproto.testing.messages import (
+    unusable_metadata,
+)
+from listenproto.verb import ListenVerb
+
+__all__ = ["AppMachine"]
+
+
+class AppMachine(CallMachine):
+    """Holds an app against the protocol: :meth:`make_app` gives yours, for one call.
+
+    The platform around it has a caller who speaks, is silent, presses keys and hangs up; the
+    connection may be lost; and the platform says odd things, which an app survives (LP-ODD-4).
+    """
+
+    under_test = frozenset({Peer.APP})
+
+    def make_platform(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest:
+        return ListenTask(verb, {"callSid": "c", "from": "+15550100"}, profile=profile)
+
+    def on_pass(
+        self, vantage: Peer, sender: Peer, message: Message, found: list[Violation]
+    ) -> None:
+        super().on_pass(vantage, sender, message, found)
+        if isinstance(message, Close) and sender is vantage is Peer.APP:
+            gives_up = message.code in (1002, 1003, 1007)
+            assert not gives_up, f"LP-ODD-4: what is odd is survived, not answered with {message}"
+
+    @rule(speaks=st.booleans())
+    def speak(self, speaks: bool) -> None:
+        """From now on the caller speaks, or is silent."""
+        self.speech = SPEECH if speaks else 0
+
+    @rule(digit=st.sampled_from(DIGITS))
+    def press(self, digit: str) -> None:
+        self.exchange.platform.key(digit)
+        self.exchange.collect()
+
+    @precondition(lambda self: self.may_end)
+    @rule()
+    def hang_up(self) -> None:
+        self.exchange.platform.hang_up()
+        self.exchange.collect()
+
+    @precondition(lambda self: self.odd_texts)
+    @rule(text=texts_without_meaning(Peer.PLATFORM))
+    def the_platform_says_something_odd(self, text: str) -> None:
+        self.exchange.put(Peer.PLATFORM, text)
+
+    @precondition(lambda self: self.odd_texts)
+    @rule(payload=unusable_metadata())
+    def another_call_begins_without_metadata(self, payload: str | bytes) -> None:
+        """The app closes with the code that this asks for (LP-META-2, LP-META-3)."""
+        app = self.make_app(self.verb, self.profile)
+        observer = Observer(self.verb, profile=self.profile, vantage=Peer.APP)
+        for message in messages_in(observer, Peer.PLATFORM, payload):
+            observer.see(Peer.PLATFORM, message)
+        app.receive(payload)
+        answers = [*app.outgoing()]
+        for answer in answers:
+            for message in messages_in(observer, Peer.APP, answer):
+                found = observer.see(Peer.APP, message)
+                assert not found, f"the app breaks: {found}"
+        assert answers, f"the app does not close on {payload!r} for metadata (LP-META-2)"

@@ -1,0 +1,184 @@
+"""What the machines share: a call, a network, a judge, and the ends of it all."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar, Final
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.strategies import SearchStrategy
+
+from listenproto.codec import decode
+from listenproto.l16 import FLICKS
+from listenproto.messages import (
+    Malformed,
+    Message,
+    Mode,
+    Peer,
+    UnknownMessage,
+)
+from listenproto.observer import AppLimits, Violation
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.rules import State
+from listenproto.testing.exchange import (
+    AppUnderTest,
+    Exchange,
+    PlatformUnderTest,
+)
+from listenproto.testing.messages import (
+    nearly_legal_texts,
+)
+from listenproto.testing.verbs import listen_verbs
+from listenproto.verb import ListenVerb
+
+__all__ = ["SPEECH", "CallMachine", "texts_without_meaning"]
+
+STEP: Final = FLICKS // 50
+SPEECH: Final = 5000
+"""A sample that is not silent."""
+
+
+def texts_without_meaning(sender: Peer) -> SearchStrategy[str]:
+    """Texts that hold no message of the protocol, most of them nearly one."""
+
+    def means_nothing(text: str) -> bool:
+        return all(isinstance(m, Malformed | UnknownMessage) for m in decode(text, sender))
+
+    return nearly_legal_texts().filter(means_nothing) | st.sampled_from(["[]", "", "{}{"])
+
+
+class CallMachine(RuleBasedStateMachine):
+    """What the machines share: the call, the network, the judgement.
+
+    ``verbs`` and ``profiles`` are the calls that are tried; ``limits`` is what an app under test
+    keeps to beyond what it must. :attr:`exchange` is the call; a machine of yours may add rules
+    that use it.
+    """
+
+    verbs: ClassVar[SearchStrategy[ListenVerb]] = listen_verbs()
+    profiles: ClassVar[SearchStrategy[Profile]] = st.just(DOCUMENTED)
+    limits: ClassVar[AppLimits | None] = None
+    odd_texts: ClassVar[bool] = True
+    """Whether the other peer also sends texts that are nearly messages."""
+    under_test: ClassVar[frozenset[Peer]]
+
+    exchange: Exchange
+    verb: ListenVerb
+    mode: Mode
+    profile: Profile
+
+    def make_app(self, verb: ListenVerb, profile: Profile) -> AppUnderTest:
+        """The app's end of a new call."""
+        raise NotImplementedError
+
+    def make_platform(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest:
+        """The platform's end of a new call."""
+        raise NotImplementedError
+
+    def make_exchange(self) -> Exchange:
+        """The call."""
+        return Exchange(
+            self.make_app(self.verb, self.profile),
+            self.make_platform(self.verb, self.profile),
+            self.verb,
+            profile=self.profile,
+            limits=self.limits,
+            on_pass=self.on_pass,
+        )
+
+    @initialize(data=st.data())
+    def connect(self, data: st.DataObject) -> None:
+        self.verb = data.draw(self.verbs, label="verb")
+        self.profile = data.draw(self.profiles, label="profile")
+        self.mode = self.verb.mode()
+        self.speech = SPEECH
+        self.moves_left = data.draw(st.integers(0, 25), label="moves before an end")
+        self.exchange = self.make_exchange()
+        self.exchange.open()
+
+    def on_pass(
+        self, vantage: Peer, sender: Peer, message: Message, found: list[Violation]
+    ) -> None:
+        """A message passes at the end of ``vantage``."""
+        note(f"at the {vantage.value}, the {sender.value}'s: {message}")
+        both = len(self.under_test) == 2
+        if sender in self.under_test and (both or sender is vantage):
+            assert not found, f"the {sender.value} breaks, as the {vantage.value} sees it: {found}"
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the call has gone on for a while: what ends it comes behind that."""
+        return self.moves_left <= 0
+
+    @rule(steps=st.integers(1, 60))
+    def pass_time(self, steps: int) -> None:
+        """Time passes in steps of 20 ms."""
+        self.moves_left -= 1
+        for _ in range(steps):
+            self.exchange.pass_time(STEP, self.speech)
+
+    @rule(flicks=st.integers(1, STEP))
+    def pass_a_moment(self, flicks: int) -> None:
+        self.moves_left -= 1
+        self.exchange.pass_time(flicks, self.speech)
+
+    @precondition(lambda self: self.exchange.under_way(Peer.APP))
+    @rule(number=st.integers(1, 5))
+    def deliver_to_the_app(self, number: int) -> None:
+        self.moves_left -= 1
+        for _ in range(min(number, self.exchange.under_way(Peer.APP))):
+            self.exchange.deliver(Peer.APP)
+
+    @precondition(lambda self: self.exchange.under_way(Peer.PLATFORM))
+    @rule(number=st.integers(1, 5))
+    def deliver_to_the_platform(self, number: int) -> None:
+        self.moves_left -= 1
+        for _ in range(min(number, self.exchange.under_way(Peer.PLATFORM))):
+            self.exchange.deliver(Peer.PLATFORM)
+
+    @precondition(lambda self: any(map(self.exchange.under_way, Peer)))
+    @rule()
+    def deliver_all(self) -> None:
+        self.moves_left -= 1
+        self.exchange.deliver_all()
+
+    @precondition(lambda self: self.may_end and not self.exchange.lost)
+    @rule(data=st.data())
+    def lose_the_connection(self, data: st.DataObject) -> None:
+        """Of what is on its way, some still arrives."""
+        counts = {peer: st.integers(0, self.exchange.under_way(peer)) for peer in Peer}
+        self.exchange.cut(data.draw(st.fixed_dictionaries(counts), label="still arriving"))
+
+    def teardown(self) -> None:
+        if hasattr(self, "exchange") and sys.exc_info()[0] is None:
+            self.settle()
+            if not self.is_over:
+                self.check_that_nothing_waits()
+            self.finish()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended, or is about to."""
+        return self.exchange.lost or bool(self.exchange.closes)
+
+    def settle(self) -> None:
+        """All arrives, and plays to its end."""
+        for _ in range(3):
+            self.exchange.deliver_all()
+            self.exchange.play(FLICKS * 3600)
+        self.exchange.deliver_all()
+
+    def check_that_nothing_waits(self) -> None:
+        """All has arrived and played, and the call goes on."""
+        states = self.exchange.observers[Peer.PLATFORM].states
+        assert states[Peer.PLATFORM] is not State.LEAVING, "LP-END-9: disconnect ends the listen"
+
+    def finish(self) -> None:
+        """The caller hangs up, and all arrives: the call is over."""
+        exchange = self.exchange
+        exchange.platform.hang_up()
+        exchange.collect()
+        exchange.deliver_all()
+        assert exchange.has_ended, "the caller has hung up, and the call does not end"

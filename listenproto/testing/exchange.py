@@ -1,0 +1,231 @@
+"""Two ends of a call with a network between them, and an observer at either end.
+
+The ends are anybody's: what is asked of one is :class:`AppUnderTest` or
+:class:`PlatformUnderTest`, WebSocket message by WebSocket message.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeAlias
+
+from listenproto.codec import decode, decode_opening
+from listenproto.l16 import FLICKS, SAMPLE_BYTES, samples_in
+from listenproto.messages import Close, Message, Payload, Peer
+from listenproto.observer import AppLimits, Observer, Violation
+from listenproto.playout import Heard
+from listenproto.profile import Profile
+from listenproto.rules import State
+from listenproto.verb import ListenVerb
+
+__all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
+
+LATEST: Final = FLICKS * 49 // 100
+"""Within which a message arrives, in flicks. There and back is less than the second by which an
+app that gets no ids back tells clips apart (LP-CLIP-30); all else holds with any delay."""
+
+
+class Lost(enum.Enum):
+    """What arrives last where the connection is gone without a close."""
+
+    LOST = "lost"
+
+
+LOST: Final = Lost.LOST
+Carried: TypeAlias = Payload | Lost
+
+
+class AppUnderTest(Protocol):
+    """An app's end of one call, as the machines drive it. It never raises.
+
+    ``AppSession`` is one, but for unusable metadata, on which it raises instead of closing.
+    """
+
+    def receive(self, payload: str | bytes, /) -> object:
+        """A WebSocket message of the platform: text or binary."""
+
+    def closed(self, code: int, /) -> object:
+        """The platform's close has come; the WebSocket answers it by itself."""
+
+    def connection_lost(self) -> object:
+        """The connection is gone without a close."""
+
+    def outgoing(self) -> Iterable[Payload]:
+        """What is to be sent since the last call, in order: text, binary, or a ``Close``."""
+
+
+class PlatformUnderTest(AppUnderTest, Protocol):
+    """A platform's end of one call, as the machines drive it. ``ListenTask`` is one.
+
+    ``receive`` and ``closed`` take what the app sends.
+    """
+
+    def connected(self) -> object:
+        """The WebSocket is open: called once, before anything else."""
+
+    def capture(self, pcm: bytes, /) -> object:
+        """The next audio of the caller: L16 as the verb has it, interleaved where it is stereo."""
+
+    def play(self, flicks: int, /) -> Iterable[Heard] | None:
+        """Media time passes, in flicks: gives what the caller hears; None: that is not told."""
+
+    def key(self, digit: str, /) -> object:
+        """The caller presses a key."""
+
+    def hang_up(self) -> object:
+        """The caller hangs up."""
+
+
+def messages_in(
+    observer: Observer, sender: Peer, payload: Payload, *, string_sample_rate: int | None = None
+) -> list[Message]:
+    """What a payload holds that passes where ``observer`` stands."""
+    if isinstance(payload, Close):
+        return [payload]
+    if sender is Peer.PLATFORM and observer.states[sender] is State.START:
+        return decode_opening(payload)
+    return decode(payload, sender, string_sample_rate=string_sample_rate)
+
+
+class Exchange:
+    """One call, from the open WebSocket on. Each direction keeps its order and takes its time.
+
+    ``on_pass`` is told of every message: at whose end it passes, whose it is, and what the
+    observer there finds wrong with it.
+    """
+
+    def __init__(
+        self,
+        app: AppUnderTest,
+        platform: PlatformUnderTest,
+        verb: ListenVerb,
+        *,
+        profile: Profile,
+        limits: AppLimits | None = None,
+        on_pass: Callable[[Peer, Peer, Message, list[Violation]], object],
+    ) -> None:
+        self.app = app
+        self.platform = platform
+        self.verb = verb
+        self.now = 0
+        self.lost = False
+        self.closes: dict[Peer, Close] = {}
+        """The close of each peer that has sent one."""
+        self.over: set[Peer] = set()
+        """To whom the other's close, or the loss of the connection, has come."""
+        self.heard: list[Heard] = []
+        self.observers = {
+            vantage: Observer(verb, profile=profile, vantage=vantage, limits=limits)
+            for vantage in Peer
+        }
+        self._string_sample_rate = profile.string_sample_rate
+        self._on_pass = on_pass
+        self._on_its_way: dict[Peer, deque[tuple[int, Carried]]] = {peer: deque() for peer in Peer}
+        self._captured = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether both ends know that the call is over, and each has closed or lost it."""
+        return self.over == set(Peer) and (self.lost or self.closes.keys() == set(Peer))
+
+    def open(self) -> None:
+        """The WebSocket is open."""
+        self.platform.connected()
+        self.collect()
+
+    def under_way(self, receiver: Peer) -> int:
+        """How many messages are on their way to that peer."""
+        return len(self._on_its_way[receiver])
+
+    def collect(self) -> None:
+        """Put on its way what the ends want to send."""
+        for sender in Peer:
+            end = self.app if sender is Peer.APP else self.platform
+            for payload in end.outgoing():
+                self.passes(sender, sender, payload)
+                self.put(sender, payload)
+
+    def put(self, sender: Peer, payload: Carried) -> None:
+        """Put a payload on its way; behind a close, or where the connection is cut, none goes."""
+        if sender in self.closes:
+            return
+        if isinstance(payload, Close):
+            self.closes[sender] = payload
+        if self.lost:
+            return
+        self._on_its_way[sender.other].append((self.now, payload))
+
+    def passes(self, vantage: Peer, sender: Peer, payload: Payload) -> None:
+        """Have the observer at one end judge what passes there."""
+        observer = self.observers[vantage]
+        rate = self._string_sample_rate
+        for message in messages_in(observer, sender, payload, string_sample_rate=rate):
+            self._on_pass(vantage, sender, message, observer.see(sender, message))
+
+    def deliver(self, receiver: Peer) -> None:
+        """The oldest message on its way to that peer arrives."""
+        _, payload = self._on_its_way[receiver].popleft()
+        self.hand_over(receiver, payload)
+        self.collect()
+
+    def hand_over(self, receiver: Peer, payload: Carried) -> None:
+        """Give an end what has arrived."""
+        end = self.app if receiver is Peer.APP else self.platform
+        if isinstance(payload, Lost):
+            if receiver not in self.over:
+                self.over.add(receiver)
+                end.connection_lost()
+            return
+        self.passes(receiver, receiver.other, payload)
+        if not isinstance(payload, Close):
+            end.receive(payload)
+            return
+        self.over.add(receiver)
+        end.closed(payload.code)
+        self.collect()
+        if receiver not in self.closes:  # the WebSocket answers
+            answer = Close(payload.code)
+            self.passes(receiver, receiver, answer)
+            self.put(receiver, answer)
+
+    def deliver_all(self) -> None:
+        """Whatever is on its way arrives, and what it brings about as well."""
+        while any(self._on_its_way.values()):
+            for receiver in Peer:
+                if self._on_its_way[receiver]:
+                    self.deliver(receiver)
+
+    def pass_time(self, flicks: int, sample: int = 0) -> None:
+        """Time passes: the caller hears, and says ``sample`` all along; what is late arrives."""
+        self.play(flicks)
+        captured, self._captured = self._captured, samples_in(self.now, self.verb.sample_rate)
+        values = (self._captured - captured) * self.verb.channels
+        self.capture(sample.to_bytes(SAMPLE_BYTES, "little", signed=True) * values)
+        for receiver in Peer:
+            while self._is_late(receiver):
+                self.deliver(receiver)
+
+    def capture(self, pcm: bytes) -> None:
+        """The caller is heard."""
+        self.platform.capture(pcm)
+        self.collect()
+
+    def play(self, flicks: int) -> None:
+        """The caller hears; nothing is captured."""
+        self.now += flicks
+        self.heard += self.platform.play(flicks) or ()
+        self.collect()
+
+    def _is_late(self, receiver: Peer) -> bool:
+        queue = self._on_its_way[receiver]
+        return bool(queue) and queue[0][0] < self.now - LATEST
+
+    def cut(self, arriving: dict[Peer, int]) -> None:
+        """The connection is lost; of what is on its way, so many messages still arrive."""
+        for receiver, queue in self._on_its_way.items():
+            while len(queue) > arriving[receiver]:
+                queue.pop()
+            queue.append((self.now, LOST))
+        self.lost = True

@@ -1,0 +1,204 @@
+"""A state machine that holds a platform against the protocol, whoever wrote it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from listenproto.app_session import AppSession
+from listenproto.codec import encode
+from listenproto.errors import LocalProtocolError
+from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, wav_header
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Disconnect,
+    KillAudio,
+    Mark,
+    Message,
+    Mode,
+    Peer,
+    PlayAudio,
+    UnknownMessage,
+)
+from listenproto.profile import Profile
+from listenproto.task import ListenTask
+from listenproto.testing.call_machine import CallMachine, texts_without_meaning
+from listenproto.testing.compared import Compared
+from listenproto.testing.exchange import (
+    AppUnderTest,
+    Exchange,
+    PlatformUnderTest,
+)
+from listenproto.testing.messages import (
+    app_messages,
+    mark_names,
+    unknown_messages,
+)
+from listenproto.verb import ListenVerb
+
+__all__ = ["PlatformMachine"]
+
+SOUND_SAMPLES: Final = 2**16
+_SOUND: Final = b"".join(
+    (n * 40_503 % SOUND_SAMPLES).to_bytes(SAMPLE_BYTES, "little") for n in range(SOUND_SAMPLES)
+)
+
+
+class PlatformMachine(CallMachine):
+    """Holds a platform against the protocol: :meth:`make_platform` gives yours, for one call.
+
+    The app plays clips or streams with marks, kills, clears, disconnects, closes, and says odd
+    things, which a platform survives (LP-ODD-4). What the platform sends, and what it gives for
+    heard, is compared with :meth:`make_reference`.
+    """
+
+    under_test = frozenset({Peer.PLATFORM})
+    odd_messages: ClassVar[bool] = True
+    """Whether the app also sends what has no place, too much of it, and half samples."""
+
+    _sound_at = 0
+    _odd_clips = 0
+
+    def make_app(self, verb: ListenVerb, profile: Profile) -> AppUnderTest:
+        return AppSession(mode=verb.mode(), profile=profile)
+
+    def make_reference(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest | None:
+        """What to compare with, to the sample; None for a platform whose time is not exact."""
+        return ListenTask(verb, {}, profile=profile)
+
+    def make_exchange(self) -> Exchange:
+        exchange = super().make_exchange()
+        reference = self.make_reference(self.verb, self.profile)
+        if reference is not None:
+            exchange.platform = Compared(exchange.platform, reference, self.profile)
+        return exchange
+
+    @property
+    def app(self) -> AppSession:
+        """The app that talks to the platform."""
+        app = self.exchange.app
+        assert isinstance(app, AppSession)
+        return app
+
+    @property
+    def may_talk(self) -> bool:
+        """Whether the app has read the metadata and has not come to its end."""
+        return self.app.metadata is not None and not self.app.ended
+
+    def say(self, message: Message) -> Message | None:
+        """Have the app send a message; gives it as it goes out, None where the app refuses."""
+        self.moves_left -= 1
+        try:
+            sent = self.app.send(message)
+        except LocalProtocolError as error:
+            note(f"the app does not send {message}: {error}")
+            return None
+        self.exchange.collect()
+        return sent
+
+    def sound(self, samples: int) -> bytes:
+        """The next so many samples of a sound that does not repeat itself for long."""
+        start, self._sound_at = self._sound_at, (self._sound_at + samples) % SOUND_SAMPLES
+        return _SOUND[SAMPLE_BYTES * start :][: SAMPLE_BYTES * samples]
+
+    @precondition(lambda self: self.mode is Mode.CLIPS and self.may_talk)
+    @rule(
+        samples=st.integers(0, 2000) | st.sampled_from([8000, 16000, 32000]),
+        rate=st.sampled_from(PLAY_RATES),
+        wav=st.booleans(),
+        queue=st.sampled_from([None, None, True, False]),
+    )
+    def play(self, samples: int, rate: int, wav: bool, queue: bool | None) -> None:
+        pcm = self.sound(samples)
+        if wav:
+            content = wav_header(len(pcm), rate, 1) + pcm
+            self.say(PlayAudio(content, "wav", queue_play=queue))
+        else:
+            self.say(PlayAudio(pcm, sample_rate=rate, queue_play=queue))
+
+    @precondition(lambda self: self.mode is Mode.CLIPS and self.may_talk)
+    @rule(number=st.integers(2, 14))
+    def play_many(self, number: int) -> None:
+        for _ in range(number):
+            self.say(PlayAudio(self.sound(160), sample_rate=8000))
+
+    @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
+    @rule(samples=st.integers(0, 4000) | st.just(24000))
+    def stream(self, samples: int) -> None:
+        self.say(Audio(self.sound(samples)))
+
+    @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
+    @rule(name=st.just("again") | mark_names())
+    def mark(self, name: str) -> None:
+        self.say(Mark(name))
+
+    @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
+    @rule(number=st.integers(2, 34))
+    def mark_many(self, number: int) -> None:
+        for index in range(number):
+            self.say(Mark(f"m{index}"))
+
+    @precondition(lambda self: self.mode is not Mode.OFF and self.may_talk)
+    @rule()
+    def kill(self) -> None:
+        self.say(KillAudio())
+
+    @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
+    @rule()
+    def clear_marks(self) -> None:
+        self.say(ClearMarks())
+
+    @precondition(lambda self: self.may_talk)
+    @rule(message=unknown_messages())
+    def say_something_unknown(self, message: UnknownMessage) -> None:
+        self.say(message)
+
+    @precondition(lambda self: self.may_end and self.may_talk)
+    @rule()
+    def disconnect(self) -> None:
+        self.say(Disconnect())
+
+    @precondition(lambda self: self.may_end and self.may_talk)
+    @rule(code=st.sampled_from([1000, 1011]))
+    def close(self, code: int) -> None:
+        self.app.close(code)
+        self.exchange.collect()
+
+    @precondition(lambda self: self.odd_texts and self.may_talk)
+    @rule(text=texts_without_meaning(Peer.APP))
+    def say_something_odd(self, text: str) -> None:
+        self.exchange.put(Peer.APP, text)
+
+    @precondition(lambda self: self.odd_messages and self.may_talk)
+    @rule(message=app_messages())
+    def say_anything(self, message: Message) -> None:
+        """Wherever it has its place or not; ids and names may repeat."""
+        self.exchange.put(Peer.APP, encode(message, Peer.APP))
+
+    @precondition(lambda self: self.odd_messages and self.mode is Mode.STREAMING)
+    @rule(size=st.integers(0, 400))
+    def stream_half_samples(self, size: int) -> None:
+        """A message's end is no sample's (LP-AUD-3)."""
+        self.exchange.put(Peer.APP, self.sound(size)[:size])
+
+    @precondition(lambda self: self.odd_messages and self.mode is Mode.CLIPS)
+    @rule(number=st.integers(2, 14), size=st.integers(0, 800))
+    def play_too_many(self, number: int, size: int) -> None:
+        """More than can wait (LP-CLIP-4), perhaps ending in half a sample (LP-CLIP-17)."""
+        for _ in range(number):
+            self._odd_clips += 1
+            pcm = self.sound(size)[:size]
+            clip = PlayAudio(pcm, "raw", 8000, f"odd-{self._odd_clips}", True)
+            self.exchange.put(Peer.APP, encode(clip, Peer.APP))
+
+    def check_that_nothing_waits(self) -> None:
+        super().check_that_nothing_waits()
+        observer = self.exchange.observers[Peer.PLATFORM]
+        clips, marks = observer.clips.outstanding, observer.marks.pending
+        assert not clips, f"LP-CLIP-23: all has played, and {clips} playDones have not come"
+        lost = self.profile.marks_get_lost
+        assert lost or not marks, f"LP-MARK-8: all has played, and {marks} events have not come"

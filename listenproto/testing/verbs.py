@@ -1,0 +1,175 @@
+"""Hypothesis strategies for the listen verb and for profiles."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from listenproto.codec import DIGITS
+from listenproto.l16 import LISTEN_RATES, PLAY_RATES
+from listenproto.messages import JSON, MixType, Mode
+from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto.testing.messages import json_objects
+from listenproto.verb import ListenVerb
+
+__all__ = ["invalid_verb_objects", "listen_verbs", "profiles", "verb_objects"]
+
+_TEXT: Final = st.text(st.characters(codec="utf-8"), max_size=12)
+_SECONDS: Final = st.integers(1, 3600) | st.floats(0.001, 3600)
+_PATHS: Final = st.sampled_from(["/", "/listen", "/a/b.c?d=e&f=%20", "/~x;y"])
+_HOSTS: Final = st.sampled_from(["app.example", "app.example:8443", "127.0.0.1:3000", "[::1]:80"])
+_SCHEMES: Final = st.sampled_from(["ws", "wss", "http", "https", "WSS"])
+_URLS: Final = st.builds("{}://{}{}".format, _SCHEMES, _HOSTS, _PATHS | st.just(""))
+
+
+def _rates(rates: tuple[int, ...]) -> SearchStrategy[JSON]:
+    """A rate as verbs have it: a number, or a string of digits."""
+    return st.sampled_from([*rates, *map(str, rates), *map(float, rates)])
+
+
+def _maybe(strategy: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+_USERS: Final = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=":"), max_size=8
+)
+_OPTIONS: Final[dict[str, SearchStrategy[JSON]]] = {
+    "verb": st.sampled_from(["listen", "stream"]),
+    "actionHook": _maybe(st.just("/done") | json_objects()),
+    "finishOnKey": st.text(st.sampled_from(DIGITS), max_size=4),
+    "maxLength": _maybe(_SECONDS),
+    "metadata": json_objects(),
+    "mixType": st.sampled_from([mix.value for mix in MixType]),
+    "passDtmf": st.booleans(),
+    "playBeep": st.booleans(),
+    "sampleRate": _rates(LISTEN_RATES),
+    "timeout": _maybe(_SECONDS),
+    "transcribe": _maybe(json_objects()),
+    "wsAuth": _maybe(st.fixed_dictionaries({"username": _USERS, "password": _USERS})),
+    "earlyMedia": _maybe(st.booleans()),
+    "channel": _maybe(st.integers(1, 2**53 - 1)),
+    "id": _maybe(_TEXT),
+}
+
+
+@st.composite
+def _ways_back(draw: st.DrawFn, mode: Mode) -> dict[str, JSON]:
+    """The members of a verb that have the app talk in that mode, spelt in one of their ways."""
+    way: dict[str, JSON] = {}
+    verb: dict[str, JSON] = {}
+    if mode is Mode.OFF:
+        if draw(st.booleans()):
+            verb["disableBidirectionalAudio"] = True
+            if draw(st.booleans()):
+                way["enabled"] = None
+        else:
+            way["enabled"] = False
+            if draw(st.booleans()):
+                verb["disableBidirectionalAudio"] = draw(st.booleans())
+    else:
+        way |= draw(st.sampled_from([{}, {"enabled": True}, {"enabled": None}]))
+        old: list[dict[str, JSON]]
+        old = [{}, {"disableBidirectionalAudio": False}, {"disableBidirectionalAudio": None}]
+        if way.get("enabled"):
+            old.append({"disableBidirectionalAudio": True})
+        verb |= draw(st.sampled_from(old))
+    streaming = mode is Mode.STREAMING or (mode is Mode.OFF and draw(st.booleans()))
+    if streaming or draw(st.booleans()):
+        way["streaming"] = streaming
+    if streaming or draw(st.booleans()):
+        way["sampleRate"] = draw(_rates(PLAY_RATES))
+    if draw(st.booleans()) or way:
+        verb["bidirectionalAudio"] = way
+    return verb
+
+
+def verb_objects(mode: Mode | None = None) -> SearchStrategy[dict[str, JSON]]:
+    """Valid listen verbs as JSON, with any of their options; those of one mode, if it is given."""
+    modes = st.sampled_from(Mode) if mode is None else st.just(mode)
+    urls = st.fixed_dictionaries({"url": _URLS | _PATHS}, optional=_OPTIONS)
+    return st.builds(lambda options, way: options | way, urls, modes.flatmap(_ways_back))
+
+
+def listen_verbs(mode: Mode | None = None) -> SearchStrategy[ListenVerb]:
+    """Listen verbs with any of their options; those of one mode, if it is given."""
+    return verb_objects(mode).map(ListenVerb.from_json)
+
+
+_NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
+    "verb": st.sampled_from(["Listen", "dial", None, 1]),
+    "url": st.sampled_from(
+        [None, 1, "", "app.example", "ftp://app.example/", "ws://", "ws://u@app.example/", "//a"]
+    )
+    | st.sampled_from(["ws://app.example/#f", "ws://app.example:0/", "ws://app.example/ö", "/a b"]),
+    "actionHook": st.sampled_from([1, True, ["/done"]]),
+    "bidirectionalAudio": st.sampled_from(
+        [None, True, [], {"enable": True}, {"enabled": 1}, {"streaming": "true"}]
+    )
+    | st.sampled_from([{"streaming": None}, {"sampleRate": 44100}, {"sampleRate": " 8000"}]),
+    "disableBidirectionalAudio": st.sampled_from([0, "true", {}]),
+    "finishOnKey": st.sampled_from([None, "E", "a", " ", 5, ["5"]]),
+    "maxLength": st.sampled_from([0, -1, "10", True, 10**60]),
+    "metadata": st.sampled_from([None, [], "{}", {"sampleRate": 8000}, {"mixType": "mono"}]),
+    "mixType": st.sampled_from([None, "Mono", "quad", 1]),
+    "passDtmf": st.sampled_from([None, 1, "true"]),
+    "playBeep": st.sampled_from([None, 0, "false"]),
+    "sampleRate": st.sampled_from([None, 32000, 44100, 8000.5, "8 000", True]),
+    "timeout": st.sampled_from([0, -0.5, "5", False]),
+    "transcribe": st.sampled_from([True, "on", [{}]]),
+    "wsAuth": st.sampled_from([{}, {"username": "u"}, {"username": "u:v", "password": ""}, "u:p"])
+    | st.sampled_from(
+        [{"username": "u", "password": "\n"}, {"username": "u", "password": "p", "realm": "r"}]
+    ),
+    "earlyMedia": st.sampled_from([1, "yes"]),
+    "channel": st.sampled_from([0, -1, 1.5, "1", True, 2**53]),
+    "id": st.sampled_from([1, ["a"], "\ud800"]),
+    "sampelRate": st.just(8000),
+    "sample_rate": st.just(8000),
+}
+
+
+@st.composite
+def invalid_verb_objects(draw: st.DrawFn) -> JSON:
+    """What is almost a listen verb, as JSON: valid but for one thing."""
+    verb = draw(verb_objects())
+    fault = draw(st.sampled_from(["option", "url", "rate", "object"]))
+    if fault == "object":
+        return draw(st.sampled_from([None, [verb], "listen"]))
+    if fault == "url":
+        del verb["url"]
+    elif fault == "rate":
+        verb["bidirectionalAudio"] = {"enabled": True, "streaming": True}
+    else:
+        option = draw(st.sampled_from(sorted(_NOTHING_VALID)))
+        verb[option] = draw(_NOTHING_VALID[option])
+    return verb
+
+
+_KILLS: Final = ("kill_grid", "kill_spares_waiting_clips")
+"""What a deployed killAudio does, in two fields: at the frame, it stops the clip that plays."""
+
+
+def profiles(*, mixed: bool = False) -> SearchStrategy[Profile]:
+    """The two profiles; with ``mixed``, also ones that take each field from either of them.
+
+    Of what a killAudio does, they take all from one.
+    """
+    both = st.sampled_from([DOCUMENTED, DEPLOYED])
+    if not mixed:
+        return both
+    names = [field.name for field in attrs.fields(Profile) if field.name not in ("name", *_KILLS)]
+    fields = {
+        name: st.sampled_from([getattr(profile, name) for profile in (DOCUMENTED, DEPLOYED)])
+        for name in names
+    }
+    kills = both.map(lambda profile: {name: getattr(profile, name) for name in _KILLS})
+    mixtures = st.builds(
+        lambda kill, rest: Profile(name="mixed", **kill, **rest),
+        kills,
+        st.fixed_dictionaries(fields),
+    )
+    return both | mixtures

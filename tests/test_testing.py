@@ -1,0 +1,176 @@
+"""The machines and strategies that others import, on our own peers and on a flat platform."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+
+from listenproto import (
+    AppSession,
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    Dtmf,
+    Heard,
+    KillAudio,
+    ListenTask,
+    ListenVerb,
+    LocalProtocolError,
+    Mark,
+    Message,
+    Metadata,
+    Mode,
+    Payload,
+    PlayAudio,
+    Profile,
+    RemoteProtocolError,
+    VerbError,
+)
+from listenproto.testing import (
+    AppMachine,
+    PlatformMachine,
+    invalid_verb_objects,
+    listen_verbs,
+    profiles,
+    verb_objects,
+)
+from tests.flat_platform import FlatPlatform
+
+STEPS = settings(stateful_step_count=40)
+
+
+class OurPlatform(PlatformMachine):
+    """With every option of the verb, against a second one of ours: any two calls are alike."""
+
+    profiles = profiles(mixed=True)
+
+    def make_platform(self, verb: ListenVerb, profile: Profile) -> ListenTask:
+        return ListenTask(verb, {}, profile=profile)
+
+
+class Flat:
+    """The flat platform, as the machine drives one."""
+
+    def __init__(self, verb: ListenVerb, profile: Profile) -> None:
+        self._platform = FlatPlatform(
+            verb.to_json().get("metadata", {}),
+            mode=verb.mode().value,
+            deployed=profile.name == "deployed",
+            rate=verb.sample_rate,
+            mix=verb.mix_type.value,
+            stream_rate=verb.stream_rate or 8000,
+            dtmf=verb.pass_dtmf,
+        )
+        for name in ("connected", "receive", "closed", "connection_lost", "capture", "key"):
+            setattr(self, name, getattr(self._platform, name))
+        self.hang_up = self._platform.hang_up
+
+    def play(self, flicks: int) -> list[Heard]:
+        return [
+            Heard(value.to_bytes(2, "little", signed=True), rate, start)
+            for value, start, rate in self._platform.play(flicks)
+        ]
+
+    def outgoing(self) -> list[Payload]:
+        out = self._platform.outgoing()
+        return [Close(payload) if isinstance(payload, int) else payload for payload in out]
+
+
+def without_ends(verb: ListenVerb) -> ListenVerb:
+    """The verb without the ends that the flat platform does not know."""
+    plain = {"finishOnKey": "", "maxLength": None, "timeout": None, "playBeep": False}
+    return ListenVerb.from_json(verb.to_json() | plain)
+
+
+class AgainstTheFlatList(OurPlatform):
+    """Queue, playout and marks are those of a flat list of samples, after every step."""
+
+    verbs = listen_verbs().map(without_ends)
+    profiles = profiles()
+    odd_texts = False
+
+    def make_reference(self, verb: ListenVerb, profile: Profile) -> Flat:
+        return Flat(verb, profile)
+
+
+class TheFlatPlatform(AgainstTheFlatList):
+    """The flat platform is one that keeps the protocol."""
+
+    def make_platform(self, verb: ListenVerb, profile: Profile) -> Flat:
+        return Flat(verb, profile)
+
+    def make_reference(self, verb: ListenVerb, profile: Profile) -> None:
+        return None
+
+
+class OurApp:
+    """Our app's end, which answers whatever comes with something of all that it may send."""
+
+    def __init__(self, verb: ListenVerb, profile: Profile) -> None:
+        self.session = AppSession(mode=verb.mode(), profile=profile)
+        self.closed = self.session.closed
+        self.connection_lost = self.session.connection_lost
+        self.outgoing = self.session.outgoing
+
+    def receive(self, payload: str | bytes) -> None:
+        try:
+            events = self.session.receive(payload)
+        except RemoteProtocolError as error:
+            self.session.close(error.close_code, str(error))
+            return
+        for event in events:
+            self.answer(event)
+
+    def answer(self, event: object) -> None:
+        answers: list[Message] = []
+        if isinstance(event, Metadata):
+            answers += [PlayAudio(bytes(4000), sample_rate=16000), Audio(bytes(6000)), Mark("a")]
+        elif isinstance(event, Dtmf):
+            of_a_key: dict[str, Message] = {"*": KillAudio(), "#": Disconnect(), "0": ClearMarks()}
+            answers.append(of_a_key.get(event.digit, PlayAudio(b"", sample_rate=8000)))
+        elif isinstance(event, Audio):
+            answers += [Audio(event.pcm), PlayAudio(event.pcm, sample_rate=8000), Mark("b")]
+        for message in answers:
+            with suppress(LocalProtocolError):
+                self.session.send(message)
+
+
+class OurAppMachine(AppMachine):
+    profiles = profiles(mixed=True)
+
+    def make_app(self, verb: ListenVerb, profile: Profile) -> OurApp:
+        return OurApp(verb, profile)
+
+
+TestOurPlatform = OurPlatform.TestCase
+TestOurPlatform.settings = STEPS
+TestAgainstTheFlatList = AgainstTheFlatList.TestCase
+TestAgainstTheFlatList.settings = STEPS
+TestTheFlatPlatform = TheFlatPlatform.TestCase
+TestTheFlatPlatform.settings = STEPS
+TestOurApp = OurAppMachine.TestCase
+TestOurApp.settings = STEPS
+
+
+@given(verb_objects())
+def test_a_verb_from_the_strategy_is_valid_and_written_as_it_was_read(obj: dict) -> None:
+    verb = ListenVerb.from_json(obj)
+    assert ListenVerb.from_json(verb.to_json()) == verb
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_verbs_are_of_the_mode_that_is_asked_for(mode: Mode) -> None:
+    @given(listen_verbs(mode))
+    def check(verb: ListenVerb) -> None:
+        assert verb.mode() is mode
+
+    check()
+
+
+@given(invalid_verb_objects())
+def test_what_is_almost_a_verb_is_refused(obj: object) -> None:
+    with pytest.raises(VerbError):
+        ListenVerb.from_json(obj)
