@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from listenproto import (
     AppSession,
@@ -23,7 +24,9 @@ from listenproto import (
     Message,
     Metadata,
     Mode,
+    Observer,
     Payload,
+    Peer,
     PlayAudio,
     Profile,
     RemoteProtocolError,
@@ -32,6 +35,8 @@ from listenproto import (
 from listenproto.testing import (
     AppMachine,
     PlatformMachine,
+    broken_conversations,
+    conversations,
     invalid_verb_objects,
     listen_verbs,
     profiles,
@@ -174,3 +179,23 @@ def test_verbs_are_of_the_mode_that_is_asked_for(mode: Mode) -> None:
 def test_what_is_almost_a_verb_is_refused(obj: object) -> None:
     with pytest.raises(VerbError):
         ListenVerb.from_json(obj)
+
+
+@given(st.data(), listen_verbs(), profiles(), st.sampled_from(Peer))
+def test_a_legal_conversation_is_not_accused(
+    data: st.DataObject, verb: ListenVerb, profile: Profile, vantage: Peer
+) -> None:
+    passed = data.draw(conversations(verb, vantage=vantage, profile=profile))
+    observer = Observer(verb, profile=profile, vantage=vantage)
+    assert [observer.see(sender, message) for sender, message in passed] == [[]] * len(passed)
+
+
+@given(st.data(), listen_verbs(), profiles(), st.sampled_from(Peer))
+def test_the_one_breach_of_a_conversation_is_named_and_nothing_else(
+    data: st.DataObject, verb: ListenVerb, profile: Profile, vantage: Peer
+) -> None:
+    passed, clause = data.draw(broken_conversations(verb, vantage=vantage, profile=profile))
+    observer = Observer(verb, profile=profile, vantage=vantage)
+    found = [observer.see(sender, message) for sender, message in passed]
+    assert found[:-1] == [[]] * (len(passed) - 1)
+    assert [violation.clause for violation in found[-1]] == [clause]

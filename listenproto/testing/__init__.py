@@ -2,7 +2,8 @@
 
 Strategies give legal messages (:func:`app_messages`, :func:`platform_messages`), texts that almost
 are (:func:`nearly_legal_texts`), verbs valid and invalid (:func:`listen_verbs`,
-:func:`invalid_verb_objects`), and :func:`profiles`.
+:func:`invalid_verb_objects`), :func:`profiles`, and whole conversations as they pass at one end
+(:func:`conversations`, :func:`broken_conversations`).
 
 :class:`AppMachine` holds an app against the protocol, :class:`PlatformMachine` a platform. Say in
 a subclass how yours is made, and run its ``TestCase``::
@@ -20,6 +21,7 @@ A failure is printed as the shortest conversation that leads to it, with the cla
 
 from listenproto.testing.app_machine import AppMachine
 from listenproto.testing.call_machine import CallMachine
+from listenproto.testing.conversations import broken_conversations, conversations
 from listenproto.testing.exchange import AppUnderTest, Exchange, PlatformUnderTest
 from listenproto.testing.messages import (
     app_messages,
@@ -58,8 +60,10 @@ __all__ = [
     "PlatformUnderTest",
     "app_messages",
     "audio",
+    "broken_conversations",
     "chunkings",
     "clip_ids",
+    "conversations",
     "dtmf",
     "invalid_verb_objects",
     "json_objects",

@@ -1,0 +1,159 @@
+"""Hypothesis strategies for whole conversations as they pass at one end, legal and broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+from hypothesis import strategies as st
+
+from listenproto.app_session import AppSession
+from listenproto.codec import DIGITS
+from listenproto.errors import LocalProtocolError
+from listenproto.l16 import FLICKS
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    Close,
+    Disconnect,
+    Dtmf,
+    KillAudio,
+    Malformed,
+    Mark,
+    MarkEvent,
+    Message,
+    Metadata,
+    Mode,
+    Peer,
+    PlayAudio,
+    PlayDone,
+)
+from listenproto.observer import Observer, Violation
+from listenproto.profile import DOCUMENTED, Profile
+from listenproto.rules import State
+from listenproto.task import ListenTask
+from listenproto.testing.exchange import Exchange
+from listenproto.testing.messages import app_messages
+from listenproto.verb import ListenVerb
+
+__all__ = ["Passed", "broken_conversations", "conversations"]
+
+Passed: TypeAlias = list[tuple[Peer, Message]]
+"""Who sent what, in the order of the wire of one end."""
+
+
+@st.composite
+def conversations(
+    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer, profile: Profile = DOCUMENTED
+) -> Passed:
+    """A legal conversation, from the open WebSocket on, as it passes at the end of ``vantage``.
+
+    It may stop anywhere; what either end had on its way may not have arrived.
+    """
+    passed: Passed = []
+
+    def on_pass(at: Peer, sender: Peer, message: Message, found: list[Violation]) -> None:
+        if at is vantage:
+            passed.append((sender, message))
+
+    app = AppSession(mode=verb.mode(), profile=profile)
+    task = ListenTask(verb, {"callSid": "c"}, profile=profile)
+    exchange = Exchange(app, task, verb, profile=profile, on_pass=on_pass)
+    exchange.open()
+    moves = st.one_of(
+        st.integers(1, FLICKS // 4),
+        app_messages(verb.mode()).filter(lambda message: not isinstance(message, Disconnect)),
+        st.sampled_from(Peer),
+        st.sampled_from(DIGITS),
+    )
+    last = st.sampled_from([None, Disconnect(), Close()])
+    for move in [*draw(st.lists(moves, max_size=30)), draw(last)]:
+        if isinstance(move, int):
+            exchange.pass_time(move)
+        elif isinstance(move, str):
+            task.key(move)
+        elif isinstance(move, Close):
+            task.hang_up()
+        elif isinstance(move, Peer):
+            while exchange.under_way(move):
+                exchange.deliver(move)
+        elif move is not None and app.metadata is not None:
+            with suppress(LocalProtocolError):  # what has no place here is not said
+                app.send(move)
+        exchange.collect()
+    if draw(st.booleans()):
+        exchange.deliver_all()
+    return passed
+
+
+@st.composite
+def broken_conversations(
+    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer, profile: Profile = DOCUMENTED
+) -> tuple[Passed, str]:
+    """A conversation whose last message is its one breach, and the clause that this breaks."""
+    passed = draw(conversations(verb, vantage=vantage, profile=profile))
+    passed = passed[: draw(st.integers(0, len(passed)))]
+    observer = Observer(verb, profile=profile, vantage=vantage)
+    for sender, message in passed:
+        observer.see(sender, message)
+    sender, message, clause = draw(st.sampled_from([*_breaches(observer, verb)]))
+    return [*passed, (sender, message)], clause
+
+
+_Breaches: TypeAlias = Iterator[tuple[Peer, Message, str]]
+
+_NEVER: Final = "never sent, not even by chance"
+_SPEECH: Final = Audio(b"\1\0\2\0")
+
+
+def _breaches(observer: Observer, verb: ListenVerb) -> _Breaches:
+    """What either peer may not send now, and why."""
+    yield from _of_the_platform(observer, verb)
+    yield from _of_the_app(observer, verb.mode())
+
+
+def _of_the_platform(observer: Observer, verb: ListenVerb) -> _Breaches:
+    state, platform = observer.states[Peer.PLATFORM], Peer.PLATFORM
+    if state is State.START:
+        yield platform, _SPEECH, "LP-META-1"
+        yield platform, Dtmf("5"), "LP-META-1"
+    elif state is State.OPEN:
+        yield platform, Metadata(), "LP-META-4"
+        yield platform, KillAudio(), "LP-ODD-1"
+        yield platform, Malformed("{", "it is no JSON", "LP-ODD-2"), "LP-ODD-2"
+        yield platform, PlayDone(_NEVER), "LP-CLIP-24"
+        yield platform, MarkEvent(_NEVER, "playout"), "LP-MARK-9"
+        if not verb.pass_dtmf:
+            yield platform, Dtmf("5"), "LP-DTMF-1"
+    elif state is State.LEAVING:
+        yield platform, _SPEECH, "LP-END-4"
+        yield platform, PlayDone(), "LP-END-4"
+    else:
+        yield platform, _SPEECH, "LP-END-6"
+
+
+def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
+    state, app = observer.states[Peer.APP], Peer.APP
+    clip = PlayAudio(b"\1\0", sample_rate=8000)
+    if state is State.START:
+        yield app, KillAudio(), "LP-META-13"
+        yield app, Disconnect(), "LP-META-13"
+    elif state is State.OPEN:
+        yield app, Dtmf("5"), "LP-ODD-1"
+        yield app, Malformed("[]", "it is no object", "LP-ODD-3"), "LP-ODD-3"
+        if mode is Mode.OFF:
+            yield app, KillAudio(), "LP-KILL-1"
+        if mode is not Mode.CLIPS:
+            yield app, clip, "LP-CLIP-1"
+        elif observer.clips.outstanding == 0:
+            yield app, PlayAudio(b"\1\0\2", sample_rate=8000), "LP-CLIP-16"
+        if mode is not Mode.STREAMING:
+            yield app, _SPEECH, "LP-STRM-1"
+            yield app, Mark("m"), "LP-MARK-1"
+            yield app, ClearMarks(), "LP-MARK-1"
+    elif state is State.LEAVING:
+        yield app, KillAudio(), "LP-END-1"
+        yield app, Disconnect(), "LP-END-1"
+    else:
+        yield app, clip, "LP-END-6"
