@@ -22,9 +22,10 @@ from listenproto.verb import ListenVerb
 
 __all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 
-LATEST: Final = FLICKS * 49 // 100
-"""Within which a message arrives, in flicks. There and back is less than the second by which an
-app that gets no ids back tells clips apart (LP-CLIP-30); all else holds with any delay."""
+LATEST: Final = FLICKS * 47 // 100
+"""Within which a message arrives, in flicks, but for one step of 20 ms. There and back is less than
+the second by which an app that gets no ids back tells clips apart (LP-CLIP-30); all else holds with
+any delay."""
 
 
 class Lost(enum.Enum):
