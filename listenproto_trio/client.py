@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -153,14 +153,13 @@ async def _secured(
     """The stream with TLS, its handshake done."""
     context = context or ssl.create_default_context()
     secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
-    try:
-        await secured.do_handshake()
-    except trio.BrokenResourceError as exc:
-        await trio.aclose_forcefully(secured)
-        raise CallRejected(f"no TLS with {host}: {exc.__cause__ or exc}") from exc
-    except BaseException:
-        await trio.aclose_forcefully(secured)
-        raise
+    async with AsyncExitStack() as failing:
+        failing.push_async_callback(trio.aclose_forcefully, secured)
+        try:
+            await secured.do_handshake()
+        except trio.BrokenResourceError as exc:
+            raise CallRejected(f"no TLS with {host}: {exc.__cause__ or exc}") from exc
+        failing.pop_all()
     return secured
 
 
