@@ -162,8 +162,10 @@ async def play_call(
     handled = trio.Event()
 
     async def handler(call: Call) -> None:
-        await demo.app(call, recording, outcomes)
-        handled.set()
+        try:
+            await demo.app(call, recording, outcomes)
+        finally:
+            handled.set()
 
     def tap(session: AppSession) -> Tap:
         app_trace.position = lambda: session.samples_received

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import base64
+import contextlib
+import io
 import json
 import os
 import signal
@@ -12,9 +14,13 @@ import sys
 import wave
 from pathlib import Path
 
+import attrs
 import pytest
 
 from listenproto import Peer, Trace, judge_trace, read_trace
+from listenproto_trio import cli
+from listenproto_trio import demo as demo_module
+from listenproto_trio.recording import WavFile
 from listenproto_trio.speech import speech
 
 ROOT = Path(__file__).parent.parent
@@ -131,6 +137,70 @@ def test_the_demo_overwrites_nothing(
     run = listenproto("demo", "--out", str(demo[1]), cwd=demo[1].parent)
     assert run.returncode == 2
     assert "is not empty" in run.stderr
+
+
+def test_the_demo_finds_a_new_folder_each_time(tmp_path: Path) -> None:
+    for folder in ("listenproto-demo", "listenproto-demo-2"):
+        run = listenproto("demo", "--speed", "20", cwd=tmp_path)
+        assert run.returncode == 0
+        assert run.stdout.startswith(f"writing to {folder}\n")
+        assert (tmp_path / folder / "clips" / "heard.wav").exists()
+
+
+def test_a_demo_that_goes_otherwise_than_it_must_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here the caller hangs up at once, while the app is sending: no mark is reached."""
+    (streaming, _) = demo_module.CALLS
+    monkeypatch.setattr(cli, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
+    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    said, failed = capsys.readouterr()
+    assert "wrong: echo-2s was to be played, it was None\n" in said
+    assert failed == "listenproto: not everything went as it must, see above\n"
+
+
+def test_of_several_failures_the_first_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play_call(*args: object, **options: object) -> None:
+        inner = ExceptionGroup("", [OSError("the disk is full"), OSError("no route")])
+        raise ExceptionGroup("", [inner, OSError("no route")])
+
+    monkeypatch.setattr(cli, "play_call", play_call)
+    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "listenproto: call 1 of 2, streaming: the disk is full\n"
+
+
+def test_a_recording_that_does_not_hold_the_speech_is_a_fault(tmp_path: Path) -> None:
+    (_, clips) = demo_module.CALLS
+    with WavFile(tmp_path / "recording.wav", 8000) as recording:
+        recording.write(speech()[:1600])
+        good = demo_module._faults(clips, clips.expected, (), recording)
+        recording.write(speech()[:1600])
+        bad = demo_module._faults(clips, clips.expected, (), recording)
+    assert good == []
+    assert bad == ["recording.wav does not hold the speech sample for sample"]
+
+
+def test_the_command_alone_shows_its_help(tmp_path: Path) -> None:
+    run = listenproto(cwd=tmp_path)
+    assert run.returncode == 2
+    assert "Usage: listenproto" in run.stderr
+
+
+def test_what_the_command_says_may_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it cannot be told what to do with arrows."""
+    monkeypatch.setattr(sys, "argv", ["listenproto", "--version"])
+    with pytest.raises(SystemExit) as left, contextlib.redirect_stdout(io.StringIO()) as said:
+        cli.main()
+    assert left.value.code == 0
+    assert "version" in said.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""The ladder of a call, line by line."""
+
+from __future__ import annotations
+
+from listenproto import Mode, Peer
+from listenproto.messages import Close
+from listenproto.trace import Header, Line, Moment, Trace
+from listenproto_trio.ladder import ladder
+
+PLATFORM, APP = Peer.PLATFORM, Peer.APP
+
+
+def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
+    said = [
+        (PLATFORM, Moment.OPEN),
+        (PLATFORM, '{"sampleRate":16000,"mixType":"stereo"}'),
+        (PLATFORM, bytes(6400)),
+        (APP, bytes(8000)),
+        (PLATFORM, bytes(6400)),
+        (PLATFORM, '{"event":"dtmf","dtmf":"5"}'),
+        (APP, '{"type":"mark","data":{"name":"a name that is longer than there is room"}}'),
+        (APP, '{"type":"transfer"}'),
+        (APP, '{"to":"nobody"}'),
+        (APP, "hello"),
+        (PLATFORM, '{"type":"playDone"}'),
+        (APP, bytes(160)),
+        (APP, Moment.LOST),
+    ]
+    lines = [Line(10_000 * n, who, 0, payload) for n, (who, payload) in enumerate(said)]
+    assert [*ladder(Trace(Header(vantage=APP, way=Mode.STREAMING), tuple(lines)))] == [
+        "    time  platform                            app",
+        "   0.010  metadata 16000 Hz stereo       ──▶",
+        "   0.020  audio 0.20 s in 2 messages     ──▶",
+        "   0.030                                 ◀── audio 0.50 s",
+        "   0.050  dtmf 5                         ──▶",
+        "   0.060                                 ◀── mark a name that is longer th…",
+        "   0.070                                 ◀── unknown transfer",
+        "   0.080                                 ◀── unknown message",
+        "   0.090                                 ◀── malformed: this text is no JS…",
+        "   0.100  playDone                       ──▶",
+        "   0.110                                 ◀── audio 0.01 s",
+        "   0.120                                 ◀── connection lost",
+    ]
+
+
+def test_the_close_is_the_last_rung() -> None:
+    lines = (Line(0, APP, 0, Close(1011, "it failed")), Line(0, PLATFORM, 0, Close(1000)))
+    *_, app, platform = ladder(Trace(Header(vantage=PLATFORM, way=Mode.OFF), lines))
+    assert app == "   0.000                                 ◀── close 1011 it failed"
+    assert platform == "   0.000  close 1000                     ──▶"
