@@ -191,7 +191,7 @@ class Observer:
             other = sender.other
             if other is self._vantage and self.states[other] is not State.CLOSED:
                 self.states[other] = State.CLOSING
-        elif kind in CROSSINGS:
+        else:
             peer, before, after = CROSSINGS[kind]
             certain = peer is self._vantage or kind is Metadata
             if certain and self.states[peer] is before:

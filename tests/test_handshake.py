@@ -583,6 +583,10 @@ def test_an_answer_is_accused_of_one_breach_and_no_other(
     assert of_the_app(asked, answer, policy=policy, without={clause}) == []
 
 
+def test_a_platform_that_offers_nothing_may_be_refused_even_by_an_app_that_would_take_it() -> None:
+    assert of_the_app(NOTHING_OFFERED, refused(400), policy=MAY_BE_NONE) == []
+
+
 def test_every_clause_that_shows_in_the_two_heads_can_be_named() -> None:
     named = {fault[0] for fault in (*REQUEST_FAULTS, *ANSWER_FAULTS)}
     unseen = {5, 14}  # what the platform makes of the answer, and how long the app takes

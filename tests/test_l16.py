@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from listenproto.l16 import (
     FLICKS,
     LISTEN_RATES,
+    MAX_CHUNKS,
     PLAY_RATES,
     Aligner,
     Wav,
@@ -124,6 +125,17 @@ def test_the_peak_is_the_loudest_sample(samples: list[int]) -> None:
 )
 def test_peaks_by_example(samples: tuple[int, ...], loudest: int) -> None:
     assert peak(l16(*samples)) == loudest
+
+
+def test_a_machine_of_the_other_byte_order_swaps_on_the_way_in_and_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mixed, tone = Wav(l16(256, 512), 8000, 2).mono(), numbers(beep(8000))
+    monkeypatch.setattr("listenproto.l16._SWAPPED", True)
+    swapped = struct.pack(">2h", 256, 512)
+    assert peak(swapped) == 512
+    assert Wav(swapped, 8000, 2).mono() == mixed[::-1]
+    assert [*struct.unpack(f">{len(tone)}h", beep(8000))] == tone
 
 
 # The beep.
@@ -260,6 +272,7 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (riff(chunk(b"data", AUDIO), fmt()), "before a fmt chunk"),
         (riff(fmt()), "no data chunk"),
         (riff(fmt(), b"data\0\0"), "no data chunk"),
+        (riff(fmt(), chunk(b"LIST", b"") * MAX_CHUNKS, chunk(b"data", AUDIO)), "more than 1000"),
         (GOOD[:-1], "claims 8 bytes, 7 are there"),
         (GOOD[:30], "claims 16 bytes, 10 are there"),
         (riff(fmt(), chunk(b"LIST", b"", size=9)), "claims 9 bytes"),

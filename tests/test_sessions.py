@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from unittest import mock
 
 import pytest
 
@@ -699,12 +700,25 @@ def test_tiny_messages_of_a_stream_are_joined() -> None:
 
 
 def test_marks_that_are_not_awaited_do_not_pile_up() -> None:
+    """The newest are remembered; an event for a mark that is not is taken for a breach."""
     app = opened_app(Mode.STREAMING)
-    for number in range(5000):
-        app.send(Mark(f"m{number}"))
-        app.send(ClearMarks())
-    app.send(Mark("last"))
+    with mock.patch("listenproto.ledger.MAX_MARKS", 100):
+        for number in range(1000):
+            app.send(Mark(f"m{number}"))
+            app.send(ClearMarks())
+        app.send(Mark("last"))
     done = '{"type":"mark","data":{"name":"%s","event":"playout"}}'
-    assert clauses(app.receive(done % "m4990")) == []
+    assert clauses(app.receive(done % "m900")) == ["LP-MARK-9"]
+    assert clauses(app.receive(done % "m901")) == []
+    assert clauses(app.receive(done % "m990")) == []
     assert clauses(app.receive(done % "last")) == []
     assert app.observer.marks.pending == 0
+
+
+def test_a_clear_marks_forgets_what_a_kill_left() -> None:
+    app = opened_app(Mode.STREAMING)
+    for message in (Mark("a"), KillAudio(), Mark("b"), ClearMarks(), Mark("c")):
+        app.send(message)
+    event = '{"type":"mark","data":{"name":"%s","event":"%s"}}'
+    assert clauses(app.receive(event % ("a", "cleared"))) == []
+    assert clauses(app.receive(event % ("c", "playout"))) == []

@@ -466,6 +466,8 @@ def test_an_absolute_url(url: str, websocket_url: str) -> None:
         "ws://example.com:port/",
         "ws://a:b:c/",
         "ws://[::1/",
+        "ws://a[::1]/",
+        "ws://a[]@v1.b/",
     ],
 )
 def test_what_is_no_url_of_a_listen(url: str) -> None:
