@@ -434,7 +434,6 @@ def test_deployed_a_clip_that_does_not_wait_ends_those_before_it() -> None:
         ([(A, Audio(b"odd")), (P, Close()), (A, Close())], []),
         ([(A, Audio(b"odd")), BYE, (A, Close())], [(2, "LP-AUD-1")]),
         ([(P, Audio(b"odd")), BYE, (P, Close())], []),
-        ([(A, Audio(b"odd")), (P, Close()), BYE], []),
     ],
 )
 @pytest.mark.parametrize("vantage", Peer)
