@@ -233,10 +233,9 @@ class MarkLedger:
     @property
     def pending(self) -> int:
         """How many marks count against the limit (LP-MARK-2)."""
-        counted = {MarkState.PENDING}
-        if self._profile.kill_grid:
-            counted.add(MarkState.KILLED)
-        return sum(mark.state in counted for mark in self._marks)
+        states = [mark.state for mark in self._marks]
+        killed = states.count(MarkState.KILLED) if self._profile.kill_grid else 0
+        return states.count(MarkState.PENDING) + killed
 
     @property
     def size(self) -> int:

@@ -125,16 +125,19 @@ class PlatformSession(Session):
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:
         """What there is no room for, if nothing else is wrong with the message."""
-        if any(v.dropped for v in self.observer.judge(Peer.APP, message)):
-            return None
         # Else an app that asks and never reads could make this end hold any number of answers.
         if self._waiting[str] + self.observer.marks.size >= MAX_ANSWERS:
-            return f"{MAX_ANSWERS} characters of answers may wait for the app"
-        if isinstance(message, Mark):
+            lack = f"{MAX_ANSWERS} characters of answers may wait for the app"
+        elif isinstance(message, Mark) or self._has_room(message):
             return None
-        queue_play = message.queue_play is True
-        fits = self.playout.has_room_for_clip(clip_flicks(message), queue_play=queue_play)
-        return None if fits else self._seconds()
+        else:
+            lack = self._seconds()
+        refused = any(v.dropped for v in self.observer.judge(Peer.APP, message))
+        return None if refused else lack
+
+    def _has_room(self, clip: PlayAudio) -> bool:
+        queue_play = clip.queue_play is True
+        return self.playout.has_room_for_clip(clip_flicks(clip), queue_play=queue_play)
 
     def _seconds(self) -> str:
         return f"{self.playout.max_seconds:g} s of audio may wait for the caller"
