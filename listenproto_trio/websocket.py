@@ -12,7 +12,7 @@ import trio_websocket
 
 from listenproto.app_session import AppSession
 from listenproto.connection import ConnectionEvent
-from listenproto.errors import ProtocolError, RemoteProtocolError
+from listenproto.errors import ProtocolError
 from listenproto.messages import Close, Payload, Peer
 from listenproto.session import ABNORMAL
 from listenproto.wire import Closed
@@ -56,7 +56,6 @@ class MessageConnection:
     def __init__(self, session: AppSession) -> None:
         self._session = session
         self._received: deque[Payload] = deque()
-        self._error: RemoteProtocolError | None = None
         self._closed = False
         self._last: list[Payload] | None = None
         """What is left to be sent after a failure."""
@@ -85,9 +84,7 @@ class MessageConnection:
         self._received += data
 
     def events(self) -> Iterator[ConnectionEvent]:
-        """What the messages meant; raises :class:`RemoteProtocolError` where the fault is."""
-        if self._error is not None:
-            raise self._error
+        """What the messages meant; raises :class:`~listenproto.RemoteProtocolError` at a fault."""
         while self._received and not self.finished:
             payload = self._received.popleft()
             if isinstance(payload, Close):
@@ -95,11 +92,7 @@ class MessageConnection:
                 yield from self._session.closed(payload.code, payload.reason)
                 yield Closed(payload.code, payload.reason, clean=payload.code != ABNORMAL)
             else:
-                try:
-                    yield from self._session.receive(payload)
-                except RemoteProtocolError as error:
-                    self._error = error
-                    raise
+                yield from self._session.receive(payload)
 
     def ping(self) -> None:
         """That is for the WebSocket's library to do."""
