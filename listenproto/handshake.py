@@ -10,7 +10,6 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
-from wsproto.utilities import generate_accept_token
 
 from listenproto.messages import Peer
 from listenproto.observer import Violation
@@ -210,8 +209,7 @@ def _answer_faults(
         elif _known(request, known) and answer.subprotocol not in known.subprotocols:
             named = answer.subprotocol or "none"
             yield "LP-HS-7", f"the answer names {named} of {', '.join(request.subprotocols)}"
-        key = request.header("sec-websocket-key") or ""
-        if answer.header("sec-websocket-accept") != generate_accept_token(key.encode()).decode():
+        if answer.header("sec-websocket-accept") != request.accept_token:
             yield "LP-HS-19", "the answer's Sec-WebSocket-Accept is not that of the request's key"
         return
     if answer.status >= 400 and not answer.body.strip() and request.method != "HEAD":

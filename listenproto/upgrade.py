@@ -7,6 +7,7 @@ import contextlib
 from typing import TypeAlias
 
 import attrs
+from wsproto.utilities import generate_accept_token
 
 __all__ = ["Accepted", "Headers", "Rejected", "Request"]
 
@@ -52,6 +53,12 @@ class Request(_Head):
     def subprotocols(self) -> tuple[str, ...]:
         """The subprotocols offered, best first."""
         return self.tokens("sec-websocket-protocol")
+
+    @property
+    def accept_token(self) -> str:
+        """The Sec-WebSocket-Accept that answers the request's key (RFC 6455, 4.2.2)."""
+        key = self.header("sec-websocket-key") or ""
+        return generate_accept_token(key.encode()).decode()
 
     @property
     def upgrade_fault(self) -> str | None:

@@ -65,11 +65,10 @@ class ServerWire(Wire):
             fault = f"it does not offer subprotocol {subprotocol}"
         if fault is not None:
             raise LocalProtocolError(f"no 101 for this request: {fault}", clause="RFC 6455 4.2")
-        key = self._request.header("sec-websocket-key") or ""
         answer = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", generate_accept_token(key.encode()).decode()),
+            ("Sec-WebSocket-Accept", self._request.accept_token),
             *headers,
         ]
         if subprotocol is not None:
