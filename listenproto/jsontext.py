@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DECODER", "members_before_the_cut", "values"]
+__all__ = ["DECODER", "members_before_the_cut", "same", "values"]
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
@@ -148,3 +148,12 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
     except ValueError:
         return members  # here it breaks off
     return members
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON; to Python true is 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)

@@ -14,10 +14,10 @@ from typing import Any, Final
 import attrs
 
 from listenproto.codec import MAX_METADATA, clip_flicks
+from listenproto.jsontext import same
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
 from listenproto.ledger import ClipLedger, MarkLedger
 from listenproto.messages import (
-    JSON,
     Audio,
     ClearMarks,
     Close,
@@ -229,20 +229,11 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
         asked = f"{verb.sample_rate} {verb.mix_type.value}"
         found.append(("LP-META-7", f"the metadata says {says}, the verb asks for {asked}"))
     for key, value in verb.to_json().get("metadata", {}).items():
-        if key not in message.attributes or not _same(message.attributes[key], value):
+        if key not in message.attributes or not same(message.attributes[key], value):
             reason = f"the metadata has not the {key!r:.60} that the verb gives it"
             found.append(("LP-META-15", reason))
             break
     return found
-
-
-def _same(one: JSON, other: JSON) -> bool:
-    """Whether two values are the same JSON; to Python true is 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def _check_dtmf(observer: Observer, sender: Peer, message: Dtmf) -> _Found:
