@@ -25,7 +25,7 @@ class _Clip:
     flicks: int
     ends_at: int
     """When it has played to its end, if it was under way for no time and nothing stopped it."""
-    interrupts: bool = False
+    interrupts: bool
     """Whether it took the place of those in front of it, instead of waiting behind them."""
     over_at: int | None = None
     """None while outstanding; after a killAudio, until when its playDone may be on its way."""
@@ -182,19 +182,19 @@ class ClipLedger:
 
 
 class MarkState(enum.Enum):
-    PENDING = "pending"
-    KILLED = "killed"
-    FORGOTTEN = "forgotten"
+    PENDING = enum.auto()
+    KILLED = enum.auto()
+    FORGOTTEN = enum.auto()
 
 
 @attrs.define
 class _Mark:
     name: str
-    state: MarkState = MarkState.PENDING
-    kill: int = 0
-    """Which killAudio took it, counted from 1; 0 while none did."""
-    doubtful: bool = False
+    kill: int
+    """Which killAudio took it or may do so, counted from 1; 0 if none."""
+    doubtful: bool
     """Whether there may have been no room for it."""
+    state: MarkState = MarkState.PENDING
 
 
 @attrs.frozen
@@ -242,9 +242,11 @@ class MarkLedger:
         """How many characters the names have of those that are remembered."""
         return sum(len(mark.name) for mark in self._marks)
 
-    def sent(self, name: str, *, doubtful: bool = False) -> None:
+    def sent(self, name: str, *, doubtful: bool) -> None:
         """Enter a mark. Of those that are not awaited any more, only so many are remembered."""
-        self._marks.append(_Mark(name, doubtful=doubtful))
+        # A kill that waits for its frame takes what comes until then as well.
+        kill = self._kills if self._profile.kill_grid else 0
+        self._marks.append(_Mark(name, kill, doubtful))
         if len(self._marks) > MAX_MARKS and self._marks[0].state is not MarkState.PENDING:
             del self._marks[0]
             self._places = frozenset(max(0, place - 1) for place in self._places)
@@ -285,21 +287,22 @@ class MarkLedger:
     def _reach(self, name: str) -> frozenset[int]:
         """The places behind a mark of that name that the next event can be for."""
         places = set()
-        reached = False
+        reached = set(self._places)
         for index, mark in enumerate(self._marks):
-            reached = reached or index in self._places
-            if reached and mark.name == name:
+            if index not in reached:
+                continue
+            if mark.name == name:
                 places.add(index + 1)
             lost = self._profile.marks_get_lost or mark.doubtful
-            if mark.state is not MarkState.FORGOTTEN and not lost:
-                reached = False
+            if lost or mark.state is MarkState.FORGOTTEN:
+                reached.add(index + 1)
         return frozenset(places)
 
     def _fits(self, mark: _Mark, event: str) -> bool:
         """Whether a mark can come back with that event."""
-        at_once = not self._profile.kill_grid
         if event == "cleared":
-            return mark.kill > 0 or (self._kills > 0 and not at_once)
+            return mark.kill > 0
+        at_once = not self._profile.kill_grid
         return not (at_once and mark.state is MarkState.KILLED and mark.kill <= self._kills_read)
 
     def was_forgotten(self, name: str) -> bool:

@@ -253,9 +253,8 @@ def _too_many(
 
 
 def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
-    found: _Found = []
     waits = observer._waits(message)
-    found += _too_many(
+    found = _too_many(
         "clips are outstanding",
         observer.clips.outstanding if waits else 0,
         ("LP-CLIP-2", observer._max_clips),
@@ -316,7 +315,7 @@ _MARK_FAULTS: Final = {
 }
 
 
-def _check_rest(observer: Observer, sender: Peer, message: Disconnect | Close) -> _Found:
+def _check_rest(observer: Observer, sender: Peer) -> _Found:
     # The other's close or disconnect may have cut the audio off where it was.
     cut_off = observer.states[sender.other] in (State.LEAVING, State.CLOSED)
     left_over = observer.left_over(sender)
@@ -326,7 +325,7 @@ def _check_rest(observer: Observer, sender: Peer, message: Disconnect | Close) -
 def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
     leaving = observer.states[sender] is State.LEAVING
     # Behind its disconnect the app's audio has been judged.
-    found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender, message)
+    found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender)
     if sender is Peer.PLATFORM and leaving and message.code != 1000:
         found.append(("LP-END-5", f"the end of a listen is closed with 1000, not {message.code}"))
     fatal = observer._fatal
@@ -346,7 +345,7 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     PlayDone: _check_play_done,
     Mark: _check_mark,
     MarkEvent: _check_mark_event,
-    Disconnect: _check_rest,
+    Disconnect: lambda observer, sender, message: _check_rest(observer, sender),
     Close: _check_close,
 }
 """What a message in its place can still have wrong with it."""

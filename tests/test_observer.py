@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from listenproto import (
@@ -92,6 +93,7 @@ BREAKING: list[tuple[str, Mode, list[tuple[Peer, Message]]]] = [
     ("LP-CLIP-24", CLIPS, [DONE]),
     ("LP-CLIP-24", CLIPS, [clip(), DONE, DONE]),
     ("LP-CLIP-24", CLIPS, [clip("a"), (P, PlayDone("b"))]),
+    ("LP-CLIP-24", CLIPS, [clip("a"), KILL, (P, PlayDone("b"))]),
     ("LP-CLIP-25", CLIPS, [clip("a"), clip("b"), (P, PlayDone("b")), (P, PlayDone("a"))]),
     ("LP-STRM-1", CLIPS, [STREAM]),
     ("LP-STRM-1", OFF, [STREAM]),
@@ -357,9 +359,12 @@ RACES: list[tuple[Mode, list[tuple[Peer, Message]]]] = [
     (CLIPS, [clip("a"), clip("b"), KILL, (P, PlayDone("b"))]),
     (STREAMING, [mark("a"), KILL, reached("a")]),
     (STREAMING, [mark("a"), mark("b"), KILL, reached("a"), cleared("b")]),
+    (STREAMING, [mark("a"), mark("b"), KILL, reached("a"), reached("b")]),
+    (STREAMING, [mark("a"), KILL, mark("b"), KILL, cleared("a"), reached("b")]),
     (STREAMING, [mark("a"), CLEAR, reached("a")]),
     (STREAMING, [mark("a"), CLEAR, mark("a"), reached("a"), reached("a")]),
     (STREAMING, [mark("a"), CLEAR, mark("b"), mark("a"), reached("a"), reached("b"), reached("a")]),
+    (STREAMING, [*map(mark, "ab"), CLEAR, *map(mark, "abc"), KILL, *map(reached, "abc")]),
     (STREAMING, [mark("a"), KILL, CLEAR, cleared("a")]),
     (STREAMING, [BYE, SOUND, (P, Dtmf("1")), (P, Close())]),
     (CLIPS, [clip(), BYE, DONE, (P, Close())]),
@@ -374,6 +379,11 @@ def test_what_may_have_crossed_on_the_way_is_legal_at_the_app_alone(
     assert breaches(conversation, mode, vantage=P) != []
 
 
+def test_a_cleared_mark_tells_that_its_kill_was_read_and_so_took_the_others() -> None:
+    conversation = [mark("a"), mark("b"), KILL, mark("c"), cleared("a"), reached("b")]
+    assert breaches(conversation, vantage=A) == [(6, "LP-KILL-7")]
+
+
 def test_a_mark_event_of_a_later_mark_ends_the_doubt_about_forgotten_ones() -> None:
     conversation = [mark("a"), CLEAR, mark("b"), reached("b"), reached("a")]
     assert breaches(conversation, vantage=A) == [(5, "LP-MARK-9")]
@@ -381,9 +391,10 @@ def test_a_mark_event_of_a_later_mark_ends_the_doubt_about_forgotten_ones() -> N
 
 @pytest.mark.parametrize("vantage", Peer)
 def test_the_events_of_marks_that_were_passed_over_are_out_of_order_too(vantage: Peer) -> None:
-    conversation = [*map(mark, "abcd"), *map(reached, "cbad")]
+    conversation = [*map(mark, "abcd"), *map(reached, "cbada")]
     found = breaches(conversation, vantage=vantage)
-    assert found == [(5, "LP-MARK-14"), (6, "LP-MARK-14"), (7, "LP-MARK-14")]
+    out_of_order = [(5, "LP-MARK-14"), (6, "LP-MARK-14"), (7, "LP-MARK-14")]
+    assert found == [*out_of_order, (9, "LP-MARK-9")]
 
 
 @pytest.mark.parametrize("vantage", Peer)
@@ -481,28 +492,76 @@ def test_so_many_killed_clips_are_remembered() -> None:
         assert [clause for _, clause in late] == ([found] if found else [])
 
 
+def test_so_many_clips_are_remembered_of_an_app_that_knows_no_limit() -> None:
+    conversation = [clip(str(number)) for number in range(1001)]
+    for clip_id, found in (("0", ["LP-CLIP-24"]), ("1", [])):
+        late = breaches([*conversation, (P, PlayDone(clip_id))], CLIPS, vantage=A)
+        assert [clause for _, clause in late if clause != "LP-CLIP-2"] == found
+
+
+def ledger_of(*names: str) -> MarkLedger:
+    ledger = MarkLedger(DOCUMENTED, A)
+    for name in names:
+        ledger.sent(name, doubtful=False)
+    return ledger
+
+
 def test_so_many_marks_are_remembered() -> None:
     """Neither those that are awaited nor the order of the events get lost with the oldest."""
-    ledger = MarkLedger(DOCUMENTED, A)
-    for number in range(10_000):
-        ledger.sent(f"m{number}")
+    ledger = ledger_of(*(f"m{number}" for number in range(9_999)))
     ledger.cleared()
+    ledger.sent("pending", doubtful=False)
     assert ledger.match("m0", "playout") is not None
-    ledger.sent("pending")
+    ledger.sent("another", doubtful=False)
     assert ledger.match("m0", "playout") is None
     first = ledger.match("m1", "playout")
     assert first is not None and first.clause is None
     second = ledger.match("m2", "playout")
     assert second is not None
     ledger.done("m2", second)
-    ledger.sent("more")
+    ledger.sent("more", doubtful=False)
     assert ledger.match("m1", "playout") is None
-    for name in ("m3", "pending", "more"):
+    for name in ("m3", "pending", "another", "more"):
         match = ledger.match(name, "playout")
         assert match is not None and match.clause is None
         ledger.done(name, match)
-    assert ledger.match("m9999", "playout") is None
+    assert ledger.match("m9998", "playout") is None
     assert ledger.pending == 0
+
+
+def test_where_names_repeat_the_places_of_an_event_stay_true_as_the_oldest_is_forgotten() -> None:
+    ledger = ledger_of("a", "b")
+    ledger.cleared()
+    ledger.sent("a", doubtful=False)
+    ledger.sent("b", doubtful=False)
+    ledger.killed()
+    first = ledger.match("a", "playout")  # whichever it is, b may be next
+    assert first is not None
+    ledger.done("a", first)
+    for number in range(9_998):
+        ledger.sent(f"m{number}", doubtful=False)
+    second = ledger.match("b", "playout")
+    assert second is not None and second.clause is None
+
+
+def test_one_forgotten_mark_in_front_of_so_many_that_are_awaited_is_remembered_no_more() -> None:
+    ledger = ledger_of("forgotten")
+    ledger.cleared()
+    for number in range(9_999):
+        ledger.sent(f"m{number}", doubtful=False)
+    assert ledger.match("forgotten", "playout") is not None
+    ledger.sent("more", doubtful=False)
+    assert ledger.match("forgotten", "playout") is None
+    assert ledger.pending == 10_000
+
+
+def test_a_mark_that_there_may_have_been_no_room_for_may_come_back_or_not() -> None:
+    """LP-MARK-2, at the app, which cannot know."""
+    two = attrs.evolve(DOCUMENTED, pending_marks=2)
+    many = [*map(mark, "abc"), *map(reached, "ab")]
+    for back in ([reached("c")], [mark("d"), reached("d")]):
+        found = breaches([*many, *back], vantage=A, profile=two)
+        assert found == [(3, "LP-MARK-2")]
 
 
 @pytest.mark.parametrize(
@@ -520,6 +579,7 @@ def test_so_many_marks_are_remembered() -> None:
             ],
         ),
         (CLIPS, [clip("a"), clip("b"), *TWO_DONE]),
+        (CLIPS, [clip("a"), clip("b"), clip("c"), *TWO_DONE, (P, PlayDone("c"))]),
         (CLIPS, [clip(str(n), queue_play=True) for n in range(12)]),
         (CLIPS, [clip(str(n)) for n in range(30)]),
         (STREAMING, [mark("a"), KILL, reached("a")]),
@@ -563,6 +623,27 @@ def test_killed_clips_count_until_they_are_done_where_they_play_on() -> None:
     assert observer.see(P, PlayDone("2")) == []
 
 
+def test_a_clip_behind_killed_ones_that_play_on_waits_for_their_end() -> None:
+    """LP-CLIP-29, at the app: 10 s, and 20 ms behind them, and a second."""
+    observer = Observer(CLIPS, profile=DEPLOYED, vantage=A)
+    for sender, message in [METADATA, TEN_SECONDS, KILL, clip("b", queue_play=True), KILL]:
+        assert observer.see(sender, message) == []
+    observer.see(*seconds(11.01))
+    assert observer.clips.outstanding == 1
+    observer.see(*seconds(0.01))
+    assert observer.clips.outstanding == 0
+
+
+def test_as_a_clip_is_done_those_behind_it_are_known_to_play() -> None:
+    """LP-CLIP-30, at the app: b plays since then, and c from when b ends."""
+    observer = Observer(CLIPS, vantage=A)
+    long = [(A, PlayAudio(bytes(160_000), sample_rate=8000, id=name)) for name in "abc"]
+    for sender, message in [METADATA, *long, (P, PlayDone("a")), seconds(10), KILL]:
+        assert observer.see(sender, message) == []
+    assert observer.clips.holds("b")
+    assert not observer.clips.holds("c")
+
+
 def seconds(n: float) -> tuple[Peer, Message]:
     return P, Audio(bytes(2 * int(n * 8000)))
 
@@ -602,6 +683,16 @@ def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
     assert observer.see(*DONE) == []
 
 
+def test_audio_without_metadata_is_measured_as_mono_at_8000_hz() -> None:
+    """LP-META-9, where it is not held against the platform that it sends none."""
+    observer = Observer(CLIPS, vantage=A, without={"LP-META-1", "LP-META-13"})
+    for sender, message in [clip("a"), KILL, clip("b"), seconds(1 - 1 / 8000)]:
+        assert observer.see(sender, message) == []
+    assert observer.clips.holds("a")
+    observer.see(*seconds(1 / 8000))
+    assert not observer.clips.holds("a")
+
+
 def test_the_unit_of_audio_follows_the_mix_type() -> None:
     observer = Observer(STREAMING, vantage=A)
     observer.see(P, Metadata({}, mix_type=MixType.STEREO))
@@ -610,6 +701,7 @@ def test_the_unit_of_audio_follows_the_mix_type() -> None:
     assert violation.clause == "LP-AUD-1"
 
 
+SAFE = "Zo\u00eb" + "".join(chr(c) for c in range(32, 127) if chr(c) not in '"\\')
 CAREFUL = AppLimits(clips=2, marks=2, safe_mark_names=True)
 
 
@@ -629,7 +721,7 @@ CAREFUL = AppLimits(clips=2, marks=2, safe_mark_names=True)
             (STREAMING, [mark(name), reached(name)], [(1, "LP-MARK-6")])
             for name in ('say "hi"', "back\\slash", "new\nline", "\x00", "\x7f")
         ],
-        (STREAMING, [mark("Zo\u00eb's"), reached("Zo\u00eb's")], []),
+        (STREAMING, [mark(SAFE), reached(SAFE)], []),
     ],
 )
 @pytest.mark.parametrize("vantage", Peer)
