@@ -29,13 +29,13 @@ MAX_JOINED: Final = 8192
 class Fate(enum.Enum):
     """How a clip or a mark ended."""
 
-    PLAYED = "played"
+    PLAYED = enum.auto()
     """Played to its end; a mark was reached."""
-    KILLED = "killed"
+    KILLED = enum.auto()
     """A killAudio took it, and the app is told: a mark is cleared, a deployed clip is done."""
-    FLUSHED = "flushed"
+    FLUSHED = enum.auto()
     """Taken without a word: a clip by a killAudio, all by the end of the listen."""
-    FORGOTTEN = "forgotten"
+    FORGOTTEN = enum.auto()
     """A clearMarks took the mark."""
 
 
@@ -94,7 +94,13 @@ class _Sound:
 
     @property
     def left(self) -> int:
+        """How many samples are still to be heard."""
         return len(self.pcm) // SAMPLE_BYTES - self.played
+
+    @property
+    def flicks(self) -> int:
+        """How long these last."""
+        return flicks_of(self.left, self.rate)
 
 
 _Item: TypeAlias = "_Sound | MarkPoint"
@@ -123,6 +129,9 @@ class Playout:
     buffered (LP-STRM-5).
     """
 
+    _head: int
+    """Where the next sample of the first item in the line starts, in flicks."""
+
     def __init__(
         self,
         *,
@@ -137,7 +146,6 @@ class Playout:
         self._max_flicks = int(max_seconds * FLICKS)
         self._line: deque[_Item] = deque()
         self._buffered = 0
-        self._head = 0
         self._kill_at: int | None = None
         self._doomed: deque[_Item] = deque()
         """What came while a kill waits for its frame."""
@@ -174,8 +182,7 @@ class Playout:
         """
         over: list[Over] = []
         if self._line and not self._waits(queue_play):
-            over += self._drop(self._line.popleft(), Fate.KILLED)
-            over += self._drop_all()
+            over = self._drop(self._line.popleft(), Fate.KILLED) + self._drop_all()
         runs = queue_play or self._profile.clips_wait_unasked
         self._append(_Sound(pcm, rate, Clip(clip_id, rate), runs))
         return over + self._settle()
@@ -189,11 +196,11 @@ class Playout:
 
         False if the buffer has no room for it and it is refused.
         """
-        pcm = self._aligner.whole(pcm)
-        if not self.has_room(flicks_of(len(pcm) // SAMPLE_BYTES, self._stream_rate)):
+        sound = _Sound(self._aligner.whole(pcm), self._stream_rate)
+        if not self.has_room(sound.flicks):
             return False
-        if pcm:
-            self._append(_Sound(pcm, self._stream_rate), doomed=self._kill_at is not None)
+        if sound.pcm:
+            self._append(sound, doomed=self._kill_at is not None)
         return True
 
     def add_mark(self, name: str) -> list[Over]:
@@ -242,7 +249,7 @@ class Playout:
 
     def _append(self, item: _Item, *, doomed: bool = False) -> None:
         if isinstance(item, _Sound):
-            self._buffered += flicks_of(item.left, item.rate)
+            self._buffered += item.flicks
         if not (doomed or self._line):
             self._head = self.now
         _join(self._doomed if doomed else self._line, item)
@@ -295,7 +302,7 @@ class Playout:
     def _drop(self, item: _Item, fate: Fate) -> list[Over]:
         if isinstance(item, MarkPoint):
             return [Over(item, fate, self.now)]
-        self._buffered -= flicks_of(item.left, item.rate)
+        self._buffered -= item.flicks
         if item.clip is None:
             return []
         return [Over(item.clip, fate, self.now, item.played)]

@@ -62,7 +62,8 @@ def told(items: Iterable[Heard | Over]) -> list[tuple]:
         if isinstance(item, Heard) or item.fate not in (Fate.PLAYED, Fate.KILLED):
             continue
         if isinstance(item.item, Clip):
-            events.append(("clip", item.item.id, item.fate.value, item.at, item.samples))
+            how = {Fate.PLAYED: "played", Fate.KILLED: "killed"}[item.fate]
+            events.append(("clip", item.item.id, how, item.at, item.samples))
         else:
             how = {Fate.PLAYED: "playout", Fate.KILLED: "cleared"}[item.fate]
             events.append(("mark", item.item.name, how, item.at))
@@ -282,6 +283,9 @@ def test_deployed_kill_flushes_what_arrives_until_the_frame() -> None:
     assert playout.buffered == 0
     playout.add_stream(l16(3))
     assert values(playout.play(SECOND)) == [3]
+    playout.kill()
+    assert playout.play(SECOND) == []
+    assert playout.buffered == 0
 
 
 def test_deployed_kill_flushes_what_arrives_also_when_nothing_was_playing() -> None:
