@@ -142,7 +142,8 @@ class AppSession(Session):
             self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)
             if not isinstance(self._mode, Mode):
                 observer.mode = self._mode(self.request, message)
-        elif isinstance(message, PlayDone) and match is not None:
+        elif isinstance(message, PlayDone):
+            assert match is not None  # one that stands for no clip has been dropped
             return [*events, ClipDone(match.id, match.guessed, message)]
         assert isinstance(message, Metadata | Dtmf | MarkEvent | UnknownMessage)
         return [*events, message]

@@ -41,7 +41,7 @@ class Session:
     def ended(self) -> bool:
         """Whether nothing more may be sent: a close passed, or the connection was lost."""
         states = self.observer.states
-        return self._lost or states[self._peer] in (State.CLOSING, State.CLOSED)
+        return states[self._peer] in (State.CLOSING, State.CLOSED) or self._lost
 
     @property
     def keeps_passed(self) -> bool:
@@ -85,7 +85,7 @@ class Session:
 
     def connection_lost(self) -> list[Violation]:
         """The connection is gone without a close; gives what was wrong with where it broke."""
-        already, self._lost = self._lost or self.ended, True
+        already, self._lost = self.ended, True
         left_over = self.observer.left_over(self._peer.other)
         if already or left_over is None:
             return []

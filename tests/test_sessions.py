@@ -98,6 +98,10 @@ class TestTheApp:
         app.close(caught.value.close_code)
         assert list(app.outgoing()) == [Close(close_code)]
 
+    def test_the_error_says_what_was_wrong_with_the_metadata(self) -> None:
+        with pytest.raises(RemoteProtocolError, match=r"'sampleRate' must be one of .*, not 8001"):
+            AppSession().receive('{"sampleRate": 8001}')
+
     def test_metadata_without_rate_and_mix_type_means_8000_mono(self) -> None:
         assert AppSession().receive("{}") == [Metadata({}, 8000, MixType.MONO)]
 
@@ -151,6 +155,16 @@ class TestTheApp:
         with pytest.raises(LocalProtocolError, match="LP-CLIP-1"):
             app.send(PlayAudio(b"", sample_rate=8000))
 
+    def test_the_mode_may_be_told_by_the_request(self) -> None:
+        def way(request: Request | None, metadata: Metadata) -> Mode:
+            assert request is not None
+            return Mode(request.path[1:])
+
+        app = AppSession(mode=way)
+        app.request = Request("/streaming", ())
+        app.receive(METADATA)
+        assert app.mode is Mode.STREAMING
+
     def test_audio_comes_in_whole_frames(self) -> None:
         app = opened_app(metadata='{"mixType": "stereo"}')
         assert app.receive(b"") == []
@@ -160,11 +174,16 @@ class TestTheApp:
         assert repr(app.samples_received) == "2"
 
     def test_what_is_left_of_the_audio_at_the_end_is_reported(self) -> None:
-        ends = (AppSession.closed, "LP-AUD-1"), (AppSession.connection_lost, "LP-AUD-5")
-        for closing, clause in ends:
+        told = "the audio ends inside a sample frame: 1 of 2 bytes"
+        ends = (
+            (AppSession.closed, Violation("LP-AUD-1", Peer.PLATFORM, Close(1000), told)),
+            (AppSession.connection_lost, Violation("LP-AUD-5", Peer.PLATFORM, Close(1006), told)),
+        )
+        for closing, violation in ends:
             app = opened_app()
             app.receive(b"odd")
-            assert clauses(closing(app)) == [clause]
+            assert closing(app)[0] == violation
+            assert app.connection_lost() == []  # it has been told
 
     def test_two_texts_in_one_message_are_two_messages(self) -> None:
         app = AppSession()
@@ -314,10 +333,12 @@ class TestTheApp:
         closed, lost = opened_app(), opened_app()
         closed.closed(1000)
         lost.connection_lost()
-        for app in (closed, lost):
+        assert opened_app().ended is False
+        for app, clause in ((closed, "LP-END-6"), (lost, "LP-END-8")):
             assert app.ended
-            with pytest.raises(LocalProtocolError):
+            with pytest.raises(LocalProtocolError) as caught:
                 app.send(KillAudio())
+            assert caught.value.clause == clause
             app.close()
             assert list(app.outgoing()) == []
 
@@ -352,10 +373,12 @@ class TestThePlatform:
                 (text,) = platform.outgoing()
                 assert len(text) == 8192  # type: ignore[arg-type]
 
-    def test_metadata_beyond_8192_bytes_is_refused_or_cut(self) -> None:
-        long = Metadata({"customerData": "é" * 5000})
-        with pytest.raises(LocalProtocolError, match="LP-META-11"):
+    @pytest.mark.parametrize("front", ["", "x"])  # it is cut behind a character, or inside
+    def test_metadata_beyond_8192_bytes_is_refused_or_cut(self, front: str) -> None:
+        long = Metadata({"customerData": front + "é" * 5000})
+        with pytest.raises(LocalProtocolError) as caught:
             PlatformSession(Mode.CLIPS).send(long)
+        assert caught.value.clause == "LP-META-11"
         platform = PlatformSession(Mode.CLIPS, profile=DEPLOYED)
         platform.send(long)
         (text,) = platform.outgoing()
@@ -487,9 +510,24 @@ class TestThePlatform:
         *taken, refused = [event for _ in range(12) for event in platform.receive(said)]
         assert taken == [mark] * 11
         assert clauses([refused]) == ["LP-STRM-5"]
+        assert "no room for it: 1048576 characters of answers may wait" in str(refused)
         platform.play(FLICKS)
         assert len(texts(platform)) == 11
         assert platform.receive(said) == [mark]
+
+    def test_so_many_characters_of_answers_may_wait(self) -> None:
+        more = '{"type":"mark","data":{"name":"m"}}'
+        for size, expected in ((2**20 - 1, []), (2**20, ["LP-STRM-5"])):
+            platform = opened_platform(Mode.STREAMING)
+            platform.receive(bytes(2))
+            platform.receive(json.dumps({"type": "mark", "data": {"name": "x" * size}}))
+            assert clauses(platform.receive(more)) == expected
+
+    def test_what_breaks_a_rule_is_reported_as_that_where_there_is_no_room_either(self) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
+        platform.receive(clip_text(0, id="x" * 2**20))
+        mark = '{"type":"mark","data":{"name":"m"}}'
+        assert clauses(platform.receive(mark)) == ["LP-MARK-1"]
 
     def test_clips_are_answers_too(self) -> None:
         platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
@@ -621,7 +659,7 @@ def test_what_passed_at_the_app_is_kept_as_it_came_and_went() -> None:
     app = opened_app(keep_passed=True)
     app.receive(b"ab")
     app.send(KillAudio())
-    assert app.closed(1001, "going") == [Close(1001, "going")]
+    app.closed(1001, "going")
     assert list(app.passed()) == [
         (Peer.PLATFORM, METADATA),
         (Peer.PLATFORM, b"ab"),
@@ -639,9 +677,10 @@ def test_a_close_of_1006_is_a_lost_connection() -> None:
     assert platform.ended
 
 
-def test_a_close_that_says_nothing_else_is_one_of_1000() -> None:
-    for session in (opened_app(), opened_platform(Mode.CLIPS)):
-        assert session.closed() == [Close(1000, "")]
+def test_a_close_that_has_come_is_told_as_it_was_said() -> None:
+    for closing, close in (((), Close(1000, "")), ((1001, "going"), Close(1001, "going"))):
+        for session in (opened_app(), opened_platform(Mode.CLIPS)):
+            assert session.closed(*closing) == [close]
 
 
 def test_a_close_goes_out_as_it_was_said_and_counts_for_nothing_that_waits() -> None:
@@ -664,10 +703,17 @@ def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:
     assert list(app.outgoing()) == [Close(1002, "é" * 61)]
 
 
+def test_what_no_frame_can_say_is_a_question_mark_in_the_reason_of_a_close() -> None:
+    app = opened_app()
+    app.close(1002, "\ud800!")
+    assert list(app.outgoing()) == [Close(1002, "?!")]
+
+
 def test_a_close_is_not_sent_as_a_message() -> None:
     for session in (opened_app(), opened_platform(Mode.CLIPS)):
-        with pytest.raises(LocalProtocolError, match="close"):
+        with pytest.raises(LocalProtocolError, match="close") as caught:
             session.send(Close())
+        assert caught.value.clause == "LP-END-6"
         assert not session.ended
 
 
@@ -694,7 +740,7 @@ def test_tiny_messages_of_a_stream_are_joined() -> None:
     for number in range(10_000):
         platform.receive(number.to_bytes(2, "little"))
     heard = platform.play(2 * FLICKS)
-    assert len(heard) < 10
+    assert [len(piece.pcm) for piece in heard] == [8192, 8192, 3616]
     pcm = b"".join(piece.pcm for piece in heard)
     assert pcm == b"".join(number.to_bytes(2, "little") for number in range(10_000))
 
