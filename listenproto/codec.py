@@ -384,7 +384,7 @@ def encode(message: Message, sender: Peer) -> Payload:
         raise LocalProtocolError("what came in malformed cannot be sent", clause=message.clause)
     obj = _BUILDERS[type(message)](message)
     try:
-        text = json.dumps(obj, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
         # Without its repr: what is no JSON may have none either.
         raise LocalProtocolError(
