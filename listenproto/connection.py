@@ -71,7 +71,7 @@ class Connection(Generic[_EndT]):
     @property
     def finished(self) -> bool:
         """Whether nothing more will be received: write what is left and close the transport."""
-        return self._wire.finished or self._failed or self._error is not None
+        return self._error is not None or self._wire.finished or self._failed
 
     @property
     def ended(self) -> bool:

@@ -26,6 +26,7 @@ from listenproto import (
     KillAudio,
     ListenTask,
     ListenVerb,
+    LocalProtocolError,
     Mark,
     MarkEvent,
     Message,
@@ -237,6 +238,7 @@ def test_a_fault_comes_behind_what_was_good_and_is_answered_with_its_code() -> N
             ends.to_app(good + b"\xff\x80" + bytes(4))
         good = b""
     assert ends.app_saw == [Audio(bytes(320))]
+    assert ends.app.finished
     ends.app.fail(caught.value)
     ends.to_platform(ends.app.data_to_send())
     (closed,) = ends.platform_saw[-1:]
@@ -265,7 +267,7 @@ def opened(**options: object) -> Ends:
 
 def test_a_connection_is_finished_when_nothing_more_can_come() -> None:
     ends = opened()
-    assert not ends.app.finished and not ends.platform.finished
+    assert ends.app.finished is ends.platform.finished is False
     assert not ends.app.ended and not ends.platform.ended
     ends.app.close()
     assert ends.app.ended and not ends.app.finished
@@ -311,6 +313,12 @@ def test_a_failure_says_why_and_drops_what_waits() -> None:
     assert close == Close(1009, "too much of it [LP-HS-5]")
     assert closed == Closed(1009, "too much of it [LP-HS-5]", clean=True)
     assert ends.app.waiting == 0
+
+
+def test_a_failure_of_ones_own_finishes_the_connection_too() -> None:
+    ends = opened()
+    ends.app.fail(LocalProtocolError("no more of this", clause="LP-META-2"))
+    assert ends.app.finished
 
 
 def test_a_failure_is_kept_as_the_close_that_it_is() -> None:
@@ -397,6 +405,12 @@ def test_the_bytes_of_one_write_are_bounded() -> None:
     assert max(sizes) < 65536 + 30_010
     assert len(sizes) > 3
     assert sum(len(e.pcm) for e in ends.platform_saw if isinstance(e, Audio)) == 300_000
+
+
+def test_a_write_of_64_kib_is_full() -> None:
+    ends = opened()
+    ends.send(Audio(bytes(65532)), Audio(bytes(2)))  # each has a header of 4 or 2 bytes
+    assert [len(ends.app.data_to_send()) for _ in range(3)] == [65536, 4, 0]
 
 
 def test_what_was_not_sent_when_the_other_end_closed_is_dropped() -> None:
