@@ -126,8 +126,7 @@ class ListenTask:
         self._frame = SAMPLE_BYTES * verb.channels
         self._message = verb.sample_rate // MESSAGES_PER_SECOND * self._frame
         self._partial = bytearray()
-        self._paused = False
-        self._silence_in_pause = False
+        self._silence_in_pause: bool | None = None  # while there is no pause
         self._clock = 0
         self._sent = 0
         self._silent = 0
@@ -194,8 +193,8 @@ class ListenTask:
         if not self._connected:
             raise LocalProtocolError("audio is sent once connected", clause="LP-META-1")
         samples = len(pcm) // self._frame
-        sending = not self._paused or self._silence_in_pause
-        if self._paused:
+        sending = self._silence_in_pause is not False
+        if self._silence_in_pause is not None:
             pcm = bytes(len(pcm))
         left = self._left(sending)
         silent_at = self._silent_at(pcm) if sending else None
@@ -275,11 +274,11 @@ class ListenTask:
 
     def pause(self, *, silence: bool = False) -> None:
         """Send no captured audio, or silence instead, until :meth:`resume` (LP-TIME-7)."""
-        self._paused, self._silence_in_pause = True, silence
+        self._silence_in_pause = silence
 
     def resume(self) -> None:
         """Send captured audio again."""
-        self._paused = False
+        self._silence_in_pause = None
 
     def hang_up(self) -> None:
         """The call is over. Once the listen has ended, does nothing."""
