@@ -94,6 +94,10 @@ class Wire(abc.ABC):
     _http_role: ClassVar[type] = h11.SERVER
     _frame_role: ClassVar = ConnectionType.SERVER
 
+    _first: int  # byte of the frame being received
+    _masked: bool  # that frame
+    _text: bool  # the message being received, not binary
+
     def __init__(
         self,
         *,
@@ -102,7 +106,7 @@ class Wire(abc.ABC):
         lenient_first_text: bool = False,
     ) -> None:
         self.state = State.HANDSHAKE
-        self._http = h11.Connection(self._http_role, max_head)
+        self._http = h11.Connection(self._http_role)
         self._frames = Connection(self._frame_role)
         self._max_head = max_head
         self._max_message = max_message
@@ -112,12 +116,9 @@ class Wire(abc.ABC):
         self._pong: ws.Pong | None = None  # the answer to the newest ping
         self._buffer = bytearray()
         self._eof = False
-        self._first = self._opcode = 0  # of the frame being received: its first byte, its opcode
-        self._masked = False
-        self._payload = 0  # its bytes, if its header went to wsproto ahead of them
+        self._payload = 0  # bytes of a frame whose header went to wsproto ahead of them
         self._message = bytearray()  # fragments so far
         self._fragmented = False
-        self._text = False
 
     @property
     def is_open(self) -> bool:
@@ -139,7 +140,7 @@ class Wire(abc.ABC):
         if self.state in (State.FAILED, State.CLOSED):
             return
         self._buffer += data
-        self._eof = self._eof or not data
+        self._eof |= not data
 
     def events(self) -> Iterator[WireEvent]:
         """Yield what the bytes mean; RemoteProtocolError at the peer's fault, and ever after."""
@@ -273,7 +274,7 @@ class Wire(abc.ABC):
     def _frame_size(self) -> int:
         """How much of the buffer completes the next frame; 0 while it is not whole."""
         buffer = self._buffer
-        if self._payload:
+        if self._payload > 0:
             return self._payload if len(buffer) >= self._payload else 0
         if len(buffer) < 2:
             return 0
@@ -285,7 +286,7 @@ class Wire(abc.ABC):
         if extended:
             length = int.from_bytes(buffer[2 : 2 + extended], "big")
         self._first, self._masked = buffer[0], bool(buffer[1] & 0x80)
-        self._opcode = opcode = buffer[0] & 0x0F
+        opcode = self._opcode
         if opcode <= _BINARY:
             if (opcode == _CONTINUATION) is not self._fragmented:
                 said = "in the middle of" if self._fragmented else "that continues no"
@@ -312,6 +313,10 @@ class Wire(abc.ABC):
         if isinstance(event, ws.CloseConnection) and self._frames.state in _NO_CLOSE_CAME:
             raise self._fail(event.reason or "a bad frame", self._broken(), int(event.code))
         return event
+
+    @property
+    def _opcode(self) -> int:
+        return self._first & 0x0F
 
     def _broken(self) -> str:
         """The section of RFC 6455 that a frame breaks which wsproto refuses."""

@@ -836,6 +836,12 @@ def failed_server() -> ServerWire:
     return wire
 
 
+def closed_server() -> ServerWire:
+    wire = open_server()
+    take(wire, masked(CLOSE))
+    return wire
+
+
 def rejected_client() -> ClientWire:
     wire = ClientWire("app.example")
     assert take(wire, b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n") == []
@@ -880,6 +886,12 @@ def rejected_client() -> ClientWire:
             lambda w: w.close(),
             "5.5.1",
             "close() on a wire that is closing; it must be open or failed",
+        ),
+        (
+            closed_server,
+            lambda w: w.close(),
+            "5.5.1",
+            "close() on a wire that is closed; it must be open or failed",
         ),
         (
             open_server,
@@ -950,6 +962,15 @@ def test_a_head_may_be_as_long_as_the_limit() -> None:
     endless = ServerWire(max_head=len(raw))
     assert take(endless, raw[:-2] + b"X:") == []
     assert "exceeds" in str(fault(endless, b" "))
+
+
+@pytest.mark.parametrize(("options", "limit"), [({}, 16384), ({"max_head": 20_000}, 20_000)])
+def test_a_head_of_16_kib_is_taken_unless_told_otherwise(
+    options: dict[str, int], limit: int
+) -> None:
+    filler = limit - len(request(X_Filler=""))
+    assert len(take(ServerWire(**options), request(X_Filler="x" * filler))) == 1
+    assert "exceeds" in str(fault(ServerWire(**options), request(X_Filler="x" * (filler + 1))))
 
 
 def test_a_client_asks_for_the_root_unless_told_otherwise() -> None:
