@@ -133,6 +133,8 @@ class ClientWire(Wire):
 
     _http_role = h11.CLIENT
     _frame_role = ConnectionType.CLIENT
+    _refusal: tuple[int, Headers]
+    """The status and the headers of a refusal whose body is being read."""
 
     def __init__(
         self,
@@ -151,7 +153,6 @@ class ClientWire(Wire):
         nonce = generate_nonce()
         self._accept_token = generate_accept_token(nonce).decode()
         self._offered = tuple(subprotocols)
-        self._rejected: Rejected | None = None
         self._body = bytearray()
         self._body_room = max_head  # on the wire, chunk headers included
         asked = [
@@ -180,7 +181,7 @@ class ClientWire(Wire):
             assert isinstance(head, h11.InformationalResponse | h11.Response)
             if head.status_code == 101:
                 return self._judge(_decoded(head.headers))
-            self._rejected = Rejected(head.status_code, _decoded(head.headers), b"")
+            self._refusal = head.status_code, _decoded(head.headers)
             self.state = State.REJECTED
         return self._read_body()
 
@@ -201,7 +202,6 @@ class ClientWire(Wire):
         return attrs.evolve(answer, subprotocol=chosen)
 
     def _read_body(self) -> Rejected | None:
-        assert self._rejected is not None
         data = self._take(self._body_room)
         self._body_room -= len(data)
         complete = self._eof or not self._body_room
@@ -213,7 +213,7 @@ class ClientWire(Wire):
             if event is h11.NEED_DATA and not complete:
                 return None
         self.state = State.CLOSED
-        return attrs.evolve(self._rejected, body=bytes(self._body))
+        return Rejected(*self._refusal, bytes(self._body))
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
