@@ -237,7 +237,7 @@ class Wire(abc.ABC):
         if buffer and buffer[0] <= 0x20:  # say, a TLS hello: it would never come to a blank line
             raise h11.RemoteProtocolError(f"it starts with byte {buffer[0]:#04x}")
         # h11 would let a long head pass that comes in one piece.
-        end = _BLANK_LINE.search(buffer, 0, self._max_head)
+        end = _BLANK_LINE.search(buffer, endpos=self._max_head)
         if end is None:
             if len(buffer) > self._max_head:
                 raise h11.RemoteProtocolError(f"its head exceeds {self._max_head} bytes", 431)

@@ -55,10 +55,13 @@ class Request(_Head):
         return self.tokens("sec-websocket-protocol")
 
     @property
+    def _key(self) -> str:
+        return self.header("sec-websocket-key") or ""
+
+    @property
     def accept_token(self) -> str:
         """The Sec-WebSocket-Accept that answers the request's key (RFC 6455, 4.2.2)."""
-        key = self.header("sec-websocket-key") or ""
-        return generate_accept_token(key.encode()).decode()
+        return generate_accept_token(self._key.encode()).decode()
 
     @property
     def upgrade_fault(self) -> str | None:
@@ -68,8 +71,7 @@ class Request(_Head):
         if self.header("sec-websocket-version") != "13":
             return "its Sec-WebSocket-Version is not 13"
         with contextlib.suppress(ValueError):
-            key = base64.b64decode(self.header("sec-websocket-key") or "", validate=True)
-            if len(key) == 16:
+            if len(base64.b64decode(self._key, validate=True)) == 16:
                 return None
         return "its Sec-WebSocket-Key is not base64 of 16 bytes"
 
