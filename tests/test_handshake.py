@@ -615,6 +615,13 @@ def test_a_refusal_that_comes_before_its_turn_is_named(
         assert [violation.clause for violation in found] == clauses
 
 
+def test_of_the_two_refusals_that_come_last_either_may_be_given() -> None:
+    """LP-HS-16: of another version, and with no subprotocol that is known."""
+    asked = request(sec_websocket_version="8", sec_websocket_protocol="soap")
+    for answer in (refused(400), refused(426, ("sec-websocket-version", "13"))):
+        assert of_the_app(asked, answer, policy=OPEN) == []
+
+
 def test_several_breaches_are_all_named_the_platforms_first() -> None:
     asked = Request("/", (), "POST")
     found = judge_upgrade(asked, refused(200, body=b""), verb=VERB, policy=OPEN)

@@ -480,6 +480,10 @@ def test_the_accept_token_is_compared_exactly() -> None:
     assert "Accept" in str(fault(wire, good.replace(token, token.swapcase())))
 
 
+def test_no_key_is_answered_like_an_empty_one() -> None:
+    assert Request("/", ()).accept_token == generate_accept_token(b"").decode()
+
+
 def test_other_informational_responses_are_skipped() -> None:
     wire = ClientWire("x")
     stream = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 \r\nLink: x\r\n\r\n" + answer(wire)
@@ -702,6 +706,17 @@ def test_fragments_cost_their_bytes_and_no_more() -> None:
     assert grown_by(flood(empty)) < 2000
     assert grown_by(flood(tiny)) < 30_000
     assert take(wire, masked(CONT)) == [b"x" * 10_000]
+
+
+def test_behind_a_fault_nothing_of_what_came_is_held() -> None:
+    wire = open_server()
+
+    def fail() -> None:
+        wire.feed(b"\xff\x80" + bytes(2**20))
+        with pytest.raises(RemoteProtocolError):
+            list(wire.events())
+
+    assert grown_by(fail) < 2**19
 
 
 def test_one_byte_at_a_time_and_thousands_of_frames_at_once() -> None:
@@ -1011,6 +1026,18 @@ def test_codes_that_must_not_be_sent(code: int) -> None:
     with pytest.raises(LocalProtocolError, match="cannot say"):
         wire.close(code)
     assert wire.is_open
+
+
+def test_a_close_says_1000_unless_told_otherwise() -> None:
+    wire = open_server()
+    wire.close()
+    assert wire.data_to_send() == frame(CLOSE, close_payload(1000))
+
+
+def test_a_ping_carries_up_to_125_bytes() -> None:
+    wire = open_server()
+    wire.ping(bytes(125))
+    assert wire.data_to_send() == frame(PING, bytes(125))
 
 
 @given(st.text(st.characters(), max_size=200))
