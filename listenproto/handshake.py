@@ -97,9 +97,7 @@ def _known(request: Request, policy: Policy) -> list[str]:
     return [name for name in request.subprotocols if name in policy.subprotocols]
 
 
-def _refusals(
-    request: Request, policy: Policy, open_calls: int = 0
-) -> Iterator[tuple[str, Reject]]:
+def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tuple[str, Reject]]:
     """Each reason to refuse a request, with its clause, in the order of LP-HS-16."""
     if policy.max_calls is not None and open_calls >= policy.max_calls:
         yield (

@@ -939,6 +939,10 @@ def test_a_fault_says_what_is_wrong() -> None:
         (masked(CONT, b"a"), "a frame that continues no message"),
         (masked(TEXT, b"a", fin=False) + masked(TEXT, b"b"), "a frame in the middle of message"),
         (masked(BINARY, bytes(11)), "a message of more than 10 bytes"),
+        (
+            masked(TEXT, b"caf\xff"),
+            "a text that is not UTF-8: 'utf-8' codec can't decode byte 0xff",
+        ),
     ):
         error = fault(open_server(max_message=10), data)
         assert str(error).startswith(says)
