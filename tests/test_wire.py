@@ -1068,6 +1068,13 @@ def test_the_transport_may_just_end() -> None:
             wire.close()
 
 
+def test_what_is_fed_behind_the_end_does_not_undo_it() -> None:
+    wire = open_server()
+    wire.feed(b"")
+    wire.feed(masked(TEXT, b"a")[:3])
+    assert list(wire.events()) == [Closed(1006, "", clean=False)]
+
+
 def test_the_transport_may_end_after_our_close() -> None:
     wire = open_server()
     wire.close()
