@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -155,57 +156,58 @@ async def play_call(
         "from": "+15550100",
         "to": "+15550199",
     }
-    recording = WavFile(folder / "recording.wav", RATE)
-    heard = HeardWav(folder / "heard.wav", RATE)
     app_header = Header(vantage=Peer.APP, way=demo.mode, attributes=attributes)
-    app_trace = TraceFile(folder / "trace-app.jsonl", app_header)
-    handled = trio.Event()
+    with ExitStack() as opened:
+        recording = opened.enter_context(WavFile(folder / "recording.wav", RATE))
+        heard = opened.enter_context(HeardWav(folder / "heard.wav", RATE))
+        app_trace = TraceFile(folder / "trace-app.jsonl", app_header)
+        opened.enter_context(closing(app_trace))
+        handled = trio.Event()
 
-    async def handler(call: Call) -> None:
-        try:
-            await demo.app(call, recording, outcomes)
-        finally:
-            handled.set()
+        async def handler(call: Call) -> None:
+            try:
+                await demo.app(call, recording, outcomes)
+            finally:
+                handled.set()
 
-    def tap(session: AppSession) -> Tap:
-        app_trace.position = lambda: session.samples_received
-        return app_trace
+        def tap(session: AppSession) -> Tap:
+            app_trace.position = lambda: session.samples_received
+            return app_trace
 
-    def hear(pieces: list[Heard]) -> None:
-        heard.hear(pieces)
-        progress(task.session.playout.now / FLICKS)
+        def hear(pieces: list[Heard]) -> None:
+            heard.hear(pieces)
+            progress(task.session.playout.now / FLICKS)
 
-    async with trio.open_nursery() as nursery:
-        answering = Answering(mode=demo.mode, stream_rate=RATE, tap=tap)
-        start = partial(serve, handler, port=0, host="127.0.0.1", answering=answering)
-        (listener,) = await nursery.start(start)
-        host, port = listener.socket.getsockname()[:2]
-        streaming = demo.mode is Mode.STREAMING
-        verb = ListenVerb(
-            url=f"ws://{host}:{port}/{demo.name}",
-            pass_dtmf=True,
-            bidirectional_audio=BidirectionalAudio(
-                streaming=streaming, sample_rate=RATE if streaming else None
-            ),
-        )
-        task = ListenTask(verb, attributes, keep_passed=True)
-        header = Header(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
-        trace = TraceFile(folder / "trace.jsonl", header)
-        trace.position = lambda: samples_in(task.session.playout.now, RATE)
-        async with open_call(task, tap=trace) as call:
-            result = await talk(
-                call,
-                speech(),
-                keys=demo.keys,
-                hang_up_after=demo.seconds,
-                hear=hear,
-                speed=speed,
+        async with trio.open_nursery() as nursery:
+            answering = Answering(mode=demo.mode, stream_rate=RATE, tap=tap)
+            start = partial(serve, handler, port=0, host="127.0.0.1", answering=answering)
+            (listener,) = await nursery.start(start)
+            host, port = listener.socket.getsockname()[:2]
+            streaming = demo.mode is Mode.STREAMING
+            verb = ListenVerb(
+                url=f"ws://{host}:{port}/{demo.name}",
+                pass_dtmf=True,
+                bidirectional_audio=BidirectionalAudio(
+                    streaming=streaming, sample_rate=RATE if streaming else None
+                ),
             )
-        await handled.wait()
-        nursery.cancel_scope.cancel()
-    heard.fill(task.session.playout.now)
-    for file in (recording, heard, app_trace, trace):
-        file.close()
+            task = ListenTask(verb, attributes, keep_passed=True)
+            header = Header(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
+            trace = TraceFile(folder / "trace.jsonl", header)
+            opened.enter_context(closing(trace))
+            trace.position = lambda: samples_in(task.session.playout.now, RATE)
+            async with open_call(task, tap=trace) as call:
+                result = await talk(
+                    call,
+                    speech(),
+                    keys=demo.keys,
+                    hang_up_after=demo.seconds,
+                    hear=hear,
+                    speed=speed,
+                )
+            await handled.wait()
+            nursery.cancel_scope.cancel()
+        heard.fill(task.session.playout.now)
     files = (recording.path, heard.path, trace.path, app_trace.path)
     faults = tuple(_faults(demo, outcomes, (trace.path, app_trace.path), recording))
     return Played(
