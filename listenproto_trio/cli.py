@@ -132,10 +132,10 @@ def demo(out: Path | None, speed: float) -> None:
 
 def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
     columns = TextColumn(title), BarColumn(), TextColumn("{task.completed:.1f} s")
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(title, total=call.seconds)
 
-        async def play() -> Played:
+    async def play() -> Played:
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task(title, total=call.seconds)
             return await play_call(
                 call,
                 folder,
@@ -143,7 +143,9 @@ def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
                 progress=lambda seconds: progress.update(bar, completed=seconds),
             )
 
-        return trio.run(play)
+    # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
+    # done to stumble over: a nursery, a lock of the display, a message.
+    return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def _show(played: Played) -> None:

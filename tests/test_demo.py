@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 from listenproto import Peer, Trace, judge_trace, read_trace
 from listenproto_trio import cli
@@ -242,6 +243,27 @@ def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (process.returncode, errors.strip()) == (130, "listenproto: interrupted")
+
+
+def test_an_interrupt_tears_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it comes, it is raised where the demo waits, not in the middle of a task."""
+    untorn = []
+
+    async def interrupted(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        untorn.append("the app goes on to where it waits")
+        await trio.sleep_forever()
+
+    (streaming, _) = demo_module.CALLS
+    monkeypatch.setattr(cli, "CALLS", [attrs.evolve(streaming, app=interrupted)])
+    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err.strip() == "listenproto: interrupted"
+    assert untorn
 
 
 def test_a_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path: Path) -> None:
