@@ -86,6 +86,8 @@ class Call:
         self.session = session
         self.stream: trio.abc.Stream | None = None
         """What the call runs on, if that is not somebody else's WebSocket."""
+        self.stopping = trio.Event()
+        """Set once the server takes no more calls, and this one has its grace period to end."""
         self.statistics = Statistics()
         self.ready = trio.Event()
         """Set once the metadata has come, or never will."""

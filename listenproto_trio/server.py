@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
 
 from listenproto.connection import AppConnection
-from listenproto.handshake import Accept, Reject, judge
+from listenproto.handshake import Accept, Reject, Verdict, judge
 from listenproto.upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
@@ -20,13 +23,9 @@ __all__ = ["Handler", "serve", "serve_stream"]
 
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
+SHUTTING_DOWN: Final = "the server is shutting down"
+
 _log: Final = logging.getLogger("listenproto")
-
-
-class _Open:
-    """How many calls a server has open."""
-
-    calls = 0
 
 
 async def serve(
@@ -36,99 +35,157 @@ async def serve(
     host: str | None = None,
     answering: Answering | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    stop: trio.Event | None = None,
+    grace: float = 30.0,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Take calls on ``port`` until cancelled; each is handled in a task of its own.
+    """Take calls on ``port`` until cancelled or stopped; each is handled in a task of its own.
 
     The handler starts once the metadata has been read. When it returns the call is closed with
     1000; when it raises, with 1011, which is logged and leaves other calls alone.
     :class:`CallEnded` out of it is no error. ``task_status`` gives the listeners, once they are
     there: port 0 means any free one. Raises OSError if the port cannot be had.
+
+    Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
+    has not asked yet is answered 503. Calls go on for at most ``grace`` seconds; then the handlers
+    of those that are left are cancelled, their calls closed with 1001, and this returns. A handler
+    sees ``stop`` as :attr:`Call.stopping`.
     """
-    answering = answering or Answering()
-    opened = _Open()
+    stop = trio.Event() if stop is None else stop
+    server = _Server(handler, answering or Answering(), stop)
     listeners = await trio.open_tcp_listeners(port, host=host)
     served: list[trio.abc.Listener[trio.abc.Stream]] = [*listeners]
     if ssl_context is not None:
         served = [trio.SSLListener(listener, ssl_context) for listener in listeners]
-
-    async def answer(stream: trio.abc.Stream) -> None:
-        await _answer(handler, stream, answering, opened)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, answer, served)
-        for listener in listeners:
-            _log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
-        task_status.started(listeners)
+    async with trio.open_nursery() as calls:
+        async with trio.open_nursery() as listening:
+            await listening.start(
+                partial(trio.serve_listeners, server.answer, served, handler_nursery=calls)
+            )
+            for listener in listeners:
+                _log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
+            task_status.started(listeners)
+            await server.stopping.wait()
+            listening.cancel_scope.cancel()
+        server.stop(grace)
+    _log.info("stopped; calls cut short: %d", server.calls_cut)
 
 
 async def serve_stream(
     handler: Handler, stream: trio.abc.Stream, *, answering: Answering | None = None
 ) -> None:
     """Answer one call on a stream that is already there; closes the stream."""
-    await _answer(handler, stream, answering or Answering(), _Open())
+    await _Server(handler, answering or Answering(), trio.Event()).answer(stream)
 
 
-async def _answer(
-    handler: Handler, stream: trio.abc.Stream, answering: Answering, opened: _Open
-) -> None:
-    accepted = False
-    session, limits = answering.session(), answering.limits
-    connection = AppConnection(session, max_head=limits.head_size, max_message=limits.message_size)
+class _Server:
+    """Answers connections, and knows how many calls are open."""
 
-    def on_request(request: Request) -> None:
-        nonlocal accepted
-        verdict = judge(request, answering.policy, open_calls=opened.calls)
-        accepted = isinstance(verdict, Accept)
-        opened.calls += accepted
-        call.refused = verdict if isinstance(verdict, Reject) else None
-        if accepted and answering.tap is not None:
-            call.transport.tap = answering.tap(session)
-        connection.answer(verdict)
+    def __init__(self, handler: Handler, answering: Answering, stopping: trio.Event) -> None:
+        self.stopping = stopping
+        self.calls_cut = 0
+        self._handler = handler
+        self._answering = answering
+        self._open_calls = 0
+        self._running: set[trio.CancelScope] = set()
+        self._cut_at = math.inf
 
-    call = Call(connection, StreamCarrier(stream), session, answering, on_request=on_request)
-    call.stream = stream
+    def stop(self, grace: float) -> None:
+        """Have every connection end within ``grace`` seconds."""
+        self._cut_at = trio.current_time() + grace
+        for scope in self._running:
+            scope.deadline = self._cut_at
+        _log.info("stopping; calls open: %d, with %g s to end", self._open_calls, grace)
+
+    async def answer(self, stream: trio.abc.Stream) -> None:
+        """Answer a connection; closes it."""
+        accepted = False
+        session, limits = self._answering.session(), self._answering.limits
+        connection = AppConnection(
+            session, max_head=limits.head_size, max_message=limits.message_size
+        )
+
+        def on_request(request: Request) -> None:
+            nonlocal accepted
+            verdict = self._judge(request)
+            accepted = isinstance(verdict, Accept)
+            self._open_calls += accepted
+            call.refused = verdict if isinstance(verdict, Reject) else None
+            if accepted and self._answering.tap is not None:
+                call.transport.tap = self._answering.tap(session)
+            connection.answer(verdict)
+
+        call = Call(
+            connection, StreamCarrier(stream), session, self._answering, on_request=on_request
+        )
+        call.stream = stream
+        call.stopping = self.stopping
+        try:
+            async with _closing(stream, call), trio.open_nursery() as nursery:
+                await self._run(call, nursery)
+                nursery.cancel_scope.cancel()
+        except* Exception as failure:  # of what is called while reading: a tap, a mode's function
+            _log.error("%r: the call failed", call, exc_info=failure, extra=_about(call))
+        finally:
+            self._open_calls -= accepted
+
+    def _judge(self, request: Request) -> Verdict:
+        if self.stopping.is_set():
+            return Reject(503, "This server is shutting down.")
+        return judge(request, self._answering.policy, open_calls=self._open_calls)
+
+    async def _run(self, call: Call, nursery: trio.Nursery) -> None:
+        """Answer, handle and close a call; the shutdown can cut it short up to the close."""
+        with trio.CancelScope(deadline=self._cut_at) as scope:
+            self._running.add(scope)
+            try:
+                if await call.begin(nursery):
+                    code, reason = await self._handle(call)
+                else:
+                    code, reason = 1002, "no metadata"
+                    _log.info("no call: %s", call.why_not())
+            finally:
+                self._running.discard(scope)
+        if scope.cancel_called:
+            code, reason = 1001, SHUTTING_DOWN
+            self.calls_cut += call.session.metadata is not None
+        if call.ready.is_set() or call.session.request is not None:
+            await call.close(code, reason)
+
+    async def _handle(self, call: Call) -> tuple[int, str]:
+        """Have the call handled; gives what to close it with."""
+        code, reason = 1000, ""
+        try:
+            await self._have_handled(call)
+        except* CallEnded:
+            pass
+        except* Exception as failure:
+            code, reason = 1011, "the handler failed"
+            _log.error("%r: the handler failed", call, exc_info=failure, extra=_about(call))
+        if call.error is not None:
+            _log.warning("%r: %s", call, call.error, extra=_about(call))
+        return code, reason
+
+    async def _have_handled(self, call: Call) -> None:
+        try:
+            await self._handler(call)
+        finally:
+            call.stop_reading()
+        if self._answering.drain:
+            await call.drain()
+
+
+@asynccontextmanager
+async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
+    """Close the stream at the end; one that is over in a civil way, with TLS's own goodbye.
+
+    That has its time too: it waits where the other end reads nothing.
+    """
     try:
-        async with stream, trio.open_nursery() as nursery:
-            if await call.begin(nursery):
-                await _handle(handler, call, drain=answering.drain)
-            else:
-                await _give_up(call)
-            nursery.cancel_scope.cancel()
-    except* Exception as failure:  # of what is called while reading: a tap, a function of the mode
-        _log.error("%r: the call failed", call, exc_info=failure, extra=_about(call))
+        yield
     finally:
-        opened.calls -= accepted
-
-
-async def _handle(handler: Handler, call: Call, *, drain: bool) -> None:
-    code, reason = 1000, ""
-    try:
-        await _run(handler, call, drain=drain)
-    except* CallEnded:
-        pass
-    except* Exception as failure:
-        code, reason = 1011, "the handler failed"
-        _log.error("%r: the handler failed", call, exc_info=failure, extra=_about(call))
-    if call.error is not None:
-        _log.warning("%r: %s", call, call.error, extra=_about(call))
-    await call.close(code, reason)
-
-
-async def _run(handler: Handler, call: Call, *, drain: bool) -> None:
-    try:
-        await handler(call)
-    finally:
-        call.stop_reading()
-    if drain:
-        await call.drain()
-
-
-async def _give_up(call: Call) -> None:
-    """No metadata came: say why, where it was not a refusal that the other end has been told."""
-    _log.info("no call: %s", call.why_not())
-    if call.ready.is_set() or call.session.request is not None:
-        await call.close(1002, "no metadata")
+        with trio.move_on_after(call.transport.limits.close_time if call.transport.is_over else 0):
+            await stream.aclose()
 
 
 def _about(call: Call) -> dict[str, object]:

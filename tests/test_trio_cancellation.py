@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial
-from types import SimpleNamespace
 from typing import Final
 
 import attrs
@@ -64,6 +63,7 @@ from tests.trio_support import (
     Bare,
     Interruption,
     Line,
+    Listening,
     Valve,
     asking,
     audio,
@@ -430,38 +430,14 @@ async def over(stream: trio.abc.Stream, interruption: Interruption) -> bool:
     return cancelled
 
 
-class Listening(trio.abc.Listener[trio.abc.Stream]):
-    """A listener in memory; ``dial`` gives the other end of a stream that it accepts."""
-
-    socket = SimpleNamespace(getsockname=lambda: ("memory", 0))
-
-    def __init__(self) -> None:
-        self.accepted = self.closed = False
-        self.dialled, self._dialled = trio.open_memory_channel[trio.abc.Stream](1)
-
-    async def accept(self) -> trio.abc.Stream:
-        stream = await self._dialled.receive()
-        self.accepted = True
-        return stream
-
-    async def aclose(self) -> None:
-        self.closed = True
-        await trio.lowlevel.checkpoint()
-
-
 async def serving(interruption: Interruption) -> None:
     app_stream, platform_stream = lockstep_stream_pair()
     listener = Listening()
     heard: list[WireEvent] = []
-    listened, ended = trio.Event(), trio.Event()
-
-    async def open_tcp_listeners(port: int, host: str | None) -> list[Listening]:
-        await trio.lowlevel.checkpoint()
-        listened.set()
-        return [listener]
+    ended = trio.Event()
 
     async def call() -> None:
-        listener.dialled.send_nowait(Valve(app_stream, 30))
+        listener.take(Valve(app_stream, 30))
         await hear_on(asking(platform_stream), heard)
         ended.set()
 
@@ -472,15 +448,54 @@ async def serving(interruption: Interruption) -> None:
             await ended.wait()
             nursery.cancel_scope.cancel()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trio, "open_tcp_listeners", open_tcp_listeners)
+    with listener.instead_of_a_port():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call)
             cancelled = await interruption.of(serve_one)
             if not listener.accepted:
                 await app_stream.aclose()
-    assert listener.closed is listened.is_set()
+    assert listener.closed is listener.opened
     check_heard(heard, SAID_BY_APP, cancelled)
+
+
+async def stopping(interruption: Interruption) -> None:
+    """A server that is stopped in mid call: the handler is cancelled, the call closed."""
+    app_stream, platform_stream = lockstep_stream_pair()
+    listener = Listening()
+    heard: list[WireEvent] = []
+    ends: list[str] = []
+
+    async def handler(call: Call) -> None:
+        try:
+            await call.send_audio(audio(0.01))
+            async for _ in call:
+                pass
+        finally:
+            ends.append("recorded to its end")
+
+    async def call() -> None:
+        listener.take(Valve(app_stream, 30))
+        await hear_on(asking(platform_stream), heard)
+
+    async def serve_until_stopped() -> None:
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            answering = Answering(mode=STREAM.mode())
+            options = {"answering": answering, "stop": stop, "grace": 5}
+            nursery.start_soon(partial(serve, handler, port=0, **options))
+            await trio.sleep(1)
+            stop.set()
+
+    with listener.instead_of_a_port():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            cancelled = await interruption.of(serve_until_stopped)
+            if not listener.accepted:
+                await app_stream.aclose()
+    assert listener.closed is listener.opened
+    assert cancelled or ends == ["recorded to its end"]
+    cut = Closed(1001, "the server is shutting down", clean=True)
+    check_heard(heard, [Accepted, audio(0.01), cut], cancelled)
 
 
 async def answer_on(bare: Bare, heard: list[WireEvent]) -> None:
@@ -576,7 +591,8 @@ async def shaking_hands_for_tls(interruption: Interruption) -> None:
 
 
 CALLS: list[tuple[Callable[[Interruption], Awaitable[None]], int]] = [
-    (serving, 147),
+    (serving, 146),
+    (stopping, 124),
     (placing_a_call, 144),
     (placing_a_call_to_a_host, 144),
     (shaking_hands_for_tls, 10),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
+from types import SimpleNamespace
 from typing import Final, Protocol
 
+import pytest
 import trio
 import trio_websocket
 from hypothesis import given, settings
@@ -156,6 +158,48 @@ async def serve_over(
             ) as call:
                 await handler(call)
         nursery.cancel_scope.cancel()
+
+
+class Listening(trio.abc.Listener[trio.abc.Stream]):
+    """A listener in memory."""
+
+    socket = SimpleNamespace(getsockname=lambda: ("memory", 0))
+
+    def __init__(self) -> None:
+        self.opened = self.accepted = self.closed = False
+        self._taken, self._dialled = trio.open_memory_channel[trio.abc.Stream](10)
+
+    @contextmanager
+    def instead_of_a_port(self) -> Iterator[None]:
+        """Have it opened where a port is."""
+
+        async def open_tcp_listeners(port: int, host: str | None) -> list[Listening]:
+            await trio.lowlevel.checkpoint()
+            self.opened = True
+            return [self]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trio, "open_tcp_listeners", open_tcp_listeners)
+            yield
+
+    def take(self, stream: trio.abc.Stream) -> None:
+        """Have this stream accepted."""
+        self._taken.send_nowait(stream)
+
+    def dial(self) -> trio.abc.Stream:
+        """The other end of a narrow stream that is accepted."""
+        app_stream, platform_stream = memory_stream_pair()
+        self.take(Valve(app_stream, 1000))
+        return platform_stream
+
+    async def accept(self) -> trio.abc.Stream:
+        stream = await self._dialled.receive()
+        self.accepted = True
+        return stream
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await trio.lowlevel.checkpoint()
 
 
 class AppEnd:
