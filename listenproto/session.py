@@ -11,13 +11,15 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError
 from listenproto.messages import Close, Message, Payload, Peer
 from listenproto.observer import Observer, Violation
 from listenproto.rules import State
 
-__all__ = ["Session"]
+__all__ = ["Session", "Traffic"]
 
 ABNORMAL: Final = 1006
 """What stands for a close that never came (RFC 6455, 7.1.5)."""
@@ -25,8 +27,20 @@ ABNORMAL: Final = 1006
 SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
 
 
+@attrs.define
+class Traffic:
+    """What passed one way so far, closes aside."""
+
+    messages: int = 0
+    audio: int = 0
+    """Bytes of audio, those of half a sample among them."""
+
+
 class Session:
-    """What both ends share: the outbox, the end, the record of what passed."""
+    """What both ends share: the outbox, the end, the record of what passed.
+
+    ``sent`` and ``received`` count it; what waits in the outbox counts as sent.
+    """
 
     _peer: Peer
     observer: Observer
@@ -36,6 +50,8 @@ class Session:
         self._waiting: Counter[type] = Counter()  # by kind of payload
         self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
         self._lost = False
+        self.sent = Traffic()
+        self.received = Traffic()
 
     @property
     def ended(self) -> bool:
@@ -94,6 +110,11 @@ class Session:
     def _note(self, sender: Peer, payload: Payload) -> None:
         if self._passed is not None:
             self._passed.append((sender, payload))
+        if not isinstance(payload, Close):
+            way = self.sent if sender is self._peer else self.received
+            way.messages += 1
+            if isinstance(payload, bytes):
+                way.audio += len(payload)
 
     def _check(self, message: Message) -> None:
         if not isinstance(message, Message):

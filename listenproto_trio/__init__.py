@@ -1,7 +1,7 @@
 """The jambonz listen protocol on trio: :func:`serve` calls, or :func:`open_call` as a platform."""
 
 from listenproto_trio.answering import Answering
-from listenproto_trio.call import Call, Statistics
+from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, hear_beep, talk
 from listenproto_trio.client import (
     AppMessage,
@@ -14,6 +14,7 @@ from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile
 from listenproto_trio.server import Handler, serve, serve_stream
+from listenproto_trio.statistics import Statistics
 from listenproto_trio.transport import CallEnded, Tap
 from listenproto_trio.unread import CallEvent, Dropped
 from listenproto_trio.websocket import TrioWebSocket, WebSocket

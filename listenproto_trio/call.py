@@ -11,11 +11,10 @@ import attrs
 import trio
 
 from listenproto.app_session import AppSession, ClipDone
-from listenproto.codec import clip_flicks
 from listenproto.connection import ConnectionEvent
 from listenproto.errors import LocalProtocolError, ProtocolError
 from listenproto.handshake import Reject
-from listenproto.l16 import FLICKS, SAMPLE_BYTES
+from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -38,30 +37,18 @@ from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
-from listenproto_trio.playback import Outcome, Playback, Playbacks
+from listenproto_trio.playback import Playback, Playbacks
+from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Carrier, Connection, Transport
 from listenproto_trio.unread import CallEvent, Unread
 from listenproto_trio.websocket import MessageCarrier, MessageConnection, WebSocket
 
-__all__ = ["Call", "Statistics"]
-
-PATIENCE: Final = 10.0
-"""Seconds that an answer may take beyond the time that playing takes."""
+__all__ = ["Call"]
 
 _Data = TypeVar("_Data")
 
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """What a clip or a mark breaks for which there is no room now."""
-
-
-@attrs.define
-class Statistics:
-    """What passed so far: messages, and bytes of audio, in both directions."""
-
-    messages_received: int = 0
-    messages_sent: int = 0
-    audio_received: int = 0
-    audio_sent: int = 0
 
 
 class Call:
@@ -88,14 +75,12 @@ class Call:
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
-        self.statistics = Statistics()
         self.ready = trio.Event()
         """Set once the metadata has come, or never will."""
         self.refused: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
-        self._stream_rate = answering.stream_rate
-        self._playbacks = Playbacks()
+        self._playbacks = Playbacks(answering.stream_rate)
         limits = answering.limits
         self._unread = Unread(answering.unread, limits, on_hold=self._playbacks.recheck)
         self.transport = Transport(
@@ -106,7 +91,8 @@ class Call:
             dispatch=self._dispatch,
             may_read=self._unread.may_read,
         )
-        self._plays_until = -math.inf
+        self._lateness = Lateness()
+        self._bytes_per_second = 0
         self._quiet_until = -math.inf
         self._disconnected = trio.Event()
 
@@ -234,19 +220,30 @@ class Call:
         """How many samples of each channel were dropped because nobody read them in time."""
         return self._unread.samples_dropped
 
+    @property
+    def statistics(self) -> Statistics:
+        """What passed so far, what was dropped, how late it came."""
+        return Statistics.of(
+            self.session,
+            self._lateness,
+            buffered=self._playbacks.ahead,
+            events_dropped=self._unread.events_dropped,
+            samples_dropped=self._unread.samples_dropped,
+        )
+
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
-            self.statistics.messages_received += 1
-            self.statistics.audio_received += len(event.pcm)
+            media_time = self.session.received.audio / self._bytes_per_second
+            self._lateness.note(self.transport.heard_at - media_time)
             self._unread.put(event)
         elif isinstance(event, Request):
             self._on_request(event)
         elif isinstance(event, Metadata):
+            frame = SAMPLE_BYTES * event.mix_type.channels
+            self._bytes_per_second = event.sample_rate * frame
             self._unread.open(event)
             self.ready.set()
         elif isinstance(event, Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation):
-            acted_on = isinstance(event, Violation) and not event.dropped
-            self.statistics.messages_received += not acted_on  # its message comes behind it
             if isinstance(event, ClipDone | MarkEvent):
                 self._playbacks.answered(event)
             self._unread.put(event)
@@ -287,36 +284,11 @@ class Call:
         if self._disconnected.is_set():
             raise CallEnded("the call is over: this end has disconnected")
         message = self.session.send(message)
-        self._sent(message)
+        self._playbacks.sent(message, self._unread)
+        if isinstance(message, Disconnect):
+            self._disconnected.set()
         self.transport.wake()
         return message
-
-    def _sent(self, message: Message) -> None:
-        """Remember what is under way by a message."""
-        self.statistics.messages_sent += 1
-        if isinstance(message, Audio):
-            self.statistics.audio_sent += len(message.pcm)
-            self._lasts(len(message.pcm) / SAMPLE_BYTES / self._stream_rate)
-        elif isinstance(message, PlayAudio):
-            assert message.id is not None  # the session gives it one
-            patience = self._lasts(clip_flicks(message) / FLICKS) + PATIENCE
-            self._playbacks.add_clip(self._playbacks.make(message.id, patience, self._unread))
-        elif isinstance(message, Mark):
-            patience = self._lasts(0.0) + PATIENCE
-            self._playbacks.add_mark(self._playbacks.make(message.name, patience, self._unread))
-        elif isinstance(message, KillAudio):
-            self._plays_until = -math.inf
-            self._playbacks.killed()
-        elif isinstance(message, ClearMarks):
-            self._playbacks.marks_cleared()
-        elif isinstance(message, Disconnect):
-            self._disconnected.set()
-
-    def _lasts(self, seconds: float) -> float:
-        """So much more is to be played; gives how long all of it takes at most, in seconds."""
-        now = trio.current_time()
-        self._plays_until = max(self._plays_until, now) + seconds
-        return self._plays_until - now
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.
@@ -352,9 +324,7 @@ class Call:
     def _refused(self, error: LocalProtocolError, name: ClipId) -> Playback:
         if error.clause not in TOO_MANY:
             raise error
-        playback = self._playbacks.make(name, 0.0, self._unread)
-        playback.outcome = Outcome.REFUSED
-        return playback
+        return self._playbacks.refused(name, self._unread)
 
     async def kill_audio(self, *, guard: float = 0.0) -> None:
         """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.

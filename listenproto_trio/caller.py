@@ -13,6 +13,7 @@ from listenproto.l16 import FLICKS, SAMPLE_BYTES
 from listenproto.playout import Heard
 from listenproto.task import MESSAGES_PER_SECOND, ListenResult, ListenTask
 from listenproto_trio.client import PlatformCall
+from listenproto_trio.statistics import Lateness
 
 __all__ = ["Key", "hear_beep", "talk"]
 
@@ -34,15 +35,18 @@ class Key:
 class _Pace:
     """Steps of media time at their moments, all counted from the start: no drift adds up."""
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, speed: float, lateness: Lateness) -> None:
         self._start = trio.current_time()
         self._step = 1 / MESSAGES_PER_SECOND / speed
         self._steps = 0
+        self._lateness = lateness
 
     async def step(self) -> int:
         """Wait for the next step; gives its number, from 1."""
         self._steps += 1
-        await trio.sleep_until(self._start + self._steps * self._step)
+        due = self._start + self._steps * self._step
+        await trio.sleep_until(due)
+        self._lateness.note(trio.current_time() - due)
         return self._steps
 
 
@@ -50,7 +54,7 @@ async def hear_beep(
     task: ListenTask, *, hear: Hear = lambda heard: None, speed: float = 1.0
 ) -> None:
     """Let the caller hear what comes before the connection is made: the verb's beep, or nothing."""
-    pace = _Pace(speed)
+    pace = _Pace(speed, Lateness())
     while task.buffered:
         await pace.step()
         hear(task.play(STEP))
@@ -77,7 +81,7 @@ async def talk(
     if hang_up_after is None:
         hang_up_after = len(audio) / frame / task.verb.sample_rate
     pending = deque(sorted(keys, key=lambda key: key.at))
-    pace = _Pace(speed)
+    pace = _Pace(speed, call.lateness)
     while task.result is None:
         number = await pace.step()
         now = number / MESSAGES_PER_SECOND

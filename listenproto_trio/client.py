@@ -12,6 +12,7 @@ import trio
 
 from listenproto.connection import ConnectionEvent, PlatformConnection
 from listenproto.handshake import SUBPROTOCOL
+from listenproto.l16 import FLICKS
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -27,6 +28,7 @@ from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto_trio.limits import Limits
+from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
@@ -67,11 +69,25 @@ class PlatformCall:
     def __init__(self, transport: Transport, task: ListenTask) -> None:
         self.task = task
         self.transport = transport
+        self.lateness = Lateness(soonest=0.0)
+        """Of the caller's steps, in seconds; :func:`~listenproto_trio.talk` notes it."""
+        self.events_dropped = 0
+        """How many messages of the app were out of place, broken or found no room."""
 
     @property
     def result(self) -> ListenResult | None:
         """How the listen ended; None while it goes on."""
         return self.task.result
+
+    @property
+    def statistics(self) -> Statistics:
+        """What passed so far, what was dropped, how late the caller was."""
+        return Statistics.of(
+            self.task.session,
+            self.lateness,
+            buffered=self.task.buffered / FLICKS,
+            events_dropped=self.events_dropped,
+        )
 
     async def capture(self, pcm: bytes) -> None:
         """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it."""
@@ -189,8 +205,10 @@ async def open_call_on(
         elif isinstance(event, Rejected):
             rejected = event
             answered.set()
-        elif on_message is not None and isinstance(event, _APP_MESSAGES):
-            on_message(event)
+        elif isinstance(event, _APP_MESSAGES):
+            call.events_dropped += isinstance(event, Violation) and event.dropped
+            if on_message is not None:
+                on_message(event)
 
     connection = PlatformConnection(
         task,
@@ -202,6 +220,7 @@ async def open_call_on(
     transport = Transport(
         connection, StreamCarrier(stream), limits, peer=Peer.APP, dispatch=dispatch, tap=tap
     )
+    call = PlatformCall(transport, task)
 
     async def read() -> None:
         await transport.read()
@@ -221,7 +240,7 @@ async def open_call_on(
                 raise CallRejected(_why_not(transport, rejected, answered.is_set()), rejected)
             nursery.start_soon(transport.keep_alive)
             try:
-                yield PlatformCall(transport, task)
+                yield call
             finally:
                 task.hang_up()
                 await transport.close()

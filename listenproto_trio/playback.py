@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -10,10 +11,24 @@ from typing import Final
 import trio
 
 from listenproto.app_session import ClipDone
-from listenproto.messages import ClipId, MarkEvent
+from listenproto.codec import clip_flicks
+from listenproto.l16 import FLICKS, SAMPLE_BYTES
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    ClipId,
+    KillAudio,
+    Mark,
+    MarkEvent,
+    Message,
+    PlayAudio,
+)
 from listenproto_trio.unread import Unread
 
 __all__ = ["Outcome", "Playback", "Playbacks", "UnreadAudioError"]
+
+PATIENCE: Final = 10.0
+"""Seconds that an answer may take beyond the time that playing takes."""
 
 
 class Outcome(enum.Enum):
@@ -82,22 +97,52 @@ class Playback:
 
 
 class Playbacks:
-    """Those under way, found again by what the platform answers."""
+    """Those under way, found again by what the platform answers; and how long they last.
 
-    def __init__(self) -> None:
+    ``stream_rate`` is the rate of a stream to the caller, in samples a second.
+    """
+
+    def __init__(self, stream_rate: int) -> None:
+        self._stream_rate = stream_rate
         self._clips: dict[ClipId, Playback] = {}
         self._marks: defaultdict[str, deque[Playback]] = defaultdict(deque)
         self._lot = trio.lowlevel.ParkingLot()
+        self._until = -math.inf
 
-    def make(self, name: ClipId, patience: float, unread: Unread) -> Playback:
+    @property
+    def ahead(self) -> float:
+        """For how many seconds there is something to play, if it plays as soon as it is sent."""
+        return max(0.0, self._until - trio.current_time())
+
+    def sent(self, message: Message, unread: Unread) -> None:
+        """Remember what is under way by a message."""
+        if isinstance(message, Audio):
+            self._lasts(len(message.pcm) / SAMPLE_BYTES / self._stream_rate)
+        elif isinstance(message, PlayAudio):
+            assert message.id is not None  # the session gives it one
+            self._lasts(clip_flicks(message) / FLICKS)
+            self._clips[message.id] = self._playback(message.id, unread)
+        elif isinstance(message, Mark):
+            self._marks[message.name].append(self._playback(message.name, unread))
+        elif isinstance(message, KillAudio):
+            self._until = -math.inf
+            self._killed()
+        elif isinstance(message, ClearMarks):
+            self._marks_cleared()
+
+    def _lasts(self, seconds: float) -> None:
+        """So much more is to be played."""
+        self._until = trio.current_time() + self.ahead + seconds
+
+    def _playback(self, name: ClipId, unread: Unread) -> Playback:
         """A playback that waits with the others."""
-        return Playback(name, patience, self._lot, unread)
+        return Playback(name, self.ahead + PATIENCE, self._lot, unread)
 
-    def add_clip(self, playback: Playback) -> None:
-        self._clips[playback.name] = playback
-
-    def add_mark(self, playback: Playback) -> None:
-        self._marks[str(playback.name)].append(playback)
+    def refused(self, name: ClipId, unread: Unread) -> Playback:
+        """One that was not sent."""
+        playback = self._playback(name, unread)
+        playback.outcome = Outcome.REFUSED
+        return playback
 
     def clip(self, clip_id: ClipId) -> Playback:
         return self._clips[clip_id]
@@ -121,12 +166,12 @@ class Playbacks:
         if playback is not None:
             self._resolve([playback], outcome)
 
-    def killed(self) -> None:
+    def _killed(self) -> None:
         """A killAudio was sent: the clips are gone, the marks will be heard of."""
         self._resolve(self._clips.values(), Outcome.FLUSHED)
         self._clips.clear()
 
-    def marks_cleared(self) -> None:
+    def _marks_cleared(self) -> None:
         """A clearMarks was sent: the marks are gone."""
         self._resolve(self._all_marks(), Outcome.FLUSHED)
         self._marks.clear()

@@ -121,7 +121,8 @@ class Transport:
         self._over = trio.Event()
         self._written = trio.Event()
         self._writing = trio.CancelScope()
-        self._heard_at = trio.current_time()
+        self.heard_at = trio.current_time()
+        """When something came last, on trio's clock."""
         self._holding = False
 
     @property
@@ -191,7 +192,7 @@ class Transport:
 
     def _take(self, data: Any) -> None:
         """Feed the connection; what it gives in front of a fault is dispatched before the fault."""
-        self._heard_at = trio.current_time()
+        self.heard_at = trio.current_time()
         self.connection.feed(data)
         try:
             for event in self.connection.events():
@@ -254,11 +255,11 @@ class Transport:
 
     async def _is_alive(self) -> bool:
         """Ask for a sign of life where none came; whether there was one."""
-        quiet_since = self._heard_at
+        quiet_since = self.heard_at
         with trio.move_on_at(quiet_since + self.limits.ping_interval):
             await self._ended.wait()
             return False
-        if self._heard_at != quiet_since:
+        if self.heard_at != quiet_since:
             return True
         self.connection.ping()
         self.wake()
@@ -266,7 +267,7 @@ class Transport:
             await self._ended.wait()
             return False
         # While reading is held back, no answer can be heard.
-        return self._heard_at != quiet_since or self._holding
+        return self.heard_at != quiet_since or self._holding
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close behind what is in the outbox; wait for the answer as long as the limits allow."""

@@ -62,7 +62,7 @@ class Unread:
     ) -> None:
         self.reader: trio.lowlevel.Task | None = None
         """The task that reads the queue."""
-        self.samples_dropped = 0
+        self.samples_dropped = self.events_dropped = 0
         self._drops = policy == "drop_oldest"
         self._seconds = limits.unread_seconds
         self._on_hold = on_hold
@@ -110,8 +110,9 @@ class Unread:
         )
         share.count(-_size(event), -1)
         samples = len(event.pcm) // self._frame if isinstance(event, Audio) else 0
-        self.samples_dropped += samples
         note = Dropped(samples, 0 if isinstance(event, Audio) else 1)
+        self.samples_dropped += note.samples
+        self.events_dropped += note.events
         before = self._events[index - 1] if index else None
         if isinstance(before, Dropped):
             note = Dropped(before.samples + note.samples, before.events + note.events)

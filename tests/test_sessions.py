@@ -38,6 +38,7 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
+from listenproto.session import Traffic
 
 METADATA = '{"sampleRate":8000,"mixType":"mono","callSid":"c"}'
 
@@ -768,3 +769,22 @@ def test_a_clear_marks_forgets_what_a_kill_left() -> None:
     event = '{"type":"mark","data":{"name":"%s","event":"%s"}}'
     assert clauses(app.receive(event % ("a", "cleared"))) == []
     assert clauses(app.receive(event % ("c", "playout"))) == []
+
+
+def test_both_ends_count_what_passes() -> None:
+    app, platform = opened_app(Mode.STREAMING), opened_platform(Mode.STREAMING)
+    assert (app.received, app.sent) == (Traffic(1), Traffic())
+    assert (platform.received, platform.sent) == (Traffic(), Traffic(1))
+    for payload in (bytes(320), b"\0", '{"event":"dtmf","dtmf":"1"}', "no JSON"):
+        app.receive(payload)
+    for message in (Audio(bytes(20)), Audio(bytes(2)), Mark("m")):
+        app.send(message)
+    app.close()
+    assert (app.received, app.sent) == (Traffic(5, 321), Traffic(3, 22))
+    for payload in app.outgoing():
+        if isinstance(payload, Close):
+            platform.closed(payload.code)
+        else:
+            platform.receive(payload)
+    platform.receive(bytes(2))
+    assert (platform.received, platform.sent) == (Traffic(4, 24), Traffic(1))

@@ -31,7 +31,6 @@ from listenproto_trio import (
     Dropped,
     Limits,
     Outcome,
-    Statistics,
     UnreadAudioError,
 )
 from tests.trio_support import (
@@ -525,19 +524,6 @@ async def test_a_disconnect_is_answered_by_a_close() -> None:
         assert both.app.closed == Closed(1000, "", clean=True)
         assert both.platform.result is not None
         assert both.platform.result.end is End.DISCONNECT
-
-
-@virtual
-async def test_statistics_count_what_passes() -> None:
-    async with line(STREAM) as both:
-        await both.app.send_audio(audio(1))
-        await both.app.mark("m")
-        await talk_on(both, 0.1)
-        both.platform.key("5")
-        await wait_all_tasks_blocked()
-        assert both.app.statistics == Statistics(
-            messages_received=6, messages_sent=2, audio_received=1600, audio_sent=16000
-        )
 
 
 @virtual
