@@ -5,53 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
 
 from listenproto.app_session import AppSession, ClipDone
 from listenproto.connection import ConnectionEvent
-from listenproto.errors import LocalProtocolError, ProtocolError
+from listenproto.errors import ProtocolError
 from listenproto.handshake import Reject
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import (
     Audio,
-    ClearMarks,
-    ClipId,
-    Disconnect,
     Dtmf,
-    KillAudio,
-    Mark,
     MarkEvent,
-    Message,
     Metadata,
     Mode,
     Peer,
-    PlayAudio,
     UnknownMessage,
 )
 from listenproto.observer import Violation
-from listenproto.rules import REFUSALS
 from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
-from listenproto_trio.playback import Playback, Playbacks
+from listenproto_trio.logs import CallLog, about
+from listenproto_trio.sending import Sending
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Carrier, Connection, Transport
-from listenproto_trio.unread import CallEvent, Unread
+from listenproto_trio.unread import CallEvent
 from listenproto_trio.websocket import MessageCarrier, MessageConnection, WebSocket
 
 __all__ = ["Call"]
 
 _Data = TypeVar("_Data")
 
-TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
-"""What a clip or a mark breaks for which there is no room now."""
 
-
-class Call:
+class Call(Sending):
     """One call at the application's end.
 
     :func:`~listenproto_trio.serve` gives it to a handler, :meth:`over` to whoever has a WebSocket.
@@ -68,9 +58,14 @@ class Call:
         session: AppSession,
         answering: Answering,
         *,
+        peer: str | None = None,
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
-        self.session = session
+        super().__init__(session, answering)
+        self.log = CallLog(lambda: about(session.metadata, session.request, self.peer))
+        """For the handler's own lines, which then say which call they are about."""
+        self.peer = peer
+        """The address of the other end of the connection, as far as it is known."""
         self.stream: trio.abc.Stream | None = None
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.stopping = trio.Event()
@@ -80,21 +75,16 @@ class Call:
         self.refused: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
-        self._playbacks = Playbacks(answering.stream_rate)
-        limits = answering.limits
-        self._unread = Unread(answering.unread, limits, on_hold=self._playbacks.recheck)
         self.transport = Transport(
             connection,
             carrier,
-            limits,
+            answering.limits,
             peer=Peer.PLATFORM,
             dispatch=self._dispatch,
             may_read=self._unread.may_read,
         )
         self._lateness = Lateness()
         self._bytes_per_second = 0
-        self._quiet_until = -math.inf
-        self._disconnected = trio.Event()
 
     @staticmethod
     @asynccontextmanager
@@ -273,80 +263,6 @@ class Call:
     def stop_reading(self) -> None:
         """Nobody will iterate any more: what comes is thrown away, and nothing is held back."""
         self._unread.abandon()
-
-    async def send(self, message: Message) -> Message:
-        """Send a message; gives it as it went out, a clip with its id."""
-        await self.transport.room()
-        if isinstance(message, Audio | PlayAudio | Mark):
-            while trio.current_time() < self._quiet_until:
-                await trio.sleep_until(self._quiet_until)
-                await self.transport.room()
-        if self._disconnected.is_set():
-            raise CallEnded("the call is over: this end has disconnected")
-        message = self.session.send(message)
-        self._playbacks.sent(message, self._unread)
-        if isinstance(message, Disconnect):
-            self._disconnected.set()
-        self.transport.wake()
-        return message
-
-    async def send_audio(self, pcm: bytes) -> None:
-        """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.
-
-        A handler that also records what it iterates over goes on past a hang-up only if it
-        takes :class:`CallEnded` here.
-        """
-        await self.send(Audio(pcm))
-
-    async def play(self, clip: PlayAudio) -> Playback:
-        """Send a clip; what comes back tells how it ends.
-
-        It is REFUSED at once where as many clips as may be are outstanding (LP-CLIP-5).
-        """
-        try:
-            sent = await self.send(clip)
-        except LocalProtocolError as exc:
-            return self._refused(exc, clip.id or "a clip")
-        assert isinstance(sent, PlayAudio) and sent.id is not None
-        return self._playbacks.clip(sent.id)
-
-    async def mark(self, name: str) -> Playback:
-        """Send a mark behind the audio sent so far; what comes back tells when playout is there.
-
-        It is REFUSED at once where as many marks as may be are pending (LP-MARK-3).
-        """
-        try:
-            await self.send(Mark(name))
-        except LocalProtocolError as exc:
-            return self._refused(exc, name)
-        return self._playbacks.newest_mark(name)
-
-    def _refused(self, error: LocalProtocolError, name: ClipId) -> Playback:
-        if error.clause not in TOO_MANY:
-            raise error
-        return self._playbacks.refused(name, self._unread)
-
-    async def kill_audio(self, *, guard: float = 0.0) -> None:
-        """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.
-
-        For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
-        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3).
-        """
-        await self.send(KillAudio())
-        self._quiet_until = trio.current_time() + guard
-
-    async def clear_marks(self) -> None:
-        """Have the pending marks forgotten: they are FLUSHED."""
-        await self.send(ClearMarks())
-
-    async def disconnect(self) -> None:
-        """End the listen. The platform flushes playout and closes; iterate on for what comes."""
-        await self.send(Disconnect())
-
-    async def drain(self) -> None:
-        """Wait until all clips and marks under way are over."""
-        for playback in self._playbacks.under_way():
-            await playback.wait()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection, behind what was sent; waits for the platform's answer."""

@@ -6,7 +6,7 @@ many checkpoints that were.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial
 from typing import Final
@@ -211,6 +211,25 @@ async def draining(interruption: Interruption) -> None:
         await check(both, [Audio(audio(1)), Mark("a"), Audio(audio(1)), Mark("b")])
 
 
+async def speaking(interruption: Interruption) -> None:
+    async with line(STREAM) as both:
+        pcm = b"".join(audio(0.01, number) for number in range(40))
+
+        async def synthesize() -> AsyncIterator[bytes]:
+            for start in range(0, len(pcm), 1111):
+                await trio.lowlevel.checkpoint()
+                yield pcm[start : start + 1111]
+
+        cancelled = await interruption.of(lambda: both.app.speak(synthesize()))
+        await wait_all_tasks_blocked()
+        said = b"".join(message.pcm for message in both.taken if isinstance(message, Audio))
+        assert pcm.startswith(said)
+        assert cancelled or said == pcm
+        await check(both, [*both.taken])
+        await both.app.kill_audio(guard=0.1)
+        assert await both.app.speak(pcm)
+
+
 async def iterating(interruption: Interruption) -> None:
     async with trio.open_nursery() as nursery, line(STREAM) as both:
         nursery.start_soon(when_stuck, lambda: both.platform.key("5"))
@@ -298,6 +317,7 @@ WAITS: list[tuple[Callable[[Interruption], Awaitable[None]], int]] = [
     (waiting_for_a_mark, 2),
     (waiting_for_a_clip_with_a_timeout, 2),
     (draining, 4),
+    (speaking, 20),
     (iterating, 2),
     (closing, 2),
     (capturing, 2),

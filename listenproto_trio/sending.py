@@ -1,0 +1,168 @@
+"""What an app may send in a call, and how it learns what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable
+from typing import Final
+
+import trio
+
+from listenproto.app_session import AppSession
+from listenproto.errors import LocalProtocolError
+from listenproto.l16 import SAMPLE_BYTES
+from listenproto.messages import (
+    Audio,
+    ClearMarks,
+    ClipId,
+    Disconnect,
+    KillAudio,
+    Mark,
+    Message,
+    Peer,
+    PlayAudio,
+)
+from listenproto.rules import REFUSALS
+from listenproto_trio.answering import Answering
+from listenproto_trio.logs import CallLog
+from listenproto_trio.playback import Playback, Playbacks
+from listenproto_trio.speaking import Speech, chunks_of
+from listenproto_trio.transport import CallEnded, Transport
+from listenproto_trio.unread import Unread
+
+__all__ = ["Sending"]
+
+TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
+"""What a clip or a mark breaks for which there is no room now."""
+
+
+class Sending:
+    """The sending half of a :class:`~listenproto_trio.Call`."""
+
+    log: CallLog
+    transport: Transport
+
+    def __init__(self, session: AppSession, answering: Answering) -> None:
+        self.session = session
+        self._stream_rate = answering.stream_rate
+        self._playbacks = Playbacks(answering.stream_rate)
+        self._unread = Unread(answering.unread, answering.limits, on_hold=self._playbacks.recheck)
+        self._quiet_until = -math.inf
+        self._speaking: trio.CancelScope | None = None
+        self._disconnected = trio.Event()
+
+    async def send(self, message: Message) -> Message:
+        """Send a message; gives it as it went out, a clip with its id."""
+        await self.transport.room()
+        if isinstance(message, Audio | PlayAudio | Mark):
+            while trio.current_time() < self._quiet_until:
+                await trio.sleep_until(self._quiet_until)
+                await self.transport.room()
+        if self._disconnected.is_set():
+            raise CallEnded("the call is over: this end has disconnected")
+        message = self.session.send(message)
+        self._playbacks.sent(message, self._unread)
+        if isinstance(message, KillAudio) and self._speaking is not None:
+            self._speaking.cancel()
+        elif isinstance(message, Disconnect):
+            self._disconnected.set()
+        self.transport.wake()
+        return message
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.
+
+        A handler that also records what it iterates over goes on past a hang-up only if it
+        takes :class:`CallEnded` here.
+        """
+        await self.send(Audio(pcm))
+
+    async def speak(self, speech: bytes | AsyncIterable[bytes], *, lead: float = 0.2) -> bool:
+        """Send a stream at the pace of playout, never more than ``lead`` seconds ahead of it.
+
+        ``speech`` is L16 as :meth:`send_audio` takes it, or chunks of it as a speech synthesizer
+        gives them, cut anywhere; a generator is closed at the end. How far playout is, this end
+        reckons from what it sent, at the ``stream_rate`` of its :class:`Answering`. Returns once
+        the last of it is sent, which the caller hears ``lead`` later: a mark behind it tells. A
+        byte that is half a sample is left out at the end, and logged.
+
+        A killAudio that any task sends meanwhile ends it: then it gives False, and True where all
+        was sent. So this is a barge-in, wherever it is noticed that the caller speaks, and all
+        that the caller still hears is what was on its way::
+
+            await call.kill_audio(guard=0.1)
+
+        Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
+        :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError
+        for a lead under 0.04, trio.BusyResourceError while another task speaks.
+        """
+        await self.transport.room()
+        for violation in self.session.observer.judge(Peer.APP, Audio(bytes(SAMPLE_BYTES))):
+            raise LocalProtocolError(violation.reason, clause=violation.clause)
+        if self._speaking is not None:
+            raise trio.BusyResourceError("another task speaks in this call")
+        saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
+        left_over, self._speaking = 0, (scope := trio.CancelScope())
+        try:
+            async with chunks_of(speech) as chunks:
+                with scope:
+                    async for chunk in chunks:
+                        await saying.say(chunk)
+                    left_over = await saying.finish()
+        finally:
+            self._speaking = None
+        if left_over:
+            self.log.warning("the speech ended inside a sample, which was left out")
+        return not scope.cancel_called
+
+    async def play(self, clip: PlayAudio) -> Playback:
+        """Send a clip; what comes back tells how it ends.
+
+        It is REFUSED at once where as many clips as may be are outstanding (LP-CLIP-5).
+        """
+        try:
+            sent = await self.send(clip)
+        except LocalProtocolError as exc:
+            return self._refused(exc, clip.id or "a clip")
+        assert isinstance(sent, PlayAudio) and sent.id is not None
+        return self._playbacks.clip(sent.id)
+
+    async def mark(self, name: str) -> Playback:
+        """Send a mark behind the audio sent so far; what comes back tells when playout is there.
+
+        It is REFUSED at once where as many marks as may be are pending (LP-MARK-3).
+        """
+        try:
+            await self.send(Mark(name))
+        except LocalProtocolError as exc:
+            return self._refused(exc, name)
+        return self._playbacks.newest_mark(name)
+
+    def _refused(self, error: LocalProtocolError, name: ClipId) -> Playback:
+        if error.clause not in TOO_MANY:
+            raise error
+        return self._playbacks.refused(name, self._unread)
+
+    async def kill_audio(self, *, guard: float = 0.0) -> None:
+        """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.
+
+        What :meth:`speak` says in another task ends with it.
+
+        For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
+        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3).
+        """
+        await self.send(KillAudio())
+        self._quiet_until = trio.current_time() + guard
+
+    async def clear_marks(self) -> None:
+        """Have the pending marks forgotten: they are FLUSHED."""
+        await self.send(ClearMarks())
+
+    async def disconnect(self) -> None:
+        """End the listen. The platform flushes playout and closes; iterate on for what comes."""
+        await self.send(Disconnect())
+
+    async def drain(self) -> None:
+        """Wait until all clips and marks under way are over."""
+        for playback in self._playbacks.under_way():
+            await playback.wait()

@@ -1,0 +1,294 @@
+"""Speaking at the pace of playout, and being interrupted."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from listenproto import (
+    FLICKS,
+    Audio,
+    BidirectionalAudio,
+    Heard,
+    KillAudio,
+    ListenVerb,
+    LocalProtocolError,
+)
+from listenproto_trio import Answering, CallEnded, Outcome
+from tests.interop import noise
+from tests.trio_support import (
+    CALL_SID,
+    CLIPS,
+    STREAM,
+    Line,
+    audio,
+    line,
+    still_works,
+    virtual,
+)
+
+pytestmark = pytest.mark.usefixtures("each_app_end")
+
+STEP = 0.02
+
+
+async def playing(both: Line, heard: list[Heard]) -> None:
+    """The clock of the caller's ear."""
+    started_at, steps = trio.current_time(), 0
+    while True:
+        steps += 1
+        await trio.sleep_until(started_at + steps * STEP)
+        heard += both.platform.play(round(STEP * FLICKS))
+
+
+def spoken(both: Line) -> bytes:
+    return b"".join(message.pcm for message in both.taken if isinstance(message, Audio))
+
+
+class Synthesizer:
+    """Gives chunks, each after a pause; notes whether it was closed."""
+
+    def __init__(self, chunks: Iterable[bytes], pause: float = 0.0) -> None:
+        self.asked = self.closed = False
+        self._chunks = chunks
+        self._pause = pause
+
+    async def speech(self) -> AsyncIterator[bytes]:
+        self.asked = True
+        try:
+            for chunk in self._chunks:
+                await trio.sleep(self._pause)
+                yield chunk
+        finally:
+            self.closed = True
+
+
+def cut(pcm: bytes, sizes: Sequence[int]) -> list[bytes]:
+    """The audio in chunks of these sizes, over and over."""
+    chunks, start, turn = [], 0, 0
+    while start < len(pcm):
+        chunks.append(pcm[start : start + sizes[turn % len(sizes)]])
+        start += len(chunks[-1])
+        turn += 1
+    return chunks
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(
+    samples=st.integers(0, 4000),
+    sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=5),
+    lead=st.sampled_from([0.04, 0.1, 0.2, 0.25, 1.0]),
+    rate=st.sampled_from([8000, 16000, 64000]),
+)
+@virtual
+async def test_all_is_spoken_without_a_gap_and_little_is_ahead(
+    samples: int, sizes: list[int], lead: float, rate: int
+) -> None:
+    verb = attrs.evolve(
+        STREAM, bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=rate)
+    )
+    answering = Answering(mode=verb.mode(), stream_rate=rate)
+    async with line(verb, answering=answering) as both, trio.open_nursery() as nursery:
+        heard: list[Heard] = []
+        nursery.start_soon(playing, both, heard)
+        pcm = noise(samples)
+        assert await both.app.speak(Synthesizer(cut(pcm, sizes)).speech(), lead=lead)
+        assert both.app.statistics.buffered <= lead + 1e-6
+        assert both.app.statistics.buffered >= min(lead / 2, samples / rate) - STEP
+        await wait_all_tasks_blocked()
+        while both.platform.statistics.buffered:
+            assert both.platform.statistics.buffered <= lead + STEP
+            await trio.sleep(STEP)
+        assert spoken(both) == pcm
+        assert b"".join(piece.pcm for piece in heard) == pcm
+        assert all(one.end == next_.start for one, next_ in itertools.pairwise(heard))
+        nursery.cancel_scope.cancel()
+
+
+@virtual
+async def test_at_no_time_is_more_ahead_than_the_lead() -> None:
+    ahead: list[float] = []
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            while True:
+                ahead.append(both.app.statistics.buffered)
+                await trio.sleep(0.003)
+
+        nursery.start_soon(watch)
+        began = trio.current_time()
+        assert await both.app.speak(audio(10), lead=0.5)
+        assert trio.current_time() - began == pytest.approx(9.5)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert max(ahead) <= 0.5 + 1e-6
+    assert min(ahead[2:]) >= 0.375 - 1e-6
+    assert len(both.taken) == 1 + 9.5 / 0.125
+
+
+@virtual
+async def test_who_has_spoken_before_is_counted_in() -> None:
+    async with line(STREAM) as both:
+        began = trio.current_time()
+        await both.app.send_audio(audio(3))
+        await both.app.speak(audio(0.1))
+        assert trio.current_time() - began == pytest.approx(2.9)
+        await trio.sleep(60)
+        began = trio.current_time()
+        await both.app.speak(audio(0.2))
+        assert trio.current_time() == began
+
+
+@virtual
+async def test_what_is_there_is_not_kept_back_for_what_is_slow_to_come() -> None:
+    chunks = [audio(0.03, number) for number in range(5)]
+    async with line(STREAM) as both:
+        await both.app.speak(Synthesizer(chunks, pause=1.0).speech())
+        await wait_all_tasks_blocked()
+        assert list(both.taken) == [Audio(chunk) for chunk in chunks]
+
+
+@virtual
+async def test_tiny_chunks_are_joined() -> None:
+    async with line(STREAM) as both:
+        await both.app.speak(Synthesizer(cut(audio(0.05), [3])).speech())
+        await wait_all_tasks_blocked()
+        sizes = [len(message.pcm) for message in both.taken if isinstance(message, Audio)]
+        assert sizes == [320, 322, 158]
+
+
+@virtual
+async def test_half_a_sample_at_the_end_is_left_out_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with line(STREAM) as both:
+        await both.app.speak(b"\1\0\2")
+        await wait_all_tasks_blocked()
+        assert both.taken == [Audio(b"\1\0")]
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
+        await both.app.speak(b"\1\0")
+        await still_works(both)
+
+
+@virtual
+async def test_a_killaudio_of_another_task_ends_it() -> None:
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+        heard: list[Heard] = []
+        nursery.start_soon(playing, both, heard)
+        synthesizer = Synthesizer(cut(noise(80000), [3001]))
+
+        async def interrupt() -> None:
+            await trio.sleep(1.01)
+            await both.app.kill_audio(guard=0.1)
+
+        nursery.start_soon(interrupt)
+        mark = await both.app.mark("before")
+        assert await both.app.speak(synthesizer.speech()) is False
+        assert trio.current_time() == pytest.approx(1.01)
+        assert synthesizer.closed
+        await wait_all_tasks_blocked()
+        assert both.taken[-1] == KillAudio()
+        assert both.platform.statistics.buffered == 0
+        assert len(spoken(both)) <= (1.01 + 0.2) * 16000
+        assert await both.app.speak(audio(0.1)) is True
+        assert trio.current_time() == pytest.approx(1.01 + 0.1)
+        assert await mark.wait() is Outcome.PLAYED
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("pause", [0.0, 9.0])
+@virtual
+async def test_who_cancels_it_kills_what_is_ahead(pause: float) -> None:
+    async with line(STREAM) as both:
+        synthesizer = Synthesizer(cut(audio(10), [4000]), pause=pause)
+        with trio.move_on_after(1) as scope:
+            await both.app.speak(synthesizer.speech())
+        assert scope.cancelled_caught
+        assert synthesizer.closed
+        await both.app.kill_audio(guard=0.1)
+        await still_works(both)
+        assert both.platform.statistics.buffered == 0
+
+
+@virtual
+async def test_a_killaudio_meets_who_waits_for_the_synthesizer_too() -> None:
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+        synthesizer = Synthesizer([audio(1)], pause=60)
+
+        async def interrupt() -> None:
+            await trio.sleep(1)
+            await both.app.kill_audio()
+
+        nursery.start_soon(interrupt)
+        assert await both.app.speak(synthesizer.speech()) is False
+        assert trio.current_time() == 1
+        assert synthesizer.closed
+
+
+@virtual
+async def test_a_hang_up_ends_it() -> None:
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+        synthesizer = Synthesizer(cut(audio(60), [4000]))
+
+        async def hang_up() -> None:
+            await trio.sleep(1)
+            both.platform.hang_up()
+
+        nursery.start_soon(hang_up)
+        with pytest.raises(CallEnded, match="the other end closed with 1000"):
+            await both.app.speak(synthesizer.speech())
+        assert synthesizer.closed
+        again = Synthesizer([audio(1)])
+        with pytest.raises(CallEnded):
+            await both.app.speak(again.speech())
+        assert not again.asked
+
+
+@virtual
+async def test_a_synthesizer_that_fails_is_heard_of() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield audio(0.1)
+        raise ValueError("no voice")
+
+    async with line(STREAM) as both:
+        with pytest.raises(ValueError, match="no voice"):
+            await both.app.speak(broken())
+        assert await both.app.speak(audio(0.1))
+        await wait_all_tasks_blocked()
+        assert spoken(both) == audio(0.2)
+
+
+@pytest.mark.parametrize(
+    "verb", [CLIPS, attrs.evolve(CLIPS, bidirectional_audio=BidirectionalAudio(enabled=False))]
+)
+@virtual
+async def test_it_takes_a_stream(verb: ListenVerb) -> None:
+    async with line(verb) as both:
+        synthesizer = Synthesizer([audio(1)])
+        with pytest.raises(LocalProtocolError, match="needs streaming mode"):
+            await both.app.speak(synthesizer.speech())
+        assert not synthesizer.asked
+
+
+@virtual
+async def test_one_speaks_at_a_time_and_not_without_a_lead() -> None:
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+        nursery.start_soon(both.app.speak, audio(5))
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await both.app.speak(audio(1))
+        nursery.cancel_scope.cancel()
+    async with line(STREAM) as both:
+        with pytest.raises(ValueError, match=r"0.03 s is too short"):
+            await both.app.speak(audio(1), lead=0.03)
+        assert await both.app.speak(audio(1), lead=0.04)
