@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
+from listenproto_trio.failures import peer_of
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.sending import Sending
 from listenproto_trio.statistics import Lateness, Statistics
@@ -58,16 +60,17 @@ class Call(Sending):
         session: AppSession,
         answering: Answering,
         *,
+        stream: trio.abc.Stream | None = None,
         peer: str | None = None,
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         super().__init__(session, answering)
-        self.log = CallLog(lambda: about(session.metadata, session.request, self.peer))
-        """For the handler's own lines, which then say which call they are about."""
-        self.peer = peer
-        """The address of the other end of the connection, as far as it is known."""
-        self.stream: trio.abc.Stream | None = None
+        self.stream = stream
         """What the call runs on, if that is not somebody else's WebSocket."""
+        self.peer = peer or peer_of(stream)
+        """The address of the other end of the connection, host:port; None where not known."""
+        self.log = CallLog(lambda: about(session.metadata, session.request, self.peer))
+        """For the handler's own lines: their records say which call they are about."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
         self.ready = trio.Event()
@@ -92,6 +95,7 @@ class Call(Sending):
         websocket: WebSocket,
         *,
         request: Request | None = None,
+        peer: str | None = None,
         answering: Answering | None = None,
     ) -> AsyncIterator[Call]:
         """A call over a WebSocket that somebody else has accepted; the block is its handler.
@@ -101,9 +105,10 @@ class Call(Sending):
         Exceptions come out as they are, of groups of nothing but :class:`CallEnded` one. Raises
         :class:`CallEnded` where there is no metadata to start with.
 
-        ``request`` is what :attr:`request` and a function of the mode are to know. Of
-        ``answering``, the policy is not asked; how large heads and messages may be, and whether
-        the other end is alive, is for the WebSocket's library to see to.
+        ``request`` is what :attr:`request` and a function of the mode are to know, ``peer`` the
+        address of the other end. Of ``answering``, the policy is not asked; how large heads and
+        messages may be, and whether the other end is alive, is for the WebSocket's library to see
+        to.
         """
         answering = answering or Answering()
         limits = attrs.evolve(answering.limits, ping_interval=math.inf)
@@ -115,6 +120,7 @@ class Call(Sending):
             carrier,
             session,
             attrs.evolve(answering, limits=limits),
+            peer=peer,
         )
         error: Exception | None = None  # carried around the nursery, which would wrap it in a group
         try:
@@ -137,6 +143,8 @@ class Call(Sending):
                     error = CallEnded(call.why_not())
                     error.__cause__ = call.error
                     code, reason = 1002, "no metadata"
+                if session.metadata is not None:
+                    call.log_end(code, reason)
                 await call.close(code, reason)
                 nursery.cancel_scope.cancel()
         finally:
@@ -160,14 +168,36 @@ class Call(Sending):
     def why_not(self) -> str:
         """One sentence on why no metadata came."""
         if self.refused is not None:
-            return f"refused with {self.refused.status}: {self.refused.reason}"
+            return f"answered {self.refused.status}: {self.refused.reason}"
         if not self.ready.is_set():
-            return f"no metadata within {self.transport.limits.handshake_time:g} s"
-        return self.transport.how_it_ended()
+            asked = self.stream is None or self.session.request is not None
+            what = "metadata" if asked else "upgrade request"
+            return f"no {what} within {self.transport.limits.handshake_time:g} s"
+        return self.transport.ending()
 
     def __repr__(self) -> str:
+        return f"<Call {self._sid()}>"
+
+    def __str__(self) -> str:
+        """What it is called in logs."""
+        return f"call {self._sid()}" + (f" from {self.peer}" if self.peer else "")
+
+    def _sid(self) -> str:
         metadata = self.session.metadata
-        return f"<Call {metadata.call_sid if metadata else 'without metadata'}>"
+        if metadata is None:
+            return "without metadata"
+        sid = metadata.call_sid or "without a sid"
+        return sid if sid.isprintable() else ascii(sid)  # a line of the log stays a line
+
+    def log_end(self, code: int, reason: str, failure: BaseException | None = None) -> None:
+        """Log how it ended, before it is closed with this code: one line for each call."""
+        how = self.transport.ending() if self.transport.ended else f"this end closes with {code}"
+        if reason:
+            how += f": {reason}"
+        unclean = code != 1000 or self.error is not None
+        unclean = unclean or (self.closed is not None and not self.closed.clean)
+        level = logging.ERROR if failure else logging.WARNING if unclean else logging.INFO
+        self.log.log(level, "%s: %s; %s", self, how, self.statistics, exc_info=failure)
 
     @property
     def request(self) -> Request:
@@ -178,6 +208,16 @@ class Call(Sending):
         if self.session.request is None:
             raise LookupError("Call.over() was not given the request: over(…, request=…)")
         return self.session.request
+
+    @property
+    def path(self) -> str | None:
+        """The path that was asked for; None for a call that was not told of its request."""
+        return self.session.request.path if self.session.request else None
+
+    @property
+    def tls(self) -> bool:
+        """Whether this end's own connection has TLS: that of a proxy in front is not seen here."""
+        return isinstance(self.stream, trio.SSLStream)
 
     @property
     def metadata(self) -> Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,6 +28,7 @@ from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
+from listenproto_trio.failures import in_words, peer_of
 from listenproto_trio.limits import Limits
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
@@ -66,8 +68,13 @@ class PlatformCall:
     to it that what they bring about is sent.
     """
 
-    def __init__(self, transport: Transport, task: ListenTask) -> None:
+    def __init__(self, transport: Transport, task: ListenTask, stream: trio.abc.Stream) -> None:
         self.task = task
+        self.stream = stream
+        self.peer = peer_of(stream)
+        """The address of the app's host, host:port; None where not known."""
+        self.accepted: Accepted | None = None
+        """The app's answer to the upgrade request."""
         self.transport = transport
         self.lateness = Lateness(soonest=0.0)
         """Of the caller's steps, in seconds; :func:`~listenproto_trio.talk` notes it."""
@@ -78,6 +85,15 @@ class PlatformCall:
     def result(self) -> ListenResult | None:
         """How the listen ended; None while it goes on."""
         return self.task.result
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection has TLS."""
+        return isinstance(self.stream, trio.SSLStream)
+
+    def how_it_ended(self) -> str:
+        """One sentence on the end of the connection, where :attr:`result` is one word."""
+        return self.transport.how_it_ended()
 
     @property
     def statistics(self) -> Statistics:
@@ -141,16 +157,8 @@ async def open_call(
     :class:`~listenproto.VerbError` for a relative URL.
     """
     _check_tap(tap, task)
-    url = urlsplit(task.verb.websocket_url)
-    secure = url.scheme == "wss"
-    host, port = url.hostname or "", url.port or (443 if secure else 80)
     limits = limits or Limits()
-    stream: trio.abc.Stream | None = None
-    with trio.move_on_after(limits.handshake_time):
-        connected = await trio.open_tcp_stream(host, port)
-        stream = await _secured(connected, host, ssl_context) if secure else connected
-    if stream is None:
-        raise CallRejected(f"no connection to {host}:{port} within {limits.handshake_time:g} s")
+    stream = await _connected(task, limits, ssl_context)
     async with open_call_on(
         stream,
         task,
@@ -163,18 +171,55 @@ async def open_call(
         yield call
 
 
+async def _connected(
+    task: ListenTask, limits: Limits, context: ssl.SSLContext | None
+) -> trio.abc.Stream:
+    """A connection to the host of the verb's URL, with TLS where that asks for it."""
+    url = urlsplit(task.verb.websocket_url)
+    secure, there = url.scheme == "wss", _host_of(task)
+    host, port = url.hostname or "", url.port or (443 if secure else 80)
+    lack = f"no connection to {there}", "is the address right, and no firewall in between?"
+    with trio.move_on_after(limits.handshake_time):
+        try:
+            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+        except OSError as exc:
+            cause = _first(exc.__cause__) or exc
+            raise type(cause)(f"no connection to {there}: {_plainly(cause)}") from exc
+        if not secure:
+            return stream
+        lack = f"no TLS with {there}", "the connection stands, but nothing answers there"
+        return await _secured(stream, host, there, context or ssl.create_default_context())
+    raise CallRejected(f"{lack[0]} within {limits.handshake_time:g} s: {lack[1]}")
+
+
+def _first(error: BaseException | None) -> OSError | None:
+    """Of several attempts that failed, the error of the first."""
+    if isinstance(error, BaseExceptionGroup):
+        return _first(error.exceptions[0])
+    return error if isinstance(error, OSError) else None
+
+
+def _plainly(error: OSError) -> str:
+    """Why there is no connection."""
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens there ({in_words(error)})"
+    if isinstance(error, socket.gaierror):
+        return f"the host's name leads nowhere ({in_words(error)})"
+    return in_words(error)
+
+
 async def _secured(
-    stream: trio.abc.Stream, host: str, context: ssl.SSLContext | None
+    stream: trio.abc.Stream, host: str, there: str, context: ssl.SSLContext
 ) -> trio.abc.Stream:
     """The stream with TLS, its handshake done."""
-    context = context or ssl.create_default_context()
     secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     async with AsyncExitStack() as failing:
         failing.push_async_callback(trio.aclose_forcefully, secured)
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as exc:
-            raise CallRejected(f"no TLS with {host}: {exc.__cause__ or exc}") from exc
+            why = in_words(exc) or "the connection was closed in the middle of its handshake"
+            raise CallRejected(f"no TLS with {there}: {why}") from exc
         failing.pop_all()
     return secured
 
@@ -194,13 +239,12 @@ async def open_call_on(
     _check_tap(tap, task)
     limits = limits or Limits()
     answered = trio.Event()
-    accepted = False
     rejected: Rejected | None = None
 
     def dispatch(event: ConnectionEvent) -> None:
-        nonlocal accepted, rejected
+        nonlocal rejected
         if isinstance(event, Accepted):
-            accepted = True
+            call.accepted = event
             answered.set()
         elif isinstance(event, Rejected):
             rejected = event
@@ -220,7 +264,7 @@ async def open_call_on(
     transport = Transport(
         connection, StreamCarrier(stream), limits, peer=Peer.APP, dispatch=dispatch, tap=tap
     )
-    call = PlatformCall(transport, task)
+    call = PlatformCall(transport, task, stream)
 
     async def read() -> None:
         await transport.read()
@@ -233,11 +277,11 @@ async def open_call_on(
         with trio.move_on_after(limits.handshake_time):
             await answered.wait()
         try:
-            if not accepted:
+            if call.accepted is None:
                 task.not_connected()
                 if answered.is_set():
                     await transport.close()
-                raise CallRejected(_why_not(transport, rejected, answered.is_set()), rejected)
+                raise CallRejected(_why_not(transport, task, rejected, answered.is_set()), rejected)
             nursery.start_soon(transport.keep_alive)
             try:
                 yield call
@@ -256,10 +300,20 @@ def _check_tap(tap: Tap | None, task: ListenTask) -> None:
         raise ValueError("a tap is told nothing by a task that was made without keep_passed=True")
 
 
-def _why_not(transport: Transport, rejected: Rejected | None, answered: bool) -> str:
+def _why_not(
+    transport: Transport, task: ListenTask, rejected: Rejected | None, answered: bool
+) -> str:
+    there = _host_of(task)
     if rejected is not None:
         said = rejected.body.decode(errors="replace").strip()
-        return f"the app refused the call with {rejected.status}: {said or 'it gave no reason'}"
+        return f"{there} refused the call with {rejected.status}: {said or 'it gave no reason'}"
     if not answered:
-        return f"no answer to the upgrade request within {transport.limits.handshake_time:g} s"
-    return transport.how_it_ended()
+        limit = transport.limits.handshake_time
+        return f"no answer of {there} to the upgrade request within {limit:g} s"
+    return f"no call with {there}: {transport.ending()}"
+
+
+def _host_of(task: ListenTask) -> str:
+    """Host and port of the verb's URL."""
+    url = urlsplit(task.verb.websocket_url)
+    return f"{url.hostname}:{url.port or (443 if url.scheme == 'wss' else 80)}"

@@ -17,6 +17,7 @@ from listenproto.handshake import Accept, Reject, Verdict, judge
 from listenproto.upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
+from listenproto_trio.logs import log
 from listenproto_trio.transport import CallEnded, StreamCarrier
 
 __all__ = ["Handler", "serve", "serve_stream"]
@@ -24,8 +25,6 @@ __all__ = ["Handler", "serve", "serve_stream"]
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 SHUTTING_DOWN: Final = "the server is shutting down"
-
-_log: Final = logging.getLogger("listenproto")
 
 
 async def serve(
@@ -46,6 +45,9 @@ async def serve(
     :class:`CallEnded` out of it is no error. ``task_status`` gives the listeners, once they are
     there: port 0 means any free one. Raises OSError if the port cannot be had.
 
+    Each connection leaves one line in the log ``listenproto``, with what :attr:`Call.log` has: an
+    ordinary end at level INFO, a question for the health path at DEBUG.
+
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
     has not asked yet is answered 503. Calls go on for at most ``grace`` seconds; then the handlers
     of those that are left are cancelled, their calls closed with 1001, and this returns. A handler
@@ -63,12 +65,12 @@ async def serve(
                 partial(trio.serve_listeners, server.answer, served, handler_nursery=calls)
             )
             for listener in listeners:
-                _log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
+                log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
             task_status.started(listeners)
             await server.stopping.wait()
             listening.cancel_scope.cancel()
         server.stop(grace)
-    _log.info("stopped; calls cut short: %d", server.calls_cut)
+    log.info("stopped; calls cut short: %d", server.calls_cut)
 
 
 async def serve_stream(
@@ -95,7 +97,7 @@ class _Server:
         self._cut_at = trio.current_time() + grace
         for scope in self._running:
             scope.deadline = self._cut_at
-        _log.info("stopping; calls open: %d, with %g s to end", self._open_calls, grace)
+        log.info("stopping; calls open: %d, with %g s to end", self._open_calls, grace)
 
     async def answer(self, stream: trio.abc.Stream) -> None:
         """Answer a connection; closes it."""
@@ -116,16 +118,20 @@ class _Server:
             connection.answer(verdict)
 
         call = Call(
-            connection, StreamCarrier(stream), session, self._answering, on_request=on_request
+            connection,
+            StreamCarrier(stream),
+            session,
+            self._answering,
+            stream=stream,
+            on_request=on_request,
         )
-        call.stream = stream
         call.stopping = self.stopping
         try:
             async with _closing(stream, call), trio.open_nursery() as nursery:
                 await self._run(call, nursery)
                 nursery.cancel_scope.cancel()
         except* Exception as failure:  # of what is called while reading: a tap, a mode's function
-            _log.error("%r: the call failed", call, exc_info=failure, extra=_about(call))
+            call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted
 
@@ -136,37 +142,36 @@ class _Server:
 
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
         """Answer, handle and close a call; the shutdown can cut it short up to the close."""
+        failure: BaseException | None = None
         with trio.CancelScope(deadline=self._cut_at) as scope:
             self._running.add(scope)
             try:
                 if await call.begin(nursery):
-                    code, reason = await self._handle(call)
-                else:
-                    code, reason = 1002, "no metadata"
-                    _log.info("no call: %s", call.why_not())
+                    await self._handle(call)
+            except* CallEnded:
+                pass
+            except* Exception as group:
+                failure = group
             finally:
                 self._running.discard(scope)
+        begun = call.session.metadata is not None
+        code, reason = (1000, "") if begun else (1002, "no metadata")
         if scope.cancel_called:
             code, reason = 1001, SHUTTING_DOWN
-            self.calls_cut += call.session.metadata is not None
+            self.calls_cut += begun
+        elif failure is not None:
+            code, reason = 1011, "the handler failed"
+        if begun:
+            call.log_end(code, reason, failure)
+        else:
+            why = reason if scope.cancel_called else call.why_not()
+            asked_for_health = call.refused is not None and call.refused.status == 200
+            level = logging.DEBUG if asked_for_health else logging.INFO
+            call.log.log(level, "%s: %s", call, why)
         if call.ready.is_set() or call.session.request is not None:
             await call.close(code, reason)
 
-    async def _handle(self, call: Call) -> tuple[int, str]:
-        """Have the call handled; gives what to close it with."""
-        code, reason = 1000, ""
-        try:
-            await self._have_handled(call)
-        except* CallEnded:
-            pass
-        except* Exception as failure:
-            code, reason = 1011, "the handler failed"
-            _log.error("%r: the handler failed", call, exc_info=failure, extra=_about(call))
-        if call.error is not None:
-            _log.warning("%r: %s", call, call.error, extra=_about(call))
-        return code, reason
-
-    async def _have_handled(self, call: Call) -> None:
+    async def _handle(self, call: Call) -> None:
         try:
             await self._handler(call)
         finally:
@@ -186,8 +191,3 @@ async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
     finally:
         with trio.move_on_after(call.transport.limits.close_time if call.transport.is_over else 0):
             await stream.aclose()
-
-
-def _about(call: Call) -> dict[str, object]:
-    metadata = call.session.metadata
-    return {"call_sid": metadata.call_sid if metadata else None}

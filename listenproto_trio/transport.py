@@ -21,6 +21,7 @@ from listenproto.messages import Payload, Peer
 from listenproto.trace import Moment
 from listenproto.upgrade import Accepted, Request
 from listenproto.wire import Closed
+from listenproto_trio.failures import in_words
 from listenproto_trio.limits import Limits
 
 __all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transport"]
@@ -59,6 +60,10 @@ class Connection(Protocol[_Data]):
 class Carrier(Protocol[_Data]):
     """What a connection runs on."""
 
+    @property
+    def failure(self) -> str:
+        """What broke it, in words; empty while nothing did, or nobody said."""
+
     async def receive(self) -> _Data:
         """What has come; at the end, however that comes about, what tells a connection of it."""
 
@@ -73,16 +78,22 @@ class StreamCarrier:
     """Bytes on a trio stream."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
+        self.failure = ""
         self._stream = stream
 
     async def receive(self) -> bytes:
         try:
             return bytes(await self._stream.receive_some(READ_SIZE))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.failure = self.failure or in_words(exc)
             return b""
 
     async def send(self, data: bytes) -> None:
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as exc:
+            self.failure = self.failure or in_words(exc)
+            raise
 
     async def drop(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -124,6 +135,8 @@ class Transport:
         self.heard_at = trio.current_time()
         """When something came last, on trio's clock."""
         self._holding = False
+        self._unanswered = ""
+        """What the other end did not answer, for which it was given up."""
 
     @property
     def ended(self) -> bool:
@@ -145,14 +158,19 @@ class Transport:
 
     def how_it_ended(self) -> str:
         """One sentence on the end of the call."""
+        return f"the call {'failed' if self.error else 'is over'}: {self.ending()}"
+
+    def ending(self) -> str:
+        """Half a sentence on it."""
         if self.error is not None:
-            return f"the call failed: {self.error}"
+            return str(self.error)
         if self.closed is not None and self.closed.clean:
             reason = f" ({self.closed.reason})" if self.closed.reason else ""
-            return f"the call is over: the other end closed with {self.closed.code}{reason}"
+            return f"the other end closed with {self.closed.code}{reason}"
         if self._over.is_set() or self._written.is_set():
-            return "the call is over: the connection is lost"
-        return "the call is over: this end has closed it"
+            why = self._unanswered or self._carrier.failure
+            return f"the connection is lost{why and ': '}{why}"
+        return "this end has closed it"
 
     def wake(self) -> None:
         """Something was put into the outbox: let the writer see to it."""
@@ -249,6 +267,9 @@ class Transport:
             with trio.move_on_after(self.limits.close_time):
                 await self.over()
                 return
+            self._unanswered = f"no answer to the close within {self.limits.close_time:g} s"
+        else:
+            self._unanswered = f"no answer to a ping within {self.limits.ping_time:g} s"
         self._writing.cancel()
         await self._written.wait()
         await self._carrier.drop()

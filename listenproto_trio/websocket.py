@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
@@ -16,6 +15,7 @@ from listenproto.errors import ProtocolError
 from listenproto.messages import Close, Payload, Peer
 from listenproto.session import ABNORMAL
 from listenproto.wire import Closed
+from listenproto_trio.failures import in_words
 
 __all__ = ["MessageCarrier", "MessageConnection", "TrioWebSocket", "WebSocket"]
 
@@ -125,14 +125,17 @@ class MessageCarrier:
     """Messages on somebody else's WebSocket."""
 
     def __init__(self, websocket: WebSocket) -> None:
+        self.failure = ""
         self._websocket = websocket
         self._closed = False
         """Whether it is closed, or being closed: it is done once, and cancelling that drops it."""
 
     async def receive(self) -> list[Payload]:
         payload: Payload = Close(ABNORMAL)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        try:
             payload = await self._websocket.receive()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.failure = in_words(exc)
         self._closed = self._closed or isinstance(payload, Close)
         return [payload]
 

@@ -596,7 +596,7 @@ async def shaking_hands_for_tls(interruption: Interruption) -> None:
     secure = ListenTask(attrs.evolve(STREAM, url="wss://app.example/"), ATTRIBUTES)
 
     async def place() -> None:
-        with pytest.raises(CallRejected, match=r"no connection to app\.example:443 within 10 s"):
+        with pytest.raises(CallRejected, match=r"no TLS with app\.example:443 within 10 s"):
             async with open_call(secure):
                 pytest.fail("it is open")
 

@@ -1,0 +1,65 @@
+"""Who is at the other end of a connection, and what broke it, in words."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+__all__ = ["in_words", "peer_of"]
+
+_TLS: Final = {
+    "HTTP_REQUEST": "the other end speaks plain HTTP, TLS is spoken here: its URL must be wss",
+    "WRONG_VERSION_NUMBER": "the other end does not speak TLS: for one that does not, it is ws",
+    "UNEXPECTED_EOF_WHILE_READING": "the other end went away in the middle of TLS",
+    "TLSV1_ALERT_UNKNOWN_CA": "the other end does not trust this end's certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the other end does not trust this end's certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the other end finds this end's certificate expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the other end finds this end's certificate bad",
+}
+"""By OpenSSL's names."""
+
+_EXPIRED: Final = "its certificate has expired: it needs a new one"
+_OTHER_NAME: Final = "its certificate is for another name: the URL must have one that it is for"
+_CERTIFICATE: Final = {
+    9: "its certificate is not valid yet: one of the two clocks is wrong",
+    10: _EXPIRED,
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
+}
+"""By OpenSSL's X509_V_ERR codes."""
+_UNTRUSTED: Final = (
+    "its certificate is not trusted: it needs one of an authority that is, or this end an "
+    "ssl_context that trusts its own"
+)
+
+
+def in_words(error: BaseException) -> str:
+    """What broke a connection; empty where the error does not say."""
+    while isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
+        if error.__cause__ is None:
+            return ""
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message.rstrip(".")
+        return f"{_CERTIFICATE.get(error.verify_code, _UNTRUSTED)} ({said})"
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or str(error)
+        return f"{_TLS.get(reason, 'TLS failed')} ({reason})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
+def peer_of(stream: trio.abc.Stream | None) -> str | None:
+    """The address of the other end, as host:port; None where there is none."""
+    if isinstance(stream, trio.SSLStream):
+        return peer_of(stream.transport_stream)
+    if isinstance(stream, trio.SocketStream):
+        with suppress(OSError, ValueError):  # it is gone already, or of another kind
+            address: Any = stream.socket.getpeername()
+            host, port = address[:2]
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return None
