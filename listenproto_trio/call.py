@@ -256,7 +256,7 @@ class Call(Sending):
         return Statistics.of(
             self.session,
             self._lateness,
-            buffered=self._playbacks.ahead,
+            buffered=self.ahead,
             events_dropped=self._unread.events_dropped,
             samples_dropped=self._unread.samples_dropped,
         )

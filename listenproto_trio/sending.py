@@ -77,6 +77,11 @@ class Sending:
         """
         await self.send(Audio(pcm))
 
+    @property
+    def ahead(self) -> float:
+        """How many seconds the caller is still to hear, as far as this end can reckon."""
+        return self._playbacks.ahead
+
     async def speak(self, speech: bytes | AsyncIterable[bytes], *, lead: float = 0.2) -> bool:
         """Send a stream at the pace of playout, never more than ``lead`` seconds ahead of it.
 
@@ -87,10 +92,10 @@ class Sending:
         byte that is half a sample is left out at the end, and logged.
 
         A killAudio that any task sends meanwhile ends it: then it gives False, and True where all
-        was sent. So this is a barge-in, wherever it is noticed that the caller speaks, and all
-        that the caller still hears is what was on its way::
+        was sent. So this is a barge-in, in the task that iterates::
 
-            await call.kill_audio(guard=0.1)
+            if call.ahead and loud(event):
+                await call.kill_audio(guard=0.1)
 
         Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
         :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError

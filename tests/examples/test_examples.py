@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,11 +19,11 @@ import trio
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from listenproto import SUBPROTOCOL, Close, End, Mode, Peer
+from listenproto import SUBPROTOCOL, Close, End, ListenResult, ListenVerb, Mode, Peer
 from listenproto.l16 import parse_wav
-from listenproto_trio import Answering, Call, serve
+from listenproto_trio import Answering, Call, Handler, Key, serve, talk
 from listenproto_trio.speech import speech
-from tests.examples import caller_trio, server_trio
+from tests.examples import caller_trio, ivr, server_trio, talker
 from tests.interop import (
     DIALS,
     HOST,
@@ -36,6 +38,7 @@ from tests.interop import (
     trio_test,
     verb,
 )
+from tests.trio_support import CLIPS, STREAM, audio, calling, virtual
 
 ROOT = Path(__file__).parents[2]
 COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)")
@@ -150,6 +153,103 @@ async def test_caller_trio(
     assert said.startswith(speech())
     assert len(said) - len(speech()) < 320  # silence up to a whole message
     assert not any(said[len(speech()) :])
+
+
+async def conversation(
+    handler: Handler, verb: ListenVerb, said: bytes, keys: Sequence[Key] = ()
+) -> tuple[ListenResult, bytes, list[str]]:
+    """A call in virtual time: its end, what the caller heard, the texts that the app sent."""
+    heard, record = bytearray(), Record(Peer.PLATFORM)
+    async with calling(handler, verb, tap=record) as platform:
+        result = await talk(
+            platform,
+            said,
+            keys=keys,
+            hang_up_after=120,
+            hear=lambda pieces: heard.extend(b"".join(piece.pcm for piece in pieces)),
+        )
+    assert record.breaches(verb) == []
+    texts = [line.payload for line in record.lines if line.sender is Peer.APP]
+    kinds = [json.loads(text)["type"] for text in texts if isinstance(text, str)]
+    return result, bytes(heard), kinds
+
+
+@pytest.mark.parametrize("interruption", ["a voice", "a key", None])
+@virtual
+async def test_talker(interruption: str | None) -> None:
+    """It stops within a moment, and says all of it again."""
+    loud = audio(0.5, 9000 if interruption == "a voice" else 0)
+    keys = [Key("1", at=3.0)] if interruption == "a key" else []
+    result, heard, kinds = await conversation(
+        talker.talk, STREAM, audio(3, 0) + loud + audio(60, 0), keys
+    )
+    assert result.end is End.APP_CLOSED
+    if interruption is None:
+        assert kinds == ["mark"]
+        assert heard == speech()
+    else:
+        assert kinds == ["killAudio", "mark"]
+        before = heard[: len(heard) - len(speech())]
+        assert speech().startswith(before)
+        assert len(before) / 16000 == pytest.approx(3.0, abs=0.05)
+        assert heard.endswith(speech())
+
+
+MENU: dict[str, tuple[list[Key], list[str], bytes]] = {
+    "a key in the prompt": (
+        [Key("2", at=1.0)],
+        ["playAudio", "killAudio", "playAudio", "playAudio", "disconnect"],
+        ivr.ANSWERS["2"] + ivr.GOODBYE,
+    ),
+    "a key behind it": (
+        [Key("1", at=4.0)],
+        ["playAudio", "playAudio", "playAudio", "disconnect"],
+        ivr.PROMPT + ivr.ANSWERS["1"] + ivr.GOODBYE,
+    ),
+    "a key that it does not know": (
+        [Key("9", at=4.0), Key("1", at=8.0)],
+        ["playAudio", "playAudio", "playAudio", "playAudio", "disconnect"],
+        2 * ivr.PROMPT + ivr.ANSWERS["1"] + ivr.GOODBYE,
+    ),
+    "no key": (
+        [],
+        ["playAudio", "playAudio", "playAudio", "playAudio", "disconnect"],
+        3 * ivr.PROMPT + ivr.GOODBYE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("keys", "said", "heard"), MENU.values(), ids=MENU.keys())
+@virtual
+async def test_ivr(keys: list[Key], said: list[str], heard: bytes) -> None:
+    result, really_heard, kinds = await conversation(ivr.menu, CLIPS, audio(1, 0), keys)
+    assert result.end is End.DISCONNECT
+    assert kinds == said
+    assert really_heard.endswith(heard)
+    assert ivr.PROMPT.startswith(really_heard.removesuffix(heard))
+
+
+@pytest.mark.parametrize("handler", [talker.talk, ivr.menu])
+@virtual
+async def test_a_caller_who_hangs_up_is_no_failure(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "listenproto")
+    verb = STREAM if handler is talker.talk else CLIPS
+    async with calling(handler, verb) as platform:
+        assert (await talk(platform, audio(1, 0))).end is End.HANGUP
+    assert caplog.records[-1].levelno == logging.INFO
+
+
+@pytest.mark.parametrize(("name", "mode"), [("talker", Mode.STREAMING), ("ivr", Mode.CLIPS)])
+@trio_test
+async def test_the_programs_take_calls(name: str, mode: Mode) -> None:
+    with program(name) as port:
+        placed = await place_call(
+            verb(f"ws://{HOST}:{port}", mode), until=lambda placed: len(placed.audio) >= 1600
+        )
+    assert placed.result.end is End.HANGUP
+    assert placed.breaches() == []
 
 
 @trio_test

@@ -1,0 +1,75 @@
+"""An agent's mouth on trio: speaks at the pace of playout, and falls silent when interrupted.
+
+Set up the verb with ``"bidirectionalAudio": {"streaming": true, "sampleRate": 8000}``. Here the
+shipped speech stands for a speech synthesizer, and whatever is loud for a caller who speaks.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+
+import trio
+
+from listenproto import Audio, Dtmf, Mode
+from listenproto.l16 import peak
+from listenproto_trio import Answering, Call, Outcome, serve
+from listenproto_trio.speech import speech
+
+LOUD = 3000  # of 32768; a real agent asks a voice activity detector
+
+
+async def talk(call: Call) -> None:
+    call.log.info("a caller, at %s", call.path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen, call)
+        await say(call)
+        nursery.cancel_scope.cancel()
+    call.log.info("%.1f s late at the worst", call.statistics.worst_lateness)
+
+
+async def say(call: Call) -> None:
+    """Say it, over and over until it was heard to its end; then go."""
+    outcome = None
+    while outcome is not Outcome.PLAYED:
+        if await call.speak(synthesized()):
+            mark = await call.mark("said")
+            outcome = await mark.wait()
+        else:
+            call.log.info("interrupted")
+            await trio.sleep(0.5)
+
+
+async def listen(call: Call) -> None:
+    """Fall silent for a caller who speaks or presses a key, whatever is being said."""
+    async for event in call:
+        loud = isinstance(event, Audio) and peak(event.pcm) > LOUD
+        if call.ahead and (loud or isinstance(event, Dtmf)):
+            await call.kill_audio(guard=0.1)
+
+
+async def synthesized() -> AsyncIterator[bytes]:
+    """Speech in the chunks that a synthesizer's HTTP response has: cut anywhere."""
+    pcm = speech()
+    for start in range(0, len(pcm), 4095):
+        await trio.lowlevel.checkpoint()
+        yield pcm[start : start + 4095]
+
+
+async def main(port: int) -> None:
+    """Take calls until SIGTERM, then let those that run have ten seconds."""
+    stop = trio.Event()
+    answering = Answering(mode=Mode.STREAMING, stream_rate=8000)
+    start = partial(serve, talk, host="127.0.0.1", port=port, answering=answering)
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(start, stop=stop, grace=10))
+            async for _ in signals:
+                stop.set()
+                break
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    trio.run(main, int(sys.argv[1]))
