@@ -46,7 +46,7 @@ def in_words(error: BaseException) -> str:
         said = error.verify_message.rstrip(".")
         return f"{_CERTIFICATE.get(error.verify_code, _UNTRUSTED)} ({said})"
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
+        reason = getattr(error, "reason", None) or str(error)  # not all of them have one
         return f"{_TLS.get(reason, 'TLS failed')} ({reason})"
     if isinstance(error, OSError):
         return error.strerror or str(error)

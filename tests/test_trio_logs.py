@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -35,6 +36,7 @@ from listenproto_trio import (
     serve,
     serve_stream,
 )
+from listenproto_trio.failures import in_words
 from tests.trio_support import CLIPS, Bare, asking, bare_platform, line, real, virtual
 
 FIELDS = ("call_sid", "call_id", "peer", "path")
@@ -321,3 +323,24 @@ async def test_who_is_refused_is_told_by_whom() -> None:
         with pytest.raises(CallRejected, match=r"^app\.example:80 refused the call with 503: All"):
             async with open_call_on(platform_stream, ListenTask(CLIPS, {})):
                 raise AssertionError("there is no call")
+
+
+def broken_by(cause: Exception) -> trio.BrokenResourceError:
+    error = trio.BrokenResourceError()
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (trio.BrokenResourceError("somehow"), ""),
+        (broken_by(ConnectionResetError(104, "Connection reset by peer")), "Connection reset by p"),
+        (broken_by(broken_by(OSError("just so"))), "just so"),
+        (broken_by(ssl.SSLError(1, "[SSL: ODD] odd")), "TLS failed ("),
+        (broken_by(RuntimeError("a library's own")), "a library's own"),
+    ],
+)
+def test_what_broke_a_connection_is_the_cause_behind_it(error: Exception, words: str) -> None:
+    assert in_words(error).startswith(words)
+    assert bool(in_words(error)) is bool(words)
