@@ -179,6 +179,8 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     if _CONTENT_TYPES[kind] == "wav":
         try:
             parse_wav(content)
+            if not content.startswith(b"RIFF"):
+                raise WavError("it is an RF64 file, a clip must be a RIFF file")
         except WavError as exc:
             raise _Bad("LP-CLIP-10", f"the WAV cannot be played: {exc}") from None
     elif number not in PLAY_RATES:

@@ -11,7 +11,7 @@ import array
 import math
 import struct
 import sys
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -23,10 +23,13 @@ __all__ = [
     "Aligner",
     "Wav",
     "WavError",
+    "WavHead",
     "beep",
     "flicks_of",
+    "growing_wav_header",
     "parse_wav",
     "peak",
+    "read_wav_head",
     "samples_in",
     "wav_header",
 ]
@@ -111,6 +114,8 @@ _EXTENSIBLE: Final = 0xFFFE
 MAX_CHUNKS: Final = 1000
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 """What a writer puts that cannot go back to fill in the length: the data runs to the end."""
+_RF64: Final = (b"RF64", b"BW64")
+"""RIFF with lengths of 64 bits in a ds64 chunk (EBU Tech 3306, ITU-R BS.2088)."""
 
 
 @attrs.frozen
@@ -130,52 +135,98 @@ class Wav:
         return _pcm(array.array("h", mixed))
 
 
-def parse_wav(wav: bytes) -> Wav:
-    """Read a WAV file that the protocol can play: 16-bit PCM of one or two channels.
+class Octets(Protocol):
+    """What a WAV file is read from: bytes, or a file in memory."""
 
-    Its rate must divide a second of flicks. Raises :class:`WavError` for anything else.
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+@attrs.frozen
+class WavHead:
+    """What stands in front of the audio of a WAV or RF64 file, 16-bit PCM.
+
+    The audio starts ``start`` bytes into the file; ``length`` is how many bytes of it the header
+    claims, None where it is to run to the end. ``end`` is where the whole is to end. ``ds64`` is
+    where the lengths of 64 bits stand, in a file that has them.
     """
-    if wav[:4] != b"RIFF" or wav[8:12] != b"WAVE":
+
+    channels: int
+    rate: int
+    start: int
+    length: int | None
+    end: int
+    ds64: int | None
+
+
+def read_wav_head(wav: Octets) -> WavHead:
+    """Read a WAV file up to its audio. Raises :class:`WavError`.
+
+    How many channels there are, and at which rate, is not judged.
+    """
+    if wav[:4] not in (b"RIFF", *_RF64) or wav[8:12] != b"WAVE":
         raise WavError("no RIFF/WAVE header: a WAV file starts with 'RIFF', a length, 'WAVE'")
+    end = 8 + int.from_bytes(wav[4:8], "little")
     at = 12
     form: tuple[int, int] | None = None
+    length, ds64 = None, None
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(wav):
             raise WavError("it has no data chunk" if form else "it has no fmt chunk")
-        name, size = struct.unpack_from("<4sI", wav, at)
+        name, size = struct.unpack("<4sI", wav[at : at + 8])
         at += 8
-        if name == b"data" and size == _UNKNOWN_LENGTH and form:
-            size = len(wav) - at - (len(wav) - at) % (SAMPLE_BYTES * form[0])
-        body = wav[at : at + size]
-        if len(body) < size:
-            raise WavError(f"its {name!r} chunk claims {size} bytes, {len(body)} are there")
-        if name == b"fmt ":
-            form = _parse_format(body)
-        elif name == b"data":
+        if name == b"data":
             if form is None:
                 raise WavError("its data chunk comes before a fmt chunk")
-            channels, rate = form
-            if size % (SAMPLE_BYTES * channels):
-                raise WavError(f"its {size} bytes of audio are no whole number of samples")
-            return Wav(body, rate, channels)
+            if size != _UNKNOWN_LENGTH:
+                length = size
+            elif ds64 is None and wav[:4] in _RF64:
+                raise WavError("its data chunk leaves the length to a ds64 chunk, there is none")
+            return WavHead(*form, at, length, end, ds64)
+        if at + size > len(wav):
+            raise WavError(f"its {name!r} chunk claims {size} bytes, {len(wav) - at} are there")
+        if name == b"fmt ":
+            form = _parse_format(wav[at : at + min(size, 40)])
+        elif name == b"ds64" and wav[:4] in _RF64:
+            if size < 24:
+                raise WavError(f"its ds64 chunk has {size} bytes, at least 24 are needed")
+            ds64 = at
+            end, length = struct.unpack("<QQ", wav[at : at + 16])
+            end += 8
         at += size + size % 2
     raise WavError(f"it has more than {MAX_CHUNKS} chunks")
 
 
+def parse_wav(wav: bytes) -> Wav:
+    """Read a WAV or RF64 file that the protocol can play: 16-bit PCM of one or two channels.
+
+    Its rate must divide a second of flicks. Raises :class:`WavError` for anything else.
+    """
+    head = read_wav_head(wav)
+    channels, rate = head.channels, head.rate
+    if channels not in (1, 2):
+        raise WavError(f"it has {channels} channels: one, or two to be mixed down, can be played")
+    if rate == 0 or FLICKS % rate:
+        raise WavError(f"its {rate} samples a second do not divide a second of {FLICKS} flicks")
+    frame = SAMPLE_BYTES * channels
+    there = len(wav) - head.start
+    size = there - there % frame if head.length is None else head.length
+    if there < size:
+        raise WavError(f"its b'data' chunk claims {size} bytes, {there} are there")
+    if size % frame:
+        raise WavError(f"its {size} bytes of audio are no whole number of samples")
+    return Wav(wav[head.start : head.start + size], rate, channels)
+
+
 def _parse_format(body: bytes) -> tuple[int, int]:
+    """Channels and rate."""
     if len(body) < 16:
         raise WavError(f"its fmt chunk has {len(body)} bytes, at least 16 are needed")
     codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
     if codec == _EXTENSIBLE and len(body) >= 26:
         (codec,) = struct.unpack_from("<H", body, 24)
     if codec != _PCM or bits != 16:
-        raise WavError(
-            f"its format is {codec} of {bits} bits: only 16-bit PCM (format 1) can be played"
-        )
-    if channels not in (1, 2):
-        raise WavError(f"it has {channels} channels: one, or two to be mixed down, can be played")
-    if rate == 0 or FLICKS % rate:
-        raise WavError(f"its {rate} samples a second do not divide a second of {FLICKS} flicks")
+        raise WavError(f"its format is {codec} of {bits} bits: only 16-bit PCM (format 1) is read")
     return channels, rate
 
 
@@ -184,13 +235,43 @@ def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
 
     A length that 32 bits cannot hold is written as unknown: the audio runs to the end.
     """
-    frame = SAMPLE_BYTES * channels
     known = length <= _UNKNOWN_LENGTH - 36
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        36 + length if known else _UNKNOWN_LENGTH,
+    whole = 36 + length if known else _UNKNOWN_LENGTH
+    return struct.pack("<4sI4s", b"RIFF", whole, b"WAVE") + _fmt_and_data(
+        length if known else _UNKNOWN_LENGTH, rate, channels
+    )
+
+
+def growing_wav_header(length: int, rate: int, channels: int = 1) -> bytes:
+    """The 80 bytes in front of ``length`` bytes of L16 in a WAV file that may grow for ever.
+
+    There is room in it for lengths of 64 bits: it is RIFF with a JUNK chunk as long as 32 bits
+    do, RF64 with a ds64 chunk in its place from then on.
+    """
+    whole = 72 + length
+    if whole < _UNKNOWN_LENGTH:
+        front = struct.pack("<4sI4s4sI28x", b"RIFF", whole, b"WAVE", b"JUNK", 28)
+        return front + _fmt_and_data(length, rate, channels)
+    front = struct.pack(
+        "<4sI4s4sIQQQI",
+        b"RF64",
+        _UNKNOWN_LENGTH,
         b"WAVE",
+        b"ds64",
+        28,
+        whole,
+        length,
+        length // (SAMPLE_BYTES * channels),
+        0,  # no further chunk has a length of 64 bits
+    )
+    return front + _fmt_and_data(_UNKNOWN_LENGTH, rate, channels)
+
+
+def _fmt_and_data(length: int, rate: int, channels: int) -> bytes:
+    """The fmt chunk, and the data chunk up to its audio."""
+    frame = SAMPLE_BYTES * channels
+    return struct.pack(
+        "<4sIHHIIHH4sI",
         b"fmt ",
         16,
         _PCM,
@@ -200,5 +281,5 @@ def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
         frame,
         16,
         b"data",
-        length if known else _UNKNOWN_LENGTH,
+        length,
     )

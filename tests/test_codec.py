@@ -23,7 +23,15 @@ from listenproto.codec import (
     encode,
 )
 from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS, PLAY_RATES, WavError, flicks_of, parse_wav, wav_header
+from listenproto.l16 import (
+    FLICKS,
+    PLAY_RATES,
+    WavError,
+    flicks_of,
+    growing_wav_header,
+    parse_wav,
+    wav_header,
+)
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -484,6 +492,7 @@ def test_a_reason_stays_short() -> None:
 WAV_8_BIT = wav_header(4, 8000)[:34] + b"\x08\x00" + wav_header(4, 8000)[36:] + b"\0\0\0\0"
 WAV_FLOAT = wav_header(4, 8000)[:20] + b"\x03\x00" + wav_header(4, 8000)[22:] + b"\0\0\0\0"
 WAV_ODD_RATE = wav_header(0, 8001)
+WAV_RF64 = growing_wav_header(2**32, 8000)[:28] + bytes(8) + growing_wav_header(2**32, 8000)[36:]
 
 
 def wav_text(wav: bytes) -> str:
@@ -572,6 +581,7 @@ WRONG_FROM_APP = [
     (wav_text(WAV_8_BIT), "LP-CLIP-10", "8 bits"),
     (wav_text(WAV_FLOAT), "LP-CLIP-10", "format is 3"),
     (wav_text(WAV_ODD_RATE), "LP-CLIP-10", "8001"),
+    (wav_text(WAV_RF64), "LP-CLIP-10", "a clip must be a RIFF file"),
 ]
 WRONG_BODIES = [
     *[(Peer.PLATFORM, *wrong) for wrong in WRONG_FROM_PLATFORM],

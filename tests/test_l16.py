@@ -23,8 +23,10 @@ from listenproto.l16 import (
     WavError,
     beep,
     flicks_of,
+    growing_wav_header,
     parse_wav,
     peak,
+    read_wav_head,
     samples_in,
     wav_header,
 )
@@ -188,7 +190,16 @@ def riff(*chunks: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def rf64(*chunks: bytes, form: bytes = b"RF64") -> bytes:
+    return form + b"\xff\xff\xff\xffWAVE" + b"".join(chunks)
+
+
+def ds64(length: int, *, whole: int = 0, more: bytes = bytes(4)) -> bytes:
+    return chunk(b"ds64", struct.pack("<QQQ", whole, length, 0) + more)
+
+
 AUDIO = l16(1, -2, 3, -4)
+LEFT_TO_DS64 = chunk(b"data", AUDIO, size=0xFFFFFFFF)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +255,25 @@ AUDIO = l16(1, -2, 3, -4)
             Wav(AUDIO, 8000, 1),
             id="unknown length of the whole",
         ),
+        pytest.param(
+            riff(chunk(b"JUNK", bytes(28)), fmt(), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="room for a ds64 chunk",
+        ),
+        pytest.param(rf64(ds64(8), fmt(), LEFT_TO_DS64), Wav(AUDIO, 8000, 1), id="RF64"),
+        pytest.param(
+            rf64(ds64(4, more=bytes(16)), fmt(channels=2), LEFT_TO_DS64, form=b"BW64"),
+            Wav(AUDIO[:4], 8000, 2),
+            id="BW64, with a table, more behind the data",
+        ),
+        pytest.param(
+            rf64(ds64(0), fmt(), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="RF64 that did not need to be",
+        ),
+        pytest.param(
+            riff(ds64(2), fmt(), LEFT_TO_DS64), Wav(AUDIO, 8000, 1), id="ds64 means nothing in RIFF"
+        ),
     ],
 )
 def test_wav_files_that_can_be_played(file: bytes, wav: Wav) -> None:
@@ -288,6 +318,12 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (riff(fmt(codec=0), chunk(b"data", AUDIO)), "0 of 16 bits"),
         (riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)), "3 of 16 bits"),
         (riff(fmt(codec=0xFFFE), chunk(b"data", AUDIO)), "of 16 bits"),
+        (rf64(fmt(), LEFT_TO_DS64), "a ds64 chunk, there is none"),
+        (rf64(fmt(), LEFT_TO_DS64, ds64(8)), "a ds64 chunk, there is none"),
+        (rf64(chunk(b"ds64", bytes(23)), fmt(), LEFT_TO_DS64), "ds64 chunk has 23 bytes"),
+        (rf64(ds64(10), fmt(), LEFT_TO_DS64), "'data' chunk claims 10 bytes, 8 are there"),
+        (rf64(ds64(2**63), fmt(), LEFT_TO_DS64), "claims 9223372036854775808 bytes"),
+        (rf64(ds64(7), fmt(), LEFT_TO_DS64), "7 bytes of audio"),
         (riff(fmt(channels=0), chunk(b"data", AUDIO)), "0 channels"),
         (riff(fmt(channels=3), chunk(b"data", AUDIO)), "3 channels"),
         (riff(fmt(rate=0), chunk(b"data", AUDIO)), "its 0 samples a second"),
@@ -322,7 +358,14 @@ FORMATS = st.builds(
 )
 
 
-@given(st.binary() | st.lists(CHUNKS | FORMATS, max_size=5).map(lambda c: riff(*c)))
+LENGTHS = st.builds(ds64, st.integers(0, 50) | st.integers(0, 2**64 - 1))
+
+
+@given(
+    st.binary()
+    | st.lists(CHUNKS | FORMATS, max_size=5).map(lambda c: riff(*c))
+    | st.lists(CHUNKS | FORMATS | LENGTHS, max_size=5).map(lambda c: rf64(*c))
+)
 @example(b"RIFF\0\0\0\0WAVEdata\xff\xff\xff\xff")
 @example(riff(fmt(channels=0), chunk(b"data", AUDIO, size=0xFFFFFFFF)))
 def test_any_bytes_are_a_wav_file_or_a_wav_error(file: bytes) -> None:
@@ -370,3 +413,30 @@ def test_a_header_is_that_of_the_wave_module(rate: int, channels: int) -> None:
         writer.setframerate(rate)
         writer.writeframes(AUDIO)
     assert wav_header(len(AUDIO), rate, channels) + AUDIO == file.getvalue()
+
+
+@given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
+def test_a_header_that_can_grow_is_read_back_too(audio: bytes, rate: int, channels: int) -> None:
+    header = growing_wav_header(len(audio), rate, channels)
+    assert len(header) == 80
+    assert parse_wav(header + audio) == Wav(audio, rate, channels)
+    with wave.open(io.BytesIO(header + audio)) as file:
+        assert file.getparams()[:4] == (channels, 2, rate, len(audio) // (2 * channels))
+        assert file.readframes(file.getnframes()) == audio
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_header_grows_past_32_bits_in_its_place(channels: int) -> None:
+    most = 2**32 - 4 - 72
+    for length in (most, most + 4, 2**40):
+        header = growing_wav_header(length, 48000, channels)
+        head = read_wav_head(header)
+        assert (head.start, head.length, head.end) == (80, length, 80 + length)
+        assert header[48:76] == growing_wav_header(0, 48000, channels)[48:76]
+        if length == most:
+            assert (header[:4], header[12:16]) == (b"RIFF", b"JUNK")
+            continue
+        assert header[:20] == b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0"
+        samples = length // (2 * channels)
+        assert struct.unpack("<QQQI", header[20:48]) == (72 + length, length, samples, 0)
+        assert header[72:] == b"data\xff\xff\xff\xff"
