@@ -242,6 +242,10 @@ def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
     )
 
 
+GROWING_HEADER: Final = 80
+"""How many bytes :func:`growing_wav_header` gives."""
+
+
 def growing_wav_header(length: int, rate: int, channels: int = 1) -> bytes:
     """The 80 bytes in front of ``length`` bytes of L16 in a WAV file that may grow for ever.
 

@@ -13,6 +13,7 @@ from listenproto_trio.client import (
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile
+from listenproto_trio.recovery import Recovered, recover_wav
 from listenproto_trio.server import Handler, serve, serve_stream
 from listenproto_trio.statistics import Statistics
 from listenproto_trio.transport import CallEnded, Tap
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "PlatformCall",
     "Playback",
+    "Recovered",
     "Statistics",
     "Tap",
     "TraceFile",
@@ -44,6 +46,7 @@ __all__ = [
     "hear_beep",
     "open_call",
     "open_call_on",
+    "recover_wav",
     "serve",
     "serve_stream",
     "talk",

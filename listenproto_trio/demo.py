@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from listenproto.app_session import AppSession
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, samples_in, wav_header
+from listenproto.l16 import FLICKS, GROWING_HEADER, SAMPLE_BYTES, samples_in, wav_header
 from listenproto.messages import Audio, Dtmf, Mode, Peer, PlayAudio
 from listenproto.observer import Violation
 from listenproto.playout import Heard
@@ -232,7 +232,7 @@ def _faults(
         if outcomes.get(name) is not expected:
             came = outcomes.get(name)
             faults.append(f"{name} was to be {expected.value}, it was {came and came.value}")
-    recorded = recording.path.read_bytes()[len(wav_header(0, RATE)) :]
+    recorded = recording.path.read_bytes()[GROWING_HEADER:]
     spoken = speech()[: len(recorded)]
     if not recorded.startswith(spoken):
         faults.append("recording.wav does not hold the speech sample for sample")

@@ -1,16 +1,17 @@
-"""Files of a call: WAV that survives a crash, and traces."""
+"""Files of a call: WAV that survives a crash, and traces; needs the files of a POSIX system."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import trio
 
-from listenproto.l16 import SAMPLE_BYTES, samples_in, wav_header
+from listenproto.l16 import GROWING_HEADER, SAMPLE_BYTES, growing_wav_header, samples_in
 from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
 from listenproto.trace import Header, Line, Moment, Trace, read_trace
@@ -18,8 +19,35 @@ from listenproto.trace import Header, Line, Moment, Trace, read_trace
 __all__ = ["HeardWav", "TraceFile", "WavFile", "read_trace_file"]
 
 
+def lock(file: IO[bytes]) -> bool:
+    """Mark a file as being worked on until it is closed; False where somebody else did."""
+    import fcntl  # not everywhere, and without it the rest of the package is still good
+
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def put(file: IO[bytes], octets: bytes, at: int) -> None:
+    """Write bytes at a place; in one go, where the system can."""
+    while octets:
+        written = os.pwrite(file.fileno(), octets, at)
+        octets = octets[written:]
+        at += written
+
+
 class WavFile:
-    """A WAV file of L16 that is whole after every second of audio, and when it is closed.
+    """A WAV file of L16 that can be read whatever becomes of the process.
+
+    At any moment anybody can read all but the last second of it as it lies; of a file that was
+    not closed, :func:`~listenproto_trio.recover_wav` brings back that too. Past 4 GiB it turns
+    into RF64 (EBU Tech 3306) and goes on. Nothing is forced to the disk: that the power fails is
+    another matter. A write waits for no more than the system's copying of it, microseconds for
+    20 ms of audio, so an event loop can do without a thread for it.
 
     Raises OSError where the file cannot be written, among it FileExistsError: nothing is ever
     overwritten.
@@ -28,33 +56,69 @@ class WavFile:
     def __init__(self, path: Path, rate: int, channels: int = 1) -> None:
         self.path = path
         self.samples = 0
+        """How many samples of each channel are in it."""
+        self.error: OSError | None = None
+        """Why it has ended before its time."""
         self._rate = rate
         self._channels = channels
         self._frame = SAMPLE_BYTES * channels
-        self._unclaimed = 0
+        self._claimed = 0
         self._file: IO[bytes] = open(path, "xb", buffering=0)  # noqa: SIM115
-        self._file.write(wav_header(0, rate, channels))
+        try:
+            lock(self._file)
+            self._claim()
+        except OSError as exc:
+            self._file.close()
+            path.unlink(missing_ok=True)
+            raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
     def write(self, pcm: bytes) -> None:
-        """Append L16 in whole sample frames."""
-        self._file.write(pcm)
-        frames = len(pcm) // self._frame
-        self.samples += frames
-        self._unclaimed += frames
-        if self._unclaimed >= self._rate:
-            self._claim()
+        """Append L16 in whole sample frames, as a session gives it; ValueError for anything else.
+
+        Raises OSError where the disk is full, or fails: the recording ends there. What there was
+        room for is kept, in whole frames, and the header says so; each further write raises that
+        error again, closing does not.
+        """
+        if len(pcm) % self._frame:
+            raise ValueError(f"{len(pcm)} bytes are no whole sample frames of {self._frame} bytes")
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        try:
+            put(self._file, pcm, GROWING_HEADER + self.samples * self._frame)
+            self.samples += len(pcm) // self._frame
+            if self.samples - self._claimed >= self._rate:
+                self._claim()
+        except OSError as exc:
+            raise self._cut_short(exc) from exc
 
     def _claim(self) -> None:
-        """Have the header say how much there is."""
-        self._unclaimed = 0
-        self._file.seek(0)
-        self._file.write(wav_header(self.samples * self._frame, self._rate, self._channels))
-        self._file.seek(0, os.SEEK_END)
+        """Have the header say how much there is. One write: no moment sees half a header."""
+        length = self.samples * self._frame
+        put(self._file, growing_wav_header(length, self._rate, self._channels), 0)
+        self._claimed = self.samples
+
+    def _cut_short(self, why: OSError) -> OSError:
+        """End the file with the last whole frame that is in it; gives the error to raise."""
+        with suppress(OSError):
+            there = os.fstat(self._file.fileno()).st_size - GROWING_HEADER
+            self.samples = there // self._frame
+            os.ftruncate(self._file.fileno(), GROWING_HEADER + self.samples * self._frame)
+            self._claim()
+        self._file.close()
+        seconds = self.samples / self._rate
+        said = f"{why.strerror}: the recording ends after {seconds:.2f} s"
+        self.error = OSError(why.errno, said, str(self.path))
+        return self.error
 
     def close(self) -> None:
-        if not self._file.closed:
+        """Have the header say all there is. Raises OSError as :meth:`write` does, once."""
+        if self._file.closed:
+            return
+        try:
             self._claim()
-            self._file.close()
+        except OSError as exc:
+            raise self._cut_short(exc) from exc
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import struct
-import wave
 from collections.abc import Awaitable, Callable
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import attrs
@@ -43,13 +40,11 @@ from listenproto_trio import (
     Call,
     CallEvent,
     CallRejected,
-    HeardWav,
     Key,
     Limits,
     Outcome,
     Playback,
     TraceFile,
-    WavFile,
     hear_beep,
     open_call,
     open_call_on,
@@ -540,83 +535,6 @@ async def test_what_is_raised_in_a_call_comes_out_as_it_is() -> None:
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise ValueError("mine")
     assert type(error.value) is ValueError
-
-
-def whole_wav(data: bytes) -> bytes:
-    with wave.open(BytesIO(data)) as file:
-        assert (file.getframerate(), file.getsampwidth()) == (RATE, 2)
-        return file.readframes(file.getnframes())
-
-
-def test_a_wav_is_whole_to_its_last_second_at_any_moment(tmp_path: Path) -> None:
-    path = tmp_path / "recording.wav"
-    said = b"".join(audio(0.02, number) for number in range(200))
-    file = WavFile(path, RATE)
-    for written in range(0, len(said), 320):
-        copied = whole_wav(path.read_bytes())
-        assert said.startswith(copied)
-        assert written - len(copied) < 16000
-        file.write(said[written : written + 320])
-    file.close()
-    assert whole_wav(path.read_bytes()) == said
-    file.close()
-    assert file.samples == len(said) // 2
-
-
-def test_a_stereo_wav_is_whole(tmp_path: Path) -> None:
-    with WavFile(tmp_path / "stereo.wav", RATE, 2) as file:
-        file.write(struct.pack("<4h", 1, 2, 3, 4))
-        assert file.samples == 2
-    with wave.open(str(file.path)) as read:
-        assert (read.getnchannels(), read.getnframes()) == (2, 2)
-        assert read.readframes(2) == struct.pack("<4h", 1, 2, 3, 4)
-
-
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "there"
-    path.write_text("precious")
-    header = Header(vantage=Peer.APP, way=Mode.CLIPS)
-    with pytest.raises(FileExistsError):
-        WavFile(path, RATE)
-    with pytest.raises(FileExistsError):
-        HeardWav(path, RATE)
-    with pytest.raises(FileExistsError):
-        TraceFile(path, header)
-    assert path.read_text() == "precious"
-
-
-def test_what_was_heard_stands_where_it_was_heard(tmp_path: Path) -> None:
-    step = FLICKS // RATE
-    with HeardWav(tmp_path / "heard.wav", RATE) as file:
-        file.hear([Heard(audio(0.01, 1), RATE, 0), Heard(audio(0.01, 2), RATE, 80 * step)])
-        file.hear([])
-        file.hear([Heard(audio(0.01, 3), RATE, 400 * step)])
-        file.fill(1000 * step + step - 1)
-        file.fill(5 * step)
-        with pytest.raises(ValueError, match="at 8000 samples a second"):
-            file.hear([Heard(b"\1\0", 16000, 1000 * step)])
-    expected = audio(0.01, 1) + audio(0.01, 2) + audio(0.03, 0) + audio(0.01, 3) + audio(0.065, 0)
-    assert whole_wav(file.path.read_bytes()) == expected
-
-
-@virtual
-async def test_a_whole_call_is_heard_sample_for_sample(tmp_path: Path) -> None:
-    async def speak(call: Call) -> None:
-        await trio.sleep(0.5)
-        await call.send_audio(audio(0.25, 5))
-        await trio.sleep(1)
-        await call.send_audio(audio(0.25, 6))
-        await read_on(call)
-
-    with HeardWav(tmp_path / "heard.wav", RATE) as file:
-        async with calling(speak, STREAM) as platform:
-            await talk(platform, audio(2), hear=file.hear)
-        file.fill(platform.task.session.playout.now)
-    heard = whole_wav(file.path.read_bytes())
-    first, second = heard.index(audio(0.25, 5)) // 2, heard.index(audio(0.25, 6)) // 2
-    assert first in (4000, 4160)
-    assert second in (12000, 12160)
-    assert heard.replace(audio(0.25, 5), b"").replace(audio(0.25, 6), b"") == audio(1.5, 0)
 
 
 @pytest.mark.parametrize("with_audio", [True, False])
