@@ -12,6 +12,7 @@ from listenproto_trio.client import (
 )
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
+from listenproto_trio.recorder import Recorder, Recording
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile
 from listenproto_trio.recovery import Recovered, recover_wav
 from listenproto_trio.server import Handler, serve, serve_stream
@@ -35,6 +36,8 @@ __all__ = [
     "Outcome",
     "PlatformCall",
     "Playback",
+    "Recorder",
+    "Recording",
     "Recovered",
     "Statistics",
     "Tap",

@@ -241,6 +241,11 @@ class Call(Sending):
         return self.transport.closed
 
     @property
+    def disconnected(self) -> bool:
+        """Whether this end has sent a disconnect."""
+        return self._disconnected.is_set()
+
+    @property
     def error(self) -> ProtocolError | None:
         """What the platform did wrong, if the call ended by that."""
         return self.transport.error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,10 +21,10 @@ from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 from listenproto import SUBPROTOCOL, Close, End, ListenResult, ListenVerb, Mode, Peer
-from listenproto.l16 import parse_wav
-from listenproto_trio import Answering, Call, Handler, Key, serve, talk
+from listenproto.l16 import GROWING_HEADER, parse_wav
+from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
-from tests.examples import caller_trio, ivr, server_trio, talker
+from tests.examples import caller_trio, ivr, recorder, server_trio, talker
 from tests.interop import (
     DIALS,
     HOST,
@@ -45,10 +46,10 @@ COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)"
 
 
 @contextmanager
-def program(name: str) -> Iterator[int]:
+def program(name: str, *arguments: str, stop: int = signal.SIGTERM) -> Iterator[int]:
     """Run an example on a free port; gives the port, which it prints. It must not complain."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", f"tests.examples.{name}", "0"],
+        [sys.executable, "-W", "error", "-m", f"tests.examples.{name}", "0", *arguments],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -63,7 +64,7 @@ def program(name: str) -> Iterator[int]:
                 said += line
             yield int(port[1])
         finally:
-            process.terminate()
+            process.send_signal(stop)
             said += process.stdout.read()
     assert not COMPLAINTS.search(said), said
 
@@ -102,17 +103,19 @@ async def check_echo(url: str) -> None:
 
 
 @asynccontextmanager
-async def trio_server() -> AsyncIterator[tuple[str, Record, trio.Event]]:
-    """The server on trio; gives its URL, its record of a call, and the end of that."""
+async def trio_server(
+    handle: Handler = server_trio.echo, mode: Mode = Mode.STREAMING
+) -> AsyncIterator[tuple[str, Record, trio.Event]]:
+    """A server on trio; gives its URL, its record of a call, and the end of that."""
     record, handled = Record(Peer.APP), trio.Event()
 
     async def handler(call: Call) -> None:
         try:
-            await server_trio.echo(call)
+            await handle(call)
         finally:
             handled.set()
 
-    answering = Answering(mode=Mode.STREAMING, tap=lambda session: record)
+    answering = Answering(mode=mode, tap=lambda session: record)
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(
             partial(serve, handler, port=0, host=HOST, answering=answering)
@@ -134,6 +137,58 @@ async def test_server_trio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         await handled.wait()
     assert record.breaches(Mode.STREAMING) == []
     assert recording(tmp_path).startswith(speech())
+
+
+@trio_test
+async def test_recorder(tmp_path: Path) -> None:
+    handle = partial(recorder.record, recorder=Recorder(tmp_path))
+    async with trio_server(handle, Mode.OFF) as (url, record, handled):
+        placed = await place_call(
+            verb(url, Mode.OFF, pass_dtmf=True, finish_on_key="#"),
+            speech(),
+            keys=[Key("5", at=1.0), Key("#", at=2.0)],
+        )
+        await handled.wait()
+    assert placed.result.end is End.KEY
+    assert placed.breaches() == record.breaches(Mode.OFF) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c3a1.json", "c3a1.wav"]
+    said = parse_wav((tmp_path / "c3a1.wav").read_bytes()).pcm
+    assert speech().startswith(said)
+    about = json.loads((tmp_path / "c3a1.json").read_text("utf-8"))
+    assert about["metadata"]["callSid"] == "c3a1"
+    assert about["end"]["how"] == "closed"
+    assert about["end"]["samples"] == len(said) // 2
+    assert [key["digit"] for key in about["end"]["keys"]] == ["5", "#"]
+
+
+def size_of(recording: Path) -> int:
+    """How many bytes of audio are in a file, whatever its header says."""
+    return recording.stat().st_size - GROWING_HEADER
+
+
+@trio_test
+async def test_recorders_that_are_killed_keep_all_there_was(tmp_path: Path) -> None:
+    """Two programs record into one folder, three listens of one call each, and are killed."""
+    said = speech() + noise(480)
+    async with AsyncExitStack() as calls:
+        with (
+            program("recorder", str(tmp_path), stop=signal.SIGKILL) as one,
+            program("recorder", str(tmp_path), stop=signal.SIGKILL) as other,
+        ):
+            for port in 3 * (one, other):
+                dial = dial_websockets(f"ws://{HOST}:{port}/")
+                platform = await calls.enter_async_context(dial)
+                await platform.say(callSid="../c3a1")
+                await platform.send(speech())
+                await platform.send(noise(480))
+            while [size_of(path) for path in tmp_path.glob("*.wav")] != 6 * [len(said)]:
+                await trio.lowlevel.checkpoint()
+    assert len({path.stem for path in tmp_path.iterdir()}) == 6
+    for path in tmp_path.glob("*.wav"):
+        assert json.loads(path.with_suffix(".json").read_text("utf-8"))["end"] is None
+        assert parse_wav(path.read_bytes()).pcm == speech()
+        assert recover_wav(path).samples == len(said) // 2
+        assert parse_wav(path.read_bytes()).pcm == said
 
 
 @trio_test
