@@ -17,10 +17,12 @@ import attrs
 
 __all__ = [
     "FLICKS",
+    "GROWING_HEADER",
     "LISTEN_RATES",
     "PLAY_RATES",
     "SAMPLE_BYTES",
     "Aligner",
+    "Octets",
     "Wav",
     "WavError",
     "WavHead",

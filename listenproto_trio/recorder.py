@@ -1,8 +1,8 @@
 """Recordings of calls in a folder: for each a WAV, and a JSON file, the sidecar, that tells of it.
 
 The sidecar is there from the start, with ``end`` null; so it still is where the process died, and
-:func:`~listenproto_trio.recover_wav` mends the WAV then. At the end of the recording it is
-replaced at one stroke. It is a JSON object::
+:func:`~listenproto_trio.recover_wav` mends the WAV then; and where there was no room for another.
+At the end of the recording it is replaced at one stroke. It is a JSON object::
 
     recording       1, the version of this format
     wav             the name of the WAV, which is in the same folder
@@ -81,6 +81,9 @@ class Recorder:
     as several listens of one call have one callSid, ``-2`` to ``-9`` and then something random is
     put behind it. Processes may share the folder; nothing is ever overwritten. A trace that is
     called ``<name>.trace.jsonl`` counts as one of the files, so that one can be put beside them.
+
+    With ``Answering(unread="hold")`` nothing is missing in a recording; otherwise audio that is
+    not read in time is, and the sidecar says where.
     """
 
     def __init__(
