@@ -47,6 +47,7 @@ from listenproto.task import End, ListenResult, ListenTask
 from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto.webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
 from listenproto.wire import Closed, Ping, Pong
 
 __all__ = [
@@ -59,12 +60,14 @@ __all__ = [
     "SUBPROTOCOLS",
     "Accept",
     "Accepted",
+    "ActionHook",
     "AppConnection",
     "AppEvent",
     "AppLimits",
     "AppSession",
     "Audio",
     "BidirectionalAudio",
+    "CallHook",
     "ClearMarks",
     "ClipDone",
     "Close",
@@ -114,10 +117,13 @@ __all__ = [
     "VerbError",
     "Violation",
     "WavError",
+    "WebhookError",
     "WsAuth",
     "basic_credentials",
     "judge",
     "judge_trace",
     "judge_upgrade",
     "read_trace",
+    "read_verbs",
+    "write_verbs",
 ]

@@ -77,6 +77,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "jsontext",
         "codec",
         "verb",
+        "webhook",
         "profile",
         "rules",
         "upgrade",

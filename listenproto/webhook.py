@@ -1,0 +1,252 @@
+"""The webhooks of an application, which the WebSocket has beside it.
+
+The platform posts the attributes of a call to the application's call webhook (:class:`CallHook`),
+carries out the verbs that are the answer (:func:`write_verbs`, :func:`read_verbs`), and posts to a
+listen's actionHook how that ended (:class:`ActionHook`), where more verbs can be the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final, Self, TypeAlias
+from urllib.parse import parse_qsl
+
+import attrs
+
+from listenproto.codec import DIGITS
+from listenproto.jsontext import values
+from listenproto.messages import JSON
+from listenproto.verb import ListenVerb
+
+__all__ = ["ActionHook", "CallHook", "Verb", "WebhookError", "read_verbs", "write_verbs"]
+
+Verb: TypeAlias = ListenVerb | Mapping[str, JSON]
+"""A listen, or the JSON object of another verb."""
+
+MAX_FIELDS: Final = 1000
+"""How many fields a query may have."""
+
+
+class WebhookError(ValueError):
+    """What passes through a webhook is not what it must be; the message is one sentence.
+
+    ``field`` is its name in JSON, ``body`` or ``query`` for the whole; ``value`` what it was (None
+    also where it was missing), ``allowed`` what it must be. The message shows a long value
+    shortened, or with ``found`` what is wrong with it.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str, *, found: str = "") -> None:
+        shown = "missing or null" if value is None else reprlib.repr(value)
+        super().__init__(f"{field} must be {allowed}; it is {found or shown}")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+def _frozen(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen
+class _Hook:
+    """The attributes of a call, and how they are read."""
+
+    attributes: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), converter=_frozen)
+
+    @classmethod
+    def from_body(cls, body: str | bytes) -> Self:
+        """What the body of a POST tells: JSON, within the bounds that hold for messages."""
+        return cls.from_json(_json(body, "a JSON object"))
+
+    @classmethod
+    def from_query(cls, query: str | bytes) -> Self:
+        """What the query of a GET tells: each value is a string, an empty one None."""
+        try:
+            text = query.decode() if isinstance(query, bytes) else query
+            text.encode()  # a lone surrogate is no text
+            fields = parse_qsl(
+                text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+            )
+        except ValueError as exc:
+            allowed = f"UTF-8 text with at most {MAX_FIELDS} fields"
+            raise WebhookError("query", query, allowed, found=f"not: {exc}") from None
+        return cls.from_json({name: value or None for name, value in fields})
+
+    @classmethod
+    def from_json(cls, obj: JSON) -> Self:
+        """What a JSON object, such as ``json.loads`` gives, tells."""
+        if not isinstance(obj, Mapping):
+            raise WebhookError("body", obj, "a JSON object")
+        return cls(**cls._read(dict(obj)))
+
+    @classmethod
+    def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
+        return {"attributes": obj}
+
+    def _text(self, name: str) -> str | None:
+        value = self.attributes.get(name)
+        return value if isinstance(value, str) else None
+
+    @property
+    def call_sid(self) -> str | None:
+        """The call's sid, as in the metadata of its listens."""
+        return self._text("call_sid")
+
+    @property
+    def direction(self) -> str | None:
+        """``inbound`` or ``outbound``."""
+        return self._text("direction")
+
+    @property
+    def from_(self) -> str | None:
+        """Who calls."""
+        return self._text("from")
+
+    @property
+    def to(self) -> str | None:
+        """Who is called."""
+        return self._text("to")
+
+    @property
+    def call_id(self) -> str | None:
+        """The Call-ID of SIP."""
+        return self._text("call_id")
+
+    @property
+    def account_sid(self) -> str | None:
+        """The account at the platform."""
+        return self._text("account_sid")
+
+    @property
+    def application_sid(self) -> str | None:
+        """The application at the platform."""
+        return self._text("application_sid")
+
+    @property
+    def call_status(self) -> str | None:
+        """How far the call has got: ``trying``, ``in-progress``, ``completed``, …"""
+        return self._text("call_status")
+
+    @property
+    def sip_status(self) -> int | None:
+        """The status code of SIP."""
+        return _whole_number(self.attributes.get("sip_status"))
+
+
+@attrs.frozen
+class CallHook(_Hook):
+    """What the call webhook is told: a call has come in, or one going out was answered.
+
+    ``attributes`` are those of the call under their names in snake_case, as they came, unknown
+    ones among them. The usual ones have properties, None where they are missing or of another
+    type: as with the metadata, no call fails by what is only told. Raises :class:`WebhookError`
+    for what is no JSON object.
+    """
+
+
+@attrs.frozen
+class ActionHook(_Hook):
+    """What a listen's actionHook is told of its end (LP-END-16), as ``ListenResult`` tells it.
+
+    ``attributes`` are those of the call, as in :class:`CallHook`. ``dial_call_duration`` is how
+    long it listened in whole seconds, None if it never connected (LP-END-17); ``digits`` the key
+    that ended it, None if none did (LP-END-18). Raises :class:`WebhookError`.
+    """
+
+    dial_call_duration: int | None = attrs.field(default=None, kw_only=True)
+    digits: str | None = attrs.field(default=None, kw_only=True)
+
+    @dial_call_duration.validator
+    def _check_duration(self, attribute: object, value: int | None) -> None:
+        if value is not None and (type(value) is not int or value < 0):
+            raise WebhookError("dial_call_duration", value, "a whole number of seconds")
+
+    @digits.validator
+    def _check_digits(self, attribute: object, value: str | None) -> None:
+        if value is None or (isinstance(value, str) and len(value) == 1 and value in DIGITS):
+            return
+        raise WebhookError("digits", value, f"one key of {DIGITS}")
+
+    @classmethod
+    def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
+        duration, digits = obj.pop("dial_call_duration", None), obj.pop("digits", None)
+        number = _whole_number(duration)
+        return {
+            "attributes": obj,
+            "dial_call_duration": duration if number is None else number,
+            "digits": digits,
+        }
+
+
+def write_verbs(*verbs: Verb) -> str:
+    """The JSON array of verbs that answers a webhook; without any, the call goes on as it was.
+
+    Verbs other than a listen are carried as they are. It is to be sent as ``application/json``.
+    Raises :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs`
+    would not take.
+    """
+    try:
+        text = json.dumps([*map(_plain, verbs)], allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as exc:
+        found = f"no JSON: {exc}"
+        raise WebhookError("body", verbs, "a JSON array of verbs", found=found) from None
+    read_verbs(text)
+    return text
+
+
+def _plain(verb: Verb) -> JSON:
+    if isinstance(verb, ListenVerb):
+        return verb.to_json()
+    return dict(verb) if isinstance(verb, Mapping) else verb
+
+
+def read_verbs(body: str | bytes) -> list[Verb]:
+    """The verbs of a webhook's answer, in order; no others than a listen are looked into.
+
+    A relative URL is on the server of the webhook: :meth:`ListenVerb.resolve`. A verb may stand
+    as ``{"say": {…}}`` as well. Raises :class:`WebhookError` for what is no JSON array of
+    verbs, :class:`~listenproto.VerbError` for a listen that cannot be carried out.
+    """
+    array = _json(body, "a JSON array of verbs")
+    if not isinstance(array, list):
+        raise WebhookError("body", array, "a JSON array of verbs")
+    return [*_verbs(array)]
+
+
+def _verbs(array: list[JSON]) -> Iterator[Verb]:
+    for index, item in enumerate(array):
+        where = f"body[{index}]"
+        if not isinstance(item, dict):
+            raise WebhookError(where, item, "a JSON object")
+        if "verb" not in item and len(item) == 1:
+            ((name, options),) = item.items()
+            item = {**options, "verb": name} if isinstance(options, dict) else item
+        name = item.get("verb")
+        if not isinstance(name, str):
+            raise WebhookError(f"{where}.verb", name, "the name of a verb")
+        yield ListenVerb.from_json(item) if name in ("listen", "stream") else item
+
+
+def _json(body: str | bytes, allowed: str) -> JSON:
+    """The one JSON value of a body."""
+    try:
+        text = body.decode() if isinstance(body, bytes) else body
+        value, *others = [value for value, _, _ in islice(values(text), 2)]
+    except ValueError as exc:
+        raise WebhookError("body", body, allowed, found=f"no JSON: {exc}") from None
+    if others:
+        raise WebhookError("body", body, allowed, found="more than one JSON value")
+    return value
+
+
+def _whole_number(value: JSON) -> int | None:
+    """A whole number, also as a string of digits; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
