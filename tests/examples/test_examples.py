@@ -22,6 +22,7 @@ from websockets.uri import parse_uri
 
 from listenproto import SUBPROTOCOL, Close, End, ListenResult, ListenVerb, Mode, Peer
 from listenproto.l16 import GROWING_HEADER, parse_wav
+from listenproto.wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
 from tests.examples import caller_trio, ivr, recorder, server_trio, talker
@@ -69,9 +70,19 @@ def program(name: str, *arguments: str, stop: int = signal.SIGTERM) -> Iterator[
     assert not COMPLAINTS.search(said), said
 
 
+AIOHTTP = ("server_aiohttp", "/")
+WEBSOCKETS = ("server_websockets", "/")
+
+
 @pytest.fixture(
     scope="module",
-    params=[("server_trio_websocket", "/"), ("server_asyncio", "/"), ("server_fastapi", "/echo")],
+    params=[
+        ("server_trio_websocket", "/"),
+        ("server_asyncio", "/"),
+        ("server_fastapi", "/echo"),
+        AIOHTTP,
+        WEBSOCKETS,
+    ],
     ids=lambda param: param[0],
 )
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -353,6 +364,18 @@ async def test_a_server_answers_a_close(url: str) -> None:
         assert await platform.receive() == Close(1001)
 
 
+@trio_test
+async def test_a_server_answers_a_close_that_meets_it_in_mid_flight(url: str) -> None:
+    async with dial_websockets(url) as platform:
+        await platform.say(callSid="c3a1")
+        for _ in range(500):
+            await platform.send(noise(160))
+        await platform.close(1001)
+        *said, close = await platform.hear_out()
+    assert close == Close(1001)
+    assert (500 * noise(160)).startswith(b"".join(said))
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -373,16 +396,40 @@ async def test_a_server_survives_a_platform_that_vanishes(
         await converse(platform)
 
 
-@trio_test
-async def test_a_server_survives_a_platform_that_listens_to_nothing(url: str) -> None:
+@contextmanager
+def raw_dial(url: str) -> Iterator[tuple[ClientProtocol, socket.socket]]:
+    """A WebSocket of which nothing is read and written but by the test."""
     server_at = urlsplit(url)
     protocol = ClientProtocol(parse_uri(url), subprotocols=[SUBPROTOCOL])
     protocol.send_request(protocol.connect())
     address = server_at.hostname, server_at.port
-    with socket.create_connection(address, timeout=PATIENCE) as deaf:
-        deaf.sendall(b"".join(protocol.data_to_send()))
+    with socket.create_connection(address, timeout=PATIENCE) as platform:
+        platform.sendall(b"".join(protocol.data_to_send()))
         while not protocol.events_received():
-            protocol.receive_data(deaf.recv(65536))
+            protocol.receive_data(platform.recv(65536))
+        yield protocol, platform
+
+
+@trio_test
+async def test_a_server_ends_what_it_has_closed(url: str) -> None:
+    """Also where it was spoken to meanwhile, and sees the answer to its close behind that."""
+    with raw_dial(url) as (protocol, platform):
+        protocol.send_text(b"{")
+        for _ in range(100):
+            protocol.send_binary(noise(160))
+        platform.sendall(b"".join(protocol.data_to_send()))
+        while not protocol.close_expected():
+            protocol.receive_data(platform.recv(65536))
+        with suppress(ConnectionResetError):  # an end as well
+            platform.sendall(b"".join(protocol.data_to_send()))
+            while platform.recv(65536):
+                pass
+        assert protocol.close_rcvd.code == 1007
+
+
+@trio_test
+async def test_a_server_survives_a_platform_that_listens_to_nothing(url: str) -> None:
+    with raw_dial(url) as (protocol, deaf):
         protocol.send_text(b"{}")
         deaf.setblocking(False)
         message = noise(4000)
@@ -410,6 +457,16 @@ async def test_a_server_keeps_up_with_a_burst(url: str) -> None:
             while len(back) < len(burst):
                 back += await platform.hear()
     assert back == burst
+
+
+@pytest.mark.parametrize("url", [AIOHTTP, WEBSOCKETS], ids=["aiohttp", "websockets"], indirect=True)
+@trio_test
+async def test_a_server_takes_messages_as_large_as_ours_do(url: str) -> None:
+    large = noise(DEFAULT_MAX_MESSAGE // 2 - 1)
+    async with dial_websockets(url, max_size=None) as platform:
+        await platform.say(callSid="c3a1")
+        await platform.send(large)
+        assert await platform.hear() == large
 
 
 @pytest.mark.parametrize(
