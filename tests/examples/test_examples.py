@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import trio
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from listenproto import SUBPROTOCOL, Close, End, ListenResult, ListenVerb, Mode, Peer
+from listenproto import SUBPROTOCOL, Close, End, ListenResult, ListenVerb, Mode, Peer, read_verbs
 from listenproto.l16 import GROWING_HEADER, parse_wav
 from listenproto.wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
@@ -82,6 +83,7 @@ WEBSOCKETS = ("server_websockets", "/")
         ("server_fastapi", "/echo"),
         AIOHTTP,
         WEBSOCKETS,
+        ("application", "/listen"),
     ],
     ids=lambda param: param[0],
 )
@@ -95,6 +97,12 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def asyncio_port() -> Iterator[int]:
     with program("server_asyncio") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def application_port() -> Iterator[int]:
+    with program("application") as port:
         yield port
 
 
@@ -467,6 +475,42 @@ async def test_a_server_takes_messages_as_large_as_ours_do(url: str) -> None:
         await platform.say(callSid="c3a1")
         await platform.send(large)
         assert await platform.hear() == large
+
+
+@pytest.mark.parametrize("keys", [[], [Key("#", at=0.5)]], ids=["hang-up", "key"])
+@trio_test
+async def test_application(application_port: int, keys: list[Key]) -> None:
+    """A whole call: its webhook, the listen, its actionHook."""
+    server = f"http://{HOST}:{application_port}"
+    async with httpx.AsyncClient(base_url=server) as http:
+        answer = await http.post("/call", json={"call_sid": "c3a1", "from": "+15550100"})
+        assert answer.headers["content-type"] == "application/json"
+        say, listen = read_verbs(answer.content)
+        assert say["verb"] == "say"
+        assert "+15550100" in say["text"]
+        placed = await place_call(
+            listen.resolve(str(answer.url)),
+            speech(),
+            keys=keys,
+            until=lambda placed: len(placed.audio) >= len(speech()),
+        )
+        assert placed.result.end is (End.KEY if keys else End.HANGUP)
+        assert speech().startswith(placed.audio[: len(speech())])
+        assert placed.breaches() == []
+        answer = await http.post(listen.action_hook, json=placed.result.action_hook())
+        say, hangup = read_verbs(answer.content)
+        assert f" {placed.result.duration} " in say["text"]
+        assert hangup == {"verb": "hangup"}
+
+
+@pytest.mark.parametrize("hook", ["/call", "/done"])
+@trio_test
+async def test_application_refuses_what_is_no_webhook(application_port: int, hook: str) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{HOST}:{application_port}") as http:
+        answer = await http.post(hook, content=b"{")
+        assert answer.status_code == 400
+        assert answer.text.startswith("body must be a JSON object; it is no JSON: ")
+        assert (await http.get(hook)).status_code == 405
 
 
 @pytest.mark.parametrize(
