@@ -20,7 +20,7 @@ from listenproto.codec import decode, decode_opening, read_base64
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer
 from listenproto.observer import Observer, Violation
-from listenproto.profile import PROFILES
+from listenproto.profile import DOCUMENTED, PROFILES, Profile
 from listenproto.verb import ListenVerb, VerbError
 
 __all__ = ["FORMAT", "Header", "Line", "Moment", "Trace", "TraceError", "judge_trace", "read_trace"]
@@ -234,23 +234,31 @@ def _text(obj: dict[str, JSON], key: str) -> str:
     return value
 
 
+class Reading:
+    """Makes messages out of the payloads of one call, as they pass, under a profile."""
+
+    def __init__(self, profile: Profile = DOCUMENTED) -> None:
+        self._rate = profile.string_sample_rate
+        self._opening = True
+
+    def messages(self, sender: Peer, payload: Payload | Moment) -> Iterator[Message | Moment]:
+        """What the next payload holds: most often one message."""
+        if isinstance(payload, Close | Moment):
+            yield payload
+        elif self._opening and sender is Peer.PLATFORM:
+            for message in decode_opening(payload, salvage=True):
+                self._opening = self._opening and not isinstance(message, Metadata)
+                yield message
+        else:
+            yield from decode(payload, sender, string_sample_rate=self._rate)
+
+
 def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:
     """Each message or moment of a trace, with its line and that line's number in the file."""
-    profile = PROFILES[trace.header.profile]
-    opening = True
+    reading = Reading(PROFILES[trace.header.profile])
     for number, line in enumerate(trace.lines, 2):
-        messages: list[Message]
-        if isinstance(line.payload, Close | Moment):
-            yield number, line, line.payload
-            continue
-        if opening and line.sender is Peer.PLATFORM:
-            messages = decode_opening(line.payload, salvage=True)
-        else:
-            rate = profile.string_sample_rate
-            messages = decode(line.payload, line.sender, string_sample_rate=rate)
-        for message in messages:
+        for message in reading.messages(line.sender, line.payload):
             yield number, line, message
-            opening = opening and not isinstance(message, Metadata)
 
 
 def judge_trace(trace: Trace, *, vantage: Peer | None = None) -> list[tuple[int, Violation]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,7 +25,7 @@ from listenproto.messages import (
 from listenproto.trace import Moment, Trace, messages_of
 from listenproto.verb import ListenVerb
 
-__all__ = ["ladder"]
+__all__ = ["Ladder", "describe", "ladder"]
 
 WIDTH: Final = 30
 
@@ -44,40 +45,57 @@ class _Stretch:
         self.size += size
 
 
-def ladder(trace: Trace) -> Iterator[str]:
-    """The lines of the ladder: the platform on the left, the app on the right, 80 columns."""
-    yield f"{'time':>8}  {'platform':<{WIDTH}}      {'app':<{WIDTH}}".rstrip()
-    bytes_a_second = dict.fromkeys(Peer, 8000 * SAMPLE_BYTES)
-    way = trace.header.way
-    if isinstance(way, ListenVerb):
-        bytes_a_second[Peer.APP] = SAMPLE_BYTES * (way.stream_rate or 8000)
-    stretches = {peer: _Stretch() for peer in Peer}
-    for _, line, message in messages_of(trace):
-        if isinstance(message, Moment):
-            if message is Moment.LOST:
-                yield from _flush(stretches, bytes_a_second)
-                yield _rung(line.at, line.sender, "connection lost")
-            continue
+class Ladder:
+    """The rungs of a call as it goes on: one for each text, one for each stretch of audio.
+
+    ``stream_rate`` is that of the app's audio in samples a second. A stretch is told of when a
+    text follows, or once it lasts ``longest`` microseconds.
+    """
+
+    HEAD: Final = f"{'time':>8}  {'platform':<{WIDTH}}      app"
+
+    def __init__(self, stream_rate: int = 8000, *, longest: float = math.inf) -> None:
+        self._bytes_a_second = dict.fromkeys(Peer, SAMPLE_BYTES * stream_rate)
+        self._stretches = {peer: _Stretch() for peer in Peer}
+        self._longest = longest
+
+    def rungs(self, at: int, sender: Peer, message: Message | Moment) -> Iterator[str]:
+        """What there is to tell once this has passed, ``at`` in microseconds."""
+        if message is Moment.OPEN:
+            return
         if isinstance(message, Audio):
-            stretches[line.sender].add(line.at, len(message.pcm))
-            continue
+            stretch = self._stretches[sender]
+            if stretch.messages and at - stretch.since >= self._longest:
+                yield from self.rest()
+            self._stretches[sender].add(at, len(message.pcm))
+            return
         if isinstance(message, Metadata):
             channels = message.mix_type.channels
-            bytes_a_second[Peer.PLATFORM] = SAMPLE_BYTES * channels * message.sample_rate
-        yield from _flush(stretches, bytes_a_second)
-        yield _rung(line.at, line.sender, describe(message))
-    yield from _flush(stretches, bytes_a_second)
+            bytes_a_second = SAMPLE_BYTES * channels * message.sample_rate
+            self._bytes_a_second[Peer.PLATFORM] = bytes_a_second
+        yield from self.rest()
+        yield _rung(at, sender, describe(message))
+
+    def rest(self) -> Iterator[str]:
+        """The stretches of audio that have not been told of."""
+        for peer, stretch in sorted(self._stretches.items(), key=lambda item: item[1].since):
+            if stretch.messages:
+                seconds = stretch.size / self._bytes_a_second[peer]
+                text = f"audio {seconds:.2f} s"
+                if stretch.messages > 1:
+                    text += f" in {stretch.messages} messages"
+                yield _rung(stretch.since, peer, text)
+                self._stretches[peer] = _Stretch()
 
 
-def _flush(stretches: dict[Peer, _Stretch], bytes_a_second: dict[Peer, int]) -> Iterator[str]:
-    for peer, stretch in sorted(stretches.items(), key=lambda item: item[1].since):
-        if stretch.messages:
-            seconds = stretch.size / bytes_a_second[peer]
-            text = f"audio {seconds:.2f} s"
-            if stretch.messages > 1:
-                text += f" in {stretch.messages} messages"
-            yield _rung(stretch.since, peer, text)
-            stretches[peer] = _Stretch()
+def ladder(trace: Trace) -> Iterator[str]:
+    """The lines of the ladder: the platform on the left, the app on the right, 80 columns."""
+    yield Ladder.HEAD
+    way = trace.header.way
+    rungs = Ladder((isinstance(way, ListenVerb) and way.stream_rate) or 8000)
+    for _, line, message in messages_of(trace):
+        yield from rungs.rungs(line.at, line.sender, message)
+    yield from rungs.rest()
 
 
 def _rung(at: int, sender: Peer, text: str) -> str:
@@ -89,8 +107,10 @@ def _rung(at: int, sender: Peer, text: str) -> str:
     return f"{time}  {'':<{WIDTH}} ◀── {text}"
 
 
-def describe(message: Message) -> str:
+def describe(message: Message | Moment) -> str:
     """A message in a few words."""
+    if isinstance(message, Moment):
+        return "connection lost"
     if isinstance(message, Metadata):
         mix = "" if message.mix_type is MixType.MONO else f" {message.mix_type.value}"
         return f"metadata {message.sample_rate} Hz{mix}"

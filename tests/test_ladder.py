@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from listenproto import Mode, Peer
+from listenproto import Audio, Mode, Peer
 from listenproto.messages import Close
 from listenproto.trace import Header, Line, Moment, Trace
-from listenproto_trio.ladder import ladder
+from listenproto_trio.ladder import Ladder, ladder
 
 PLATFORM, APP = Peer.PLATFORM, Peer.APP
 
@@ -48,3 +48,14 @@ def test_the_close_is_the_last_rung() -> None:
     *_, app, platform = ladder(Trace(Header(vantage=PLATFORM, way=Mode.OFF), lines))
     assert app == "   0.000                                 ◀── close 1011 it failed"
     assert platform == "   0.000  close 1000                     ──▶"
+
+
+def test_a_long_stretch_is_told_in_parts_as_it_goes_on() -> None:
+    rungs = Ladder(16000, longest=30_000)
+    told = [rung for n in range(7) for rung in rungs.rungs(10_000 * n, APP, Audio(bytes(320)))]
+    assert told == [
+        "   0.000                                 ◀── audio 0.03 s in 3 messages",
+        "   0.030                                 ◀── audio 0.03 s in 3 messages",
+    ]
+    assert [*rungs.rest()] == ["   0.060                                 ◀── audio 0.01 s"]
+    assert [*rungs.rest()] == []
