@@ -31,6 +31,7 @@ __all__ = [
     "growing_wav_header",
     "parse_wav",
     "peak",
+    "read_wav",
     "read_wav_head",
     "samples_in",
     "wav_header",
@@ -210,14 +211,30 @@ def parse_wav(wav: bytes) -> Wav:
         raise WavError(f"it has {channels} channels: one, or two to be mixed down, can be played")
     if rate == 0 or FLICKS % rate:
         raise WavError(f"its {rate} samples a second do not divide a second of {FLICKS} flicks")
-    frame = SAMPLE_BYTES * channels
+    return _whole(wav, head)
+
+
+def read_wav(wav: bytes) -> Wav:
+    """Read a WAV or RF64 file of 16-bit PCM, with any channels, at any rate.
+
+    Raises :class:`WavError` for anything else.
+    """
+    head = read_wav_head(wav)
+    if not head.channels or not head.rate:
+        raise WavError(f"it has {head.channels} channels at {head.rate} samples a second")
+    return _whole(wav, head)
+
+
+def _whole(wav: bytes, head: WavHead) -> Wav:
+    """The audio behind a head."""
+    frame = SAMPLE_BYTES * head.channels
     there = len(wav) - head.start
     size = there - there % frame if head.length is None else head.length
     if there < size:
         raise WavError(f"its b'data' chunk claims {size} bytes, {there} are there")
     if size % frame:
         raise WavError(f"its {size} bytes of audio are no whole number of samples")
-    return Wav(wav[head.start : head.start + size], rate, channels)
+    return Wav(wav[head.start : head.start + size], head.rate, head.channels)
 
 
 def _parse_format(body: bytes) -> tuple[int, int]:

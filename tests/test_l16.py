@@ -26,6 +26,7 @@ from listenproto.l16 import (
     growing_wav_header,
     parse_wav,
     peak,
+    read_wav,
     read_wav_head,
     samples_in,
     wav_header,
@@ -440,3 +441,15 @@ def test_a_header_grows_past_32_bits_in_its_place(channels: int) -> None:
         samples = length // (2 * channels)
         assert struct.unpack("<QQQI", header[20:48]) == (72 + length, length, samples, 0)
         assert header[72:] == b"data\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (11025, 6), (7919, 2)])
+def test_wav_of_any_rate_and_channels_can_be_read(rate: int, channels: int) -> None:
+    pcm = bytes(range(4 * channels))
+    assert read_wav(wav_header(len(pcm), rate, channels) + pcm) == Wav(pcm, rate, channels)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(0, 1), (8000, 0)])
+def test_wav_without_rate_or_channels_is_refused(rate: int, channels: int) -> None:
+    with pytest.raises(WavError, match=f"it has {channels} channels at {rate} samples a second"):
+        read_wav(wav_header(0, rate, channels))
