@@ -158,7 +158,11 @@ async def open_call(
     """
     _check_tap(tap, task)
     limits = limits or Limits()
-    stream = await _connected(task, limits, ssl_context)
+    try:
+        stream = await _connected(task, limits, ssl_context)
+    except (OSError, CallRejected, trio.Cancelled):
+        task.not_connected()
+        raise
     async with open_call_on(
         stream,
         task,

@@ -31,8 +31,8 @@ _CERTIFICATE: Final = {
 }
 """By OpenSSL's X509_V_ERR codes."""
 _UNTRUSTED: Final = (
-    "its certificate is not trusted: it needs one of an authority that is, or this end an "
-    "ssl_context that trusts its own"
+    "its certificate is not trusted: it needs one of an authority that is, or its own must be "
+    "trusted at this end"
 )
 
 

@@ -485,9 +485,12 @@ async def test_a_refused_connection_is_an_os_error() -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     verb = attrs.evolve(STREAM, url=f"ws://127.0.0.1:{port}/")
+    task = ListenTask(verb, ATTRIBUTES)
     with pytest.raises(OSError, match="connect"):
-        async with open_call(ListenTask(verb, ATTRIBUTES)):
+        async with open_call(task):
             raise AssertionError("there is no call")
+    assert task.result is not None
+    assert task.result.end is End.NOT_CONNECTED
 
 
 @virtual
