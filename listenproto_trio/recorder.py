@@ -43,7 +43,6 @@ Nothing of the upgrade request is in it, so no credentials and no URL. The custo
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import secrets
@@ -59,7 +58,7 @@ from listenproto_trio.recording import WavFile
 from listenproto_trio.transport import CallEnded
 from listenproto_trio.unread import CallEvent, Dropped
 
-__all__ = ["Recorder", "Recording"]
+__all__ = ["Recorder", "Recording", "stems"]
 
 FORMAT: Final = 1
 LISTED: Final = 1000
@@ -68,8 +67,6 @@ LONGEST: Final = 100
 """Characters of a name; file systems take some 255 with what is put behind it."""
 RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 """Names that are devices on some systems, whatever their suffix."""
-
-_log: Final = logging.getLogger("listenproto")
 
 
 class Recorder:
@@ -162,8 +159,7 @@ class Recording:
         """A file is lost. What comes of that is not told again."""
         if self.error is None:
             self.error = error
-            about = {"call_sid": self._call.call_sid}
-            _log.error("recording %s: %s", error.filename, error.strerror, extra=about)
+            self._call.log.error("recording %s: %s", error.filename, error.strerror)
 
     def _start(self, folder: Path, wanted: str) -> None:
         metadata = self._call.metadata
@@ -181,7 +177,7 @@ class Recording:
         try:
             with suppress(FileExistsError):  # it is no folder: the WAV's error says so better
                 folder.mkdir(parents=True, exist_ok=True)
-            for stem in _stems(wanted):
+            for stem in stems(wanted):
                 if self._have(folder / f"{stem}.wav"):
                     break
         except OSError as exc:
@@ -282,7 +278,7 @@ def file_stem(wanted: JSON) -> str:
     return f"call-{stem}" if RESERVED.fullmatch(stem) else stem or "call"
 
 
-def _stems(wanted: str) -> Iterator[str]:
+def stems(wanted: str) -> Iterator[str]:
     """Names to be tried. Counting on and on would take longer with each."""
     yield wanted
     for number in range(2, 10):

@@ -156,17 +156,22 @@ class HeardWav(WavFile):
 class TraceFile:
     """A trace being written, line by line; it is a :data:`~listenproto_trio.Tap`.
 
-    ``position`` gives where playout stands, in samples at the listen rate. Raises OSError where
-    the file cannot be written or is there already.
+    What was written is there whatever becomes of the process. ``position`` gives where playout
+    stands, in samples at the listen rate. Raises OSError where the file cannot be written or is
+    there already; where the disk is full the trace ends there, with a whole line, each further
+    line raises that error again, and closing does not.
     """
 
     def __init__(self, path: Path, header: Header, *, with_audio: bool = True) -> None:
         self.path = path
         self.position: Callable[[], int] = lambda: 0
+        self.error: OSError | None = None
+        """Why it has ended before its time."""
         self._with_audio = with_audio
         self._started_at: float | None = None
-        self._file: IO[str] = open(path, "x", encoding="utf-8")  # noqa: SIM115
-        self._file.write(header.to_json() + "\n")
+        self._size = 0
+        self._file: IO[bytes] = open(path, "xb", buffering=0)  # noqa: SIM115
+        self._write(header.to_json())
 
     def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
         now = trio.current_time()
@@ -174,7 +179,21 @@ class TraceFile:
             self._started_at = now
         at = round((now - self._started_at) * 1_000_000)
         line = Line(at, sender, self.position(), payload)
-        self._file.write(line.to_json(with_audio=self._with_audio) + "\n")
+        self._write(line.to_json(with_audio=self._with_audio))
+
+    def _write(self, line: str) -> None:
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+        octets = f"{line}\n".encode()
+        try:
+            put(self._file, octets, self._size)
+        except OSError as exc:
+            self.error = OSError(exc.errno, f"{exc.strerror}: the trace ends here", str(self.path))
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), self._size)
+            self._file.close()
+            raise self.error from exc
+        self._size += len(octets)
 
     def close(self) -> None:
         self._file.close()

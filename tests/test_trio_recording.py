@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import wave
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import trio
 from listenproto import FLICKS, Header, Heard, Mode, Peer
 from listenproto.l16 import GROWING_HEADER, growing_wav_header, wav_header
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
+from listenproto_trio.recording import read_trace_file
 from tests.disk_support import files_up_to, small_disk
 from tests.trio_support import RATE, STREAM, audio, calling, virtual
 
@@ -293,3 +295,20 @@ def test_a_recording_grows_past_4_gib(tmp_path: Path) -> None:
         assert lying.read(HEADER + 2 * RATE)[HEADER:] == audio(1)
         lying.seek(-2 * RATE * 5 // 2, os.SEEK_END)
         assert lying.read() == audio(1, 1) + audio(1, 2) + audio(0.5, 3)
+
+
+@virtual
+async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        file = TraceFile(disk / "trace.jsonl", Header(vantage=Peer.APP, way=Mode.OFF))
+        with suppress(OSError):
+            while True:
+                file(Peer.PLATFORM, bytes(320))
+        with pytest.raises(OSError, match="No space left on device: the trace ends here") as full:
+            file(Peer.PLATFORM, bytes(320))
+        file.close()
+        assert full.value is file.error
+        assert full.value.filename == str(file.path)
+        lines = read_trace_file(file.path).lines
+        assert len(lines) > 100
+        assert all(line.payload == bytes(320) for line in lines)
