@@ -1,16 +1,11 @@
-"""The demo and lint, run as a user would, and what the demo leaves behind."""
+"""The demo, run as a user would, and what it leaves behind."""
 
 from __future__ import annotations
 
 import array
 import base64
-import contextlib
-import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import wave
 from pathlib import Path
 
@@ -23,18 +18,11 @@ from listenproto_trio import cli
 from listenproto_trio import demo as demo_module
 from listenproto_trio.recording import WavFile
 from listenproto_trio.speech import speech
-
-ROOT = Path(__file__).parent.parent
-
-
-def listenproto(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    command = [sys.executable, "-W", "error", "-m", "listenproto_trio.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+from tests.cli_support import Ran, line_with, listenproto, started
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
     folder = tmp_path_factory.mktemp("demo")
     return listenproto("demo", "--speed", "8", "--out", "out", cwd=folder), folder / "out"
 
@@ -51,20 +39,20 @@ def trace(path: Path) -> Trace:
 
 
 def test_the_demo_succeeds_and_names_its_files(
-    demo: tuple[subprocess.CompletedProcess[str], Path],
+    demo: tuple[Ran, Path],
 ) -> None:
     run, folder = demo
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "Every message obeyed the protocol" in run.stdout
+    assert (run.status, run.err) == (0, "")
+    assert "Every message obeyed the protocol" in run.out
     for call in ("streaming", "clips"):
         for name in ("recording.wav", "heard.wav", "trace.jsonl", "trace-app.jsonl"):
-            assert f"wrote out/{call}/{name}" in run.stdout
+            assert f"wrote out/{call}/{name}" in run.out
             assert (folder / call / name).stat().st_size > 0
-    assert all(len(line) <= 80 for line in run.stdout.splitlines())
+    assert all(len(line) <= 80 for line in run.out.splitlines())
 
 
 def test_the_recording_holds_the_speech_sample_for_sample(
-    demo: tuple[subprocess.CompletedProcess[str], Path],
+    demo: tuple[Ran, Path],
 ) -> None:
     spoken = array.array("h", speech())
     recorded = samples(demo[1] / "streaming" / "recording.wav")
@@ -74,7 +62,7 @@ def test_the_recording_holds_the_speech_sample_for_sample(
 
 @pytest.mark.parametrize("call", ["streaming", "clips"])
 def test_the_caller_heard_what_the_trace_says_where_it_says(
-    demo: tuple[subprocess.CompletedProcess[str], Path], call: str
+    demo: tuple[Ran, Path], call: str
 ) -> None:
     heard = samples(demo[1] / call / "heard.wav")
     line = array.array("h")
@@ -100,9 +88,7 @@ def test_the_caller_heard_what_the_trace_says_where_it_says(
 
 
 @pytest.mark.parametrize("call", ["streaming", "clips"])
-def test_both_ends_saw_every_message_obey(
-    demo: tuple[subprocess.CompletedProcess[str], Path], call: str
-) -> None:
+def test_both_ends_saw_every_message_obey(demo: tuple[Ran, Path], call: str) -> None:
     for name, vantage in (("trace.jsonl", Peer.PLATFORM), ("trace-app.jsonl", Peer.APP)):
         recorded = trace(demo[1] / call / name)
         assert recorded.header.vantage is vantage
@@ -119,7 +105,7 @@ def texts(recorded: Trace, sender: Peer) -> list[str]:
 
 
 def test_the_calls_show_what_they_are_to_show(
-    demo: tuple[subprocess.CompletedProcess[str], Path],
+    demo: tuple[Ran, Path],
 ) -> None:
     streaming = trace(demo[1] / "streaming" / "trace.jsonl")
     from_platform = "".join(texts(streaming, Peer.PLATFORM))
@@ -133,49 +119,42 @@ def test_the_calls_show_what_they_are_to_show(
 
 
 def test_the_demo_overwrites_nothing(
-    demo: tuple[subprocess.CompletedProcess[str], Path],
+    demo: tuple[Ran, Path],
 ) -> None:
     run = listenproto("demo", "--out", str(demo[1]), cwd=demo[1].parent)
-    assert run.returncode == 2
-    assert "is not empty" in run.stderr
+    assert run.status == 2
+    assert "is not empty" in run.err
 
 
 def test_the_demo_finds_a_new_folder_each_time(tmp_path: Path) -> None:
     for folder in ("listenproto-demo", "listenproto-demo-2"):
         run = listenproto("demo", "--speed", "20", cwd=tmp_path)
-        assert run.returncode == 0
-        assert run.stdout.startswith(f"writing to {folder}\n")
+        assert run.status == 0
+        assert run.out.startswith(f"writing to {folder}\n")
         assert (tmp_path / folder / "clips" / "heard.wav").exists()
 
 
 def test_a_demo_that_goes_otherwise_than_it_must_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here the caller hangs up at once, while the app is sending: no mark is reached."""
     (streaming, _) = demo_module.CALLS
-    monkeypatch.setattr(cli, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
-    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
-    said, failed = capsys.readouterr()
-    assert "wrong: echo-2s was to be played, it was None\n" in said
-    assert failed == "listenproto: not everything went as it must, see above\n"
+    monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
+    run = listenproto("demo", "--out", "out", cwd=tmp_path)
+    assert (run.status, run.complaint) == (1, "not everything went as it must, see above")
+    assert "wrong: echo-2s was to be played, it was None\n" in run.out
 
 
 def test_of_several_failures_the_first_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def play_call(*args: object, **options: object) -> None:
         inner = ExceptionGroup("", [OSError("the disk is full"), OSError("no route")])
         raise ExceptionGroup("", [inner, OSError("no route")])
 
-    monkeypatch.setattr(cli, "play_call", play_call)
-    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
-    assert capsys.readouterr().err == "listenproto: call 1 of 2, streaming: the disk is full\n"
+    monkeypatch.setattr(cli.demo, "play_call", play_call)
+    run = listenproto("demo", "--out", "out", cwd=tmp_path)
+    assert (run.status, run.complaint) == (1, "call 1 of 2, streaming: the disk is full")
 
 
 def test_a_recording_that_does_not_hold_the_speech_is_a_fault(tmp_path: Path) -> None:
@@ -189,65 +168,15 @@ def test_a_recording_that_does_not_hold_the_speech_is_a_fault(tmp_path: Path) ->
     assert bad == ["recording.wav does not hold the speech sample for sample"]
 
 
-def test_the_command_alone_shows_its_help(tmp_path: Path) -> None:
-    run = listenproto(cwd=tmp_path)
-    assert run.returncode == 2
-    assert "Usage: listenproto" in run.stderr
-
-
-def test_what_the_command_says_may_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it cannot be told what to do with arrows."""
-    monkeypatch.setattr(sys, "argv", ["listenproto", "--version"])
-    with pytest.raises(SystemExit) as left, contextlib.redirect_stdout(io.StringIO()) as said:
-        cli.main()
-    assert left.value.code == 0
-    assert "version" in said.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["demo", "--speed", "0"], "--speed"),
-        (["demo", "--speed", "fast"], "fast"),
-        (["demo", "--loud"], "--loud"),
-        (["sing"], "sing"),
-        (["lint"], "TRACE"),
-        (["lint", "nowhere.jsonl"], "nowhere.jsonl"),
-    ],
-)
-def test_misuse_is_told_in_words_and_ends_with_2(
-    words: list[str], says: str, tmp_path: Path
-) -> None:
-    run = listenproto(*words, cwd=tmp_path)
-    assert run.returncode == 2
-    (line,) = run.stderr.splitlines()
-    assert line.startswith("listenproto: ")
-    assert says in line
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "listenproto_trio.cli", "demo", "--out", "out"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "writing to out\n"
+    with started("demo", "--out", "out", cwd=tmp_path) as process:
+        assert line_with(process, "writing to") == "writing to out\n"
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (process.returncode, errors.strip()) == (130, "listenproto: interrupted")
 
 
-def test_an_interrupt_tears_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupt_tears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it comes, it is raised where the demo waits, not in the middle of a task."""
     untorn = []
 
@@ -257,62 +186,14 @@ def test_an_interrupt_tears_nothing(
         await trio.sleep_forever()
 
     (streaming, _) = demo_module.CALLS
-    monkeypatch.setattr(cli, "CALLS", [attrs.evolve(streaming, app=interrupted)])
-    monkeypatch.setattr(sys, "argv", ["listenproto", "demo", "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 130
-    assert capsys.readouterr().err.strip() == "listenproto: interrupted"
+    monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, app=interrupted)])
+    run = listenproto("demo", "--out", "out", cwd=tmp_path)
+    assert (run.status, run.complaint) == (130, "interrupted")
     assert untorn
 
 
 def test_a_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run = listenproto("demo", "--out", "file/out", cwd=tmp_path)
-    assert run.returncode == 1
-    (line,) = run.stderr.splitlines()
-    assert "Not a directory" in line
-
-
-@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["lint", "--help"]])
-def test_every_help_shows_an_example(words: list[str], tmp_path: Path) -> None:
-    run = listenproto(*words, cwd=tmp_path)
-    assert run.returncode == 0
-    assert "Example" in run.stdout
-
-
-def test_lint_finds_nothing_in_the_demo(
-    demo: tuple[subprocess.CompletedProcess[str], Path],
-) -> None:
-    run = listenproto("lint", "streaming/trace.jsonl", "clips/trace-app.jsonl", cwd=demo[1])
-    assert run.returncode == 0
-    lines = run.stdout.splitlines()
-    assert len(lines) == 2
-    assert all(line.endswith("no breaches") for line in lines)
-
-
-def test_lint_names_line_clause_and_sentence(
-    demo: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
-) -> None:
-    header, opened, metadata, *rest = (demo[1] / "clips" / "trace.jsonl").read_text().splitlines()
-    twice = tmp_path / "twice.jsonl"
-    twice.write_text("\n".join([header, opened, metadata, metadata, *rest]))
-    run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
-    assert run.returncode == 1
-    assert run.stdout.startswith("twice.jsonl:4: platform: LP-META-4: ")
-    assert run.stdout.endswith(": 1 breach\n")
-
-
-def test_lint_says_what_is_no_trace_and_goes_on(
-    demo: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
-) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
-    (tmp_path / "text.jsonl").write_text("hello\n")
-    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\0")
-    good = str(demo[1] / "clips" / "trace.jsonl")
-    names = ["empty.jsonl", "text.jsonl", "binary.jsonl"]
-    run = listenproto("lint", *names, good, cwd=tmp_path)
-    assert run.returncode == 1
-    errors = run.stderr.splitlines()
-    assert [error.split(":")[0] for error in errors] == names
-    assert run.stdout.endswith("no breaches\n")
+    assert run.status == 1
+    assert "Not a directory" in run.complaint

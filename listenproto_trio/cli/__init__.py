@@ -1,0 +1,60 @@
+"""The ``listenproto`` command."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+try:
+    import click
+
+    from listenproto_trio.cli import call, demo, lint, recover, serve
+except ModuleNotFoundError as exc:
+    if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
+        raise
+    raise SystemExit(
+        f"the listenproto command needs the cli extra ({exc.name} is missing): "
+        "pip install 'listenproto[cli]'"
+    ) from exc
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command: an error is one line; exit status 2 for misuse, 1 for a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may have no arrows
+    status = 130
+    try:
+        status = _run()
+    except* (KeyboardInterrupt, click.Abort):
+        print("listenproto: interrupted", file=sys.stderr)
+    sys.exit(status)
+
+
+def _run() -> int:
+    try:
+        return commands(prog_name="listenproto", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return exc.exit_code
+    except click.ClickException as exc:
+        print(f"listenproto: {exc.format_message()}", file=sys.stderr)
+        return exc.exit_code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="listenproto")
+def commands() -> None:
+    """The jambonz listen protocol: call audio over WebSocket.
+
+    \b
+    Example, in two terminals:
+      listenproto serve --mode streaming --echo
+      listenproto call ws://127.0.0.1:3000/ --mode streaming
+    """
+
+
+for command in (demo.demo, serve.serve, call.call, lint.lint, recover.recover):
+    commands.add_command(command)

@@ -1,0 +1,5 @@
+"""``python -m listenproto_trio.cli``."""
+
+from listenproto_trio.cli import main
+
+main()

@@ -1,0 +1,258 @@
+"""``listenproto call``: the platform's end, with a caller on the line."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+
+import click
+import trio
+
+from listenproto.jsontext import DECODER
+from listenproto.messages import JSON, MixType
+from listenproto.profile import PROFILES
+from listenproto.verb import ListenVerb, VerbError
+from listenproto_trio.caller import Key
+from listenproto_trio.cli import options
+from listenproto_trio.cli.files import numbered
+from listenproto_trio.cli.placing import COLUMNS, Line, Placed, place
+from listenproto_trio.cli.screen import Screen
+from listenproto_trio.cli.signals import watch_signals
+from listenproto_trio.cli.sound import mixed, read_sound, spoken
+
+__all__ = ["call"]
+
+
+@click.command()
+@click.argument("url", metavar="URL")
+@click.option(
+    "--audio", type=options.existing_file, help="What the caller says (WAV); else shipped speech."
+)
+@click.option(
+    "--audio-far", type=options.existing_file, help="What the other party says: stereo, mixed."
+)
+@click.option(
+    "--verb", "verb_file", type=options.existing_file, help="The listen verb, a JSON object."
+)
+@options.mode
+@click.option(
+    "--dtmf", "keys", type=options.keys, metavar="KEYS", help="Keys to press, as in 5@2.0,#@4.5."
+)
+@click.option(
+    "--hangup-after",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Hang up after so many seconds; else when all is said.",
+)
+@options.profile
+@click.option("--nested-in-dial", is_flag=True, help="The verb stands in a dial: no way back,")
+@click.option("--bidirectional-in-dial", is_flag=True, help="but on a platform that has one there.")
+@click.option(
+    "--auth",
+    type=options.credentials,
+    metavar="USER:PASSWORD",
+    envvar="LISTENPROTO_AUTH",
+    help="The verb's wsAuth (or in LISTENPROTO_AUTH).",
+)
+@click.option("--heard", type=options.new_file, help="Write what the caller hears (WAV).")
+@click.option("--trace", type=options.new_file, help="Write the call's trace (JSON lines).")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, max=100, min_open=True),
+    default=1.0,
+    metavar="X",
+    help="Run media time so much faster than the clock.",
+)
+@click.option(
+    "--calls",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Place so many at the same time; files are numbered then.",
+)
+@click.option("--cafile", type=options.existing_file, help="Trust these certificates too (PEM).")
+@click.option("--insecure", is_flag=True, help="Trust any certificate: for tests alone.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each message as it passes.")
+@options.as_json
+def call(
+    url: str,
+    audio: Path | None,
+    audio_far: Path | None,
+    verb_file: Path | None,
+    way: str | None,
+    rate: int | None,
+    keys: tuple[Key, ...] | None,
+    hangup_after: float | None,
+    profile: str,
+    nested_in_dial: bool,
+    bidirectional_in_dial: bool,
+    auth: tuple[str, str] | None,
+    heard: Path | None,
+    trace: Path | None,
+    speed: float,
+    calls: int,
+    cafile: Path | None,
+    insecure: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Call the application at URL: play jambonz's part, with a caller on the line.
+
+    The caller says the shipped speech or --audio, presses keys, and hangs up. The verb is as in
+    --verb, but for its url. Its actionHook is POSTed at the end. Ctrl-C hangs up. Exit status 1
+    where a call failed, the app broke the protocol, or the actionHook was not taken.
+
+    \b
+    Example:
+      listenproto call ws://127.0.0.1:3000/ --mode streaming --heard heard.wav
+      listenproto call wss://app.example/ --verb verb.json --dtmf 5@2.0,#@4.5 -v
+    """
+    screen = Screen(as_json, verbose)
+    verb = _verb(url, verb_file, way, rate, auth)
+    if audio_far is not None and verb.mix_type is MixType.MONO:
+        raise click.BadParameter(
+            "mono audio is that of the caller alone: --audio-far needs a verb with mixType "
+            "stereo or mixed",
+            param_hint="--audio-far",
+        )
+    caller = spoken(verb.sample_rate) if audio is None else read_sound(audio, verb.sample_rate)
+    far = b"" if audio_far is None else read_sound(audio_far, verb.sample_rate)
+    line = Line(
+        verb=verb,
+        audio=mixed(verb.mix_type, caller, far),
+        keys=keys or (),
+        hang_up_after=hangup_after,
+        profile=PROFILES[profile],
+        nested_in_dial=nested_in_dial,
+        bidirectional_in_dial=bidirectional_in_dial,
+        speed=speed,
+        ssl_context=_trust(screen, verb, cafile, insecure),
+    )
+    files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
+    placed = trio.run(_place_all, line, files, screen)
+    _show(screen, placed)
+    if any(one.failures for one in placed):
+        sys.exit(1)
+
+
+def _one(path: Path | None, number: int, calls: int) -> Path | None:
+    """The file of one call, which must not be there."""
+    if path is None:
+        return None
+    path = numbered(path, number, calls)
+    if path.exists():
+        raise click.UsageError(f"{path} is there already, and nothing is overwritten")
+    return path
+
+
+def _verb(
+    url: str,
+    path: Path | None,
+    way: str | None,
+    rate: int | None,
+    auth: tuple[str, str] | None,
+) -> ListenVerb:
+    """The verb that the options describe."""
+    if path is not None and (way is not None or rate is not None):
+        raise click.UsageError("--mode and --rate are for the verb to say: leave them out")
+    rate = options.stream_rate(way, rate)
+    obj: dict[str, JSON] = {} if path is None else _read_verb(path)
+    if way == "streaming":
+        obj["bidirectionalAudio"] = {"streaming": True, "sampleRate": rate}
+    elif way == "off":
+        obj["bidirectionalAudio"] = {"enabled": False}
+    if path is None:
+        obj["passDtmf"] = True
+    if auth is not None:
+        obj["wsAuth"] = {"username": auth[0], "password": auth[1]}
+    try:
+        verb = ListenVerb.from_json(obj | {"url": url})
+        verb.websocket_url  # noqa: B018  a relative URL is no address to call
+    except VerbError as exc:
+        of_file = path is not None and exc.option != "url"
+        where = f"{path}: " if of_file else ""
+        raise click.BadParameter(
+            f"{where}{exc}", param_hint="--verb" if of_file else "URL"
+        ) from exc
+    return verb
+
+
+def _read_verb(path: Path) -> dict[str, JSON]:
+    hint = "--verb"
+    try:
+        obj = DECODER.decode(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=hint) from exc
+    except (ValueError, RecursionError) as exc:
+        raise click.BadParameter(f"{path} is no JSON text: {exc}", param_hint=hint) from exc
+    if not isinstance(obj, dict):
+        said = f"{path} must hold one listen verb, a JSON object"
+        raise click.BadParameter(said, param_hint=hint)
+    return obj
+
+
+def _trust(screen: Screen, verb: ListenVerb, cafile: Path | None, insecure: bool) -> ssl.SSLContext:
+    """Whom to trust: those whom the system trusts, more of them, or anybody."""
+    context = ssl.create_default_context()
+    if cafile is not None:
+        try:
+            context.load_verify_locations(cafile)
+        except ssl.SSLError as exc:
+            said = f"{cafile} holds no certificates (PEM): {exc.reason}"
+            raise click.BadParameter(said, param_hint="--cafile") from exc
+    if insecure:
+        screen.console.print(
+            "[bold red]INSECURE: no certificate is checked, anybody can pose as the app"
+        )
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _place_all(
+    line: Line, files: list[tuple[Path | None, Path | None]], screen: Screen
+) -> list[Placed]:
+    """Place the calls at the same time; gives what became of each, in order."""
+    placed = [
+        Placed(number=number, prefix=f"#{number} " if len(files) > 1 else "")
+        for number in range(1, len(files) + 1)
+    ]
+    progress, bar = screen.progress(
+        f"{len(files)} calls" if len(files) > 1 else "call", line.seconds
+    )
+
+    def hang_up() -> None:
+        screen.say("hanging up; Ctrl-C again ends at once")
+        for one in placed:
+            one.hang_up()
+
+    def show(seconds: float) -> None:
+        progress.update(bar, completed=seconds)
+
+    with progress:
+        async with trio.open_nursery() as watching:
+
+            def at_once() -> None:
+                raise KeyboardInterrupt
+
+            await watching.start(watch_signals, hang_up, at_once)
+            async with trio.open_nursery() as nursery:
+                for one, (heard, trace) in zip(placed, files, strict=True):
+                    nursery.start_soon(place, line, one, heard, trace, screen, show)
+            watching.cancel_scope.cancel()
+    return placed
+
+
+def _show(screen: Screen, placed: list[Placed]) -> None:
+    screen.figures({"calls": [one.figures() for one in placed]})
+    if any(one.connected for one in placed):
+        screen.table(COLUMNS, [one.row() for one in placed])
+    for one in placed:
+        for file in one.files:
+            screen.say(f"{one.prefix}wrote {file}")
+        if one.hooked is not None and not one.hooked.failure:
+            screen.say(f"{one.prefix}{one.hooked}")
+    for one in placed:
+        for failure in one.failures:
+            print(f"listenproto: {one.prefix}{failure}", file=sys.stderr)

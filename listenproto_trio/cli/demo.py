@@ -1,0 +1,103 @@
+"""``listenproto demo``: two whole calls on loopback."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import click
+import trio
+
+from listenproto_trio.cli.files import first
+from listenproto_trio.cli.screen import Failure, Screen
+from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
+from listenproto_trio.ladder import ladder
+
+__all__ = ["demo"]
+
+screen = Screen()
+
+
+def _new_folder() -> Path:
+    names = itertools.chain(
+        ["listenproto-demo"], (f"listenproto-demo-{n}" for n in itertools.count(2))
+    )
+    return next(path for path in map(Path, names) if not path.exists())
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files; must not hold any. Default: a new one, listenproto-demo.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, max=100, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Run media time so much faster than the clock.",
+)
+def demo(out: Path | None, speed: float) -> None:
+    """Play two whole calls on loopback, both peers, with real speech.
+
+    A streaming call (the speech echoed, marks, killAudio, DTMF) and a clips call (a queue,
+    playDone, one clip too many), in real time. Exit status 0 only if every message obeyed the
+    protocol.
+
+    \b
+    Example:
+      listenproto demo --out demo --speed 4
+    """
+    folder = out or _new_folder()
+    if folder.exists() and any(folder.iterdir()):
+        raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
+    print(f"writing to {folder}", flush=True)
+    played = []
+    for number, call in enumerate(CALLS, 1):
+        title = f"call {number} of {len(CALLS)}, {call.name}"
+        try:
+            played.append(_play(call, folder / call.name, speed, title))
+        except (OSError, ExceptionGroup) as exc:
+            failure = first(exc)
+            if not isinstance(failure, OSError):
+                raise
+            raise Failure(f"{title}: {failure}") from exc
+        _show(played[-1])
+    if any(one.faults for one in played):
+        raise Failure("not everything went as it must, see above")
+    screen.say("Every message obeyed the protocol, seen from both ends.")
+
+
+def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
+    async def play() -> Played:
+        progress, bar = screen.progress(title, call.seconds)
+        with progress:
+            return await play_call(
+                call,
+                folder,
+                speed=speed,
+                progress=lambda seconds: progress.update(bar, completed=seconds),
+            )
+
+    # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
+    # done to stumble over: a nursery, a lock of the display, a message.
+    return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+def _show(played: Played) -> None:
+    screen.console.print(f"[bold]{played.call.name} call[/bold]")
+    for rung in ladder(played.trace):
+        screen.say(rung)
+    screen.say(
+        f"ended by {played.result.end.value} after {played.result.duration} s; "
+        f"{played.trace.messages} messages"
+    )
+    for name, outcome in played.outcomes.items():
+        if outcome.value == "refused":
+            screen.say(f"{name} was refused by the app itself: 10 clips were outstanding")
+    for fault in played.faults:
+        screen.say(f"wrong: {fault}")
+    for path in played.files:
+        screen.say(f"wrote {path}")
+    screen.say("")

@@ -1,0 +1,52 @@
+"""Files that a command writes beside a call: where one cannot be written, the call goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+from listenproto_trio.cli.screen import Screen
+
+__all__ = ["Beside", "first", "numbered", "reason"]
+
+_P = ParamSpec("_P")
+
+
+class Beside:
+    """What is written beside a call: said once where it fails, and left alone from then on."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self.failures: dict[Path, str] = {}
+
+    def guarded(self, path: Path, write: Callable[_P, object]) -> Callable[_P, None]:
+        """``write`` to that file until something with it fails for the first time."""
+
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            if path in self.failures:
+                return
+            try:
+                write(*args, **kwargs)
+            except OSError as exc:
+                self.failures[path] = f"{path} is not whole: {reason(exc)}"
+                self._screen.say(f"{self.failures[path]}; the call goes on without it")
+
+        return guarded
+
+
+def first(error: BaseException) -> BaseException:
+    """The first failure of a group that is no group itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in words."""
+    return error.strerror or str(error)
+
+
+def numbered(path: Path, number: int, calls: int) -> Path:
+    """The file of one of several calls."""
+    return path if calls == 1 else path.with_stem(f"{path.stem}-{number}")

@@ -1,0 +1,82 @@
+"""``listenproto lint``: recorded calls, judged."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from listenproto.messages import JSON
+from listenproto.observer import Violation
+from listenproto.trace import Trace, TraceError, judge_trace
+from listenproto_trio.cli.screen import Screen
+from listenproto_trio.ladder import ladder
+from listenproto_trio.recording import read_trace_file
+
+__all__ = ["lint"]
+
+
+@click.command()
+@click.argument(
+    "traces",
+    metavar="TRACE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show each call's ladder of messages.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON text for each trace.")
+def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
+    """Judge recorded calls: each breach with its line, clause and sentence.
+
+    Exit status 1 if there is one, or a trace cannot be read.
+
+    \b
+    Example:
+      listenproto lint listenproto-demo/*/trace.jsonl
+    """
+    screen = Screen(as_json, verbose)
+    failed = False
+    for path in traces:
+        try:
+            trace = read_trace_file(path)
+        except (TraceError, OSError, UnicodeDecodeError) as exc:
+            print(f"{path}: {exc}", file=sys.stderr)
+            screen.figures({"trace": str(path), "error": str(exc)})
+            failed = True
+            continue
+        violations = judge_trace(trace)
+        if verbose:
+            for rung in ladder(trace):
+                screen.say(rung)
+        _show(screen, path, trace, violations)
+        failed = failed or bool(violations)
+    sys.exit(failed)
+
+
+def _show(
+    screen: Screen, path: Path, trace: Trace, violations: list[tuple[int, Violation]]
+) -> None:
+    for number, violation in violations:
+        screen.say(f"{path}:{number}: {violation.sender.value}: {violation}")
+    judged = f"{trace.messages} messages, seen by the {trace.header.vantage.value}"
+    count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
+    screen.say(f"{path}: {judged}: {count}")
+    breaches: list[JSON] = [
+        {
+            "line": number,
+            "sender": violation.sender.value,
+            "clause": violation.clause,
+            "reason": violation.reason,
+        }
+        for number, violation in violations
+    ]
+    screen.figures(
+        {
+            "trace": str(path),
+            "vantage": trace.header.vantage.value,
+            "messages": trace.messages,
+            "breaches": breaches,
+        }
+    )

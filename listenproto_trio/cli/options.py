@@ -1,0 +1,91 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from listenproto.codec import DIGITS
+from listenproto.l16 import PLAY_RATES
+from listenproto.messages import Mode
+from listenproto.profile import PROFILES
+from listenproto_trio.caller import Key
+
+__all__ = [
+    "as_json",
+    "credentials",
+    "existing_file",
+    "folder",
+    "keys",
+    "mode",
+    "new_file",
+    "profile",
+    "stream_rate",
+]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def credentials(text: str) -> tuple[str, str]:
+    """USER:PASSWORD."""
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise click.BadParameter("credentials are USER:PASSWORD, neither part empty")
+    return user, password
+
+
+def keys(text: str) -> tuple[Key, ...]:
+    """Keys and their moments, ``5@2.0,#@4.5``."""
+    return tuple(_key(part.strip()) for part in text.split(","))
+
+
+def _key(part: str) -> Key:
+    digit, _, moment = part.partition("@")
+    try:
+        at = float(moment)
+    except ValueError:
+        at = math.nan
+    if len(digit) != 1 or digit not in DIGITS or not 0 <= at < math.inf:
+        allowed = f"one of {DIGITS}, '@' and the second of the call, as in 5@2.0"
+        raise click.BadParameter(f"{part!r} is no key press: that is {allowed}")
+    return Key(digit, at)
+
+
+existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
+new_file = click.Path(path_type=Path, dir_okay=False)
+folder = click.Path(path_type=Path, file_okay=False)
+
+
+def mode(command: _F) -> _F:
+    """--mode and --rate: what the app may send back."""
+    said = "Of the app's stream, in samples a second (default: 8000)."
+    rates = click.Choice(PLAY_RATES)
+    command = click.option("--rate", type=rates, metavar="N", help=said)(command)
+    said = "What the app sends back (default: clips)."
+    modes = click.Choice([one.value for one in Mode])
+    return click.option("--mode", "way", type=modes, help=said)(command)
+
+
+def stream_rate(way: str | None, rate: int | None) -> int:
+    """The rate of the app's stream; anything where it does not stream."""
+    if rate is not None and way != Mode.STREAMING.value:
+        raise click.UsageError("--rate is that of a stream: it needs --mode streaming")
+    return rate or PLAY_RATES[0]
+
+
+def profile(command: _F) -> _F:
+    """--profile: how the other end is taken to behave."""
+    said = "The platform as documented, or as deployed."
+    choice = click.Choice([*PROFILES])
+    option = click.option("--profile", type=choice, default="documented", help=said)
+    return option(command)
+
+
+def as_json(command: _F) -> _F:
+    """--json: figures for programs."""
+    said = "Figures as JSON on standard output, all else on standard error."
+    return click.option("--json", "as_json", is_flag=True, help=said)(command)

@@ -1,0 +1,154 @@
+"""What the commands show: lines, ladders of messages, tables of figures; or the figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+import click
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from listenproto.messages import JSON, Payload, Peer
+from listenproto.profile import Profile
+from listenproto.trace import Moment, Reading
+from listenproto_trio.ladder import Ladder
+from listenproto_trio.logs import log
+from listenproto_trio.transport import Tap
+
+__all__ = ["Failure", "Screen", "showing_log", "tell_all"]
+
+LONGEST_STRETCH: Final = 2_000_000
+"""How long a stretch of audio may get in a ladder that is written as the call goes on."""
+
+
+class Failure(click.ClickException):
+    """A call or a check that failed: one line, exit status 1."""
+
+
+@attrs.frozen
+class Screen:
+    """Where a command says what it has to say.
+
+    With ``as_json``, standard output is for the figures alone, one JSON text a line, and all else
+    goes to standard error. ``verbose`` shows every message.
+    """
+
+    as_json: bool = False
+    verbose: bool = False
+    console: Console = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: Console(stderr=self.as_json, highlight=False, soft_wrap=True),
+            takes_self=True,
+        ),
+    )
+
+    def say(self, line: str) -> None:
+        """One line, as it is."""
+        self.console.print(Text(_printable(line)))
+
+    def figures(self, figures: Mapping[str, JSON]) -> None:
+        """One JSON text, where JSON was asked for."""
+        if self.as_json:
+            click.echo(json.dumps(figures, ensure_ascii=False))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table for people, numbers to the right; nothing where JSON was asked for."""
+        if self.as_json:
+            return
+        rows = [*rows]
+        table = Table(box=None, pad_edge=False)
+        for index, column in enumerate(columns):
+            numbers = all(isinstance(row[index], int | float) for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_printable(_shown(cell))) for cell in row))
+        width = None if self.console.is_terminal else 80
+        self.console.print(table, soft_wrap=False, width=width)
+
+    def ladder(self, profile: Profile, stream_rate: int, prefix: str = "") -> Tap | None:
+        """A tap that shows each message as it passes; None where that was not asked for."""
+        if not self.verbose:
+            return None
+        rungs = Ladder(stream_rate, longest=LONGEST_STRETCH)
+        reading = Reading(profile)
+        started_at: float | None = None
+
+        def show(sender: Peer, payload: Payload | Moment) -> None:
+            nonlocal started_at
+            now = trio.current_time()
+            if started_at is None:
+                started_at = now
+            at = round((now - started_at) * 1_000_000)
+            for message in reading.messages(sender, payload):
+                for rung in rungs.rungs(at, sender, message):
+                    self.say(prefix + rung)
+
+        return show
+
+    def progress(self, title: str, total: float) -> tuple[Progress, TaskID]:
+        """A bar that goes away, in seconds."""
+        columns = TextColumn(title), BarColumn(), TextColumn("{task.completed:.1f} s")
+        hidden = not self.console.is_terminal
+        progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
+        return progress, progress.add_task(title, total=total)
+
+
+@contextmanager
+def showing_log(screen: Screen) -> Iterator[None]:
+    """Show what the log has that a command does not say itself: who got no call, what failed."""
+    lines, level = _LogLines(screen), log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(lines)
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.INFO)
+        self._screen = screen
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is about a connection without a call, or a failure."""
+        no_call = hasattr(record, "peer") and getattr(record, "call_sid", None) is None
+        return no_call or record.levelno >= logging.ERROR
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it in one line."""
+        failure = record.exc_info[1] if record.exc_info else None
+        why = f": {failure!r}" if failure else ""
+        self._screen.say(f"{record.getMessage()}{why}")
+
+
+def _shown(cell: object) -> str:
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+
+
+def _printable(text: str) -> str:
+    """The text without what could steer a terminal: a peer may have chosen it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def tell_all(*taps: Tap | None) -> Tap | None:
+    """One tap for all that are there."""
+    given: list[Callable[[Peer, Payload | Moment], None]] = [tap for tap in taps if tap is not None]
+    if not given:
+        return None
+
+    def tell(sender: Peer, payload: Payload | Moment) -> None:
+        for tap in given:
+            tap(sender, payload)
+
+    return tell

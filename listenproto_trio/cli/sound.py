@@ -1,0 +1,131 @@
+"""WAV files that go into a call, at the call's rate, and what a caller hears, at one rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from listenproto.l16 import WavError, read_wav
+from listenproto.messages import MixType
+from listenproto.playout import Heard
+from listenproto_trio.cli.screen import Failure
+from listenproto_trio.recording import HeardWav
+from listenproto_trio.speech import speech
+
+__all__ = ["HeardFile", "Resampler", "mixed", "read_sound", "spoken"]
+
+Samples: TypeAlias = npt.NDArray[np.int16]
+
+L16: Final = np.dtype("<i2")
+SPEECH_RATE: Final = 8000
+
+
+def mono(pcm: bytes, channels: int) -> Samples:
+    """One channel, the mean of all."""
+    samples = np.frombuffer(pcm, L16).astype(np.int16)
+    if channels == 1:
+        return samples
+    mean: Samples = np.mean(samples.reshape(-1, channels), axis=1).round().astype(np.int16)
+    return mean
+
+
+def read_sound(path: Path, rate: int) -> bytes:
+    """A WAV file's audio as one channel of L16 at ``rate`` samples a second.
+
+    Raises :class:`Failure` where it cannot be read or is no 16-bit PCM, or holds no audio.
+    """
+    try:
+        wav = read_wav(path.read_bytes())
+        if not wav.pcm:
+            raise WavError("it holds no audio")
+    except OSError as exc:
+        raise Failure(f"{path}: {exc.strerror}") from exc
+    except WavError as exc:
+        raise Failure(f"{path} cannot be played, a WAV file of 16-bit PCM can: {exc}") from exc
+    return _at_rate(mono(wav.pcm, wav.channels), wav.rate, rate)
+
+
+def spoken(rate: int) -> bytes:
+    """The shipped speech at ``rate`` samples a second."""
+    return _at_rate(mono(speech(), 1), SPEECH_RATE, rate)
+
+
+def _at_rate(samples: Samples, rate: int, wanted: int) -> bytes:
+    resampled: Samples = soxr.resample(samples, rate, wanted) if rate != wanted else samples
+    return resampled.astype(L16).tobytes()
+
+
+def mixed(mix: MixType, caller: bytes, far: bytes) -> bytes:
+    """What a platform captures of two parties: L16 of the caller, and of the far end.
+
+    Both are of one channel at one rate; the shorter is silent at its end.
+    """
+    if mix is MixType.MONO:
+        return caller
+    size = max(len(caller), len(far))
+    left, right = (np.frombuffer(pcm.ljust(size, b"\0"), L16) for pcm in (caller, far))
+    if mix is MixType.STEREO:
+        return np.column_stack((left, right)).astype(L16).tobytes()
+    total = left.astype(np.int32) + right
+    loudest: Samples = np.clip(total, -(2**15), 2**15 - 1).astype(np.int16)
+    return loudest.astype(L16).tobytes()
+
+
+class Resampler:
+    """One channel of L16 that comes piece by piece, made one at another rate."""
+
+    def __init__(self, rate: int, wanted: int) -> None:
+        self._same = rate == wanted
+        self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
+
+    def take(self, pcm: bytes, *, last: bool = False) -> bytes:
+        """The next piece, as far as it is known: some is held back until more comes."""
+        if self._same:
+            return pcm
+        samples: Samples = self._stream.resample_chunk(mono(pcm, 1), last=last)
+        return samples.astype(L16).tobytes()
+
+
+@attrs.define
+class _Run:
+    """Audio of one rate that was heard without a gap."""
+
+    rate: int
+    end: int
+    resampler: Resampler
+
+
+class HeardFile:
+    """What a caller hears of clips of any rates, in a WAV file of one rate."""
+
+    def __init__(self, path: Path, rate: int) -> None:
+        self._wav = HeardWav(path, rate)
+        self._rate = rate
+        self._run: _Run | None = None
+
+    def hear(self, heard: Sequence[Heard]) -> None:
+        """Add what a step of playout gave."""
+        for piece in heard:
+            if self._run is None or (piece.rate, piece.start) != (self._run.rate, self._run.end):
+                self._end_run()
+                self._wav.fill(piece.start)
+                self._run = _Run(piece.rate, piece.start, Resampler(piece.rate, self._rate))
+            self._run.end = piece.end
+            self._wav.write(self._run.resampler.take(piece.pcm))
+
+    def _end_run(self) -> None:
+        if self._run is not None:
+            self._wav.write(self._run.resampler.take(b"", last=True))
+            self._run = None
+
+    def close(self, until: int) -> None:
+        """The call was over at ``until`` flicks."""
+        self._end_run()
+        self._wav.fill(until)
+        self._wav.close()

@@ -1,0 +1,92 @@
+"""The command line as its users have it: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Final
+from unittest import mock
+
+import attrs
+
+from listenproto_trio import cli
+
+ROOT: Final = Path(__file__).parent.parent
+COMMAND: Final = (sys.executable, "-W", "error", "-m", "listenproto_trio.cli")
+
+
+@attrs.frozen
+class Ran:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line that it complained with."""
+        (line,) = self.err.splitlines()
+        assert line.startswith("listenproto: ")
+        return line.removeprefix("listenproto: ")
+
+
+def listenproto(*words: str | Path, cwd: Path) -> Ran:
+    """Run a command in this process, on a terminal of 80 columns that is none."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["listenproto", *map(str, words)]
+    with (
+        chdir(cwd),
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict(os.environ, {"COLUMNS": "80"}),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as left:
+            assert isinstance(left.code, int)
+            return Ran(left.code, out.getvalue(), err.getvalue())
+    raise AssertionError("the command does not say how it ended")
+
+
+@contextmanager
+def started(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, as where it is told to stop by a signal."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_with(process: subprocess.Popen[str], words: str, *, on_stderr: bool = False) -> str:
+    """The next line with these words that a process prints."""
+    stream = process.stderr if on_stderr else process.stdout
+    assert stream is not None
+    for line in stream:
+        if words in line:
+            return line
+    raise AssertionError(f"{process.args} has ended without saying {words!r}")
+
+
+@contextmanager
+def serving(*words: str | Path, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """``listenproto serve`` on a free port; gives its URL."""
+    with started("serve", "--port", "0", *words, cwd=cwd) as process:
+        url = line_with(process, "listening on ", on_stderr="--json" in words).split()[-1]
+        yield url, process

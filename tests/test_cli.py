@@ -1,0 +1,138 @@
+"""The command as a whole: its help, its complaints, ``lint`` and ``recover``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from listenproto.l16 import wav_header
+from listenproto_trio import WavFile
+from tests.cli_support import listenproto
+
+COMMANDS = ["demo", "serve", "call", "lint", "recover"]
+
+GOOD = [
+    '{"trace":1,"vantage":"app","profile":"documented","mode":"clips","attributes":{}}',
+    '{"at":0,"from":"app","position":0,"open":true}',
+    '{"at":0,"from":"platform","position":0,"text":"{\\"callSid\\":\\"c\\",\\"sampleRate\\":8000}"}',
+    '{"at":20000,"from":"platform","position":160,"bytes":320}',
+    '{"at":40000,"from":"platform","position":160,"close":1000,"reason":""}',
+    '{"at":40000,"from":"app","position":160,"close":1000,"reason":""}',
+]
+TWICE = [*GOOD[:3], *GOOD[2:]]
+
+
+def test_the_command_alone_shows_its_help(tmp_path: Path) -> None:
+    run = listenproto(cwd=tmp_path)
+    assert run.status == 2
+    assert "Usage: listenproto" in run.err
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+def test_every_help_shows_an_example_within_80_columns(words: list[str], tmp_path: Path) -> None:
+    run = listenproto(*words, "--help", cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert "Example" in run.out
+    assert all(len(line) <= 80 for line in run.out.splitlines())
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    run = listenproto("--version", cwd=tmp_path)
+    assert run.status == 0
+    assert "version" in run.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["demo", "--speed", "0"], "--speed"),
+        (["demo", "--speed", "fast"], "fast"),
+        (["demo", "--loud"], "--loud"),
+        (["sing"], "sing"),
+        (["lint"], "TRACE"),
+        (["lint", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["recover"], "FILE"),
+        (["recover", "nowhere.wav"], "nowhere.wav"),
+    ],
+)
+def test_misuse_is_told_in_words_and_ends_with_2(
+    words: list[str], says: str, tmp_path: Path
+) -> None:
+    run = listenproto(*words, cwd=tmp_path)
+    assert run.status == 2
+    assert says in run.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def trace(folder: Path, name: str, lines: list[str]) -> Path:
+    path = folder / name
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_lint_finds_nothing_in_a_good_trace(tmp_path: Path) -> None:
+    run = listenproto("lint", trace(tmp_path, "good.jsonl", GOOD).name, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert run.out == "good.jsonl: 4 messages, seen by the app: no breaches\n"
+
+
+def test_lint_names_line_clause_and_sentence(tmp_path: Path) -> None:
+    trace(tmp_path, "twice.jsonl", TWICE)
+    run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
+    assert (run.status, run.err) == (1, "")
+    assert run.out.startswith("twice.jsonl:4: platform: LP-META-4: ")
+    assert run.out.endswith(": 1 breach\n")
+
+
+def test_lint_shows_the_ladder_of_a_call(tmp_path: Path) -> None:
+    trace(tmp_path, "good.jsonl", GOOD)
+    run = listenproto("lint", "-v", "good.jsonl", cwd=tmp_path)
+    assert "   0.000  metadata 8000 Hz               ──▶\n" in run.out
+    assert run.out.endswith("no breaches\n")
+
+
+def test_lint_tells_programs_the_same(tmp_path: Path) -> None:
+    for name, lines in (("good.jsonl", GOOD), ("twice.jsonl", TWICE), ("empty.jsonl", [])):
+        trace(tmp_path, name, lines)
+    run = listenproto("lint", "--json", "good.jsonl", "twice.jsonl", "empty.jsonl", cwd=tmp_path)
+    assert run.status == 1
+    good, twice, empty = map(json.loads, run.out.splitlines())
+    assert good == {"trace": "good.jsonl", "vantage": "app", "messages": 4, "breaches": []}
+    (breach,) = twice["breaches"]
+    assert (breach["line"], breach["sender"], breach["clause"]) == (4, "platform", "LP-META-4")
+    assert "line 1 is missing" in empty["error"]
+
+
+def test_lint_says_what_is_no_trace_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "text.jsonl").write_text("hello\n")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\0")
+    good = trace(tmp_path, "good.jsonl", GOOD).name
+    names = ["empty.jsonl", "text.jsonl", "binary.jsonl"]
+    run = listenproto("lint", *names, good, cwd=tmp_path)
+    assert run.status == 1
+    assert [error.split(":")[0] for error in run.err.splitlines()] == names
+    assert run.out.endswith("no breaches\n")
+
+
+def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(wav_header(0, 8000) + bytes(16001))
+    with WavFile(tmp_path / "whole.wav", 8000) as whole:
+        whole.write(bytes(8000))
+    (tmp_path / "text.wav").write_text("hello")
+    run = listenproto("recover", "cut.wav", "whole.wav", "text.wav", cwd=tmp_path)
+    assert run.status == 1
+    assert run.out.splitlines() == [
+        "cut.wav: 1.00 s of audio: mended, it told of 0.00 s; 1 byte of half a sample cut off",
+        "whole.wav: 0.50 s of audio: nothing to mend",
+    ]
+    assert run.complaint.startswith("text.wav cannot be mended: no RIFF/WAVE header")
+    assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)
+    again = listenproto("recover", "--json", "cut.wav", "text.wav", cwd=tmp_path)
+    mended, failed = map(json.loads, again.out.splitlines())
+    assert (mended["mended"], mended["samples"], mended["claimed"]) == (False, 8000, 8000)
+    assert failed["file"] == "text.wav"
+    assert "RIFF" in failed["error"]

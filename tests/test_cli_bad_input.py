@@ -1,0 +1,208 @@
+"""What the commands are given and cannot use: one clear line each, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from listenproto.l16 import wav_header
+from tests.cli_support import listenproto
+
+NOWHERE = "ws://127.0.0.1:1/"
+
+
+def wav(codec: int = 1, bits: int = 16, size: int = 16000, claimed: int | None = None) -> bytes:
+    """A WAV file of one channel at 8000 samples a second."""
+    header = bytearray(wav_header(size if claimed is None else claimed, 8000))
+    struct.pack_into("<H", header, 20, codec)
+    struct.pack_into("<H", header, 34, bits)
+    return bytes(header) + bytes(size)
+
+
+SOUNDS = {
+    "truncated": (wav(claimed=32000), "claims 32000 bytes, 16000 are there"),
+    "cut in its header": (wav()[:30], "claims"),
+    "8-bit": (wav(bits=8), "1 of 8 bits"),
+    "float": (wav(codec=3, bits=32), "3 of 32 bits"),
+    "empty": (b"", "no RIFF/WAVE header"),
+    "without audio": (wav(size=0), "holds no audio"),
+    "no WAV": (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
+}
+
+
+@pytest.mark.parametrize("words", [["call", NOWHERE, "--audio"], ["serve", "--play"]])
+@pytest.mark.parametrize(("content", "says"), SOUNDS.values(), ids=SOUNDS.keys())
+def test_audio_that_cannot_be_played(
+    words: list[str], content: bytes, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sound.wav").write_bytes(content)
+    run = listenproto(*words, "sound.wav", cwd=tmp_path)
+    assert (run.status, run.out) == (1, "")
+    assert run.complaint.startswith("sound.wav cannot be played, a WAV file of 16-bit PCM can: ")
+    assert says in run.complaint
+
+
+BAD_OPTIONS = {
+    "verb": "say",
+    "actionHook": 5,
+    "bidirectionalAudio": {"streaming": True},
+    "disableBidirectionalAudio": "no",
+    "finishOnKey": "E",
+    "maxLength": -1,
+    "metadata": {"sampleRate": 8000},
+    "mixType": "both",
+    "passDtmf": 1,
+    "playBeep": "yes",
+    "sampleRate": 44100,
+    "timeout": 0,
+    "transcribe": [],
+    "wsAuth": {"username": "user"},
+    "earlyMedia": 2,
+    "channel": 0,
+    "id": 7,
+    "sampelRate": 8000,
+}
+
+
+@pytest.mark.parametrize(("option", "value"), BAD_OPTIONS.items(), ids=BAD_OPTIONS.keys())
+def test_a_verb_with_one_option_wrong(option: str, value: object, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({option: value}))
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {option}")
+    assert " must be " in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no JSON text"),
+        (b"{", "no JSON text"),
+        (b"[{}]", "must hold one listen verb, a JSON object"),
+        (b'{"maxLength": NaN}', "no JSON text"),
+        (b"\xff\xfe", "no JSON text"),
+        (b"[" * 100_000, "no JSON text"),
+    ],
+)
+def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_bytes(content)
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert run.status == 2
+    assert "verb.json" in run.complaint
+    assert says in run.complaint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://app.example/",
+        "app.example",
+        "ws://",
+        "/listen",
+        "ws://user@app.example/",
+        "ws://a b/",
+    ],
+)
+def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
+    run = listenproto("call", url, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith("Invalid value for URL: url must be ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--dtmf", "E@1"], "'E@1' is no key press"),
+        (["--dtmf", "5"], "as in 5@2.0"),
+        (["--dtmf", "5@-1"], "'5@-1'"),
+        (["--dtmf", "5@nan"], "'5@nan'"),
+        (["--auth", ":secret"], "USER:PASSWORD"),
+        (["--rate", "8000"], "--mode streaming"),
+        (["--verb", "verb.json", "--mode", "off"], "for the verb to say"),
+        (["--hangup-after", "-1"], "--hangup-after"),
+        (["--speed", "0"], "--speed"),
+        (["--calls", "0"], "--calls"),
+        (["--profile", "other"], "'other'"),
+        (["--cafile", "verb.json"], "verb.json holds no certificates"),
+        (["--heard", "verb.json"], "verb.json is there already"),
+        (["--trace", "verb.json"], "verb.json is there already"),
+        (["--audio", "nowhere.wav"], "nowhere.wav"),
+    ],
+)
+def test_misuse_of_call(words: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text("{}")
+    run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert says in run.complaint
+    assert (tmp_path / "verb.json").read_text() == "{}"
+
+
+def test_a_file_that_cannot_be_made_costs_its_call(tmp_path: Path) -> None:
+    run = listenproto("call", NOWHERE, "--heard", "no/heard.wav", cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == "no/heard.wav: No such file or directory"
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that answers one connection in its own way; gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            thread.join()
+
+
+def reset(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def say(*said: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        with suppress(ConnectionError):  # who is told too much hangs up
+            for one in said:
+                connection.sendall(one)
+
+    return answer
+
+
+SERVERS = {
+    "reset": (reset, "connection is lost"),
+    "half an answer": (say(b"HTTP/1.1 101 Switch"), "connection is lost"),
+    "another protocol": (say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), ""),
+    "no WebSocket": (say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "200"),
+    "no HTTP end": (say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]), ""),
+}
+
+
+@pytest.mark.parametrize(("answer", "says"), SERVERS.values(), ids=SERVERS.keys())
+def test_a_server_that_takes_no_calls(
+    answer: Callable[[socket.socket], None], says: str, tmp_path: Path
+) -> None:
+    with answering(answer) as url:
+        run = listenproto("call", url, cwd=tmp_path)
+    assert run.status == 1
+    assert says in run.complaint
+
+
+def test_a_connection_that_is_refused_names_the_server(tmp_path: Path) -> None:
+    run = listenproto("call", NOWHERE, cwd=tmp_path)
+    assert run.status == 1
+    assert "127.0.0.1:1" in run.complaint

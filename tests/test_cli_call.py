@@ -1,0 +1,277 @@
+"""``listenproto call``, against ``listenproto serve`` where that will do."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import signal
+import socket
+import threading
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
+from listenproto.l16 import parse_wav, peak, wav_header
+from listenproto_trio.recording import read_trace_file
+from listenproto_trio.speech import speech
+from tests.cli_support import line_with, listenproto, serving, started
+
+FAST = ("--speed", "20", "--hangup-after", "4")
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an app that echoes in streaming mode."""
+    folder = tmp_path_factory.mktemp("streaming")
+    with serving("--mode", "streaming", "--echo", cwd=folder) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an app that echoes in clips mode."""
+    with serving("--echo", cwd=tmp_path_factory.mktemp("clips")) as (url, _):
+        yield url
+
+
+@contextmanager
+def application(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An HTTP server that takes actionHooks; gives its URL, and what came."""
+    came: list[dict[str, Any]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            came.append({"path": self.path, **dict(self.headers), "payload": json.loads(body)})
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", came
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def verb_file(folder: Path, **options: object) -> Path:
+    path = folder / "verb.json"
+    path.write_text(json.dumps(options))
+    return path
+
+
+def figures(*words: str | Path, cwd: Path, status: int = 0) -> dict[str, Any]:
+    """What a call tells programs of itself."""
+    run = listenproto("call", *words, "--json", cwd=cwd)
+    assert run.status == status, run
+    (call,) = json.loads(run.out)["calls"]
+    assert isinstance(call, dict)
+    return call
+
+
+def test_a_call_is_shown_and_heard_and_on_record(streaming: str, tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--heard", "heard.wav", "--trace", "trace.jsonl", "-v"]
+    run = listenproto("call", streaming, *words, *FAST, "--dtmf", "5@1", cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert all(len(line) <= 80 for line in run.out.splitlines())
+    for told in ("metadata 8000 Hz", "dtmf 5", "◀── audio", "close 1000", "hangup"):
+        assert told in run.out
+    assert run.out.endswith("wrote heard.wav\nwrote trace.jsonl\n")
+    heard = parse_wav((tmp_path / "heard.wav").read_bytes())
+    assert (heard.rate, heard.channels, len(heard.pcm)) == (8000, 1, 4 * 16000)
+    assert peak(heard.pcm) > 1000
+    recorded = read_trace_file(tmp_path / "trace.jsonl")
+    assert judge_trace(recorded) == []
+    said = b"".join(
+        line.payload
+        for line in recorded.lines
+        if isinstance(line.payload, bytes) and line.sender.value == "platform"
+    )
+    assert said == speech()[: 4 * 16000]
+
+
+def test_figures_are_told_to_programs(clips: str, tmp_path: Path) -> None:
+    call = figures(clips, *FAST, cwd=tmp_path)
+    assert (call["end"], call["duration"], call["seconds_said"]) == ("hangup", 4, 4.0)
+    assert call["app_messages"].keys() == {"PlayAudio"}
+    assert call["breaches"] == call["failures"] == call["files"] == []
+    assert call["messages_sent"] >= 200
+
+
+def test_calls_at_the_same_time_have_files_of_their_own(streaming: str, tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--calls", "3", "--heard", "heard.wav", "-v"]
+    run = listenproto("call", streaming, *words, *FAST, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    names = ["heard-1.wav", "heard-2.wav", "heard-3.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for number, name in enumerate(names, 1):
+        assert f"#{number} wrote {name}\n" in run.out
+    again = listenproto("call", streaming, *words, *FAST, cwd=tmp_path)
+    assert again.status == 2
+    assert again.complaint == "heard-1.wav is there already, and nothing is overwritten"
+
+
+@pytest.mark.parametrize("profile", ["documented", "deployed"])
+@pytest.mark.parametrize(
+    ("rate", "channels", "mix"),
+    [(44100, 2, "mono"), (22050, 1, "stereo"), (48000, 6, "mixed"), (16000, 1, "mono")],
+)
+def test_audio_of_any_rate_and_channels_is_said(
+    streaming: str, tmp_path: Path, rate: int, channels: int, mix: str, profile: str
+) -> None:
+    frame = (3000).to_bytes(2, "little") * channels
+    loud = wav_header(2 * channels * 2 * rate, rate, channels) + frame * 2 * rate
+    (tmp_path / "loud.wav").write_bytes(loud)
+    both_ways = {"streaming": True, "sampleRate": 16000}
+    verb = verb_file(tmp_path, mixType=mix, sampleRate=16000, bidirectionalAudio=both_ways)
+    words = ["--verb", verb, "--audio", "loud.wav", "--speed", "20", "--trace", "trace.jsonl"]
+    if mix != "mono":
+        words += ["--audio-far", "loud.wav"]
+    call = figures(streaming, *words, "--profile", profile, cwd=tmp_path)
+    assert call["seconds_said"] == 2.0
+    said = b"".join(
+        line.payload
+        for line in read_trace_file(tmp_path / "trace.jsonl").lines
+        if isinstance(line.payload, bytes) and line.sender.value == "platform"
+    )
+    sent = 2 if mix == "stereo" else 1
+    assert len(said) == 2 * 16000 * 2 * sent
+    middle = memoryview(said).cast("h")[16000 * sent : 16000 * sent + 100]
+    level = 6000 if mix == "mixed" else 3000
+    assert all(abs(sample - level) < 50 for sample in middle)
+
+
+def test_a_far_party_needs_a_verb_that_hears_it(tmp_path: Path) -> None:
+    (tmp_path / "far.wav").write_bytes(wav_header(16000, 8000) + bytes(16000))
+    run = listenproto("call", "ws://127.0.0.1:1/", "--audio-far", "far.wav", cwd=tmp_path)
+    assert run.status == 2
+    assert "stereo or mixed" in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "end", "digits"),
+    [
+        ({"finishOnKey": "#"}, ["--dtmf", "5@0.5,#@1"], "key", "#"),
+        ({"maxLength": 1.5}, [], "maxLength", None),
+        ({"timeout": 1}, ["--audio", "silence.wav"], "timeout", None),
+        ({"playBeep": True, "passDtmf": True, "metadata": {"a": 1}}, [], "hangup", None),
+    ],
+)
+def test_the_verb_is_obeyed_and_its_result_is_posted(
+    clips: str,
+    tmp_path: Path,
+    options: dict[str, object],
+    words: list[str],
+    end: str,
+    digits: str | None,
+) -> None:
+    (tmp_path / "silence.wav").write_bytes(wav_header(64000, 8000) + bytes(64000))
+    with application() as (base, came):
+        verb = verb_file(tmp_path, actionHook=f"{base}/done", **options)
+        call = figures(clips, "--verb", verb, *words, *FAST, cwd=tmp_path)
+    assert (call["end"], call["digits"]) == (end, digits)
+    (hooked,) = came
+    assert hooked["path"] == "/done"
+    payload = hooked["payload"]
+    assert payload["call_sid"] == call["call_sid"]
+    assert payload["dial_call_duration"] == call["duration"]
+    assert payload.get("digits") == digits
+    assert call["action_hook"] == {"url": f"{base}/done", "status": 200}
+
+
+def test_the_beep_is_heard_first(clips: str, tmp_path: Path) -> None:
+    verb = verb_file(tmp_path, playBeep=True)
+    words = ["--verb", verb, "--heard", "heard.wav", "--speed", "20", "--hangup-after", "1"]
+    figures(clips, *words, cwd=tmp_path)
+    heard = parse_wav((tmp_path / "heard.wav").read_bytes())
+    assert len(heard.pcm) == 24000
+    assert peak(heard.pcm[:8000]) > 8000
+    assert peak(heard.pcm[8000:]) == 0
+
+
+def test_a_listen_in_a_dial_has_no_way_back(streaming: str, tmp_path: Path) -> None:
+    """So what the app sends is reported, unless the platform is one of those."""
+    words = ["--mode", "streaming", "--nested-in-dial", *FAST]
+    call = figures(streaming, *words, cwd=tmp_path, status=1)
+    assert {breach["clause"] for breach in call["breaches"]} == {"LP-STRM-1"}
+    assert call["seconds_heard"] == 0
+    call = figures(streaming, *words, "--bidirectional-in-dial", cwd=tmp_path)
+    assert call["seconds_heard"] > 2
+
+
+def test_an_action_hook_that_is_refused_fails_the_call(clips: str, tmp_path: Path) -> None:
+    with application(status=500) as (base, _):
+        hook = {"url": f"{base}/done?token=secret", "username": "user", "password": "secret"}
+        verb = verb_file(tmp_path, actionHook=hook)
+        run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    said = f"actionHook {base}/done: answered 500 Internal Server Error; 2xx was expected"
+    assert run.complaint == said
+    verb = verb_file(tmp_path, actionHook="/done")
+    run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.status == 1  # a relative one is on the server of the URL, which takes calls alone
+    assert run.complaint.startswith(f"actionHook http{clips[2:]}done: answered 426")
+
+
+def test_an_action_hook_is_told_of_a_call_that_was_not_connected(tmp_path: Path) -> None:
+    with application() as (base, came):
+        verb = verb_file(tmp_path, actionHook=f"{base}/done")
+        run = listenproto("call", "ws://127.0.0.1:1/", "--verb", verb, cwd=tmp_path)
+    assert run.status == 1
+    assert "127.0.0.1:1" in run.complaint
+    assert "dial_call_duration" not in came[0]["payload"]
+
+
+def test_an_interrupt_hangs_up(streaming: str, tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--heard", "heard.wav", "-v"]
+    with started("call", streaming, *words, cwd=tmp_path) as process:
+        line_with(process, "metadata")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "hanging up; Ctrl-C again ends at once\n" in out
+    assert "hangup" in out
+    with wave.open(str(tmp_path / "heard.wav")) as wav:
+        assert wav.getframerate() == 8000
+
+
+def test_an_interrupt_gives_up_who_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
+        with started("call", url, cwd=tmp_path) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate()
+    assert (process.returncode, err) == (1, "listenproto: the call ended by: not connected\n")
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    """Here the app answers no close, so that hanging up would take its time."""
+    app = AppConnection(AppSession())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        with started("call", url, "-v", cwd=tmp_path) as process:
+            connection, _ = server.accept()
+            with connection:
+                app.feed(connection.recv(65536))
+                for event in app.events():
+                    assert isinstance(event, Request)
+                    app.answer(judge(event, Policy()))
+                connection.sendall(app.data_to_send())
+                line_with(process, "metadata")
+                process.send_signal(signal.SIGINT)
+                line_with(process, "hanging up")
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate()
+    assert (process.returncode, err) == (130, "listenproto: interrupted\n")

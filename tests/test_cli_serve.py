@@ -1,0 +1,307 @@
+"""``listenproto serve``, with ``listenproto call`` at the other end."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from listenproto import judge_trace
+from listenproto.l16 import parse_wav, peak, wav_header
+from listenproto_trio.recording import read_trace_file
+from listenproto_trio.speech import speech
+from tests.cli_support import line_with, listenproto, serving, started
+from tests.disk_support import small_disk
+
+FAST = ("--speed", "20", "--hangup-after", "3")
+
+
+def stop(
+    process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM
+) -> tuple[str, str]:
+    """Tell a command to end, which it does well; gives what it had said."""
+    process.terminate()
+    out, err = process.communicate()
+    assert process.returncode == 0
+    return out, err
+
+
+@contextmanager
+def calling(
+    *words: str, cwd: Path
+) -> Iterator[tuple[subprocess.Popen[str], str, subprocess.Popen[str]]]:
+    """A server in a call; gives the server, its URL, and the call, of 11 seconds."""
+    with (
+        serving(*words, cwd=cwd) as (url, process),
+        started("call", url, "-v", cwd=cwd) as call,
+    ):
+        line_with(process, "#1 call from")
+        yield process, url, call
+
+
+def sound(folder: Path, name: str, seconds: float, rate: int = 8000, channels: int = 1) -> Path:
+    path = folder / name
+    size = round(seconds * rate) * 2 * channels
+    path.write_bytes(wav_header(size, rate, channels) + b"\x00\x10" * (size // 2))
+    return path
+
+
+@pytest.mark.parametrize("profile", ["documented", "deployed"])
+@pytest.mark.parametrize("mix", ["mono", "stereo", "mixed"])
+def test_calls_are_recorded_as_they_were_sent(tmp_path: Path, mix: str, profile: str) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({"mixType": mix, "sampleRate": 16000}))
+    words = ["--record", "rec", "--trace", "traces", "--profile", profile]
+    with serving("--mode", "off", *words, cwd=tmp_path) as (url, process):
+        called = ["--verb", "verb.json", "--profile", profile, "--trace", "platform.jsonl"]
+        run = listenproto("call", url, *called, *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        out, err = stop(process)
+    assert err == ""
+    (recorded,) = (tmp_path / "rec").glob("*.wav")
+    assert f"wrote rec/{recorded.name}\n" in out
+    wav = parse_wav(recorded.read_bytes())
+    sent = b"".join(
+        line.payload
+        for line in read_trace_file(tmp_path / "platform.jsonl").lines
+        if isinstance(line.payload, bytes)
+    )
+    assert (wav.pcm, wav.rate, wav.channels) == (sent, 16000, 2 if mix == "stereo" else 1)
+    about = json.loads(recorded.with_suffix(".json").read_text())
+    assert (about["mixType"], about["end"]["how"]) == (mix, "closed")
+    trace = read_trace_file(tmp_path / "traces" / "call-1.trace.jsonl")
+    assert judge_trace(trace) == []
+
+
+def test_an_echo_has_the_rate_of_the_stream(tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--rate", "16000"]
+    with serving(*words, "--echo", cwd=tmp_path) as (url, _):
+        called = ["--heard", "heard.wav", "--hangup-after", "11", "--speed", "10"]
+        run = listenproto("call", url, *words, *called, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+    heard = parse_wav((tmp_path / "heard.wav").read_bytes())
+    assert heard.rate == 16000
+    assert abs(peak(heard.pcm) - peak(speech())) < 3000
+
+
+def test_files_are_played_as_a_stream(tmp_path: Path) -> None:
+    files = [sound(tmp_path, "one.wav", 0.3, 44100, 2), sound(tmp_path, "two.wav", 0.3, 8000)]
+    words = ["--mode", "streaming", *(word for file in files for word in ("--play", file))]
+    with serving(*words, "-v", cwd=tmp_path) as (url, process):
+        called = ["--mode", "streaming", "--heard", "heard.wav", "--hangup-after", "1.5"]
+        run = listenproto("call", url, *called, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        out, _ = stop(process)
+    assert "mark file-1 playout" in out
+    assert "mark file-2 playout" in out
+    heard = memoryview(parse_wav((tmp_path / "heard.wav").read_bytes()).pcm).cast("h")
+    assert abs(sum(abs(sample - 0x1000) < 100 for sample in heard) - 4800) < 200
+
+
+def test_more_files_than_can_wait_are_all_played(tmp_path: Path) -> None:
+    odd = sound(tmp_path, "odd.wav", 0.1, 11025, 3)  # no clip as it is
+    files = [odd, *(sound(tmp_path, f"{n}.wav", 0.1, 16000, 2) for n in range(12))]
+    words = [word for file in files for word in ("--play", file)]
+    with serving(*words, "-v", cwd=tmp_path) as (url, process):
+        run = listenproto("call", url, "--json", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        out, _ = stop(process)
+    (call,) = json.loads(run.out)["calls"]
+    assert call["app_messages"] == {"PlayAudio": 13}
+    assert abs(call["seconds_heard"] - 1.3) < 0.001
+    assert out.count("playDone") == 13
+
+
+def test_each_call_is_told_to_programs_at_its_end(tmp_path: Path) -> None:
+    with serving("--json", cwd=tmp_path) as (url, process):
+        for _ in range(2):
+            assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
+        out, err = stop(process)
+    first, second = map(json.loads, out.splitlines())
+    assert (first["call"], second["call"]) == (1, 2)
+    assert first["call_sid"] != second["call_sid"]
+    assert (first["failed"], first["seconds_heard"], first["samples_dropped"]) == (False, 3.0, 0)
+    assert err.endswith("calls: 2, failed: 0\n")
+
+
+def test_who_may_call_and_where(tmp_path: Path) -> None:
+    words = ["--path", "/listen", "--auth", "user:secret", "--health", "/health"]
+    with serving(*words, cwd=tmp_path) as (url, process):
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+        assert run.status == 1
+        assert run.complaint.endswith(" refused the call with 401: Wrong or missing credentials.")
+        run = listenproto("call", url, "--auth", "user:wrong", *FAST, cwd=tmp_path)
+        assert "401" in run.complaint
+        run = listenproto("call", f"{url}/else", "--auth", "user:secret", *FAST, cwd=tmp_path)
+        assert run.complaint.endswith("404: No calls are taken at /listen/else.")
+        run = listenproto("call", url, "--auth", "user:secret", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        health = "http" + url.removeprefix("ws").replace("/listen", "/health")
+        with urllib.request.urlopen(health) as answer:
+            assert (answer.status, answer.read()) == (200, b"OK\n")
+        out, err = stop(process)
+    assert "secret" not in out + err
+    assert out.count("answered 401: Wrong or missing credentials.\n") == 2
+    assert out.count("answered 404: No calls are taken at /listen/else.\n") == 1
+
+
+def test_no_more_calls_than_may_be(tmp_path: Path) -> None:
+    with calling("--max-calls", "1", cwd=tmp_path) as (_, url, _):
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.endswith("503: All 1 calls that this server takes are open.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_takes_no_calls_and_gives_time(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with calling("--record", "rec", cwd=tmp_path) as (process, url, call):
+        process.send_signal(number)
+        assert "calls open: 1" in line_with(process, "stopping")
+        refused = listenproto("call", url, *FAST, cwd=tmp_path)
+        call.send_signal(signal.SIGINT)
+        out, err = call.communicate()
+        _, said = process.communicate()
+    assert (call.returncode, err, process.returncode, said) == (0, "", 0, "")
+    assert "hangup" in out
+    assert refused.status == 1
+    (sidecar,) = (tmp_path / "rec").glob("*.json")
+    assert json.loads(sidecar.read_text())["end"]["how"] == "closed"
+
+
+def test_who_does_not_end_in_time_is_closed(tmp_path: Path) -> None:
+    with calling("--record", "rec", "--grace", "0", cwd=tmp_path) as (process, _, call):
+        stop(process)
+        out, _ = call.communicate()
+    assert "close 1001" in out
+    (sidecar,) = (tmp_path / "rec").glob("*.json")
+    assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    with calling("--record", "rec", cwd=tmp_path) as (process, _, _):
+        process.send_signal(signal.SIGINT)
+        line_with(process, "stopping")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (130, "listenproto: interrupted\n")
+    (sidecar,) = (tmp_path / "rec").glob("*.json")
+    assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
+
+
+def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
+    with calling("--record", "rec", cwd=tmp_path) as (process, _, call):
+        line_with(call, "audio 2.")
+        process.kill()
+        process.wait()
+    (recorded,) = (tmp_path / "rec").glob("*.wav")
+    assert len(parse_wav(recorded.read_bytes()).pcm) >= 16000
+    run = listenproto("recover", recorded, cwd=tmp_path)
+    assert run.status == 0
+    said = parse_wav(recorded.read_bytes()).pcm
+    assert len(said) >= 32000
+    assert speech().startswith(said)
+    assert json.loads(recorded.with_suffix(".json").read_text())["end"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--mode", "off", "--echo"], "nothing can be sent back"),
+        (["--rate", "16000"], "--mode streaming"),
+        (["--mode", "streaming", "--rate", "11025"], "'11025'"),
+        (["--path", "listen"], "'/'"),
+        (["--health", "health"], "'/'"),
+        (["--auth", "secret"], "USER:PASSWORD"),
+        (["--port", "70000"], "--port"),
+        (["--keyfile", "text.wav"], "--certfile"),
+        (["--certfile", "text.wav"], "text.wav: no certificate with its key"),
+        (["--play", "nowhere.wav"], "nowhere.wav"),
+        (["--record", "text.wav"], "text.wav"),
+    ],
+)
+def test_misuse_is_told_in_words_and_ends_with_2(
+    words: list[str], says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text.wav").write_text("hello")
+    run = listenproto("serve", *words, cwd=tmp_path)
+    assert run.status == 2
+    assert says in run.complaint
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = listenproto("serve", "--port", str(port), cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def certificate(folder: Path, issued: trustme.LeafCert) -> list[str | Path]:
+    """The options for a server with this certificate."""
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return ["--certfile", "server.pem"]
+
+
+def test_a_call_over_tls(tmp_path: Path, authority: trustme.CA) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    identity = certificate(tmp_path, authority.issue_cert("127.0.0.1"))
+    with serving(*identity, "--echo", cwd=tmp_path) as (url, _):
+        assert url.startswith("wss://")
+        run = listenproto("call", url, "--cafile", "ca.pem", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+        assert run.status == 1
+        assert run.complaint.startswith("no TLS with 127.0.0.1:")
+        run = listenproto("call", url, "--insecure", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        assert run.out.startswith("INSECURE: no certificate is checked")
+        plain = url.replace("wss", "ws")
+        run = listenproto("call", plain, *FAST, cwd=tmp_path)
+        assert run.status == 1
+
+
+def test_a_certificate_for_somebody_else_or_of_the_past_is_refused(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    past = datetime.datetime(2020, 1, 1)
+    for issued, says in (
+        (authority.issue_cert("app.example"), "IP address mismatch"),
+        (authority.issue_cert("127.0.0.1", not_before=past, not_after=past), "has expired"),
+    ):
+        with serving(*certificate(tmp_path, issued), cwd=tmp_path) as (url, _):
+            run = listenproto("call", url, "--cafile", "ca.pem", *FAST, cwd=tmp_path)
+        assert run.status == 1
+        assert says in run.complaint
+
+
+def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        words = ["--mode", "streaming", "--record", "disk", "--trace", "disk/traces", "--echo"]
+        with serving(*words, cwd=tmp_path) as (url, process):
+            called = ["--mode", "streaming", "--heard", "disk/heard.wav", "--speed", "4"]
+            run = listenproto("call", url, *called, cwd=tmp_path)
+            assert run.status == 1
+            (failure,) = run.err.splitlines()
+            assert failure.startswith("listenproto: disk/heard.wav is not whole: No space left")
+            assert "hangup" in run.out
+            out, err = stop(process)
+        assert "No space left" in out + err
+        recorded = [path for path in disk.glob("*.wav") if path.name != "heard.wav"]
+        for path in (*recorded, disk / "heard.wav"):
+            assert parse_wav(path.read_bytes()).pcm
