@@ -163,13 +163,13 @@ class Answerer:
         clean = call.closed is None or call.closed.clean
         failed = not clean or call.error is not None
         self.failed += failed
-        how = call.transport.how_it_ended()
-        wrote = f"; wrote {recording}" if recording else ""
-        self.screen.say(f"#{number} {how}{wrote}")
+        how, ended = call.transport.ending(), "failed" if failed else "over"
+        self.screen.say(f"#{number} {ended}: {how}")
+        if recording is not None:
+            self.screen.say(f"#{number} wrote {recording}")
         metadata, statistics = call.metadata, call.statistics
         bytes_a_second = metadata.sample_rate * SAMPLE_BYTES * metadata.mix_type.channels
         came = statistics.audio_received / bytes_a_second
-        ended = "failed" if failed else "over"
         late = statistics.worst_lateness
         dropped = statistics.samples_dropped
         self._rows.append((number, ended, came, statistics.messages_sent, late, dropped, breaches))
