@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from listenproto.l16 import wav_header
 from listenproto_trio import WavFile
-from tests.cli_support import listenproto
+from tests.cli_support import listenproto, started
 
 COMMANDS = ["demo", "serve", "call", "lint", "recover"]
 
@@ -136,3 +138,14 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
     assert (mended["mended"], mended["samples"], mended["claimed"]) == (False, 8000, 8000)
     assert failed["file"] == "text.wav"
     assert "RIFF" in failed["error"]
+
+
+def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.jsonl")
+    with (
+        started("lint", "endless.jsonl", cwd=tmp_path) as process,
+        open(tmp_path / "endless.jsonl", "w"),  # waits until the other end reads
+    ):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, "", "listenproto: interrupted")

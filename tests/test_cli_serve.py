@@ -20,7 +20,7 @@ from listenproto.l16 import parse_wav, peak, wav_header
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
 from tests.cli_support import line_with, listenproto, serving, started
-from tests.disk_support import small_disk
+from tests.disk_support import make_read_only, small_disk
 
 FAST = ("--speed", "20", "--hangup-after", "3")
 
@@ -305,3 +305,18 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
         recorded = [path for path in disk.glob("*.wav") if path.name != "heard.wav"]
         for path in (*recorded, disk / "heard.wav"):
             assert parse_wav(path.read_bytes()).pcm
+
+
+def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        make_read_only(disk)
+        words = ["--record", "disk/rec", "--trace", "disk/traces"]
+        with serving(*words, cwd=tmp_path) as (url, process):
+            run = listenproto("call", url, *FAST, cwd=tmp_path)
+            assert (run.status, run.err) == (0, "")
+            out, err = stop(process)
+        run = listenproto("call", url, "--heard", "disk/heard.wav", cwd=tmp_path)
+    said = [line for line in (out + err).splitlines() if "Read-only file system" in line]
+    assert len(said) == 2
+    assert all("disk/" in line for line in said)
+    assert (run.status, run.complaint) == (1, "disk/heard.wav: Read-only file system")

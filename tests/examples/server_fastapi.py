@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
@@ -51,10 +52,8 @@ async def events(websocket: WebSocket, session: AppSession) -> AsyncIterator[App
                 yield event
         except RemoteProtocolError as error:
             session.close(error.close_code, str(error))
-        try:
+        with suppress(WebSocketDisconnect):  # receive() tells of it too, behind all that has come
             await write(websocket, session)
-        except WebSocketDisconnect:
-            session.connection_lost()
 
 
 def read(session: AppSession, message: Message) -> Sequence[AppEvent]:
