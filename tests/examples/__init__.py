@@ -1,1 +1,1 @@
-"""Short programs for the README; test_examples runs each."""
+"""Short programs for the README; the tests beside them run each."""
