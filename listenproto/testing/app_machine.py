@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from listenproto.codec import DIGITS
 from listenproto.messages import (
     Close,
     Message,
@@ -14,7 +12,7 @@ from listenproto.messages import (
 from listenproto.observer import Observer, Violation
 from listenproto.profile import Profile
 from listenproto.task import ListenTask
-from listenproto.testing.call_machine import SPEECH, CallMachine, texts_without_meaning
+from listenproto.testing.call_machine import CallMachine, texts_without_meaning
 from listenproto.testing.exchange import (
     PlatformUnderTest,
     messages_in,
@@ -46,22 +44,6 @@ class AppMachine(CallMachine):
         if isinstance(message, Close) and sender is vantage is Peer.APP:
             gives_up = message.code in (1002, 1003, 1007)
             assert not gives_up, f"LP-ODD-4: what is odd is survived, not answered with {message}"
-
-    @rule(speaks=st.booleans())
-    def speak(self, speaks: bool) -> None:
-        """From now on the caller speaks, or is silent."""
-        self.speech = SPEECH if speaks else 0
-
-    @rule(digit=st.sampled_from(DIGITS))
-    def press(self, digit: str) -> None:
-        self.exchange.platform.key(digit)
-        self.exchange.collect()
-
-    @precondition(lambda self: self.may_end)
-    @rule()
-    def hang_up(self) -> None:
-        self.exchange.platform.hang_up()
-        self.exchange.collect()
 
     @precondition(lambda self: self.odd_texts)
     @rule(text=texts_without_meaning(Peer.PLATFORM))

@@ -7,10 +7,15 @@ from typing import ClassVar, Final
 
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+)
 from hypothesis.strategies import SearchStrategy
 
-from listenproto.codec import decode
+from listenproto.codec import DIGITS, decode
 from listenproto.l16 import FLICKS
 from listenproto.messages import (
     Malformed,
@@ -39,6 +44,13 @@ STEP: Final = FLICKS // 50
 SPEECH: Final = 5000
 """A sample that is not silent."""
 
+_MOVES: Final = st.integers(0, 25) | st.just(1000)
+"""Half of the calls see all moves, and the last ones."""
+
+_KEYS: Final[SearchStrategy[str]] = st.one_of(
+    st.runner().flatmap(lambda machine: st.sampled_from(machine.keys)), st.sampled_from(DIGITS)
+)
+
 
 def texts_without_meaning(sender: Peer) -> SearchStrategy[str]:
     """Texts that hold no message of the protocol, most of them nearly one."""
@@ -60,6 +72,8 @@ class CallMachine(RuleBasedStateMachine):
     verbs: ClassVar[SearchStrategy[ListenVerb]] = listen_verbs()
     profiles: ClassVar[SearchStrategy[Profile]] = st.just(DOCUMENTED)
     limits: ClassVar[AppLimits | None] = None
+    keys: ClassVar[str] = DIGITS
+    """Keys that mean something to the app: they are pressed as often as all others together."""
     odd_texts: ClassVar[bool] = True
     """Whether the other peer also sends texts that are nearly messages."""
     under_test: ClassVar[frozenset[Peer]]
@@ -94,7 +108,7 @@ class CallMachine(RuleBasedStateMachine):
         self.profile = data.draw(self.profiles, label="profile")
         self.mode = self.verb.mode()
         self.speech = SPEECH
-        self.moves_left = data.draw(st.integers(0, 25), label="moves before an end")
+        self.moves_left = data.draw(_MOVES, label="moves before an end")
         self.exchange = self.make_exchange()
         self.exchange.open()
 
@@ -116,13 +130,40 @@ class CallMachine(RuleBasedStateMachine):
     def pass_time(self, steps: int) -> None:
         """Time passes in steps of 20 ms."""
         self.moves_left -= 1
-        for _ in range(steps):
-            self.exchange.pass_time(STEP, self.speech)
+        self.hear(steps * STEP)
+
+    def hear(self, flicks: int) -> None:
+        """Have time pass, in steps of 20 ms at most."""
+        for start in range(0, flicks, STEP):
+            self.exchange.pass_time(min(STEP, flicks - start), self.speech)
 
     @rule(flicks=st.integers(1, STEP))
     def pass_a_moment(self, flicks: int) -> None:
         self.moves_left -= 1
         self.exchange.pass_time(flicks, self.speech)
+
+    @rule(speaks=st.booleans())
+    def speak(self, speaks: bool) -> None:
+        """From now on the caller speaks, or is silent."""
+        self.speech = SPEECH if speaks else 0
+
+    @rule(digit=_KEYS)
+    def press(self, digit: str) -> None:
+        self.exchange.platform.key(digit)
+        self.exchange.collect()
+
+    @rule(digits=st.lists(_KEYS, min_size=2, max_size=12))
+    def type_digits(self, digits: list[str]) -> None:
+        """Keys one after another, and the app is told of them before anything else happens."""
+        for digit in digits:
+            self.press(digit)
+        self.exchange.deliver_all()
+
+    @precondition(lambda self: self.may_end)
+    @rule()
+    def hang_up(self) -> None:
+        self.exchange.platform.hang_up()
+        self.exchange.collect()
 
     @precondition(lambda self: self.exchange.under_way(Peer.APP))
     @rule(number=st.integers(1, 5))
@@ -153,10 +194,16 @@ class CallMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "exchange") and sys.exc_info()[0] is None:
+            self.make_last_moves()
             self.settle()
             if not self.is_over:
                 self.check_that_nothing_waits()
             self.finish()
+
+    def make_last_moves(self) -> None:
+        """What faults are near to is in every call that has not ended, however the moves fell."""
+        if not self.is_over:
+            self.type_digits([*self.keys * 2])
 
     @property
     def is_over(self) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from listenproto.codec import decode, decode_opening
 from listenproto.messages import (
     Audio,
     Close,
     Dtmf,
+    KillAudio,
+    MarkEvent,
     Message,
     Metadata,
+    Mode,
     Payload,
     Peer,
     PlayDone,
@@ -35,6 +39,40 @@ def joined(heard: Iterable[Heard]) -> list[Heard]:
     return pieces
 
 
+_WHEN: Final[dict[type[Any], str]] = {
+    Metadata: "LP-META-1",
+    Dtmf: "LP-DTMF-2",
+    PlayDone: "LP-CLIP-23",
+    MarkEvent: "LP-MARK-11",
+    Close: "LP-END-9",
+}
+"""The clause that says when a platform sends such a message."""
+
+_WHICH: Final[dict[type[Any], str]] = {
+    Metadata: "LP-META-7",
+    Dtmf: "LP-DTMF-2",
+    PlayDone: "LP-CLIP-25",
+    MarkEvent: "LP-MARK-14",
+    Close: "LP-END-5",
+}
+"""The clause that says which one it is."""
+
+_HEARD: Final = {Mode.CLIPS: "LP-CLIP-20", Mode.STREAMING: "LP-STRM-3", Mode.OFF: "LP-STRM-1"}
+"""The clause that says what the caller hears, if no killAudio has come in between."""
+
+
+def _clause(told: list[Message], right: list[Message]) -> str:
+    """The clause that the first difference breaks."""
+    while told and right and told[0] == right[0]:
+        told, right = told[1:], right[1:]
+    if not right or right[0] in told:
+        return _WHEN[type(told[0])]
+    if told and type(told[0]) is type(right[0]):
+        return _WHICH[type(right[0])]
+    cleared = isinstance(right[0], MarkEvent) and right[0].event == "cleared"
+    return "LP-KILL-5" if cleared else _WHEN[type(right[0])]
+
+
 class Compared:
     """Drives ``platform`` and ``reference`` alike; raises AssertionError where they differ.
 
@@ -43,18 +81,27 @@ class Compared:
     """
 
     def __init__(
-        self, platform: PlatformUnderTest, reference: PlatformUnderTest, profile: Profile
+        self,
+        platform: PlatformUnderTest,
+        reference: PlatformUnderTest,
+        *,
+        mode: Mode,
+        profile: Profile,
     ) -> None:
         self._both = (platform, reference)
+        self._mode = mode
         self._ids = profile.play_done_data
         self._audio = (bytearray(), bytearray())
         self._opened = [False, False]
+        self._killed = False
+        """Whether nothing has been heard since a killAudio came."""
 
     def connected(self) -> None:
         for end in self._both:
             end.connected()
 
     def receive(self, payload: str | bytes) -> None:
+        self._killed = self._killed or KillAudio() in decode(payload, Peer.APP)
         for end in self._both:
             end.receive(payload)
 
@@ -83,23 +130,31 @@ class Compared:
         if heard is None or wanted is None:
             return ()
         pieces, right = joined(heard), joined(wanted)
-        assert pieces == right, f"the caller hears {pieces}, and should hear {right}"
+        clause = _HEARD[self._mode]
+        if self._killed:
+            clause = f"LP-KILL-2 or {clause}" if right else "LP-KILL-2"
+        assert pieces == right, f"{clause}: the caller hears {pieces}, and should hear {right}"
+        self._killed = self._killed and not right
         return pieces
 
-    def outgoing(self) -> list[Payload]:
+    def outgoing(self) -> Iterator[Payload]:
+        """What the platform sends. It is compared behind its last: others may judge it first."""
         payloads, reference = ([*end.outgoing()] for end in self._both)
+        yield from payloads
         told = [*self._told(0, payloads)]
         right = [*self._told(1, reference)]
-        assert told == right, f"the platform tells {told}, and should tell {right}"
+        if told != right:
+            clause = _clause(told, right)
+            raise AssertionError(f"{clause}: the platform tells {told}, and should tell {right}")
         audio, captured = self._audio
         size = min(len(audio), len(captured))
         if told and isinstance(told[-1], Close):
             size = max(len(audio), len(captured))
-        assert audio[:size] == captured[:size], "the platform sends other audio than it captured"
+        same = audio[:size] == captured[:size]
+        assert same, "LP-AUD-2: the platform sends other audio than it captured"
         del audio[:size], captured[:size]
-        return payloads
 
-    def _told(self, which: int, payloads: Iterable[Payload]) -> Iterator[object]:
+    def _told(self, which: int, payloads: Iterable[Payload]) -> Iterator[Message]:
         for payload in payloads:
             if isinstance(payload, Close):
                 yield Close(payload.code)

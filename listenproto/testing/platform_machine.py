@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 from listenproto.app_session import AppSession
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError
-from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, wav_header
+from listenproto.l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES, wav_header
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -42,6 +42,11 @@ from listenproto.verb import ListenVerb
 
 __all__ = ["PlatformMachine"]
 
+AT_ONCE: Final = 5 * FLICKS
+"""How much is played out at a stretch, so that an example does not last for long."""
+
+_MOMENTS: Final = st.integers(0, FLICKS // 4)
+
 SOUND_SAMPLES: Final = 2**16
 _SOUND: Final = b"".join(
     (n * 40_503 % SOUND_SAMPLES).to_bytes(SAMPLE_BYTES, "little") for n in range(SOUND_SAMPLES)
@@ -60,6 +65,9 @@ class PlatformMachine(CallMachine):
     odd_messages: ClassVar[bool] = True
     """Whether the app also sends what has no place, too much of it, and half samples."""
 
+    reference: PlatformUnderTest | None = None
+    """What :meth:`make_reference` gave for this call."""
+
     _sound_at = 0
     _odd_clips = 0
 
@@ -72,9 +80,11 @@ class PlatformMachine(CallMachine):
 
     def make_exchange(self) -> Exchange:
         exchange = super().make_exchange()
-        reference = self.make_reference(self.verb, self.profile)
-        if reference is not None:
-            exchange.platform = Compared(exchange.platform, reference, self.profile)
+        self.reference = self.make_reference(self.verb, self.profile)
+        if self.reference is not None:
+            exchange.platform = Compared(
+                exchange.platform, self.reference, mode=self.mode, profile=self.profile
+            )
         return exchange
 
     @property
@@ -148,6 +158,43 @@ class PlatformMachine(CallMachine):
         self.say(KillAudio())
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
+    @rule(number=st.integers(1, 3), samples=st.integers(0, 2000))
+    def stream_and_mark(self, number: int, samples: int) -> None:
+        for index in range(number):
+            self.say(Audio(self.sound(samples)))
+            self.say(Mark(f"s{index}"))
+
+    @precondition(lambda self: self.mode is not Mode.OFF and self.may_talk)
+    @rule(number=st.integers(1, 3), heard=_MOMENTS, clears=st.booleans(), then=_MOMENTS)
+    def take_back(self, number: int, heard: int, clears: bool, then: int) -> None:
+        """What was said is killed, or its marks are cleared, when a little has been heard of it."""
+        if self.mode is Mode.STREAMING:
+            self.stream_and_mark(number, 2000)
+        else:
+            for _ in range(number):
+                self.say(PlayAudio(self.sound(800), sample_rate=8000))
+        self.exchange.deliver_all()
+        self.hear(heard)
+        self.say(ClearMarks() if clears and self.mode is Mode.STREAMING else KillAudio())
+        self.exchange.deliver_all()
+        self.hear(then)
+
+    @precondition(lambda self: 1 < self.left_to_hear <= AT_ONCE)
+    @rule()
+    def hear_all(self) -> None:
+        """To the flick: nothing is over before it is, and then it is."""
+        if self.mode is Mode.STREAMING and self.may_talk:
+            self.say(Mark("last"))
+        self.exchange.deliver_all()
+        self.hear(self.left_to_hear - 1)
+        self.hear(1)
+
+    @property
+    def left_to_hear(self) -> int:
+        """How much is to be heard, in flicks, where our own platform is the reference."""
+        return self.reference.buffered if isinstance(self.reference, ListenTask) else 0
+
+    @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule()
     def clear_marks(self) -> None:
         self.say(ClearMarks())
@@ -186,7 +233,7 @@ class PlatformMachine(CallMachine):
         self.exchange.put(Peer.APP, self.sound(size)[:size])
 
     @precondition(lambda self: self.odd_messages and self.mode is Mode.CLIPS)
-    @rule(number=st.integers(2, 14), size=st.integers(0, 800))
+    @rule(number=st.integers(2, 16), size=st.integers(0, 800))
     def play_too_many(self, number: int, size: int) -> None:
         """More than can wait (LP-CLIP-4), perhaps ending in half a sample (LP-CLIP-17)."""
         for _ in range(number):
@@ -194,6 +241,21 @@ class PlatformMachine(CallMachine):
             pcm = self.sound(size)[:size]
             clip = PlayAudio(pcm, "raw", 8000, f"odd-{self._odd_clips}", True)
             self.exchange.put(Peer.APP, encode(clip, Peer.APP))
+
+    def make_last_moves(self) -> None:
+        super().make_last_moves()
+        for clears in (False, True):
+            if self.mode is not Mode.OFF and self.may_talk:
+                self.take_back(3, FLICKS // 50, clears, FLICKS)
+        if self.mode is Mode.CLIPS and self.may_talk:
+            self.play_many(3)
+        elif self.mode is Mode.STREAMING and self.may_talk:
+            self.stream_and_mark(1, 2000)
+        self.exchange.deliver_all()
+        if self.left_to_hear:
+            self.hear_all()
+        if self.odd_messages and self.mode is Mode.CLIPS and self.may_talk:
+            self.play_too_many(13, 100)
 
     def check_that_nothing_waits(self) -> None:
         super().check_that_nothing_waits()

@@ -94,9 +94,28 @@ def verb_objects(mode: Mode | None = None) -> SearchStrategy[dict[str, JSON]]:
     return st.builds(lambda options, way: options | way, urls, modes.flatmap(_ways_back))
 
 
+_LASTING: Final[dict[str, JSON]] = {
+    "finishOnKey": "",
+    "maxLength": None,
+    "timeout": None,
+}
+
+
+_OVERLAYS: Final = st.sampled_from([_LASTING | {"passDtmf": True}] * 3 + [_LASTING, {}])
+
+
+@st.composite
+def _lasting_objects(draw: st.DrawFn, mode: Mode | None) -> dict[str, JSON]:
+    return draw(verb_objects(mode)) | draw(_OVERLAYS)
+
+
 def listen_verbs(mode: Mode | None = None) -> SearchStrategy[ListenVerb]:
-    """Listen verbs with any of their options; those of one mode, if it is given."""
-    return verb_objects(mode).map(ListenVerb.from_json)
+    """Listen verbs with any of their options; those of one mode, if it is given.
+
+    Most tell the app of keys, and have nothing but the peers end the call: one that ends by itself,
+    or in which the app is told nothing, proves little.
+    """
+    return _lasting_objects(mode).map(ListenVerb.from_json)
 
 
 _NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
