@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -37,6 +37,8 @@ CLIP_RATE: Final = 16000
 CLIP_SECONDS: Final = 2
 """How long the clips of an echo are."""
 MOST_CLIPS: Final = 10
+MOST_BREACHES: Final = 20
+"""How many breaches of a call are shown; all are counted."""
 
 
 @attrs.define(kw_only=True)
@@ -62,10 +64,8 @@ class Answerer:
     _numbers: weakref.WeakKeyDictionary[AppSession, int] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary
     )
-    _beside: Beside = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._beside = Beside(self.screen)
         self.status = self.screen.console.status("no calls yet")
         for path in self.files:
             if self.mode is Mode.CLIPS:
@@ -100,13 +100,14 @@ class Answerer:
                     traces.append(TraceFile(self.traces / f"{stem}.trace.jsonl", header))
                     return
 
-        self._beside.guarded(self.traces, start)()
+        beside = Beside(self.screen)
+        beside.guarded(self.traces, start)()
         if not traces:
             return None
         (trace,) = traces
         trace.position = _received(weakref.ref(session))
         weakref.finalize(session, trace.close)
-        return self._beside.guarded(trace.path, trace)
+        return beside.guarded(trace.path, trace)
 
     def _count(self, change: int) -> None:
         self.open_calls += change
@@ -116,9 +117,9 @@ class Answerer:
         """Handle one call to its end."""
         number = self._number(call.session)
         self._count(1)
-        caller = call.metadata.attributes.get("from", "nobody")
-        self.screen.say(f"#{number} call from {caller}")
-        breaches: Counter[str] = Counter()
+        caller = str(call.metadata.attributes.get("from", "nobody"))
+        self.screen.say(f"#{number} call from {caller[:40]}")
+        breaches = 0
         recorded = nullcontext() if self.recorder is None else self.recorder.record(call)
         try:
             with recorded as recording:
@@ -129,15 +130,16 @@ class Answerer:
                         if recording is not None:
                             recording.take(event)
                         if isinstance(event, Violation):
-                            breaches[event.clause] += 1
-                            self.screen.say(f"#{number} {event.sender.value}: {event}")
+                            breaches += 1
+                            if breaches <= MOST_BREACHES:
+                                self.screen.say(f"#{number} {event.sender.value}: {event}")
                         elif isinstance(event, Audio) and echo is not None:
                             with suppress(CallEnded):  # what was said before is still recorded
                                 await echo.take(event.pcm)
                     nursery.cancel_scope.cancel()
         finally:
             self._count(-1)
-            self._over(number, call, breaches.total(), recording.path if recording else None)
+            self._over(number, call, breaches, recording.path if recording else None)
 
     async def _play(self, call: Call) -> None:
         """Play the files: the next clips wait in the queue, as many as may be."""
