@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 from unittest import mock
 
 import attrs
@@ -56,12 +56,14 @@ def listenproto(*words: str | Path, cwd: Path) -> Ran:
 
 
 @contextmanager
-def started(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *words: str | Path, cwd: Path, out: IO[str] | int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """A command in a process of its own, as where it is told to stop by a signal."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     process = subprocess.Popen(
         [*COMMAND, *map(str, words)],
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,

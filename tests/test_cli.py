@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from listenproto.l16 import wav_header
 from listenproto_trio import WavFile
-from tests.cli_support import listenproto, started
+from tests.cli_support import COMMAND, ROOT, listenproto, started
 
 COMMANDS = ["demo", "serve", "call", "lint", "recover"]
 
@@ -149,3 +151,20 @@ def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (130, "", "listenproto: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("out", "status", "says"),
+    [
+        ("| head -n 1", 0, ""),
+        ("> /dev/full", 1, "listenproto: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_output_that_nobody_takes(out: str, status: int, says: str, tmp_path: Path) -> None:
+    trace(tmp_path, "twice.jsonl", [*GOOD[:3], *GOOD[2:3] * 3000])
+    command = f"{shlex.join(COMMAND)} lint twice.jsonl {out}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (status, says)

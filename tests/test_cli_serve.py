@@ -320,3 +320,20 @@ def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path: Path) -
     assert len(said) == 2
     assert all("disk/" in line for line in said)
     assert (run.status, run.complaint) == (1, "disk/heard.wav: Read-only file system")
+
+
+def test_output_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
+    with (
+        open("/dev/full", "w") as full,
+        started(
+            "serve", "--port", "0", "--record", "rec", "--json", cwd=tmp_path, out=full
+        ) as process,
+    ):
+        url = line_with(process, "listening on ", on_stderr=True).split()[-1]
+        for _ in range(2):
+            assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
+        process.terminate()
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.endswith("listenproto: [Errno 28] No space left on device\n")
+    assert len([*(tmp_path / "rec").glob("*.wav")]) == 2

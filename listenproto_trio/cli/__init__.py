@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
 
 try:
     import click
 
     from listenproto_trio.cli import call, demo, lint, recover, serve
+    from listenproto_trio.cli.files import first
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
         raise
@@ -25,12 +28,25 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no arrows
-    status = 130
+    status = 1
     try:
         status = _run()
+        sys.stdout.flush()
     except* (KeyboardInterrupt, click.Abort):
+        status = 130
         print("listenproto: interrupted", file=sys.stderr)
+    except* BrokenPipeError:  # whoever reads has had enough
+        _drop_output()
+    except* OSError as failed:
+        _drop_output()
+        print(f"listenproto: {first(failed)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _drop_output() -> None:
+    """Write no more to where nothing can be written: Python would try again at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> int:

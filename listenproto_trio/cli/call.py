@@ -132,6 +132,7 @@ def call(
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
     placed = trio.run(_place_all, line, files, screen)
     _show(screen, placed)
+    screen.done()
     if any(one.failures for one in placed):
         sys.exit(1)
 

@@ -67,6 +67,7 @@ def demo(out: Path | None, speed: float) -> None:
     if any(one.faults for one in played):
         raise Failure("not everything went as it must, see above")
     screen.say("Every message obeyed the protocol, seen from both ends.")
+    screen.done()
 
 
 def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:

@@ -52,6 +52,7 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
                 screen.say(rung)
         _show(screen, path, trace, violations)
         failed = failed or bool(violations)
+    screen.done()
     sys.exit(failed)
 
 

@@ -39,6 +39,7 @@ def recover(files: tuple[Path, ...], as_json: bool) -> None:
             print(f"listenproto: {path} cannot be mended: {said}", file=sys.stderr)
             screen.figures({"file": str(path), "error": said})
             failed = True
+    screen.done()
     sys.exit(failed)
 
 

@@ -38,7 +38,8 @@ class Screen:
     """Where a command says what it has to say.
 
     With ``as_json``, standard output is for the figures alone, one JSON text a line, and all else
-    goes to standard error. ``verbose`` shows every message.
+    goes to standard error. ``verbose`` shows every message. Where no more can be written, as on a
+    full disk, the command goes on; :meth:`done` raises what was wrong.
     """
 
     as_json: bool = False
@@ -51,14 +52,32 @@ class Screen:
         ),
     )
 
+    _lost: list[OSError] = attrs.field(init=False, factory=list)
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """What is written here may be lost."""
+        try:
+            yield
+        except OSError as exc:
+            self._lost.append(exc)
+
+    def done(self) -> None:
+        """All is said. Raises OSError where not all of it could be written."""
+        if self._lost:
+            raise self._lost[0]
+
     def say(self, line: str) -> None:
         """One line, as it is."""
-        self.console.print(Text(_printable(line)))
+        if not self._lost:
+            with self._going_on():
+                self.console.print(Text(_printable(line)))
 
     def figures(self, figures: Mapping[str, JSON]) -> None:
         """One JSON text, where JSON was asked for."""
-        if self.as_json:
-            click.echo(json.dumps(figures, ensure_ascii=False))
+        if self.as_json and not self._lost:
+            with self._going_on():
+                click.echo(json.dumps(figures, ensure_ascii=False))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table for people, numbers to the right; nothing where JSON was asked for."""
@@ -72,7 +91,8 @@ class Screen:
         for row in rows:
             table.add_row(*(Text(_printable(_shown(cell))) for cell in row))
         width = None if self.console.is_terminal else 80
-        self.console.print(table, soft_wrap=False, width=width)
+        with self._going_on():
+            self.console.print(table, soft_wrap=False, width=width)
 
     def ladder(self, profile: Profile, stream_rate: int, prefix: str = "") -> Tap | None:
         """A tap that shows each message as it passes; None where that was not asked for."""

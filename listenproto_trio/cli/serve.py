@@ -138,6 +138,7 @@ def serve(
             raise
         raise Failure(f"cannot listen on {host} port {port}: {reason(failure)}") from exc
     answerer.sum_up()
+    screen.done()
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
