@@ -101,12 +101,15 @@ _LASTING: Final[dict[str, JSON]] = {
 }
 
 
-_OVERLAYS: Final = st.sampled_from([_LASTING | {"passDtmf": True}] * 3 + [_LASTING, {}])
+_OVERLAYS: Final = st.sampled_from(
+    [*[_LASTING | {"passDtmf": True}] * 3, _LASTING | {"passDtmf": False}, {}]
+)
 
 
 @st.composite
 def _lasting_objects(draw: st.DrawFn, mode: Mode | None) -> dict[str, JSON]:
-    return draw(verb_objects(mode)) | draw(_OVERLAYS)
+    verb: dict[str, JSON] = draw(verb_objects(mode)) | draw(_OVERLAYS)
+    return verb
 
 
 def listen_verbs(mode: Mode | None = None) -> SearchStrategy[ListenVerb]:
