@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Final
@@ -92,3 +94,21 @@ def serving(*words: str | Path, cwd: Path) -> Iterator[tuple[str, subprocess.Pop
     with started("serve", "--port", "0", *words, cwd=cwd) as process:
         url = line_with(process, "listening on ", on_stderr="--json" in words).split()[-1]
         yield url, process
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that answers one connection in its own way; gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            thread.join()

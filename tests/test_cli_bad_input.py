@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from listenproto.l16 import wav_header
-from tests.cli_support import listenproto
+from tests.cli_support import answering, listenproto
 
 NOWHERE = "ws://127.0.0.1:1/"
 
@@ -44,8 +43,11 @@ def test_audio_that_cannot_be_played(
 ) -> None:
     (tmp_path / "sound.wav").write_bytes(content)
     run = listenproto(*words, "sound.wav", cwd=tmp_path)
-    assert (run.status, run.out) == (1, "")
-    assert run.complaint.startswith("sound.wav cannot be played, a WAV file of 16-bit PCM can: ")
+    assert (run.status, run.out) == (2, "")
+    said = (
+        f"Invalid value for {words[-1]}: sound.wav cannot be played, a WAV file of 16-bit PCM can: "
+    )
+    assert run.complaint.startswith(said)
     assert says in run.complaint
 
 
@@ -113,7 +115,10 @@ def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Pat
 def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    assert run.complaint.startswith("Invalid value for URL: url must be ")
+    assert run.complaint == (
+        f"Invalid value for URL: {url!r} is no ws, wss, http or https URL with a host and no user "
+        "name, such as ws://127.0.0.1:3000/"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,10 @@ def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
         (["--heard", "verb.json"], "verb.json is there already"),
         (["--trace", "verb.json"], "verb.json is there already"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
+        (["--speed", "nan"], "not a finite number"),
+        (["--hangup-after", "inf"], "not a finite number"),
+        (["--auth", "a:b\nc"], "Invalid value for --auth: wsAuth.password must be"),
+        (["--heard", "same", "--trace", "same"], "--heard and --trace are both same"),
     ],
 )
 def test_misuse_of_call(words: list[str], says: str, tmp_path: Path) -> None:
@@ -148,24 +157,6 @@ def test_a_file_that_cannot_be_made_costs_its_call(tmp_path: Path) -> None:
     run = listenproto("call", NOWHERE, "--heard", "no/heard.wav", cwd=tmp_path)
     assert run.status == 1
     assert run.complaint == "no/heard.wav: No such file or directory"
-
-
-@contextmanager
-def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that answers one connection in its own way; gives its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                answer(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"ws://127.0.0.1:{server.getsockname()[1]}/"
-        finally:
-            thread.join()
 
 
 def reset(connection: socket.socket) -> None:
@@ -206,3 +197,39 @@ def test_a_connection_that_is_refused_names_the_server(tmp_path: Path) -> None:
     run = listenproto("call", NOWHERE, cwd=tmp_path)
     assert run.status == 1
     assert "127.0.0.1:1" in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        ("http://[::1", "actionHook.url must be an http or https URL, or a path"),
+        ("ftp://app.example/", "actionHook.url must be"),
+        ({}, "actionHook.url must be"),
+        ({"url": 5}, "actionHook.url must be"),
+        ({"url": "/done", "method": "PUT"}, "actionHook.method must be 'GET' or 'POST'"),
+    ],
+)
+def test_an_action_hook_that_cannot_be_called(hook: object, says: str, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({"actionHook": hook}))
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {says}")
+
+
+def test_what_a_server_says_steers_no_terminal(tmp_path: Path) -> None:
+    said = b"\x1b[31mred\x1b]0;title\x07\r\nlistenproto: forged" + b"!" * 5000
+    head = b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n" % len(said)
+    with answering(say(head + said)) as url:
+        run = listenproto("call", url, cwd=tmp_path)
+    assert run.status == 1
+    assert "\\x1b[31mred" in run.complaint  # one line, and nothing in it but text
+    assert run.complaint.isprintable()
+    assert len(run.complaint) < 600
+
+
+def test_a_call_that_never_was_leaves_no_files(tmp_path: Path) -> None:
+    words = ["--heard", "heard.wav", "--trace", "trace.jsonl"]
+    for _ in range(2):
+        run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
+        assert (run.status, run.out) == (1, "")
+    assert [*tmp_path.iterdir()] == []

@@ -8,8 +8,8 @@ import signal
 import socket
 import threading
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from listenproto import AppConnection, AppSession, Policy, Request, judge, judge
 from listenproto.l16 import parse_wav, peak, wav_header
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
-from tests.cli_support import line_with, listenproto, serving, started
+from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
 
 FAST = ("--speed", "20", "--hangup-after", "4")
 
@@ -253,7 +253,10 @@ def test_an_interrupt_gives_up_who_does_not_answer(tmp_path: Path) -> None:
             with connection:
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate()
-    assert (process.returncode, err) == (1, "listenproto: the call ended by: not connected\n")
+    assert (process.returncode, err) == (
+        1,
+        "listenproto: the call was given up before it was answered\n",
+    )
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
@@ -275,3 +278,91 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate()
     assert (process.returncode, err) == (130, "listenproto: interrupted\n")
+
+
+def hooked_by(answer: Callable[[socket.socket], None], clips: str, folder: Path) -> Ran:
+    """A call whose actionHook has such an answer."""
+    with answering(answer) as url:
+        verb = verb_file(folder, actionHook=url.replace("ws:", "http:"))
+        return listenproto("call", clips, "--verb", verb, *FAST, cwd=folder)
+
+
+def test_an_action_hook_may_say_whatever_it_likes_behind_its_head(
+    clips: str, tmp_path: Path
+) -> None:
+    """Its answer is not read: so an endless one is none of the caller's business."""
+
+    def endless(connection: socket.socket) -> None:
+        connection.recv(65536)
+        with suppress(ConnectionError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(bytes(65536))
+
+    run = hooked_by(endless, clips, tmp_path)
+    assert (run.status, run.err) == (0, "")
+
+
+def test_an_action_hook_that_is_not_there_is_told(clips: str, tmp_path: Path) -> None:
+    verb = verb_file(tmp_path, actionHook="http://127.0.0.1:1/done")
+    run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == "actionHook http://127.0.0.1:1/done: Connection refused"
+
+
+def test_an_action_hook_can_be_got(clips: str, tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536).decode().splitlines()[0])
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    asked: list[str] = []
+    with answering(answer) as url:
+        hook = {"url": url.replace("ws:", "http:"), "method": "GET"}
+        verb = verb_file(tmp_path, actionHook=hook)
+        run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    (line,) = asked
+    assert line.startswith("GET /?call_sid=")
+    assert "&dial_call_duration=4 HTTP" in line
+
+
+def test_credentials_of_the_environment_give_way_to_the_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LISTENPROTO_AUTH", "user:secret")
+    with serving("--auth", "user:secret", cwd=tmp_path) as (url, _):
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        verb = verb_file(tmp_path, wsAuth={"username": "user", "password": "other"})
+        run = listenproto("call", url, "--verb", verb, *FAST, cwd=tmp_path)
+        assert "401" in run.complaint
+        run = listenproto("call", url, "--verb", verb, "--auth", "user:secret", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+
+
+def test_the_same_breach_is_told_once(streaming: str, tmp_path: Path) -> None:
+    """Here the call is in clips mode, and the app in streaming mode."""
+    run = listenproto("call", streaming, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.startswith("the app broke LP-STRM-1: ")
+    assert run.complaint.endswith(" times)")
+
+
+def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        app = AppConnection(AppSession())
+        app.feed(connection.recv(65536))
+        for event in app.events():
+            assert isinstance(event, Request)
+            app.answer(judge(event, Policy()))
+        connection.sendall(app.data_to_send() + b"\x81\x01\xff")  # text that is no UTF-8
+        with suppress(ConnectionError):
+            while connection.recv(65536):
+                pass
+
+    with answering(answer) as url:
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    peer = url.removeprefix("ws://").rstrip("/")
+    assert run.complaint.startswith(f"the call with {peer} ended by an error: ")
+    assert "UTF-8" in run.complaint

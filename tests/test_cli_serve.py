@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
-from listenproto import judge_trace
+from listenproto import SUBPROTOCOL, judge_trace
 from listenproto.l16 import parse_wav, peak, wav_header
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
@@ -25,13 +28,11 @@ from tests.disk_support import make_read_only, small_disk
 FAST = ("--speed", "20", "--hangup-after", "3")
 
 
-def stop(
-    process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM
-) -> tuple[str, str]:
-    """Tell a command to end, which it does well; gives what it had said."""
+def stop(process: subprocess.Popen[str], *, status: int = 0) -> tuple[str, str]:
+    """Tell a command to end; gives what it had said."""
     process.terminate()
     out, err = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == status
     return out, err
 
 
@@ -192,7 +193,8 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         line_with(process, "stopping")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
+        out, err = process.communicate()
+    assert "calls: 1, failed: " in out
     assert (process.returncode, err) == (130, "listenproto: interrupted\n")
     (sidecar,) = (tmp_path / "rec").glob("*.json")
     assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
@@ -220,7 +222,11 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
         (["--rate", "16000"], "--mode streaming"),
         (["--mode", "streaming", "--rate", "11025"], "'11025'"),
         (["--path", "listen"], "'/'"),
+        (["--path", "/a b"], "'/'"),
         (["--health", "health"], "'/'"),
+        (["--health", "/"], "--health and --path are both /"),
+        (["--host", ""], "--host"),
+        (["--grace", "nan"], "not a finite number"),
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),
         (["--keyfile", "text.wav"], "--certfile"),
@@ -300,8 +306,9 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
             (failure,) = run.err.splitlines()
             assert failure.startswith("listenproto: disk/heard.wav is not whole: No space left")
             assert "hangup" in run.out
-            out, err = stop(process)
+            out, err = stop(process, status=1)
         assert "No space left" in out + err
+        assert "calls: 1, failed: 0, files not whole: 2\n" in out
         recorded = [path for path in disk.glob("*.wav") if path.name != "heard.wav"]
         for path in (*recorded, disk / "heard.wav"):
             assert parse_wav(path.read_bytes()).pcm
@@ -314,7 +321,7 @@ def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path: Path) -
         with serving(*words, cwd=tmp_path) as (url, process):
             run = listenproto("call", url, *FAST, cwd=tmp_path)
             assert (run.status, run.err) == (0, "")
-            out, err = stop(process)
+            out, err = stop(process, status=1)
         run = listenproto("call", url, "--heard", "disk/heard.wav", cwd=tmp_path)
     said = [line for line in (out + err).splitlines() if "Read-only file system" in line]
     assert len(said) == 2
@@ -335,5 +342,42 @@ def test_output_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
         process.terminate()
         _, err = process.communicate()
     assert process.returncode == 1
-    assert err.endswith("listenproto: [Errno 28] No space left on device\n")
+    assert err.count("listenproto: what there is to say cannot be written: No space left") == 1
     assert len([*(tmp_path / "rec").glob("*.wav")]) == 2
+
+
+def test_a_trace_is_closed_with_its_call_and_a_lost_one_costs_no_other(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("in the way")
+    with serving("--trace", "folder/traces", cwd=tmp_path) as (url, process):
+        assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
+        (tmp_path / "folder").unlink()
+        for _ in range(3):
+            assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
+        line_with(process, "wrote folder/traces/call-4.trace.jsonl")
+        held = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert [path for path in held if path.endswith("call-2.trace.jsonl")] == []
+        out, _ = stop(process, status=1)
+    assert len([*(tmp_path / "folder" / "traces").iterdir()]) == 3
+    assert "calls: 4, failed: 0, files not whole: 1\n" in out
+
+
+def test_a_flood_of_one_breach_is_one_line(tmp_path: Path) -> None:
+    with serving("--json", cwd=tmp_path) as (url, process):
+        with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None) as odd:
+            odd.send('{"callSid":"c"}')
+            for _ in range(1000):
+                odd.send("hello")
+        _, err = stop(process)
+    assert err.count("LP-ODD-2") == 1
+
+
+def test_an_echo_comes_behind_the_files(tmp_path: Path) -> None:
+    file = sound(tmp_path, "one.wav", 0.3)
+    words = ["--mode", "streaming", "--echo", "--play", file]
+    with serving(*words, cwd=tmp_path) as (url, _):
+        called = ["--mode", "streaming", "--heard", "heard.wav", "--hangup-after", "1.5"]
+        run = listenproto("call", url, *called, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+    heard = memoryview(parse_wav((tmp_path / "heard.wav").read_bytes()).pcm).cast("h")
+    assert sum(sample == 0x1000 for sample in heard) == 2400
+    assert peak(bytes(heard[8000:])) > 0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
-from contextlib import suppress
 
 try:
     import click
 
     from listenproto_trio.cli import call, demo, lint, recover, serve
     from listenproto_trio.cli.files import first
+    from listenproto_trio.cli.screen import complain, drop_output
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
         raise
@@ -34,19 +33,13 @@ def main() -> None:
         sys.stdout.flush()
     except* (KeyboardInterrupt, click.Abort):
         status = 130
-        print("listenproto: interrupted", file=sys.stderr)
+        complain("interrupted")
     except* BrokenPipeError:  # whoever reads has had enough
-        _drop_output()
+        drop_output()
     except* OSError as failed:
-        _drop_output()
-        print(f"listenproto: {first(failed)}", file=sys.stderr)
+        drop_output()
+        complain(str(first(failed)))
     sys.exit(status)
-
-
-def _drop_output() -> None:
-    """Write no more to where nothing can be written: Python would try again at its end."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> int:
@@ -56,7 +49,7 @@ def _run() -> int:
         exc.show()
         return exc.exit_code
     except click.ClickException as exc:
-        print(f"listenproto: {exc.format_message()}", file=sys.stderr)
+        complain(exc.format_message())
         return exc.exit_code
 
 

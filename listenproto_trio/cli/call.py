@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
 import trio
+from click.core import ParameterSource
 
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
@@ -16,15 +17,17 @@ from listenproto.verb import ListenVerb, VerbError
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
-from listenproto_trio.cli.placing import COLUMNS, Line, Placed, place
-from listenproto_trio.cli.screen import Screen
+from listenproto_trio.cli.hook import Hook, read_hook
+from listenproto_trio.cli.placed import COLUMNS, Placed
+from listenproto_trio.cli.placing import Line, place
+from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.cli.sound import mixed, read_sound, spoken
 
 __all__ = ["call"]
 
 
-@click.command()
+@click.command(short_help="Call an application: play jambonz's part.")
 @click.argument("url", metavar="URL")
 @click.option(
     "--audio", type=options.existing_file, help="What the caller says (WAV); else shipped speech."
@@ -41,25 +44,27 @@ __all__ = ["call"]
 )
 @click.option(
     "--hangup-after",
-    type=click.FloatRange(min=0),
+    type=options.Seconds(min=0),
     metavar="S",
     help="Hang up after so many seconds; else when all is said.",
 )
 @options.profile
-@click.option("--nested-in-dial", is_flag=True, help="The verb stands in a dial: no way back,")
-@click.option("--bidirectional-in-dial", is_flag=True, help="but on a platform that has one there.")
+@click.option("--nested-in-dial", is_flag=True, help="The verb stands in a dial: no way back.")
+@click.option(
+    "--bidirectional-in-dial", is_flag=True, help="The platform has a way back there as well."
+)
 @click.option(
     "--auth",
     type=options.credentials,
     metavar="USER:PASSWORD",
     envvar="LISTENPROTO_AUTH",
-    help="The verb's wsAuth (or in LISTENPROTO_AUTH).",
+    help="The verb's wsAuth (or in LISTENPROTO_AUTH, where the verb has none).",
 )
 @click.option("--heard", type=options.new_file, help="Write what the caller hears (WAV).")
 @click.option("--trace", type=options.new_file, help="Write the call's trace (JSON lines).")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, max=100, min_open=True),
+    type=options.Seconds(min=0, max=100, min_open=True),
     default=1.0,
     metavar="X",
     help="Run media time so much faster than the clock.",
@@ -75,7 +80,9 @@ __all__ = ["call"]
 @click.option("--insecure", is_flag=True, help="Trust any certificate: for tests alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each message as it passes.")
 @options.as_json
+@click.pass_context
 def call(
+    context: click.Context,
     url: str,
     audio: Path | None,
     audio_far: Path | None,
@@ -109,15 +116,26 @@ def call(
       listenproto call wss://app.example/ --verb verb.json --dtmf 5@2.0,#@4.5 -v
     """
     screen = Screen(as_json, verbose)
-    verb = _verb(url, verb_file, way, rate, auth)
+    from_environment = context.get_parameter_source("auth") is ParameterSource.ENVIRONMENT
+    verb = _verb(url, verb_file, way, rate, auth, from_environment=from_environment)
     if audio_far is not None and verb.mix_type is MixType.MONO:
         raise click.BadParameter(
             "mono audio is that of the caller alone: --audio-far needs a verb with mixType "
             "stereo or mixed",
             param_hint="--audio-far",
         )
-    caller = spoken(verb.sample_rate) if audio is None else read_sound(audio, verb.sample_rate)
-    far = b"" if audio_far is None else read_sound(audio_far, verb.sample_rate)
+    if heard is not None and heard == trace:
+        raise click.UsageError(f"--heard and --trace are both {heard}: each needs a file")
+    caller = spoken(verb.sample_rate)
+    if audio is not None:
+        caller = read_sound(audio, verb.sample_rate, option="--audio")
+    far = b""
+    if audio_far is not None:
+        far = read_sound(audio_far, verb.sample_rate, option="--audio-far")
+    trust = partial(_trust, cafile, insecure)
+    trust()  # says what is wrong with the options before anything is done
+    if insecure:
+        screen.warn("INSECURE: no certificate is checked, anybody can pose as the app")
     line = Line(
         verb=verb,
         audio=mixed(verb.mix_type, caller, far),
@@ -127,14 +145,13 @@ def call(
         nested_in_dial=nested_in_dial,
         bidirectional_in_dial=bidirectional_in_dial,
         speed=speed,
-        ssl_context=_trust(screen, verb, cafile, insecure),
+        hook=_hook(verb, verb_file),
+        trust=trust,
     )
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
     placed = trio.run(_place_all, line, files, screen)
     _show(screen, placed)
-    screen.done()
-    if any(one.failures for one in placed):
-        sys.exit(1)
+    screen.exit(failed=any(one.failures for one in placed))
 
 
 def _one(path: Path | None, number: int, calls: int) -> Path | None:
@@ -153,6 +170,8 @@ def _verb(
     way: str | None,
     rate: int | None,
     auth: tuple[str, str] | None,
+    *,
+    from_environment: bool,
 ) -> ListenVerb:
     """The verb that the options describe."""
     if path is not None and (way is not None or rate is not None):
@@ -165,18 +184,35 @@ def _verb(
         obj["bidirectionalAudio"] = {"enabled": False}
     if path is None:
         obj["passDtmf"] = True
-    if auth is not None:
+    if auth is not None and not (from_environment and obj.get("wsAuth")):
         obj["wsAuth"] = {"username": auth[0], "password": auth[1]}
+    else:
+        auth = None
     try:
         verb = ListenVerb.from_json(obj | {"url": url})
-        verb.websocket_url  # noqa: B018  a relative URL is no address to call
     except VerbError as exc:
-        of_file = path is not None and exc.option != "url"
-        where = f"{path}: " if of_file else ""
-        raise click.BadParameter(
-            f"{where}{exc}", param_hint="--verb" if of_file else "URL"
-        ) from exc
+        if exc.option == "url":
+            raise _no_url(url) from exc
+        hint = "--auth" if auth and exc.option.startswith("wsAuth") else "--verb"
+        raise click.BadParameter(f"{path}: {exc}" if path else str(exc), param_hint=hint) from exc
+    if url.startswith("/"):
+        raise _no_url(url)
     return verb
+
+
+def _no_url(url: str) -> click.BadParameter:
+    said = (
+        f"{url!r} is no ws, wss, http or https URL with a host and no user name, such as "
+        "ws://127.0.0.1:3000/"
+    )
+    return click.BadParameter(said, param_hint="URL")
+
+
+def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
+    try:
+        return read_hook(verb)
+    except VerbError as exc:
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
 
 
 def _read_verb(path: Path) -> dict[str, JSON]:
@@ -193,19 +229,16 @@ def _read_verb(path: Path) -> dict[str, JSON]:
     return obj
 
 
-def _trust(screen: Screen, verb: ListenVerb, cafile: Path | None, insecure: bool) -> ssl.SSLContext:
+def _trust(cafile: Path | None, insecure: bool) -> ssl.SSLContext:
     """Whom to trust: those whom the system trusts, more of them, or anybody."""
     context = ssl.create_default_context()
     if cafile is not None:
         try:
             context.load_verify_locations(cafile)
         except ssl.SSLError as exc:
-            said = f"{cafile} holds no certificates (PEM): {exc.reason}"
+            said = f"{cafile} holds no certificates (PEM)"
             raise click.BadParameter(said, param_hint="--cafile") from exc
     if insecure:
-        screen.console.print(
-            "[bold red]INSECURE: no certificate is checked, anybody can pose as the app"
-        )
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -216,8 +249,12 @@ async def _place_all(
 ) -> list[Placed]:
     """Place the calls at the same time; gives what became of each, in order."""
     placed = [
-        Placed(number=number, prefix=f"#{number} " if len(files) > 1 else "")
-        for number in range(1, len(files) + 1)
+        Placed(
+            number=number,
+            prefix=f"#{number} " if len(files) > 1 else "",
+            task=line.task(keep_passed=screen.verbose or trace is not None),
+        )
+        for number, (_, trace) in enumerate(files, 1)
     ]
     progress, bar = screen.progress(
         f"{len(files)} calls" if len(files) > 1 else "call", line.seconds
@@ -226,7 +263,7 @@ async def _place_all(
     def hang_up() -> None:
         screen.say("hanging up; Ctrl-C again ends at once")
         for one in placed:
-            one.hang_up()
+            one.give_up()
 
     def show(seconds: float) -> None:
         progress.update(bar, completed=seconds)
@@ -247,7 +284,7 @@ async def _place_all(
 
 def _show(screen: Screen, placed: list[Placed]) -> None:
     screen.figures({"calls": [one.figures() for one in placed]})
-    if any(one.connected for one in placed):
+    if any(one.call is not None for one in placed):
         screen.table(COLUMNS, [one.row() for one in placed])
     for one in placed:
         for file in one.files:
@@ -256,4 +293,4 @@ def _show(screen: Screen, placed: list[Placed]) -> None:
             screen.say(f"{one.prefix}{one.hooked}")
     for one in placed:
         for failure in one.failures:
-            print(f"listenproto: {one.prefix}{failure}", file=sys.stderr)
+            complain(f"{one.prefix}{failure}")

@@ -8,14 +8,13 @@ from pathlib import Path
 import click
 import trio
 
+from listenproto_trio.cli import options
 from listenproto_trio.cli.files import first
 from listenproto_trio.cli.screen import Failure, Screen
 from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
 from listenproto_trio.ladder import ladder
 
 __all__ = ["demo"]
-
-screen = Screen()
 
 
 def _new_folder() -> Path:
@@ -25,7 +24,7 @@ def _new_folder() -> Path:
     return next(path for path in map(Path, names) if not path.exists())
 
 
-@click.command()
+@click.command(short_help="Play two whole calls, both ends, on this machine.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -33,7 +32,7 @@ def _new_folder() -> Path:
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, max=100, min_open=True),
+    type=options.Seconds(min=0, max=100, min_open=True),
     default=1.0,
     show_default=True,
     help="Run media time so much faster than the clock.",
@@ -52,25 +51,26 @@ def demo(out: Path | None, speed: float) -> None:
     folder = out or _new_folder()
     if folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
-    print(f"writing to {folder}", flush=True)
+    screen = Screen()
+    screen.say(f"writing to {folder}")
     played = []
     for number, call in enumerate(CALLS, 1):
         title = f"call {number} of {len(CALLS)}, {call.name}"
         try:
-            played.append(_play(call, folder / call.name, speed, title))
+            played.append(_play(screen, call, folder / call.name, speed, title))
         except (OSError, ExceptionGroup) as exc:
             failure = first(exc)
             if not isinstance(failure, OSError):
                 raise
             raise Failure(f"{title}: {failure}") from exc
-        _show(played[-1])
+        _show(screen, played[-1])
     if any(one.faults for one in played):
         raise Failure("not everything went as it must, see above")
     screen.say("Every message obeyed the protocol, seen from both ends.")
-    screen.done()
+    screen.exit()
 
 
-def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
+def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, title: str) -> Played:
     async def play() -> Played:
         progress, bar = screen.progress(title, call.seconds)
         with progress:
@@ -86,7 +86,7 @@ def _play(call: DemoCall, folder: Path, speed: float, title: str) -> Played:
     return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def _show(played: Played) -> None:
+def _show(screen: Screen, played: Played) -> None:
     screen.console.print(f"[bold]{played.call.name} call[/bold]")
     for rung in ladder(played.trace):
         screen.say(rung)

@@ -29,8 +29,8 @@ class Beside:
             try:
                 write(*args, **kwargs)
             except OSError as exc:
-                self.failures[path] = f"{path} is not whole: {reason(exc)}"
-                self._screen.say(f"{self.failures[path]}; the call goes on without it")
+                self.failures[path] = f"{exc.filename or path} is not whole: {reason(exc)}"
+                self._screen.say(f"{self.failures[path]}; the call goes on without")
 
         return guarded
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urljoin
 
 import attrs
 import httpx
+import trio
 
 from listenproto.messages import JSON
-from listenproto.verb import ListenVerb
+from listenproto.verb import ListenVerb, VerbError
+from listenproto_trio.cli.files import first
+from listenproto_trio.failures import in_words
 
-__all__ = ["Hooked", "call_hook"]
+__all__ = ["Hook", "Hooked", "read_hook"]
 
-PATIENCE = 10.0
-"""Seconds that the application may take to answer."""
+HOOK_SECONDS: Final = 10.0
+"""How long the application may take for its whole answer."""
 
 
 @attrs.frozen
@@ -30,35 +35,77 @@ class Hooked:
         return f"actionHook {self.url}: {self.failure or self.status}"
 
 
-async def call_hook(
-    verb: ListenVerb, payload: Mapping[str, JSON], context: ssl.SSLContext
-) -> Hooked | None:
-    """POST a listen's result to the verb's actionHook; None where it has none.
+@attrs.frozen
+class Hook:
+    """Where a result is sent, and how. The password is not shown."""
 
-    A relative hook is on the server of the verb's URL. A hook that is an object has its own
-    ``url``, ``method``, ``username`` and ``password``.
+    url: httpx.URL
+    method: str
+    auth: tuple[str, str] | None = attrs.field(repr=False)
+
+    async def call(self, payload: Mapping[str, JSON], context: ssl.SSLContext) -> Hooked:
+        """Send a listen's result; waits for the answer, ten seconds at most."""
+        shown = str(self.url.copy_with(username=None, password=None, query=None))
+        with trio.move_on_after(HOOK_SECONDS):
+            try:
+                return await self._send(payload, context, shown)
+            except httpx.HTTPError as exc:
+                return Hooked(shown, failure=_why(exc))
+        return Hooked(shown, failure=f"no answer within {HOOK_SECONDS:g} s")
+
+    async def _send(
+        self, payload: Mapping[str, JSON], context: ssl.SSLContext, shown: str
+    ) -> Hooked:
+        # The WebSocket goes through no proxy, so neither does this.
+        client = httpx.AsyncClient(
+            verify=context, timeout=HOOK_SECONDS, auth=self.auth, trust_env=False
+        )
+        told = {k: v if isinstance(v, str) else str(v) for k, v in payload.items()}
+        query, body = (told, None) if self.method == "GET" else (None, dict(payload))
+        async with (
+            client,
+            client.stream(self.method, self.url, params=query, json=body) as response,
+        ):
+            status = response.status_code
+            if response.is_success:
+                return Hooked(shown, status)
+            said = f"{status} {response.reason_phrase}".rstrip()
+            return Hooked(shown, status, f"answered {said}; 2xx was expected")
+
+
+def read_hook(verb: ListenVerb) -> Hook | None:
+    """The verb's actionHook; None where it has none.
+
+    A relative one is on the server of the verb's URL. One that is an object has its own ``url``,
+    ``method``, ``username`` and ``password``. Raises :class:`~listenproto.VerbError`.
     """
     hook = verb.action_hook
     if hook is None:
         return None
     options: Mapping[str, JSON] = {"url": hook} if isinstance(hook, str) else hook
-    base = "http" + verb.websocket_url.removeprefix("ws")
-    method = str(options.get("method") or "POST").upper()
-    auth = None
-    if options.get("username") and options.get("password"):
-        auth = str(options["username"]), str(options["password"])
-    shown = str(options.get("url"))
+    asked, method = options.get("url"), options.get("method", "POST")
+    if method not in ("GET", "POST"):
+        raise VerbError("actionHook.method", method, "'GET' or 'POST'")
     try:
-        url = httpx.URL(urljoin(base, shown))
-        shown = str(url.copy_with(username=None, password=None, query=None))
-        async with httpx.AsyncClient(verify=context, timeout=PATIENCE, auth=auth) as client:
-            if method == "GET":
-                response = await client.get(url, params={k: str(v) for k, v in payload.items()})
-            else:
-                response = await client.request(method, url, json=dict(payload))
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        return Hooked(shown, failure=str(exc) or type(exc).__name__)
-    if response.is_success:
-        return Hooked(shown, response.status_code)
-    said = f"answered {response.status_code} {response.reason_phrase}; 2xx was expected"
-    return Hooked(shown, response.status_code, said)
+        base = "http" + verb.websocket_url.removeprefix("ws")
+        url = httpx.URL(urljoin(base, asked) if isinstance(asked, str) else "")
+    except (ValueError, httpx.InvalidURL):
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise VerbError("actionHook.url", asked, "an http or https URL, or a path")
+    user, password = options.get("username"), options.get("password")
+    both = isinstance(user, str) and isinstance(password, str) and user and password
+    return Hook(url, str(method), (str(user), str(password)) if both else None)
+
+
+def _why(error: BaseException) -> str:
+    """What broke an exchange: httpx hides it behind its own errors."""
+    why, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
+    while cause is not None:
+        cause = first(cause)
+        if isinstance(cause, ssl.SSLError):
+            why = in_words(cause)
+        elif isinstance(cause, OSError) and cause.errno:
+            why = os.strerror(cause.errno)  # trio's own words tell of the address, too
+        cause = cause.__cause__ or cause.__context__
+    return why

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,14 +9,14 @@ import click
 from listenproto.messages import JSON
 from listenproto.observer import Violation
 from listenproto.trace import Trace, TraceError, judge_trace
-from listenproto_trio.cli.screen import Screen
+from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.ladder import ladder
 from listenproto_trio.recording import read_trace_file
 
 __all__ = ["lint"]
 
 
-@click.command()
+@click.command(short_help="Judge recorded calls.")
 @click.argument(
     "traces",
     metavar="TRACE...",
@@ -42,7 +41,7 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
         try:
             trace = read_trace_file(path)
         except (TraceError, OSError, UnicodeDecodeError) as exc:
-            print(f"{path}: {exc}", file=sys.stderr)
+            complain(f"{path}: {exc}")
             screen.figures({"trace": str(path), "error": str(exc)})
             failed = True
             continue
@@ -52,8 +51,7 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
                 screen.say(rung)
         _show(screen, path, trace, violations)
         failed = failed or bool(violations)
-    screen.done()
-    sys.exit(failed)
+    screen.exit(failed=failed)
 
 
 def _show(

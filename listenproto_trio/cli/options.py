@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +17,7 @@ from listenproto.profile import PROFILES
 from listenproto_trio.caller import Key
 
 __all__ = [
+    "Seconds",
     "as_json",
     "credentials",
     "existing_file",
@@ -23,6 +25,7 @@ __all__ = [
     "keys",
     "mode",
     "new_file",
+    "path",
     "profile",
     "stream_rate",
 ]
@@ -55,6 +58,25 @@ def _key(part: str) -> Key:
     return Key(digit, at)
 
 
+class Seconds(click.FloatRange):
+    """A finite number, of seconds or of times."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+def path(text: str) -> str:
+    """The path of a URL."""
+    if not re.fullmatch(r"/[!-~]*", text) or "?" in text or "#" in text:
+        raise click.BadParameter("a path starts with '/' and has no spaces, '?' and '#'")
+    return text
+
+
 existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
 new_file = click.Path(path_type=Path, dir_okay=False)
 folder = click.Path(path_type=Path, file_okay=False)
@@ -62,10 +84,10 @@ folder = click.Path(path_type=Path, file_okay=False)
 
 def mode(command: _F) -> _F:
     """--mode and --rate: what the app may send back."""
-    said = "Of the app's stream, in samples a second (default: 8000)."
+    said = f"Of the app's stream: {', '.join(map(str, PLAY_RATES))} a second (default: 8000)."
     rates = click.Choice(PLAY_RATES)
     command = click.option("--rate", type=rates, metavar="N", help=said)(command)
-    said = "What the app sends back (default: clips)."
+    said = "What the app may send back, the same at both ends (default: clips)."
     modes = click.Choice([one.value for one in Mode])
     return click.option("--mode", "way", type=modes, help=said)(command)
 
@@ -79,7 +101,7 @@ def stream_rate(way: str | None, rate: int | None) -> int:
 
 def profile(command: _F) -> _F:
     """--profile: how the other end is taken to behave."""
-    said = "The platform as documented, or as deployed."
+    said = "The platform is as documented, or as deployed ones are; the same at both ends."
     choice = click.Choice([*PROFILES])
     option = click.option("--profile", type=choice, default="documented", help=said)
     return option(command)

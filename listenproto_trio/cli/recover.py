@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,20 +9,20 @@ import click
 from listenproto.l16 import WavError
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import reason
-from listenproto_trio.cli.screen import Screen
+from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.recovery import Recovered, recover_wav
 
 __all__ = ["recover"]
 
 
-@click.command()
+@click.command(short_help="Mend recordings that were cut short.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=options.existing_file)
 @options.as_json
 def recover(files: tuple[Path, ...], as_json: bool) -> None:
     """Mend WAV files whose writer was cut short: have the header say what is there.
 
-    No audio is taken away; a file that is right is left alone. Exit status 1 if one cannot be
-    mended.
+    No audio is taken away but half a sample; a file that is right is left alone. Exit status 1
+    if one cannot be mended.
 
     \b
     Example:
@@ -33,14 +32,15 @@ def recover(files: tuple[Path, ...], as_json: bool) -> None:
     failed = False
     for path in files:
         try:
-            _show(screen, recover_wav(path))
+            recovered = recover_wav(path)
         except (WavError, OSError) as exc:
             said = reason(exc) if isinstance(exc, OSError) else str(exc)
-            print(f"listenproto: {path} cannot be mended: {said}", file=sys.stderr)
+            complain(f"{path} cannot be mended: {said}")
             screen.figures({"file": str(path), "error": said})
             failed = True
-    screen.done()
-    sys.exit(failed)
+        else:
+            _show(screen, recovered)
+    screen.exit(failed=failed)
 
 
 def _show(screen: Screen, recovered: Recovered) -> None:
@@ -49,7 +49,7 @@ def _show(screen: Screen, recovered: Recovered) -> None:
     elif recovered.claimed is None:
         said = "mended, it told of no length"
     else:
-        said = f"mended, it told of {recovered.claimed / recovered.rate:.2f} s"
+        said = f"mended, it told of {recovered.samples - recovered.claimed} samples less"
     if recovered.cut:
         plural = "" if recovered.cut == 1 else "s"
         said += f"; {recovered.cut} byte{plural} of half a sample cut off"

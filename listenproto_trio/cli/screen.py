@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import Final, NoReturn
 
 import attrs
 import click
@@ -23,14 +25,29 @@ from listenproto_trio.ladder import Ladder
 from listenproto_trio.logs import log
 from listenproto_trio.transport import Tap
 
-__all__ = ["Failure", "Screen", "showing_log", "tell_all"]
+__all__ = ["Failure", "Screen", "complain", "drop_output", "showing_log", "tell_all"]
 
 LONGEST_STRETCH: Final = 2_000_000
 """How long a stretch of audio may get in a ladder that is written as the call goes on."""
 
 
+MOST: Final = 500
+"""How long a line may get whose words a peer, or a file, has chosen."""
+
+
 class Failure(click.ClickException):
     """A call or a check that failed: one line, exit status 1."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # and not SystemExit, which would end what goes on beside
+
+
+def complain(line: str) -> None:
+    """One line of what is wrong, on standard error."""
+    with suppress(OSError):  # there is nobody left to be told
+        print(f"listenproto: {_printable(line)}", file=sys.stderr, flush=True)
 
 
 @attrs.frozen
@@ -39,7 +56,7 @@ class Screen:
 
     With ``as_json``, standard output is for the figures alone, one JSON text a line, and all else
     goes to standard error. ``verbose`` shows every message. Where no more can be written, as on a
-    full disk, the command goes on; :meth:`done` raises what was wrong.
+    full disk, the command goes on without, having said so once; so :meth:`exit` is its end.
     """
 
     as_json: bool = False
@@ -47,11 +64,10 @@ class Screen:
     console: Console = attrs.field(
         init=False,
         default=attrs.Factory(
-            lambda self: Console(stderr=self.as_json, highlight=False, soft_wrap=True),
+            lambda self: _Console(stderr=self.as_json, highlight=False, soft_wrap=True),
             takes_self=True,
         ),
     )
-
     _lost: list[OSError] = attrs.field(init=False, factory=list)
 
     @contextmanager
@@ -61,17 +77,29 @@ class Screen:
             yield
         except OSError as exc:
             self._lost.append(exc)
+            if not isinstance(exc, BrokenPipeError):  # who has closed a pipe wants no more
+                complain(f"what there is to say cannot be written: {exc.strerror}")
 
-    def done(self) -> None:
-        """All is said. Raises OSError where not all of it could be written."""
+    def exit(self, *, failed: bool = False) -> NoReturn:
+        """All is said: exit with 1 where something failed, or not all could be written."""
+        with self._going_on():
+            sys.stdout.flush()
         if self._lost:
-            raise self._lost[0]
+            drop_output()
+        lost = any(not isinstance(exc, BrokenPipeError) for exc in self._lost)
+        sys.exit(int(failed or lost))
 
     def say(self, line: str) -> None:
-        """One line, as it is."""
+        """One line, without what could steer a terminal."""
         if not self._lost:
             with self._going_on():
                 self.console.print(Text(_printable(line)))
+
+    def warn(self, line: str) -> None:
+        """One line that nobody is to miss."""
+        if not self._lost:
+            with self._going_on():
+                self.console.print(Text(line, style="bold red"))
 
     def figures(self, figures: Mapping[str, JSON]) -> None:
         """One JSON text, where JSON was asked for."""
@@ -81,7 +109,7 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table for people, numbers to the right; nothing where JSON was asked for."""
-        if self.as_json:
+        if self.as_json or self._lost:
             return
         rows = [*rows]
         table = Table(box=None, pad_edge=False)
@@ -117,7 +145,7 @@ class Screen:
     def progress(self, title: str, total: float) -> tuple[Progress, TaskID]:
         """A bar that goes away, in seconds."""
         columns = TextColumn(title), BarColumn(), TextColumn("{task.completed:.1f} s")
-        hidden = not self.console.is_terminal
+        hidden = self.as_json or not self.console.is_terminal
         progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
         return progress, progress.add_task(title, total=total)
 
@@ -157,8 +185,15 @@ def _shown(cell: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without what could steer a terminal: a peer may have chosen it."""
+    """The text without what could steer a terminal, and bounded: a peer may have chosen it."""
+    text = text if len(text) <= MOST else f"{text[:MOST]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def drop_output() -> None:
+    """Write no more to where nothing can be written: Python would try again at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell_all(*taps: Tap | None) -> Tap | None:

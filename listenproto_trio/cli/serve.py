@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from listenproto_trio import server
 from listenproto_trio.answering import Answering
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
-from listenproto_trio.cli.files import first, reason
+from listenproto_trio.cli.echo import Files
+from listenproto_trio.cli.files import reason
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.recorder import Recorder
@@ -25,10 +27,18 @@ from listenproto_trio.recorder import Recorder
 __all__ = ["serve"]
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True)
-@click.option("--path", default="/", show_default=True, help="Take calls at this path alone.")
+@click.command(short_help="Take calls: record them, echo, play files.")
+@click.option("--host", default="127.0.0.1", metavar="HOST", help="Where to listen [127.0.0.1].")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=3000,
+    metavar="N",
+    help="Default: 3000; 0: any.",
+)
+@click.option(
+    "--path", type=options.path, default="/", metavar="PATH", help="Take calls at this path [/]."
+)
 @options.mode
 @click.option("--echo", is_flag=True, help="Say back what the caller says.")
 @click.option(
@@ -45,11 +55,15 @@ __all__ = ["serve"]
 )
 @click.option("--certfile", type=options.existing_file, help="TLS: the certificate chain (PEM).")
 @click.option("--keyfile", type=options.existing_file, help="TLS: its key. [in --certfile]")
-@click.option("--health", metavar="PATH", help="Answer a plain GET there with 200.")
-@click.option("--max-calls", type=click.IntRange(min=1), help="Refuse more at the same time.")
+@click.option(
+    "--health", type=options.path, metavar="PATH", help="Answer a plain GET there with 200."
+)
+@click.option(
+    "--max-calls", type=click.IntRange(min=1), metavar="N", help="Refuse more at the same time."
+)
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0),
+    type=options.Seconds(min=0),
     default=30.0,
     show_default=True,
     metavar="S",
@@ -93,16 +107,17 @@ def serve(
     rate = options.stream_rate(way, rate)
     if mode is Mode.OFF and (echo or files):
         raise click.UsageError("with --mode off nothing can be sent back: no --echo, no --play")
-    for option, at in (("--path", path), ("--health", health)):
-        if at is not None and not at.startswith("/"):
-            raise click.BadParameter("a path starts with '/'", param_hint=option)
+    if health == path:
+        raise click.UsageError(f"--health and --path are both {path}: calls are taken there")
+    if not host:
+        raise click.BadParameter("a host has a name or an address", param_hint="--host")
     answerer = Answerer(
         screen=screen,
         mode=mode,
         rate=rate,
         profile=PROFILES[profile],
         echo=echo,
-        files=files,
+        files=Files(files, mode, rate),
         recorder=Recorder(record) if record else None,
         traces=trace,
     )
@@ -117,36 +132,30 @@ def serve(
     context = _identity(certfile, keyfile)
     shown = f"[{host}]" if ":" in host else host
     url = f"{'ws' if context is None else 'wss'}://{shown}:{{port}}{path}"
+    serving = partial(
+        server.serve,
+        answerer.handle,
+        host=host,
+        port=port,
+        answering=answering,
+        ssl_context=context,
+        grace=grace,
+    )
     try:
-        trio.run(
-            _serve,
-            answerer,
-            partial(
-                server.serve,
-                answerer.handle,
-                host=host,
-                port=port,
-                answering=answering,
-                ssl_context=context,
-                grace=grace,
-            ),
-            url,
-        )
-    except (OSError, ExceptionGroup) as exc:
-        failure = first(exc)
-        if not isinstance(failure, OSError):
-            raise
-        raise Failure(f"cannot listen on {host} port {port}: {reason(failure)}") from exc
-    answerer.sum_up()
-    screen.done()
+        trio.run(_serve, answerer, serving, url)
+    except OSError as exc:
+        raise Failure(f"cannot listen on {host} port {port}: {reason(exc)}") from exc
+    screen.exit(failed=bool(answerer.not_whole))
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
-    """Serve until told to stop."""
-    stop = trio.Event()
+    """Serve until told to stop. Raises OSError where it cannot listen."""
+    stop, screen = trio.Event(), answerer.screen
+    refused: OSError | None = None  # carried around the nurseries, which would wrap it in groups
 
     def ask() -> None:
-        answerer.screen.say(f"stopping; calls open: {answerer.open_calls}; Ctrl-C ends at once")
+        calls = answerer.open_calls
+        screen.say(f"stopping; calls open: {calls}; Ctrl-C ends them" if calls else "stopping")
         stop.set()
 
     def at_once() -> None:
@@ -154,12 +163,22 @@ async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], ur
 
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, ask, at_once)
-        with showing_log(answerer.screen), answerer.status:
-            async with trio.open_nursery() as serving_nursery:
-                (listener, *_) = await serving_nursery.start(partial(serving, stop=stop))
-                port = listener.socket.getsockname()[1]
-                answerer.screen.say(f"listening on {url.format(port=port)}")
+        with showing_log(screen), nullcontext() if screen.as_json else answerer.status:
+            try:
+                async with trio.open_nursery() as calls:
+                    try:
+                        (listener, *_) = await calls.start(partial(serving, stop=stop))
+                    except OSError as exc:
+                        refused = exc
+                    else:
+                        port = listener.socket.getsockname()[1]
+                        screen.say(f"listening on {url.format(port=port)}")
+            finally:
+                if refused is None:
+                    answerer.sum_up()
         nursery.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
 
 
 def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:

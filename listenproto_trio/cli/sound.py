@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
+import click
 import numpy as np
 import numpy.typing as npt
 import soxr
@@ -14,11 +15,10 @@ import soxr
 from listenproto.l16 import WavError, read_wav
 from listenproto.messages import MixType
 from listenproto.playout import Heard
-from listenproto_trio.cli.screen import Failure
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.speech import speech
 
-__all__ = ["HeardFile", "Resampler", "mixed", "read_sound", "spoken"]
+__all__ = ["HeardFile", "Resampler", "mixed", "mono", "read_sound", "spoken"]
 
 Samples: TypeAlias = npt.NDArray[np.int16]
 
@@ -35,19 +35,21 @@ def mono(pcm: bytes, channels: int) -> Samples:
     return mean
 
 
-def read_sound(path: Path, rate: int) -> bytes:
+def read_sound(path: Path, rate: int, *, option: str) -> bytes:
     """A WAV file's audio as one channel of L16 at ``rate`` samples a second.
 
-    Raises :class:`Failure` where it cannot be read or is no 16-bit PCM, or holds no audio.
+    Raises click.BadParameter for the option where it cannot be read, is no 16-bit PCM, or holds
+    no audio.
     """
     try:
         wav = read_wav(path.read_bytes())
         if not wav.pcm:
             raise WavError("it holds no audio")
     except OSError as exc:
-        raise Failure(f"{path}: {exc.strerror}") from exc
+        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     except WavError as exc:
-        raise Failure(f"{path} cannot be played, a WAV file of 16-bit PCM can: {exc}") from exc
+        said = f"{path} cannot be played, a WAV file of 16-bit PCM can: {exc}"
+        raise click.BadParameter(said, param_hint=option) from exc
     return _at_rate(mono(wav.pcm, wav.channels), wav.rate, rate)
 
 

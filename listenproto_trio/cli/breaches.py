@@ -1,0 +1,48 @@
+"""Breaches of a call, counted: a peer may break the same thing thousands of times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from listenproto.messages import JSON, Peer
+from listenproto.observer import Violation
+
+__all__ = ["Breaches"]
+
+MOST: Final = 20
+"""How many different breaches are told apart; the others are counted together."""
+
+
+class Breaches:
+    """The breaches of one call, those alike counted together."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._times: Counter[tuple[Peer, str, str]] = Counter()
+
+    def add(self, breach: Violation) -> bool:
+        """Count one; whether it is the first of its kind."""
+        self.total += 1
+        kind = (breach.sender, breach.clause, breach.reason)
+        if kind not in self._times and len(self._times) == MOST:
+            return False
+        self._times[kind] += 1
+        return self._times[kind] == 1
+
+    def lines(self) -> list[str]:
+        """Each kind in one line, and one for those that are not told apart."""
+        lines = [
+            f"the {sender.value} broke {clause}: {reason}" + (f" ({n} times)" if n > 1 else "")
+            for (sender, clause, reason), n in self._times.items()
+        ]
+        if others := self.total - self._times.total():
+            lines.append(f"there were {others} more breaches, of more kinds than are shown")
+        return lines
+
+    def to_json(self) -> list[JSON]:
+        """Each kind, for programs."""
+        return [
+            {"sender": sender.value, "clause": clause, "reason": reason, "times": n}
+            for (sender, clause, reason), n in self._times.items()
+        ]

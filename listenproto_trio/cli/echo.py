@@ -1,0 +1,87 @@
+"""What ``listenproto serve`` sends back: what was said, or files."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from listenproto.l16 import SAMPLE_BYTES, WavError, parse_wav
+from listenproto.messages import Mode, PlayAudio
+from listenproto_trio.call import Call
+from listenproto_trio.cli.sound import Resampler, mono, read_sound
+from listenproto_trio.playback import Playback
+from listenproto_trio.transport import CallEnded
+
+__all__ = ["ClipEcho", "Files", "StreamEcho"]
+
+CLIP_RATE: Final = 16000
+"""Of clips made from files that cannot be played as they are."""
+CLIP_SECONDS: Final = 2
+"""How long the clips of an echo are."""
+MOST_CLIPS: Final = 10
+"""So many may be under way (LP-CLIP-5)."""
+
+
+class Files:
+    """Files that are played to each caller: as clips, or as a stream with a mark behind each."""
+
+    def __init__(self, paths: Sequence[Path], mode: Mode, rate: int) -> None:
+        clips, streams = mode is Mode.CLIPS, mode is Mode.STREAMING
+        self._clips = [_clip(path) for path in paths if clips]
+        self._streams = [read_sound(path, rate, option="--play") for path in paths if streams]
+
+    async def play(self, call: Call) -> None:
+        """Play them; the next clips wait in the queue, as many as may be."""
+        with suppress(CallEnded):
+            for number, pcm in enumerate(self._streams, 1):
+                await call.speak(pcm)
+                await call.mark(f"file-{number}")
+            playing: deque[Playback] = deque()
+            for clip in self._clips:
+                if len(playing) == MOST_CLIPS:
+                    await playing.popleft().wait()
+                playing.append(await call.play(clip))
+
+
+class StreamEcho:
+    """Says back what is said, as a stream."""
+
+    def __init__(self, call: Call, rate: int) -> None:
+        self._call = call
+        self._channels = call.metadata.mix_type.channels
+        self._resampler = Resampler(call.metadata.sample_rate, rate)
+
+    async def take(self, pcm: bytes) -> None:
+        """Send back a piece of what came."""
+        if back := self._resampler.take(mono(pcm, self._channels).tobytes()):
+            await self._call.send_audio(back)
+
+
+class ClipEcho:
+    """Says back what is said, two seconds at a time, as clips."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._rate = call.metadata.sample_rate
+        self._channels = call.metadata.mix_type.channels
+        self._said = bytearray()
+
+    async def take(self, pcm: bytes) -> None:
+        """Send back what came, once there is enough."""
+        self._said += mono(pcm, self._channels).tobytes()
+        if len(self._said) >= CLIP_SECONDS * self._rate * SAMPLE_BYTES:
+            clip = PlayAudio(bytes(self._said), sample_rate=self._rate)
+            self._said.clear()
+            await self._call.play(clip)
+
+
+def _clip(path: Path) -> PlayAudio:
+    """A file as a clip: as it is where a platform can play it."""
+    with suppress(WavError, OSError):
+        content = path.read_bytes()
+        if parse_wav(content).pcm:
+            return PlayAudio(content, "wav")
+    return PlayAudio(read_sound(path, CLIP_RATE, option="--play"), sample_rate=CLIP_RATE)

@@ -1,0 +1,112 @@
+"""What became of a call that ``listenproto call`` placed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from listenproto.l16 import FLICKS
+from listenproto.messages import JSON
+from listenproto.observer import Violation
+from listenproto.playout import Heard
+from listenproto.task import ListenResult, ListenTask
+from listenproto_trio.cli.breaches import Breaches
+from listenproto_trio.cli.hook import Hooked
+from listenproto_trio.client import AppMessage, PlatformCall
+from listenproto_trio.statistics import Statistics
+
+__all__ = ["COLUMNS", "Placed"]
+
+COLUMNS: Final = ("call", "ended by", "said s", "heard s", "clips", "marks", "late s", "breaches")
+
+
+@attrs.define(kw_only=True)
+class Placed:
+    """One call: what came, how it ended, and all that was wrong."""
+
+    number: int
+    prefix: str
+    task: ListenTask
+    call: PlatformCall | None = None
+    """None where there was no connection."""
+    hooked: Hooked | None = None
+    came: Counter[str] = attrs.field(factory=Counter)
+    """How many messages of each kind the app sent."""
+    heard: int = 0
+    """Flicks of audio that the caller heard."""
+    breaches: Breaches = attrs.field(factory=Breaches)
+    files: list[Path] = attrs.field(factory=list)
+    """What was written."""
+    failures: list[str] = attrs.field(factory=list)
+    give_up: Callable[[], None] = lambda: None
+    """Hang up, or stop whatever is waited for otherwise."""
+
+    def take(self, message: AppMessage) -> None:
+        """The app has sent this."""
+        if isinstance(message, Violation):
+            self.breaches.add(message)
+        else:
+            self.came[type(message).__name__] += 1
+
+    def hear(self, heard: list[Heard]) -> None:
+        """The caller has heard this."""
+        self.heard += sum(piece.end - piece.start for piece in heard)
+
+    @property
+    def result(self) -> ListenResult | None:
+        """How the listen ended."""
+        return self.task.result
+
+    @property
+    def statistics(self) -> Statistics:
+        """What passed."""
+        return self.call.statistics if self.call else Statistics()
+
+    @property
+    def said(self) -> float:
+        """Seconds of audio that the call has had."""
+        return self.task.clock / self.task.verb.sample_rate
+
+    @property
+    def end(self) -> str:
+        """How it ended, in a word or two."""
+        if self.result is None:
+            return "failed"
+        digits = f" {self.result.digits}" if self.result.digits else ""
+        return self.result.end.value + digits
+
+    def row(self) -> tuple[object, ...]:
+        """The figures, for people: see COLUMNS."""
+        return (
+            self.number,
+            self.end,
+            self.said,
+            self.heard / FLICKS,
+            self.came["PlayAudio"],
+            self.came["Mark"],
+            self.statistics.worst_lateness,
+            self.breaches.total,
+        )
+
+    def figures(self) -> dict[str, JSON]:
+        """The figures, for programs."""
+        result, hooked = self.result, self.hooked
+        return {
+            "call": self.number,
+            "call_sid": self.task.metadata.attributes["callSid"],
+            "end": result.end.value if result else None,
+            "duration": result.duration if result else None,
+            "digits": result.digits if result else None,
+            "seconds_said": round(self.said, 3),
+            "seconds_heard": round(self.heard / FLICKS, 3),
+            **self.statistics.to_json(),
+            "app_messages": dict(self.came),
+            "breaches": self.breaches.to_json(),
+            "action_hook": hooked and {"url": hooked.url, "status": hooked.status},
+            "files": [str(path) for path in self.files],
+            "failures": [*self.failures],
+        }
