@@ -99,14 +99,15 @@ class Sending:
 
         Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
         :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError
-        for a lead under 0.04, trio.BusyResourceError while another task speaks.
+        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead
+        of ``math.inf`` it does not wait for playout at all.
         """
+        saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
         await self.transport.room()
         for violation in self.session.observer.judge(Peer.APP, Audio(bytes(SAMPLE_BYTES))):
             raise LocalProtocolError(violation.reason, clause=violation.clause)
         if self._speaking is not None:
             raise trio.BusyResourceError("another task speaks in this call")
-        saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
         left_over, self._speaking = 0, (scope := trio.CancelScope())
         try:
             async with chunks_of(speech) as chunks:
@@ -154,8 +155,11 @@ class Sending:
         What :meth:`speak` says in another task ends with it.
 
         For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
-        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3).
+        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3). Raises ValueError, and sends
+        nothing, for a guard that is negative or NaN.
         """
+        if not guard >= 0:
+            raise ValueError(f"a guard of {guard:g} s is no time to wait, it takes 0 or more")
         await self.send(KillAudio())
         self._quiet_until = trio.current_time() + guard
 

@@ -51,8 +51,11 @@ async def serve(
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
     has not asked yet is answered 503. Calls go on for at most ``grace`` seconds; then the handlers
     of those that are left are cancelled, their calls closed with 1001, and this returns. A handler
-    sees ``stop`` as :attr:`Call.stopping`.
+    sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` none is cut; raises
+    ValueError for one that is negative or NaN.
     """
+    if not grace >= 0:
+        raise ValueError(f"a grace of {grace:g} s is no time to end in, it takes 0 or more")
     stop = trio.Event() if stop is None else stop
     server = _Server(handler, answering or Answering(), stop)
     listeners = await trio.open_tcp_listeners(port, host=host)

@@ -23,6 +23,8 @@ ROUNDING: Final = 1e-6
 class Speech:
     """Audio on its way into a stream, never more than ``lead`` seconds ahead of playout.
 
+    With a lead of ``math.inf`` all of it goes out as it comes.
+
     It goes out in pieces as large as the lead allows, so the first is all of it; then a quarter at
     a time, as playout makes room. ``rate`` is in samples a second.
     """
@@ -35,7 +37,7 @@ class Speech:
         rate: int,
         lead: float,
     ) -> None:
-        if lead < 2 * LEAST:
+        if not lead >= 2 * LEAST:
             raise ValueError(f"a lead of {lead:g} s is too short, it takes {2 * LEAST:g} s")
         self._send = send
         self._playbacks = playbacks
@@ -56,8 +58,8 @@ class Speech:
     async def _send_down_to(self, least: int) -> None:
         while (samples := len(self._waiting) // SAMPLE_BYTES) >= least:
             await self._wait_for_room(samples / self._rate)
-            room = int((self._lead - self._playbacks.ahead + ROUNDING) * self._rate)
-            size = min(samples, room) * SAMPLE_BYTES
+            room = (self._lead - self._playbacks.ahead + ROUNDING) * self._rate
+            size = int(min(samples, room)) * SAMPLE_BYTES
             piece = bytes(self._waiting[:size])
             del self._waiting[:size]
             await self._send(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import attrs
@@ -51,6 +52,16 @@ from tests.trio_support import (
 )
 
 pytestmark = pytest.mark.usefixtures("each_app_end")
+
+
+@virtual
+async def test_a_guard_time_is_a_time() -> None:
+    async with line(STREAM) as both:
+        for guard in (math.nan, -0.1, -math.inf):
+            with pytest.raises(ValueError, match=f"a guard of {guard:g} s"):
+                await both.app.kill_audio(guard=guard)
+        assert both.app.statistics.messages_sent == 0
+        await both.app.send_audio(audio(0.1))
 
 
 @virtual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -181,6 +182,28 @@ async def test_without_grace_calls_are_cut_at_once() -> None:
         await platform.flush()
         await server.ended.wait()
         assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("grace", [math.nan, -1.0, -math.inf])
+@virtual
+async def test_a_grace_that_is_no_time_is_refused_at_the_start(grace: float) -> None:
+    listener = Listening()
+    with listener.instead_of_a_port(), pytest.raises(ValueError, match=f"a grace of {grace:g} s"):
+        await serve(read_on, port=0, grace=grace)
+    assert not listener.opened
+
+
+@virtual
+async def test_with_a_grace_of_infinity_no_call_is_cut() -> None:
+    answering = Answering(limits=Limits(ping_interval=math.inf))
+    async with serving(read_on, grace=math.inf, answering=answering) as server:
+        platform = await server.call()
+        server.stop.set()
+        await trio.sleep(36000)
+        platform.wire.close()
+        await platform.flush()
+        assert await platform.closing() == Closed(1000, "", clean=True)
+        await platform.flush()
 
 
 @virtual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import attrs
@@ -289,6 +290,16 @@ async def test_one_speaks_at_a_time_and_not_without_a_lead() -> None:
             await both.app.speak(audio(1))
         nursery.cancel_scope.cancel()
     async with line(STREAM) as both:
-        with pytest.raises(ValueError, match=r"0.03 s is too short"):
-            await both.app.speak(audio(1), lead=0.03)
-        assert await both.app.speak(audio(1), lead=0.04)
+        for lead in (0.03, 0.0, -1.0, math.nan, -math.inf):
+            with pytest.raises(ValueError, match=f"{lead:g} s is too short"):
+                await both.app.speak(audio(1), lead=lead)
+        assert both.app.statistics.messages_sent == 0
+
+
+@virtual
+async def test_with_a_lead_of_infinity_all_goes_out_at_once() -> None:
+    async with line(STREAM) as both:
+        assert await both.app.speak(Synthesizer(cut(audio(60), [16000])).speech(), lead=math.inf)
+        assert trio.current_time() == 0
+        await wait_all_tasks_blocked()
+        assert spoken(both) == audio(60)
