@@ -26,7 +26,8 @@ from listenproto_trio.limits import Limits
 
 __all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transport"]
 
-READ_SIZE: Final = 65536
+READ_SIZE: Final = 4096
+"""What is worked off before other tasks have their turn: in the worst case, frames of two bytes."""
 
 Tap = Callable[[Peer, Payload | Moment], None]
 """Told of each payload as it passes, in order, and of what happens to the connection."""

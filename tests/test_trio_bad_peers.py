@@ -15,7 +15,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     Audio,
@@ -40,12 +40,14 @@ from listenproto_trio import (
     open_call,
     open_call_on,
     serve,
+    serve_stream,
     talk,
 )
 from tests.trio_support import (
     ATTRIBUTES,
     STREAM,
     Listening,
+    Valve,
     audio,
     bare_app,
     bare_platform,
@@ -474,6 +476,84 @@ async def test_nobody_listens() -> None:
         ):
             async with open_call(task):
                 raise AssertionError("there is no call")
+
+
+class Metered(Valve):
+    """A stream that notes how much is received between two turns of another task."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        super().__init__(stream)
+        self.most = self._received = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await super().receive_some(max_bytes)
+        self._received += len(data)
+        self.most = max(self.most, self._received)
+        return data
+
+    async def take_turns(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self._received = 0
+
+
+FLOODS = {
+    "pings": b"\x89\x80mask",
+    "pongs": b"\x8a\x80mask",
+    "fragments of nothing": b"\x00\x80mask",
+}
+AT_MOST = 4096
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
+@virtual
+async def test_a_platform_that_floods_leaves_others_their_turns(flood: bytes) -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    metered = Metered(app_stream)
+    begun, ended = trio.Event(), trio.Event()
+
+    async def handler(call: Call) -> None:
+        begun.set()
+        await read_on(call)
+        assert call.closed == Closed(1000, "", clean=True)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, handler, metered)
+        platform = await bare_platform(platform_stream)
+        await platform.say(METADATA)
+        await begun.wait()
+        nursery.start_soon(metered.take_turns)
+        start, end = b"\x02\x80mask", b"\x80\x80mask"
+        platform.wire.close()
+        close = platform.wire.data_to_send()
+        await platform_stream.send_all(start + flood * 10_000 + end + close)
+        await ended.wait()
+        nursery.cancel_scope.cancel()
+    assert metered.most == AT_MOST
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
+@virtual
+async def test_an_app_that_floods_leaves_others_their_turns(flood: bytes) -> None:
+    platform_stream, app_stream = memory_stream_pair()
+    metered = Metered(platform_stream)
+
+    async def answer() -> None:
+        app = await bare_app(app_stream)
+        app.wire.close()
+        close = app.wire.data_to_send()
+        unmasked = bytes([flood[0], 0])
+        await app_stream.send_all(b"\x02\x00" + unmasked * 30_000 + b"\x80\x00" + close)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(metered.take_turns)
+        nursery.start_soon(answer)
+        async with open_call_on(metered, ListenTask(STREAM, ATTRIBUTES)) as call:
+            await call.over()
+        nursery.cancel_scope.cancel()
+    assert metered.most == AT_MOST
+    assert call.transport.closed == Closed(1000, "", clean=True)
 
 
 async def nowhere(host: str, port: int) -> trio.SocketStream:
