@@ -25,7 +25,8 @@ class Answering:
     ``stream_rate`` the rate of a stream back in samples a second, from which waits compute how
     long playing takes. ``unread`` says what happens to audio that is not read in time. With
     ``drain``, a call whose handler has returned is closed only when its clips and marks are over.
-    ``tap`` gives, for each call, what is told of every payload.
+    ``tap`` gives, for each call, what is told of every payload; raising costs that call, while what
+    the tap itself raises is logged, once, and costs no more than the tap.
     """
 
     mode: Mode | ModeOf = Mode.CLIPS

@@ -69,7 +69,7 @@ class Call(Sending):
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.peer = peer or peer_of(stream)
         """The address of the other end of the connection, host:port; None where not known."""
-        self.log = CallLog(lambda: about(session.metadata, session.request, self.peer))
+        self.log = CallLog(lambda: about(session.metadata, self.path, self.peer))
         """For the handler's own lines: their records say which call they are about."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
@@ -85,6 +85,7 @@ class Call(Sending):
             peer=Peer.PLATFORM,
             dispatch=self._dispatch,
             may_read=self._unread.may_read,
+            log=self.log,
         )
         self._lateness = Lateness()
         self._bytes_per_second = 0

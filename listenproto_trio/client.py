@@ -30,6 +30,7 @@ from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto_trio.failures import in_words, peer_of
 from listenproto_trio.limits import Limits
+from listenproto_trio.logs import CallLog, about
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
@@ -151,10 +152,11 @@ async def open_call(
 ) -> AsyncIterator[PlatformCall]:
     """Open the WebSocket of ``task``'s verb, with its credentials; at the end hang up and close.
 
-    ``on_message`` is told of each message of the app, once it was acted on; it must not raise. A
-    ``tap`` needs a task that was made with ``keep_passed=True``. Raises OSError where
-    there is no connection, :class:`CallRejected` where there is no call, and
-    :class:`~listenproto.VerbError` for a relative URL.
+    ``on_message`` is told of each message of the app, once it was acted on. A ``tap`` needs a task
+    that was made with ``keep_passed=True``. Where one of the two raises, that is logged, it is told
+    no more, and the call goes on. Raises OSError where there is no connection,
+    :class:`CallRejected` where there is no call, and :class:`~listenproto.VerbError` for a relative
+    URL.
     """
     _check_tap(tap, task)
     limits = limits or Limits()
@@ -245,6 +247,15 @@ async def open_call_on(
     answered = trio.Event()
     rejected: Rejected | None = None
 
+    def tell(message: AppMessage) -> None:
+        nonlocal on_message
+        if on_message is not None:
+            try:
+                on_message(message)
+            except Exception as exc:
+                on_message = None
+                said.error("on_message failed and is told no more", exc_info=exc)
+
     def dispatch(event: ConnectionEvent) -> None:
         nonlocal rejected
         if isinstance(event, Accepted):
@@ -255,8 +266,7 @@ async def open_call_on(
             answered.set()
         elif isinstance(event, _APP_MESSAGES):
             call.events_dropped += isinstance(event, Violation) and event.dropped
-            if on_message is not None:
-                on_message(event)
+            tell(event)
 
     connection = PlatformConnection(
         task,
@@ -265,8 +275,16 @@ async def open_call_on(
         max_head=limits.head_size,
         max_message=limits.message_size,
     )
+    path = urlsplit(task.verb.websocket_url).path or "/"
+    said = CallLog(lambda: about(task.metadata, path, call.peer))
     transport = Transport(
-        connection, StreamCarrier(stream), limits, peer=Peer.APP, dispatch=dispatch, tap=tap
+        connection,
+        StreamCarrier(stream),
+        limits,
+        peer=Peer.APP,
+        dispatch=dispatch,
+        tap=tap,
+        log=said,
     )
     call = PlatformCall(transport, task, stream)
 

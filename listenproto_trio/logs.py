@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from listenproto.messages import Metadata
-from listenproto.upgrade import Request
 
 __all__ = ["CallLog", "about", "log"]
 
@@ -30,14 +29,12 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **self._fields()}}
 
 
-def about(
-    metadata: Metadata | None, request: Request | None, peer: str | None
-) -> dict[str, str | None]:
-    """The fields. The path is without its query, where tokens are put."""
+def about(metadata: Metadata | None, path: str | None, peer: str | None) -> dict[str, str | None]:
+    """The fields. The path is to be without its query, where tokens are put."""
     call_id = metadata.attributes.get("callId") if metadata else None
     return {
         "call_sid": metadata.call_sid if metadata else None,
         "call_id": call_id if isinstance(call_id, str) else None,
         "peer": peer,
-        "path": request.path if request else None,
+        "path": path,
     }

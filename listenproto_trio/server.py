@@ -133,7 +133,9 @@ class _Server:
             async with _closing(stream, call), trio.open_nursery() as nursery:
                 await self._run(call, nursery)
                 nursery.cancel_scope.cancel()
-        except* Exception as failure:  # of what is called while reading: a tap, a mode's function
+        except* (
+            Exception
+        ) as failure:  # of what is called while reading: a mode's function, what makes a tap
             call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted

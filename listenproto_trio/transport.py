@@ -23,6 +23,7 @@ from listenproto.upgrade import Accepted, Request
 from listenproto.wire import Closed
 from listenproto_trio.failures import in_words
 from listenproto_trio.limits import Limits
+from listenproto_trio.logs import CallLog
 
 __all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transport"]
 
@@ -30,7 +31,10 @@ READ_SIZE: Final = 4096
 """What is worked off before other tasks have their turn: in the worst case, frames of two bytes."""
 
 Tap = Callable[[Peer, Payload | Moment], None]
-"""Told of each payload as it passes, in order, and of what happens to the connection."""
+"""Told of each payload as it passes, in order, and of what happens to the connection.
+
+Where it raises, that is logged, it is told no more, and the call goes on.
+"""
 
 
 class CallEnded(Exception):
@@ -117,6 +121,7 @@ class Transport:
         dispatch: Callable[[ConnectionEvent], None],
         may_read: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         tap: Tap | None = None,
+        log: CallLog,
     ) -> None:
         self.connection: Connection[Any] = connection
         self.limits = limits
@@ -127,6 +132,7 @@ class Transport:
         self._dispatch = dispatch
         self._may_read = may_read
         self.tap = tap
+        self._log = log
         self._wake = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._ended = trio.Event()
@@ -188,7 +194,11 @@ class Transport:
     def tell(self, sender: Peer, payload: Payload | Moment) -> None:
         """Tell the tap of a payload, or of what happened to the connection."""
         if self.tap is not None:
-            self.tap(sender, payload)
+            try:
+                self.tap(sender, payload)
+            except Exception as exc:
+                self.tap = None
+                self._log.error("the tap failed and is told no more", exc_info=exc)
 
     async def over(self) -> None:
         """Wait for the end of the connection: close handshake done, all written that can be."""

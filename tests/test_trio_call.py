@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 
@@ -21,6 +22,10 @@ from listenproto import (
     ListenVerb,
     LocalProtocolError,
     MixType,
+    Mode,
+    Moment,
+    Payload,
+    Peer,
     Profile,
     UnknownMessage,
 )
@@ -42,6 +47,7 @@ from tests.trio_support import (
     Line,
     audio,
     bare_platform,
+    calling,
     clip,
     fill_the_outbox,
     line,
@@ -573,3 +579,55 @@ async def test_large_messages_that_nobody_reads_are_bounded_by_their_size() -> N
         await wait_all_tasks_blocked()
         assert await anext(both.app) == Dropped(events=7)
         assert [await anext(both.app) for _ in range(3)] == [large] * 3
+
+
+@pytest.mark.parametrize("told", [1, 2, 3])
+@virtual
+async def test_a_tap_that_fails_is_told_no_more_and_the_call_goes_on(
+    told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[object] = []
+
+    def tap(sender: Peer, payload: Payload | Moment) -> None:
+        heard.append(payload)
+        if len(heard) == told:
+            raise OSError("disk full")
+
+    answering = Answering(mode=Mode.STREAMING, tap=lambda session: tap)
+    async with line(STREAM, answering=answering) as both:
+        await both.app.send_audio(audio(0.1))
+        await still_works(both)
+    assert len(heard) == told
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == "the tap failed and is told no more"
+    assert record.call_sid == (None if told == 1 else CALL_SID)  # type: ignore[attr-defined]
+    assert record.exc_info and str(record.exc_info[1]) == "disk full"
+
+
+@pytest.mark.parametrize("which", ["tap", "on_message"])
+@virtual
+async def test_so_it_is_at_the_platform(which: str, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[object] = []
+
+    def fail(*told: object) -> None:
+        heard.append(told)
+        raise OSError("disk full")
+
+    async def handler(call: Call) -> None:
+        for name in ("a", "b"):
+            mark = await call.mark(name)
+            assert await mark.wait() is Outcome.PLAYED
+
+    options = {which: fail}
+    async with calling(handler, STREAM, **options) as platform:  # type: ignore[arg-type]
+        await platform.over()
+    assert platform.transport.closed == Closed(1000, "", clean=True)
+    assert len(heard) == 1
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (
+        record.getMessage()
+        == f"{'the tap' if which == 'tap' else which} failed and is told no more"
+    )
+    assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
+    assert record.path == "/"  # type: ignore[attr-defined]
+    assert record.exc_info and str(record.exc_info[1]) == "disk full"
