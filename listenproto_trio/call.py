@@ -69,7 +69,7 @@ class Call(Sending):
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.peer = peer or peer_of(stream)
         """The address of the other end of the connection, host:port; None where not known."""
-        self.log = CallLog(lambda: about(session.metadata, self.path, self.peer))
+        self.log = CallLog(self._about)
         """For the handler's own lines: their records say which call they are about."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
@@ -182,6 +182,10 @@ class Call(Sending):
     def __str__(self) -> str:
         """What it is called in logs."""
         return f"call {self._sid()}" + (f" from {self.peer}" if self.peer else "")
+
+    def _about(self) -> dict[str, str | bool | None]:
+        metadata = self.session.metadata
+        return about(metadata, self.path, self.peer, is_call=metadata is not None)
 
     def _sid(self) -> str:
         metadata = self.session.metadata

@@ -276,7 +276,7 @@ async def open_call_on(
         max_message=limits.message_size,
     )
     path = urlsplit(task.verb.websocket_url).path or "/"
-    said = CallLog(lambda: about(task.metadata, path, call.peer))
+    said = CallLog(lambda: about(task.metadata, path, call.peer, is_call=call.accepted is not None))
     transport = Transport(
         connection,
         StreamCarrier(stream),

@@ -14,9 +14,12 @@ log: Final = logging.getLogger("listenproto")
 
 
 class CallLog(logging.LoggerAdapter[logging.Logger]):
-    """Logs to ``listenproto``; each record has ``call_sid``, ``call_id``, ``peer``, ``path``.
+    """Logs to ``listenproto``; each record has ``is_call`` and what is known of the call.
 
-    What is not known is None. An ``extra`` of one's own is kept beside these.
+    ``is_call`` tells a call from a connection that is none, or none yet: a scanner, a question for
+    the health path, who was refused or gave no metadata. ``call_sid``, ``call_id``, ``peer`` and
+    ``path`` are None where not known, as the first two are in a call that has none. An ``extra`` of
+    one's own is kept beside these.
     """
 
     def __init__(self, fields: Callable[[], Mapping[str, object]]) -> None:
@@ -29,10 +32,13 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **self._fields()}}
 
 
-def about(metadata: Metadata | None, path: str | None, peer: str | None) -> dict[str, str | None]:
+def about(
+    metadata: Metadata | None, path: str | None, peer: str | None, *, is_call: bool
+) -> dict[str, str | bool | None]:
     """The fields. The path is to be without its query, where tokens are put."""
     call_id = metadata.attributes.get("callId") if metadata else None
     return {
+        "is_call": is_call,
         "call_sid": metadata.call_sid if metadata else None,
         "call_id": call_id if isinstance(call_id, str) else None,
         "peer": peer,

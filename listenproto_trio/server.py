@@ -46,7 +46,9 @@ async def serve(
     there: port 0 means any free one. Raises OSError if the port cannot be had.
 
     Each connection leaves one line in the log ``listenproto``, with what :attr:`Call.log` has: an
-    ordinary end at level INFO, a question for the health path at DEBUG.
+    ordinary end at level INFO, a question for the health path at DEBUG. ``is_call`` is false in the
+    record of one that never became a call; the other fields are ``call_sid``, ``call_id``, ``peer``
+    and ``path``.
 
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
     has not asked yet is answered 503. Calls go on for at most ``grace`` seconds; then the handlers

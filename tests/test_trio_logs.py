@@ -39,7 +39,7 @@ from listenproto_trio import (
 from listenproto_trio.failures import in_words
 from tests.trio_support import CLIPS, Bare, asking, bare_platform, line, real, virtual
 
-FIELDS = ("call_sid", "call_id", "peer", "path")
+FIELDS = ("is_call", "call_sid", "call_id", "peer", "path")
 METADATA = '{"callSid":"call-1","callId":"id-1"}'
 HOST = "127.0.0.1"
 
@@ -101,6 +101,7 @@ async def test_an_ordinary_end_is_a_line_with_how_and_what_passed(
         "up to 0.000 s late; sent 0 messages, 0 bytes of audio"
     )
     assert fields(record) == {
+        "is_call": True,
         "call_sid": "call-1",
         "call_id": "id-1",
         "peer": None,
@@ -177,6 +178,23 @@ async def test_no_call_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
     )
     for record in caplog.records:
         assert fields(record)["call_sid"] is None
+        assert fields(record)["is_call"] is False
+
+
+@virtual
+async def test_a_call_without_a_sid_is_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    async with answered(metadata=["{}"]) as platform:
+        platform.wire.close()
+        await platform.flush()
+        await platform.closing()
+    (record,) = caplog.records
+    assert fields(record) == {
+        "is_call": True,
+        "call_sid": None,
+        "call_id": None,
+        "peer": None,
+        "path": "/",
+    }
 
 
 @virtual
