@@ -25,6 +25,10 @@ __all__ = ["Handler", "serve", "serve_stream"]
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 SHUTTING_DOWN: Final = "the server is shutting down"
+ASKING_TIME: Final = 1.0
+"""Seconds that who is connected has to ask once the server is stopping.
+
+A request may be on its way of which nothing can be seen here yet, as in the middle of TLS."""
 
 
 async def serve(
@@ -51,7 +55,8 @@ async def serve(
     and ``path``.
 
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
-    has not asked yet is answered 503. Calls go on for at most ``grace`` seconds; then the handlers
+    has not asked yet is answered 503 if the request comes within a second, and is closed then, or
+    when ``grace`` is over. Calls go on for at most ``grace`` seconds; then the handlers
     of those that are left are cancelled, their calls closed with 1001, and this returns. A handler
     sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` none is cut; raises
     ValueError for one that is negative or NaN.
@@ -94,14 +99,15 @@ class _Server:
         self._handler = handler
         self._answering = answering
         self._open_calls = 0
-        self._running: set[trio.CancelScope] = set()
-        self._cut_at = math.inf
+        self._running: dict[trio.CancelScope, Call] = {}
+        self._cut_at = self._ask_by = math.inf
 
     def stop(self, grace: float) -> None:
-        """Have every connection end within ``grace`` seconds."""
+        """Have every connection end within ``grace`` seconds, and sooner where nobody asks."""
         self._cut_at = trio.current_time() + grace
-        for scope in self._running:
-            scope.deadline = self._cut_at
+        self._ask_by = min(self._cut_at, trio.current_time() + ASKING_TIME)
+        for scope, call in self._running.items():
+            scope.deadline = self._end_of(call)
         log.info("stopping; calls open: %d, with %g s to end", self._open_calls, grace)
 
     async def answer(self, stream: trio.abc.Stream) -> None:
@@ -142,6 +148,10 @@ class _Server:
         finally:
             self._open_calls -= accepted
 
+    def _end_of(self, call: Call) -> float:
+        """When a connection is cut at the latest, as far as that is known by now."""
+        return self._ask_by if call.session.request is None else self._cut_at
+
     def _judge(self, request: Request) -> Verdict:
         if self.stopping.is_set():
             return Reject(503, "This server is shutting down.")
@@ -150,8 +160,8 @@ class _Server:
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
         """Answer, handle and close a call; the shutdown can cut it short up to the close."""
         failure: BaseException | None = None
-        with trio.CancelScope(deadline=self._cut_at) as scope:
-            self._running.add(scope)
+        with trio.CancelScope(deadline=self._end_of(call)) as scope:
+            self._running[scope] = call
             try:
                 if await call.begin(nursery):
                     await self._handle(call)
@@ -160,7 +170,7 @@ class _Server:
             except* Exception as group:
                 failure = group
             finally:
-                self._running.discard(scope)
+                del self._running[scope]
         begun = call.session.metadata is not None
         code, reason = (1000, "") if begun else (1002, "no metadata")
         if scope.cancel_called:

@@ -230,12 +230,42 @@ async def test_who_asks_too_late_is_told_so() -> None:
         platform = asking(server.dial())
         await wait_all_tasks_blocked()
         server.stop.set()
-        await trio.sleep(1)
+        await trio.sleep(0.9)
         await platform.flush()
         refusal = await platform.hear()
         assert isinstance(refusal, Rejected)
         assert (refusal.status, refusal.body) == (503, b"This server is shutting down.\n")
         await platform.stream.aclose()
+        await server.ended.wait()
+        assert trio.current_time() == 0.9
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: a"])
+@pytest.mark.parametrize(("grace", "end"), [(30, 1), (math.inf, 1), (0.5, 0.5), (0, 0)])
+@virtual
+async def test_who_does_not_ask_has_a_second_to(
+    grace: float, end: float, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(read_on, grace=grace) as server:
+        stream = server.dial()
+        await stream.send_all(said)
+        await wait_all_tasks_blocked()
+        server.stop.set()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() == end
+        await server.ended.wait()
+        assert trio.current_time() == end
+    assert "call without metadata: the server is shutting down" in log_of(caplog)
+
+
+@virtual
+async def test_who_was_connected_as_it_stopped_has_that_second_too() -> None:
+    async with serving(read_on) as server:
+        await wait_all_tasks_blocked()
+        stream = server.dial()
+        server.stop.set()
+        assert await stream.receive_some() == b""
         await server.ended.wait()
         assert trio.current_time() == 1
 
@@ -267,7 +297,7 @@ async def test_a_handshake_that_is_left_is_cut_too(
         assert await platform.closing() == (CUT if asks else Closed(1006, "", clean=False))
         await platform.flush()
         await server.ended.wait()
-        assert trio.current_time() == 5
+        assert trio.current_time() == (5 if asks else 1)
     assert log_of(caplog)[-1] == "stopped; calls cut short: 0"
 
 
