@@ -23,7 +23,18 @@ from listenproto.observer import Observer, Violation
 from listenproto.profile import DOCUMENTED, PROFILES, Profile
 from listenproto.verb import ListenVerb, VerbError
 
-__all__ = ["FORMAT", "Header", "Line", "Moment", "Trace", "TraceError", "judge_trace", "read_trace"]
+__all__ = [
+    "FORMAT",
+    "Header",
+    "Line",
+    "Moment",
+    "Reading",
+    "Trace",
+    "TraceError",
+    "judge_trace",
+    "messages_of",
+    "read_trace",
+]
 
 FORMAT: Final = 1
 

@@ -58,7 +58,7 @@ from listenproto_trio.recording import WavFile
 from listenproto_trio.transport import CallEnded
 from listenproto_trio.unread import CallEvent, Dropped
 
-__all__ = ["Recorder", "Recording", "stems"]
+__all__ = ["Recorder", "Recording", "file_stem", "stems"]
 
 FORMAT: Final = 1
 LISTED: Final = 1000

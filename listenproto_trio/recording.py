@@ -16,7 +16,7 @@ from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
 from listenproto.trace import Header, Line, Moment, Trace, read_trace
 
-__all__ = ["HeardWav", "TraceFile", "WavFile", "read_trace_file"]
+__all__ = ["HeardWav", "TraceFile", "WavFile", "lock", "put", "read_trace_file"]
 
 
 def lock(file: IO[bytes]) -> bool:

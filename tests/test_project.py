@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -197,3 +198,31 @@ def test_every_decision_that_code_names_is_in_the_register() -> None:
             assert named <= defined, path
     for field in attrs.fields(Profile):
         assert field.name == "name" or f"`{field.name}`" in register
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "listenproto.l16",
+        "listenproto.trace",
+        "listenproto.verb",
+        "listenproto.webhook",
+        "listenproto_trio.recorder",
+        "listenproto_trio.recording",
+        "listenproto_trio.recovery",
+    ],
+)
+def test_what_other_modules_take_from_a_module_is_in_its_all(module: str) -> None:
+    trees = (
+        ast.parse(path.read_text("utf-8"))
+        for package in ("listenproto", "listenproto_trio")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    taken = {
+        alias.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for alias in node.names
+    }
+    assert taken - set(importlib.import_module(module).__all__) == set()
