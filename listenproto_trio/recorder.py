@@ -37,7 +37,7 @@ At the end of the recording it is replaced at one stroke. It is a JSON object::
     recordingError  why the WAV ends before the call, as where the disk was full; else null
 
 Nothing of the upgrade request is in it, so no credentials and no URL. The customer's own
-``metadata`` is in it, whatever that holds.
+``metadata`` is in it, whatever that holds: only the owner may read the files (mode 0600).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from typing import Final
 
 from listenproto.messages import JSON, Audio, Dtmf, Metadata
 from listenproto_trio.call import Call
-from listenproto_trio.recording import WavFile
+from listenproto_trio.recording import WavFile, create
 from listenproto_trio.transport import CallEnded
 from listenproto_trio.unread import CallEvent, Dropped
 
@@ -291,7 +291,7 @@ def _write_new(path: Path, about: Mapping[str, JSON]) -> None:
     """Write a JSON file that is not there yet; none is left where that fails."""
     text = json.dumps(about, ensure_ascii=False, indent=2) + "\n"
     octets = text.encode(errors="backslashreplace")  # half a surrogate pair, as JSON has it
-    with open(path, "xb", buffering=0) as file:
+    with create(path) as file:
         try:
             while octets:
                 octets = octets[file.write(octets) :]

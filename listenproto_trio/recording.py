@@ -16,7 +16,7 @@ from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
 from listenproto.trace import Header, Line, Moment, Trace, read_trace
 
-__all__ = ["HeardWav", "TraceFile", "WavFile", "lock", "put", "read_trace_file"]
+__all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
 
 
 def lock(file: IO[bytes]) -> bool:
@@ -30,6 +30,11 @@ def lock(file: IO[bytes]) -> bool:
     except OSError:  # a file system without locks
         return True
     return True
+
+
+def create(path: Path) -> IO[bytes]:
+    """A file that was not there yet, and that nobody but its owner may read: it holds a call."""
+    return open(path, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def put(file: IO[bytes], octets: bytes, at: int) -> None:
@@ -46,8 +51,9 @@ class WavFile:
     At any moment anybody can read all but the last second of it as it lies; of a file that was
     not closed, :func:`~listenproto_trio.recover_wav` brings back that too. Past 4 GiB it turns
     into RF64 (EBU Tech 3306) and goes on. Nothing is forced to the disk: that the power fails is
-    another matter. A write waits for no more than the system's copying of it, microseconds for
-    20 ms of audio, so an event loop can do without a thread for it.
+    another matter. Only the owner may read it (mode 0600). A write waits for no more than the
+    system's copying of it, microseconds for 20 ms of audio, so an event loop can do without a
+    thread for it.
 
     Raises OSError where the file cannot be written, among it FileExistsError: nothing is ever
     overwritten.
@@ -63,7 +69,7 @@ class WavFile:
         self._channels = channels
         self._frame = SAMPLE_BYTES * channels
         self._claimed = 0
-        self._file: IO[bytes] = open(path, "xb", buffering=0)  # noqa: SIM115
+        self._file: IO[bytes] = create(path)
         try:
             lock(self._file)
             self._claim()
@@ -156,7 +162,8 @@ class HeardWav(WavFile):
 class TraceFile:
     """A trace being written, line by line; it is a :data:`~listenproto_trio.Tap`.
 
-    What was written is there whatever becomes of the process. ``position`` gives where playout
+    What was written is there whatever becomes of the process; only the owner may read it (mode
+    0600). ``position`` gives where playout
     stands, in samples at the listen rate. Raises OSError where the file cannot be written or is
     there already; where the disk is full the trace ends there, with a whole line, each further
     line raises that error again, and closing does not.
@@ -170,7 +177,7 @@ class TraceFile:
         self._with_audio = with_audio
         self._started_at: float | None = None
         self._size = 0
-        self._file: IO[bytes] = open(path, "xb", buffering=0)  # noqa: SIM115
+        self._file: IO[bytes] = create(path)
         self._write(header.to_json())
 
     def __call__(self, sender: Peer, payload: Payload | Moment) -> None:

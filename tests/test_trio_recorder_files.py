@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -145,6 +146,24 @@ async def test_a_name_can_be_chosen_and_is_as_safe(tmp_path: Path) -> None:
     await record_once(tmp_path, {"from": 5}, name=caller)
     stems = ["15550100", "call", "up"]
     assert names_in(tmp_path) == [f"{stem}.{end}" for stem in stems for end in ("json", "wav")]
+
+
+@virtual
+async def test_nobody_else_may_read_a_recording(tmp_path: Path) -> None:
+    def modes() -> dict[str, int]:
+        return {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+
+    async def record(call: Call) -> None:
+        with started(Recorder(tmp_path), call):
+            assert modes() == dict.fromkeys(FILES, 0o600)
+
+    before = os.umask(0)
+    try:
+        async with calling(record, CLIPS):
+            pass
+    finally:
+        os.umask(before)
+    assert modes() == dict.fromkeys(FILES, 0o600)
 
 
 @virtual

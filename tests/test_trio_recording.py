@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import struct
 import subprocess
 import sys
@@ -72,6 +73,17 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         TraceFile(path, header)
     assert path.read_text() == "precious"
+
+
+def test_nobody_else_may_read_what_was_said(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with WavFile(tmp_path / "recording.wav", RATE), HeardWav(tmp_path / "heard.wav", RATE):
+            TraceFile(tmp_path / "trace", Header(vantage=Peer.APP, way=Mode.OFF)).close()
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(["recording.wav", "heard.wav", "trace"], 0o600)
 
 
 def test_what_was_heard_stands_where_it_was_heard(tmp_path: Path) -> None:
