@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -87,11 +87,17 @@ class WavFile:
         """
         if len(pcm) % self._frame:
             raise ValueError(f"{len(pcm)} bytes are no whole sample frames of {self._frame} bytes")
+        with self._growing(len(pcm) // self._frame):
+            put(self._file, pcm, GROWING_HEADER + self.samples * self._frame)
+
+    @contextmanager
+    def _growing(self, samples: int) -> Iterator[None]:
+        """Count the samples that the block appends; where it fails the recording ends."""
         if self.error is not None:
             raise self.error.with_traceback(None)
         try:
-            put(self._file, pcm, GROWING_HEADER + self.samples * self._frame)
-            self.samples += len(pcm) // self._frame
+            yield
+            self.samples += samples
             if self.samples - self._claimed >= self._rate:
                 self._claim()
         except OSError as exc:
@@ -153,10 +159,11 @@ class HeardWav(WavFile):
             self.write(piece.pcm)
 
     def fill(self, until: int) -> None:
-        """Put silence up to ``until`` flicks."""
-        silence = samples_in(until, self._rate) - self.samples
-        if silence > 0:
-            self.write(bytes(silence * self._frame))
+        """Put silence up to ``until`` flicks. Hours of it cost no more than a second does."""
+        samples = samples_in(until, self._rate)
+        if samples > self.samples:
+            with self._growing(samples - self.samples):  # what was never written reads as zeros
+                os.ftruncate(self._file.fileno(), GROWING_HEADER + samples * self._frame)
 
 
 class TraceFile:

@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tracemalloc
 import wave
 from contextlib import suppress
 from pathlib import Path
@@ -98,6 +99,49 @@ def test_what_was_heard_stands_where_it_was_heard(tmp_path: Path) -> None:
             file.hear([Heard(b"\1\0", 16000, 1000 * step)])
     expected = audio(0.01, 1) + audio(0.01, 2) + audio(0.03, 0) + audio(0.01, 3) + audio(0.065, 0)
     assert heard_in(file.path) == expected
+
+
+def test_hours_of_silence_take_no_memory(tmp_path: Path) -> None:
+    hours = 3600 * FLICKS
+    tracemalloc.start()
+    try:
+        with HeardWav(tmp_path / "heard.wav", RATE) as file:
+            file.write(audio(0.1, 1))
+            file.fill(10 * hours)
+            file.hear([Heard(audio(0.1, 2), RATE, 80 * hours)])
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    samples = 80 * 3600 * RATE + RATE // 10
+    assert file.samples == samples
+    assert rf64_lengths(file.path) == (72 + 2 * samples, 2 * samples, samples)
+    assert file.path.stat().st_blocks * 512 < 2**20  # a hole, where the file system has them
+    with open(file.path, "rb") as heard:
+        assert heard.read(HEADER + 16000)[HEADER:] == audio(0.1, 1) + audio(0.9, 0)
+        heard.seek(-16000, os.SEEK_END)
+        assert heard.read() == audio(0.9, 0) + audio(0.1, 2)
+
+
+def test_silence_counts_at_once(tmp_path: Path) -> None:
+    file = HeardWav(tmp_path / "heard.wav", RATE, 2)
+    file.fill(5 * FLICKS)
+    assert heard_in(file.path, 2) == bytes(5 * RATE * 4)
+    file.fill(5 * FLICKS + FLICKS // 2)
+    assert heard_in(file.path, 2) == bytes(5 * RATE * 4)
+    file.close()
+    assert heard_in(file.path, 2) == bytes(11 * RATE * 2)
+
+
+def test_silence_that_a_disk_has_no_room_for_ends_a_recording(tmp_path: Path) -> None:
+    file = HeardWav(tmp_path / "heard.wav", RATE)
+    file.write(audio(0.5))
+    with files_up_to(10_000), pytest.raises(OSError, match=re.escape("ends after 0.50 s")) as full:
+        file.fill(FLICKS)
+    with pytest.raises(OSError, match=re.escape("ends after 0.50 s")) as still_full:
+        file.fill(FLICKS)
+    assert still_full.value is full.value is file.error
+    file.close()
+    assert heard_in(file.path) == audio(0.5)
 
 
 @virtual
