@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
+from listenproto.frozen import Frozen
+
 __all__ = [
     "JSON",
     "Audio",
@@ -100,7 +102,7 @@ class Audio:
 
 
 @attrs.frozen
-class Metadata:
+class Metadata(Frozen):
     """The platform's first message: the attributes of the call (LP-META-1).
 
     ``attributes`` holds every key but ``sampleRate`` and ``mixType``; ``sample_rate`` is that of
@@ -111,7 +113,9 @@ class Metadata:
 
     senders: ClassVar = frozenset({Peer.PLATFORM})
 
-    attributes: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=_frozen_mapping)
+    attributes: Mapping[str, JSON] = attrs.field(
+        default=_EMPTY, converter=_frozen_mapping, hash=False
+    )
     sample_rate: int = 8000
     mix_type: MixType = MixType.MONO
     truncated: bool = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import reprlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Self
@@ -18,30 +17,12 @@ from urllib.parse import urlsplit
 import attrs
 from attrs.validators import optional
 
+from listenproto.frozen import Frozen
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
+from listenproto.shown import shown
 
 __all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
-
-
-class _Short(reprlib.Repr):
-    """A short repr that gives no password away."""
-
-    def repr_str(self, x: str, level: int) -> str:
-        return super().repr_str(re.sub(r"//[^/?#]*@", "//***@", x), level)
-
-    def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
-        return super().repr_dict({k: "***" if k == "password" else x[k] for k in x}, level)
-
-    repr_mappingproxy = repr_dict
-
-    def repr_int(self, x: int, level: int) -> str:
-        # Python refuses to print an integer of thousands of digits
-        return super().repr_int(x, level) if abs(x) < 10**40 else "a very long number"
-
-
-_short: Final = _Short()
-_short.maxstring = _short.maxother = 80
 
 
 class VerbError(ValueError):
@@ -53,11 +34,11 @@ class VerbError(ValueError):
     """
 
     def __init__(self, option: str, value: object, allowed: str) -> None:
-        name = option if option.isprintable() and len(option) <= 80 else _short.repr(option)
-        shown = "missing or null" if value is None else _short.repr(value)
+        name = option if option.isprintable() and len(option) <= 80 else shown(option)
+        found = "missing or null" if value is None else shown(value)
         if value is not None and "auth" in option.lower():
-            shown = f"a {type(value).__name__} that is not shown here"
-        super().__init__(f"{name} must be {allowed}; it is {shown}")
+            found = f"a {type(value).__name__} that is not shown here"
+        super().__init__(f"{name} must be {allowed}; it is {found}")
         self.option = option
         self.value = value
         self.allowed = allowed
@@ -149,7 +130,7 @@ _way_back = _Rule("a BidirectionalAudio", lambda v: isinstance(v, BidirectionalA
 _auth = _Rule("a WsAuth", lambda v: isinstance(v, WsAuth))
 
 
-class _Options:
+class _Options(Frozen):
     """JSON both ways, for a class whose attributes are options."""
 
     __slots__ = ()
@@ -235,7 +216,7 @@ class ListenVerb(_Options):
     verb: Literal["listen", "stream"] = attrs.field(default="listen", validator=_verb)
     url: str = attrs.field(validator=_url)
     action_hook: str | Mapping[str, JSON] | None = attrs.field(
-        default=None, validator=optional(_hook), repr=_short.repr
+        default=None, validator=optional(_hook), hash=False, repr=shown
     )
     bidirectional_audio: BidirectionalAudio = attrs.field(
         default=BidirectionalAudio(), validator=_way_back
@@ -243,13 +224,17 @@ class ListenVerb(_Options):
     disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
     finish_on_key: str = attrs.field(default="", validator=_keys)
     max_length: int | float | None = attrs.field(default=None, validator=optional(_seconds))
-    metadata: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), validator=_object)
+    metadata: Mapping[str, JSON] = attrs.field(
+        default=MappingProxyType({}), validator=_object, hash=False
+    )
     mix_type: MixType = attrs.field(default=MixType.MONO, validator=_mix)
     pass_dtmf: bool = attrs.field(default=False, validator=_flag)
     play_beep: bool = attrs.field(default=False, validator=_flag)
     sample_rate: int = attrs.field(default=8000, validator=_listen_rate)
     timeout: int | float | None = attrs.field(default=None, validator=optional(_seconds))
-    transcribe: Mapping[str, JSON] | None = attrs.field(default=None, validator=optional(_object))
+    transcribe: Mapping[str, JSON] | None = attrs.field(
+        default=None, validator=optional(_object), hash=False
+    )
     ws_auth: WsAuth | None = attrs.field(default=None, validator=optional(_auth))
     early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
     channel: int | None = attrs.field(default=None, validator=optional(_channel))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES
-from listenproto.messages import JSON, MixType, Mode
+from listenproto.messages import JSON, Metadata, MixType, Mode
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 
 URL = "wss://example.com/calls"
@@ -692,3 +694,21 @@ def test_a_rate_is_the_same_however_it_is_written(written: JSON) -> None:
     verb = ListenVerb.from_json({"url": "/a", "sampleRate": written, "bidirectionalAudio": way})
     assert (verb.sample_rate, verb.stream_rate) == (16000, 16000)
     assert {type(verb.sample_rate), type(verb.stream_rate)} == {int}
+
+
+def test_verbs_are_values() -> None:
+    verb = ListenVerb(
+        url="/a",
+        action_hook={"url": "/b"},
+        metadata={"a": [1]},
+        transcribe={"b": {}},
+        ws_auth=WsAuth(username="alice", password="secret"),
+    )
+    for copied in (copy.copy(verb), copy.deepcopy(verb), pickle.loads(pickle.dumps(verb))):
+        assert (copied, hash(copied)) == (verb, hash(verb))
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            copied.metadata["a"] = 2  # type: ignore[index]
+    assert len({verb, attrs.evolve(verb), ListenVerb(url="/c")}) == 2
+    metadata = Metadata({"callSid": "c"}, 16000)
+    assert pickle.loads(pickle.dumps(metadata)) == copy.deepcopy(metadata) == metadata
+    assert hash(copy.deepcopy(metadata)) == hash(metadata)

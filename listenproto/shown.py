@@ -1,0 +1,33 @@
+"""How a value is shown in an error."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["shown"]
+
+
+class _Short(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(re.sub(r"//[^/?#]*@", "//***@", x), level)
+
+    def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
+        return super().repr_dict({k: "***" if k == "password" else x[k] for k in x}, level)
+
+    repr_mappingproxy = repr_dict
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to print an integer of thousands of digits
+        return super().repr_int(x, level) if abs(x) < 10**40 else "a very long number"
+
+
+_short = _Short()
+_short.maxstring = _short.maxother = 80
+
+
+def shown(value: object) -> str:
+    """A short repr of any value that gives no password away."""
+    return _short.repr(value)
