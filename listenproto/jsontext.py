@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DECODER", "members_before_the_cut", "same", "values"]
+__all__ = ["DECODER", "members_before_the_cut", "same", "values", "well_formed"]
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
@@ -47,6 +47,7 @@ DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_c
 """Reads JSON without NaN, infinities and endless numbers; raises ValueError for these."""
 _STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 _NO_SPACE: Final = re.compile(r"[^ \t\r\n]|\Z")
+_LONE: Final = re.compile("[\ud800-\udfff]")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -104,11 +105,25 @@ def _excess(text: str) -> _Excess:
 
 def _check_encodable(value: Any, piece: str) -> None:
     if _SURROGATE.search(piece) or not piece.isascii():
-        json.dumps(value, ensure_ascii=False).encode()
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a lone surrogate is no text") from None
 
 
-def values(text: str) -> Iterator[tuple[Any, int, int]]:
+def well_formed(value: Any) -> Any:
+    """The same JSON with U+FFFD for each lone surrogate, in values and in names."""
+    if isinstance(value, str):
+        return _LONE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {well_formed(name): well_formed(item) for name, item in value.items()}
+    return [well_formed(item) for item in value] if isinstance(value, list) else value
+
+
+def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, int, int]]:
     """Each JSON value of a text, with where it starts and ends in it.
+
+    With ``lone_surrogates`` these are let through, for :func:`well_formed` to replace.
 
     Raises ValueError, which says why, where the text is no JSON; the values in front of that
     place have been yielded by then.
@@ -119,7 +134,8 @@ def values(text: str) -> Iterator[tuple[Any, int, int]]:
         if at >= excess.value and excess.reason:
             raise ValueError(excess.reason)
         value, end = DECODER.raw_decode(text, at)
-        _check_encodable(value, text[at:end])
+        if not lone_surrogates:
+            _check_encodable(value, text[at:end])
         yield value, at, end
         at = _skip_space(text, end)
         if at == len(text):

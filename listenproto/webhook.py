@@ -8,7 +8,6 @@ listen's actionHook how that ended (:class:`ActionHook`), where more verbs can b
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -18,8 +17,10 @@ from urllib.parse import parse_qsl
 import attrs
 
 from listenproto.codec import DIGITS
-from listenproto.jsontext import values
+from listenproto.frozen import Frozen
+from listenproto.jsontext import values, well_formed
 from listenproto.messages import JSON
+from listenproto.shown import shown
 from listenproto.verb import ListenVerb
 
 __all__ = ["ActionHook", "CallHook", "Verb", "WebhookError", "read_verbs", "write_verbs"]
@@ -30,21 +31,51 @@ Verb: TypeAlias = ListenVerb | Mapping[str, JSON]
 MAX_FIELDS: Final = 1000
 """How many fields a query may have."""
 
+MAX_NUMBER: Final = 2**53
+"""Up to here every JSON reader has whole numbers exactly."""
+
+MAX_KEPT: Final = 1000
+"""How much of a value an error keeps: characters, bytes, items in all."""
+
+Body: TypeAlias = str | bytes | bytearray | memoryview
+"""What came over HTTP: text, or its bytes in UTF-8."""
+
 
 class WebhookError(ValueError):
     """What passes through a webhook is not what it must be; the message is one sentence.
 
     ``field`` is its name in JSON, ``body`` or ``query`` for the whole; ``value`` what it was (None
-    also where it was missing), ``allowed`` what it must be. The message shows a long value
-    shortened, or with ``found`` what is wrong with it.
+    also where it was missing; of a long text the first 1000 characters, of a large array or object
+    what the message shows), ``allowed`` what it must be. The message shows a long value shortened
+    and no passwords, or with ``found`` what is wrong with it.
     """
 
     def __init__(self, field: str, value: object, allowed: str, *, found: str = "") -> None:
-        shown = "missing or null" if value is None else reprlib.repr(value)
-        super().__init__(f"{field} must be {allowed}; it is {found or shown}")
+        if not found:
+            found = "missing or null" if value is None else shown(value)
+        super().__init__(f"{field} must be {allowed}; it is {found}")
         self.field = field
-        self.value = value
+        self.value = _kept(value)
         self.allowed = allowed
+
+
+def _kept(value: object) -> object:
+    """What an error keeps of a value: a body of many MiB does not live on in it."""
+    if isinstance(value, memoryview):
+        return bytes(value[:MAX_KEPT])
+    if isinstance(value, str | bytes | bytearray):
+        return value[:MAX_KEPT]
+    room, todo = MAX_KEPT, [value]
+    while todo:
+        item = todo.pop()
+        room -= len(item) if isinstance(item, str | bytes | Mapping | list | tuple) else 1
+        if room < 0:
+            return shown(value)
+        if isinstance(item, Mapping):
+            todo += [*item, *item.values()]
+        elif isinstance(item, list | tuple):
+            todo += item
+    return value
 
 
 def _frozen(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -52,28 +83,29 @@ def _frozen(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
 
 
 @attrs.frozen
-class _Hook:
+class _Hook(Frozen):
     """The attributes of a call, and how they are read."""
 
     attributes: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), converter=_frozen)
 
     @classmethod
-    def from_body(cls, body: str | bytes) -> Self:
+    def from_body(cls, body: Body) -> Self:
         """What the body of a POST tells: JSON, within the bounds that hold for messages."""
-        return cls.from_json(_json(body, "a JSON object"))
+        return cls.from_json(_json(body, "a JSON object", mend=True))
 
     @classmethod
-    def from_query(cls, query: str | bytes) -> Self:
+    def from_query(cls, query: Body) -> Self:
         """What the query of a GET tells: each value is a string, an empty one None."""
+        text = _text(query, "query", errors="replace").removeprefix("?")
         try:
-            text = query.decode() if isinstance(query, bytes) else query
-            text.encode()  # a lone surrogate is no text
-            fields = parse_qsl(
-                text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+            fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            fields = None
+        if fields is None:
+            found = f"one of more than {MAX_FIELDS}"
+            raise WebhookError(
+                "query", query, f"text with at most {MAX_FIELDS} fields", found=found
             )
-        except ValueError as exc:
-            allowed = f"UTF-8 text with at most {MAX_FIELDS} fields"
-            raise WebhookError("query", query, allowed, found=f"not: {exc}") from None
         return cls.from_json({name: value or None for name, value in fields})
 
     @classmethod
@@ -81,7 +113,20 @@ class _Hook:
         """What a JSON object, such as ``json.loads`` gives, tells."""
         if not isinstance(obj, Mapping):
             raise WebhookError("body", obj, "a JSON object")
-        return cls(**cls._read(dict(obj)))
+        try:
+            told = well_formed(dict(obj))
+        except RecursionError:
+            told = None
+        if told is None:
+            raise WebhookError("body", obj, "a JSON object", found="nested too deeply")
+        return cls(**cls._read(told))
+
+    def to_json(self) -> dict[str, JSON]:
+        """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
+        return dict(self.attributes)
+
+    def __hash__(self) -> int:
+        return hash(self.call_sid)
 
     @classmethod
     def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
@@ -143,9 +188,12 @@ class CallHook(_Hook):
 
     ``attributes`` are those of the call under their names in snake_case, as they came, unknown
     ones among them. The usual ones have properties, None where they are missing or of another
-    type: as with the metadata, no call fails by what is only told. Raises :class:`WebhookError`
-    for what is no JSON object.
+    type: as with the metadata, no call fails by what is only told. So what is no UTF-8 in a name
+    or a value, a lone surrogate included, is replaced by U+FFFD. Raises :class:`WebhookError` for
+    what is no JSON object.
     """
+
+    __hash__ = _Hook.__hash__
 
 
 @attrs.frozen
@@ -157,13 +205,16 @@ class ActionHook(_Hook):
     that ended it, None if none did (LP-END-18). Raises :class:`WebhookError`.
     """
 
+    __hash__ = _Hook.__hash__
+
     dial_call_duration: int | None = attrs.field(default=None, kw_only=True)
     digits: str | None = attrs.field(default=None, kw_only=True)
 
     @dial_call_duration.validator
     def _check_duration(self, attribute: object, value: int | None) -> None:
-        if value is not None and (type(value) is not int or value < 0):
-            raise WebhookError("dial_call_duration", value, "a whole number of seconds")
+        if value is not None and (type(value) is not int or not 0 <= value < MAX_NUMBER):
+            allowed = "a whole number of seconds below 2**53"
+            raise WebhookError("dial_call_duration", value, allowed)
 
     @digits.validator
     def _check_digits(self, attribute: object, value: str | None) -> None:
@@ -181,6 +232,12 @@ class ActionHook(_Hook):
             "digits": digits,
         }
 
+    def to_json(self) -> dict[str, JSON]:
+        """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
+        ended = {"dial_call_duration": self.dial_call_duration, "digits": self.digits}
+        told = {name: value for name, value in self.attributes.items() if name not in ended}
+        return told | {name: value for name, value in ended.items() if value is not None}
+
 
 def write_verbs(*verbs: Verb) -> str:
     """The JSON array of verbs that answers a webhook; without any, the call goes on as it was.
@@ -189,11 +246,15 @@ def write_verbs(*verbs: Verb) -> str:
     Raises :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs`
     would not take.
     """
+    found = text = ""
     try:
         text = json.dumps([*map(_plain, verbs)], allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as exc:
-        found = f"no JSON: {exc}"
-        raise WebhookError("body", verbs, "a JSON array of verbs", found=found) from None
+    except RecursionError:
+        found = "nested too deeply"
+    except (TypeError, ValueError) as exc:
+        found = "no JSON: a very long number" if "integer string" in str(exc) else f"no JSON: {exc}"
+    if found:
+        raise WebhookError("body", verbs, "a JSON array of verbs", found=found)
     read_verbs(text)
     return text
 
@@ -204,7 +265,7 @@ def _plain(verb: Verb) -> JSON:
     return dict(verb) if isinstance(verb, Mapping) else verb
 
 
-def read_verbs(body: str | bytes) -> list[Verb]:
+def read_verbs(body: Body) -> list[Verb]:
     """The verbs of a webhook's answer, in order; no others than a listen are looked into.
 
     A relative URL is on the server of the webhook: :meth:`ListenVerb.resolve`. A verb may stand
@@ -231,16 +292,30 @@ def _verbs(array: list[JSON]) -> Iterator[Verb]:
         yield ListenVerb.from_json(item) if name in ("listen", "stream") else item
 
 
-def _json(body: str | bytes, allowed: str) -> JSON:
-    """The one JSON value of a body."""
+def _text(body: Body, field: str, *, errors: str = "strict") -> str:
+    if isinstance(body, str):
+        return body
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(f"a {field} is str or bytes, not {type(body).__name__}")
+    return bytes(body).decode(errors=errors)
+
+
+def _json(body: Body, allowed: str, *, mend: bool = False) -> JSON:
+    """The one JSON value of a body; with ``mend``, lone surrogates are for others to replace."""
+    read: list[JSON] = []
+    found = ""
     try:
-        text = body.decode() if isinstance(body, bytes) else body
-        value, *others = [value for value, _, _ in islice(values(text), 2)]
+        text = _text(body, "body", errors="replace" if mend else "strict")
+        read = [value for value, _, _ in islice(values(text, lone_surrogates=mend), 2)]
+    except UnicodeDecodeError as exc:
+        found = f"no JSON: its byte {exc.start} is no UTF-8"
     except ValueError as exc:
-        raise WebhookError("body", body, allowed, found=f"no JSON: {exc}") from None
-    if others:
-        raise WebhookError("body", body, allowed, found="more than one JSON value")
-    return value
+        found = f"no JSON: {exc}"
+    if len(read) > 1:
+        found = "more than one JSON value"
+    if found:  # not in the except clause: its exception would keep the body
+        raise WebhookError("body", body, allowed, found=found)
+    return read[0]
 
 
 def _whole_number(value: JSON) -> int | None:
@@ -248,5 +323,5 @@ def _whole_number(value: JSON) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
+        value = int(value)
+    return value if type(value) is int and abs(value) < MAX_NUMBER else None

@@ -37,7 +37,8 @@ At the end of the recording it is replaced at one stroke. It is a JSON object::
     recordingError  why the WAV ends before the call, as where the disk was full; else null
 
 Nothing of the upgrade request is in it, so no credentials and no URL. The customer's own
-``metadata`` is in it, whatever that holds: only the owner may read the files (mode 0600).
+``metadata`` is in it, whatever that holds; but for a lone surrogate, which no UTF-8 can, there is
+U+FFFD. Only the owner may read the files (mode 0600).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from listenproto.jsontext import well_formed
 from listenproto.messages import JSON, Audio, Dtmf, Metadata
 from listenproto_trio.call import Call
 from listenproto_trio.recording import WavFile, create
@@ -290,7 +292,7 @@ def stems(wanted: str) -> Iterator[str]:
 def _write_new(path: Path, about: Mapping[str, JSON]) -> None:
     """Write a JSON file that is not there yet; none is left where that fails."""
     text = json.dumps(about, ensure_ascii=False, indent=2) + "\n"
-    octets = text.encode(errors="backslashreplace")  # half a surrogate pair, as JSON has it
+    octets: bytes = well_formed(text).encode()
     with create(path) as file:
         try:
             while octets:

@@ -216,6 +216,17 @@ async def test_nothing_is_overwritten(tmp_path: Path, suffix: str, kind: str) ->
     assert names_in(tmp_path) == sorted([*stems, taken.name])
 
 
+@virtual
+async def test_what_is_no_text_is_replaced_in_a_sidecar(tmp_path: Path) -> None:
+    async def record(call: Call) -> None:
+        with started(Recorder(tmp_path), call) as recording:
+            recording.take(Dtmf("x\ud800"))
+
+    async with calling(record, CLIPS):
+        pass
+    assert end_of(tmp_path)["keys"][0]["digit"] == "x\ufffd"
+
+
 # What a disk does.
 
 

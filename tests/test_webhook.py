@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import re
 from typing import Any
 from urllib.parse import urlencode
@@ -103,7 +105,14 @@ def test_what_is_only_told_fails_no_call(hook: type[CallHook | ActionHook], valu
     ("value", "status"),
     [
         *((200, 200), ("200", 200), (200.0, 200), (None, None), ("", None), ("OK", None)),
-        *((200.5, None), (True, None), ([200], None), ("9" * 5000, None), ("\u00b2", None)),
+        *(
+            (200.5, None),
+            (True, None),
+            ([200], None),
+            ("9" * 5000, None),
+            ("\u00b2", None),
+            (1e300, None),
+        ),
     ],
 )
 def test_the_status_of_sip_is_a_number(value: JSON, status: int | None) -> None:
@@ -131,7 +140,7 @@ def test_a_hook_is_read_only(hook: type[CallHook | ActionHook]) -> None:
     st.builds(
         ListenResult,
         end=st.sampled_from(End),
-        duration=st.none() | st.integers(0, 10**60),
+        duration=st.none() | st.integers(0, 2**53 - 1),
         digits=st.none() | st.sampled_from(DIGITS),
         attributes=metadata().map(lambda message: message.attributes),
     )
@@ -179,14 +188,17 @@ def test_a_duration_is_the_same_however_it_is_written(value: JSON) -> None:
     assert type(duration) is int
 
 
-DURATIONS = [-1, 1.5, True, "", "-1", "12 s", "9" * 100, "\u0661", [12], {"s": 12}]
+DURATIONS = [-1, 1.5, True, "", "-1", "12 s", "9" * 100, "\u0661", [12], {"s": 12}, 2**53, 1e300]
 KEYS = ["", "12", "a", "E", "#\n", 5, True, ["#"], {}]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        *(("dial_call_duration", value, "a whole number of seconds") for value in DURATIONS),
+        *(
+            ("dial_call_duration", value, "a whole number of seconds below 2**53")
+            for value in DURATIONS
+        ),
         *(("digits", value, "one key of 0123456789*#ABCD") for value in KEYS),
     ],
 )
@@ -209,6 +221,31 @@ def test_what_is_read_from_json_is_not_taken_in_python(value: Any) -> None:
         ActionHook(dial_call_duration=value)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        CallHook(INCOMING),
+        CallHook(),
+        ActionHook(INCOMING, dial_call_duration=12, digits="#"),
+        ActionHook({"call_sid": 5}),
+    ],
+)
+def test_what_was_told_is_a_value(told: CallHook | ActionHook) -> None:
+    for copied in (copy.copy(told), copy.deepcopy(told), pickle.loads(pickle.dumps(told))):
+        assert (copied, hash(copied), type(copied)) == (told, hash(told), type(told))
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            copied.attributes["call_sid"] = "d"  # type: ignore[index]
+    assert type(told).from_json(told.to_json()) == told
+    assert json.loads(json.dumps(told.to_json())) == told.to_json()
+    told.to_json().clear()
+    assert len({told, type(told).from_json(told.to_json()), CallHook({"call_sid": "other"})}) == 2
+
+
+def test_an_attribute_does_not_speak_for_the_end() -> None:
+    told = ActionHook({"digits": "1", "a": 1}, dial_call_duration=0)
+    assert told.to_json() == {"a": 1, "dial_call_duration": 0}
+
+
 # Bodies and queries.
 
 NO_JSON = [
@@ -223,8 +260,12 @@ NO_JSON = [
         f'{{"a": {"9" * 65}}}',
         "\ufeff{}",
     ),
-    *('{"a": "\\ud800"}', '{"\ud800": 1}', "[" * 65 + "]" * 65, "[" * 10**5, "{} {", "\ufeff{}"),
-    *(b"\xff", b'{"a": "\xed\xa0\x80"}', "{}".encode("utf-16"), f"[{10_001 * '0,'}0]"),
+    *("[" * 65 + "]" * 65, "[" * 10**5, "{} {", "\ufeff{}"),
+    *(b"\xff", "{}".encode("utf-16"), f"[{10_001 * '0,'}0]"),
+]
+NO_TEXT = [
+    *('{"a": "x\\ud800y", "call_sid": "c"}', '{"a": "x\ud800y", "call_sid": "c"}'),
+    *(b'{"a": "x\\udfffy", "call_sid": "c"}', b'{"a": "x\xe9y", "call_sid": "c"}'),
 ]
 
 
@@ -234,7 +275,8 @@ def test_a_body_is_json(read: Any, body: str | bytes) -> None:
     with pytest.raises(WebhookError) as caught:
         read(body)
     error = caught.value
-    assert (error.field, error.value) == ("body", body)
+    assert (error.field, error.value) == ("body", body[:1000])
+    assert error.__context__ is None
     assert re.fullmatch(
         r"body must be a JSON (object|array of verbs); it is no JSON: .{1,150}", str(error)
     )
@@ -255,12 +297,87 @@ def test_a_hook_is_told_an_object(hook: type[CallHook | ActionHook], value: JSON
         assert (caught.value.field, caught.value.value) == ("body", value)
 
 
-@pytest.mark.parametrize("query", ["a=%ff", "%ed%a0%80", b"\xff=1", "\ud800", "&".join(1001 * "a")])
-def test_a_query_is_text_and_bounded(query: str | bytes) -> None:
+@HOOKS
+@pytest.mark.parametrize("body", NO_TEXT)
+def test_what_is_no_text_is_replaced(hook: type[CallHook | ActionHook], body: str | bytes) -> None:
+    assert hook.from_body(body) == hook({"a": "x\ufffdy", "call_sid": "c"})
+    nested = {"a\ud800": [{"b": "\udfff", "c": ["\U0001f600", 1]}], "call_sid": "c"}
+    mended = {"a\ufffd": [{"b": "\ufffd", "c": ["\U0001f600", 1]}], "call_sid": "c"}
+    assert hook.from_json(nested) == hook.from_body(json.dumps(nested)) == hook(mended)
+
+
+@pytest.mark.parametrize("body", NO_TEXT)
+def test_what_is_no_text_is_no_verb(body: str | bytes) -> None:
+    with pytest.raises(WebhookError, match=r"no JSON: (a lone surrogate is no text|its byte 8 is)"):
+        read_verbs(body)
+
+
+@pytest.mark.parametrize("query", ["a=%ff&b=c", b"a=\xff&b=c", "a=\ud800&b=c"])
+def test_what_is_no_text_in_a_query_is_replaced(query: str | bytes) -> None:
+    assert CallHook.from_query(query) == CallHook({"a": "\ufffd", "b": "c"})
+    assert CallHook.from_query("%ed%a0%80=c").attributes == {3 * "\ufffd": "c"}
+
+
+def test_a_query_is_bounded() -> None:
+    query = "&".join(1001 * "a")
     with pytest.raises(WebhookError) as caught:
         CallHook.from_query(query)
-    assert caught.value.field == "query"
-    assert re.fullmatch(r"query must be UTF-8 text .*; it is not: .+", str(caught.value))
+    assert str(caught.value) == (
+        "query must be text with at most 1000 fields; it is one of more than 1000"
+    )
+    assert (caught.value.field, caught.value.value) == ("query", query[:1000])
+
+
+def test_a_query_may_have_its_question_mark() -> None:
+    told = CallHook.from_query("?call_sid=1&a=?")
+    assert told == CallHook.from_query(b"?call_sid=1&a=?") == CallHook({"call_sid": "1", "a": "?"})
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_any_bytes(kind: Any) -> None:
+    assert CallHook.from_body(kind(b'{"call_sid": "c"}')).call_sid == "c"
+    assert CallHook.from_query(kind(b"call_sid=c")).call_sid == "c"
+    assert read_verbs(kind(b"[]")) == []
+    with pytest.raises(WebhookError, match="no JSON") as caught:
+        read_verbs(kind(b"[" + bytes(2000)))
+    assert caught.value.value == b"[" + bytes(999)
+
+
+@pytest.mark.parametrize("body", [None, 5, {}, ["{}"]])
+def test_a_body_of_another_type_is_a_type_error(body: Any) -> None:
+    for read in (CallHook.from_body, ActionHook.from_body, read_verbs):
+        with pytest.raises(
+            TypeError, match=rf"^a body is str or bytes, not {type(body).__name__}$"
+        ):
+            read(body)
+    with pytest.raises(TypeError, match=r"^a query is str or bytes, not "):
+        CallHook.from_query(body)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [json.dumps("x" * 10**5), json.dumps([["x" * 600, {"y" * 600: 0}]]), f"[{9000 * '0,'}0]"],
+)
+def test_an_error_keeps_no_large_value(large: str) -> None:
+    with pytest.raises(WebhookError) as caught:
+        CallHook.from_body(large)
+    assert isinstance(caught.value.value, str)
+    assert len(caught.value.value) <= 1000
+    with pytest.raises(WebhookError) as caught:
+        read_verbs(f'[{{"verb": {large}}}]') if large[0] == "[" else read_verbs(f"[{large}]")
+    assert len(str(caught.value.value)) <= 1000
+
+
+def test_what_is_nested_too_deeply_is_said_to_be() -> None:
+    deep: JSON = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(WebhookError, match=r"it is nested too deeply$"):
+        CallHook.from_json(deep)
+    with pytest.raises(WebhookError, match=r"it is nested too deeply$"):
+        write_verbs({"verb": "dial", "target": deep})
+    while deep:  # or Python takes it apart level by level
+        deep = deep["a"]
 
 
 @given(st.binary() | st.text() | json_values().map(json.dumps))
@@ -355,12 +472,13 @@ def test_what_is_no_array_of_verbs(array: JSON, sentence: str) -> None:
     [
         {"verb": "pause", "length": math.nan},
         {"verb": "pause", "length": 10**70},
+        {"verb": "say", "x": 10**5000},
         {"verb": "say", "text": "\ud800"},
         {"verb": "say", "text": b"Hi"},
         {"verb": "play", "url": {"/a", "/b"}},
         {"verb": "dial", "target": 10_001 * [0]},
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_what_is_no_json_is_not_written(verb: dict[str, Any]) -> None:
     with pytest.raises(WebhookError, match=r"^body must be a JSON array of verbs; it is no JSON: "):
