@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import attrs
 
 from listenproto.codec import decode, decode_opening, read_base64
+from listenproto.framing import DEFAULT_MAX_MESSAGE
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer
 from listenproto.observer import Observer, Violation
@@ -41,6 +42,9 @@ FORMAT: Final = 1
 MAX_AUDIO: Final = 2**26
 """The most bytes of audio that a line may claim without holding them."""
 
+MAX_LINE: Final = 6 * DEFAULT_MAX_MESSAGE + 2**16
+"""The most characters of a line: a message of control characters, six of JSON for each, and room
+for what is beside it. As base64 it is far shorter."""
 
 MAX_COUNT: Final = 2**60
 """The largest time, in microseconds, and the farthest position that a line may have."""
@@ -143,11 +147,16 @@ def _dumps(value: JSON) -> str:
 
 
 def read_trace(text: Iterable[str]) -> Trace:
-    """Read the lines of a trace. Raises :class:`TraceError` for the first that is wrong."""
+    """Read the lines of a trace. Raises :class:`TraceError` for the first that is wrong.
+
+    A line of more than 97 MiB is: so much a message of 16 MiB can take.
+    """
     header: Header | None = None
     lines: list[Line] = []
     for number, line in enumerate(text, 1):
         try:
+            if len(line) > MAX_LINE:
+                raise ValueError(f"it has more than {MAX_LINE} characters")
             obj = DECODER.decode(line)
             if not isinstance(obj, dict):
                 raise ValueError("a JSON object was expected")
@@ -155,7 +164,10 @@ def read_trace(text: Iterable[str]) -> Trace:
                 header = _read_header(obj)
             else:
                 lines.append(_read_line(obj))
-        except (ValueError, RecursionError) as exc:
+        except RecursionError:
+            said = "it is nested too deeply"
+            raise TraceError(f"line {number} is no line of a trace: {said}") from None
+        except ValueError as exc:
             raise TraceError(f"line {number} is no line of a trace: {exc}") from exc
     if header is None:
         raise TraceError("line 1 is missing: a trace starts with its header")

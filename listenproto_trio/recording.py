@@ -14,7 +14,7 @@ import trio
 from listenproto.l16 import GROWING_HEADER, SAMPLE_BYTES, growing_wav_header, samples_in
 from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
-from listenproto.trace import Header, Line, Moment, Trace, read_trace
+from listenproto.trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
 
 __all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
 
@@ -214,6 +214,21 @@ class TraceFile:
 
 
 def read_trace_file(path: Path) -> Trace:
-    """Read a trace. Raises :class:`~listenproto.TraceError`, OSError, UnicodeDecodeError."""
-    with open(path, encoding="utf-8") as file:
-        return read_trace(file)
+    """Read a trace. Raises :class:`~listenproto.TraceError`, OSError.
+
+    It may be a pipe; a line without an end takes no more memory than the longest that there is.
+    """
+    with open(path, "rb") as file:
+        return read_trace(_lines(file))
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    number = 0
+    while octets := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(octets) > MAX_LINE:
+            raise TraceError(f"line {number} is longer than {MAX_LINE} bytes")
+        try:
+            yield octets.decode()
+        except UnicodeDecodeError:
+            raise TraceError(f"line {number} is not UTF-8 text") from None

@@ -30,6 +30,7 @@ from listenproto.messages import (
 from listenproto.testing import app_messages, json_objects, metadata, platform_messages
 from listenproto.trace import (
     MAX_AUDIO,
+    MAX_LINE,
     Header,
     Line,
     Moment,
@@ -298,6 +299,14 @@ def test_a_line_that_is_wrong(line: dict[str, Any], words: str) -> None:
 def test_what_is_no_json_object(text: str) -> None:
     assert_refused([text, GOOD], 1, "")
     assert_refused([json.dumps(HEAD), GOOD, text, "another"], 3, "")
+
+
+def test_a_line_that_is_nested_too_deeply_is_said_to_be() -> None:
+    assert_refused([json.dumps(HEAD), "[" * 100_000], 2, ": it is nested too deeply")
+
+
+def test_a_line_without_an_end_is_not_read() -> None:
+    assert_refused([json.dumps(HEAD), GOOD + " " * MAX_LINE], 2, f"more than {MAX_LINE} characters")
 
 
 def test_a_trace_without_a_header() -> None:

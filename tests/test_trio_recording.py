@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from listenproto import FLICKS, Header, Heard, Mode, Peer
+from listenproto import FLICKS, Header, Heard, Line, Mode, Peer, TraceError
 from listenproto.l16 import GROWING_HEADER, growing_wav_header, wav_header
+from listenproto.trace import MAX_LINE
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
 from listenproto_trio.recording import read_trace_file
 from tests.disk_support import files_up_to, small_disk
@@ -368,3 +369,50 @@ async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> 
         lines = read_trace_file(file.path).lines
         assert len(lines) > 100
         assert all(line.payload == bytes(320) for line in lines)
+
+
+# Traces that are none.
+
+
+def lines_of_a_trace(tmp_path: Path, *more: bytes) -> Path:
+    path = tmp_path / "trace.jsonl"
+    head = Header(vantage=Peer.APP, way=Mode.OFF).to_json().encode()
+    path.write_bytes(b"\n".join([head, *more]))
+    return path
+
+
+def test_a_device_without_an_end_is_no_trace() -> None:
+    with pytest.raises(TraceError) as caught:
+        read_trace_file(Path("/dev/zero"))
+    assert str(caught.value) == f"line 1 is longer than {MAX_LINE} bytes"
+
+
+@pytest.mark.parametrize("octets", [b"\xff\xfe\0", b"\xed\xa0\x80\n", b'{"text":"\xe9"}'])
+def test_a_line_that_is_no_text_is_named(tmp_path: Path, octets: bytes) -> None:
+    with pytest.raises(TraceError) as caught:
+        read_trace_file(lines_of_a_trace(tmp_path, octets))
+    assert str(caught.value) == "line 2 is not UTF-8 text"
+
+
+def test_a_wrong_line_is_named_before_one_that_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"^line 2 is no line of a trace: "):
+        read_trace_file(lines_of_a_trace(tmp_path, b"hello", b"\xff"))
+
+
+@pytest.mark.parametrize("payload", [16 * 2**20 * b"\xff", 16 * 2**20 * "\0"])
+def test_the_longest_message_is_read_back(tmp_path: Path, payload: bytes | str) -> None:
+    line = Line(2**60, Peer.PLATFORM, 2**60, payload)
+    trace = read_trace_file(lines_of_a_trace(tmp_path, line.to_json().encode(), b""))
+    assert trace.lines == (line,)
+
+
+def test_a_trace_may_come_through_a_pipe_with_any_ends_of_lines(tmp_path: Path) -> None:
+    line = Line(0, Peer.APP, 0, b"\1\2")
+    octets = lines_of_a_trace(tmp_path, line.to_json().encode() + b"\r\n").read_bytes()
+    reading, writing = os.pipe()
+    os.write(writing, octets)
+    os.close(writing)
+    try:
+        assert read_trace_file(Path(f"/dev/fd/{reading}")).lines == (line,)
+    finally:
+        os.close(reading)
