@@ -170,8 +170,7 @@ class _LogLines(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is about a connection without a call, or a failure."""
-        no_call = hasattr(record, "peer") and getattr(record, "call_sid", None) is None
-        return no_call or record.levelno >= logging.ERROR
+        return getattr(record, "is_call", True) is False or record.levelno >= logging.ERROR
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show it in one line."""
