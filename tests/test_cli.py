@@ -154,8 +154,10 @@ def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "endless.jsonl")
     with (
         started("lint", "endless.jsonl", cwd=tmp_path) as process,
-        open(tmp_path / "endless.jsonl", "w"),  # waits until the other end reads
+        open(tmp_path / "endless.jsonl", "w") as endless,
     ):
+        endless.write("x" * 2**20)  # more than a pipe holds: until it is being read
+        endless.flush()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (130, "", "listenproto: interrupted")
