@@ -196,8 +196,9 @@ class Call(Sending):
 
     def log_end(self, code: int, reason: str, failure: BaseException | None = None) -> None:
         """Log how it ended, before it is closed with this code: one line for each call."""
-        how = self.transport.ending() if self.transport.ended else f"this end closes with {code}"
-        if reason:
+        cut, over = self.transport.was_cut, self.transport.ended
+        how = self.transport.ending() if cut or over else f"this end closes with {code}"
+        if reason and not cut:
             how += f": {reason}"
         unclean = code != 1000 or self.error is not None
         unclean = unclean or (self.closed is not None and not self.closed.clean)
@@ -244,6 +245,13 @@ class Call(Sending):
     def closed(self) -> Closed | None:
         """How the platform ended the call; None while it has not. Not ``clean``: it vanished."""
         return self.transport.closed
+
+    def how_it_ended(self) -> str:
+        """One sentence on the end of the call; what cancels a handler is known in its ``finally``.
+
+        So are a server's shutdown, which cuts a call short, and any other cancelling.
+        """
+        return self.transport.how_it_ended()
 
     @property
     def disconnected(self) -> bool:

@@ -162,6 +162,7 @@ class _Server:
         failure: BaseException | None = None
         with trio.CancelScope(deadline=self._end_of(call)) as scope:
             self._running[scope] = call
+            call.transport.cut_by = scope
             try:
                 if await call.begin(nursery):
                     await self._handle(call)

@@ -10,6 +10,7 @@ whole messages on somebody else's WebSocket (:mod:`listenproto_trio.websocket`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
@@ -141,7 +142,11 @@ class Transport:
         self._writing = trio.CancelScope()
         self.heard_at = trio.current_time()
         """When something came last, on trio's clock."""
+        self.cut_by: trio.CancelScope | None = None
+        """What cuts the call short where a server is shut down, by its deadline."""
         self._holding = False
+        self._cancelled = False
+        self._over_at = math.inf
         self._unanswered = ""
         """What the other end did not answer, for which it was given up."""
 
@@ -163,21 +168,33 @@ class Transport:
         if self.ended:
             raise CallEnded(self.how_it_ended())
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether the shutdown of a server came before the end of the connection."""
+        cut_by = self.cut_by
+        return cut_by is not None and cut_by.cancel_called and cut_by.deadline <= self._over_at
+
     def how_it_ended(self) -> str:
-        """One sentence on the end of the call."""
+        """One sentence on the end of the call; to a task that is cancelled, the call is over."""
+        if not (self.ended or self.was_cut or _is_cancelled()):
+            return "the call goes on"
         return f"the call {'failed' if self.error else 'is over'}: {self.ending()}"
 
     def ending(self) -> str:
         """Half a sentence on it."""
         if self.error is not None:
             return str(self.error)
+        if self.was_cut:
+            return "cut short by the shutdown of the server"
         if self.closed is not None and self.closed.clean:
             reason = f" ({self.closed.reason})" if self.closed.reason else ""
             return f"the other end closed with {self.closed.code}{reason}"
+        why = self._unanswered or self._carrier.failure
+        if self._cancelled and not why:
+            return "this end was cancelled"
         if self._over.is_set() or self._written.is_set():
-            why = self._unanswered or self._carrier.failure
             return f"the connection is lost{why and ': '}{why}"
-        return "this end has closed it"
+        return "this end has closed it" if self.connection.ended else "this end was cancelled"
 
     def wake(self) -> None:
         """Something was put into the outbox: let the writer see to it."""
@@ -216,6 +233,9 @@ class Transport:
         except RemoteProtocolError as exc:
             self.error = exc
             self.connection.fail(exc)
+        except trio.Cancelled:
+            self._cancelled = True
+            raise
         finally:
             self._finish()
 
@@ -239,6 +259,7 @@ class Transport:
             self.wake()
 
     def _finish(self) -> None:
+        self._over_at = trio.current_time()
         self._over.set()
         self._room.unpark_all()
         self.wake()
@@ -252,6 +273,9 @@ class Transport:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The reader meets the same end, after what can still be read; or keep_alive sees to it.
             self._ended.set()
+        except trio.Cancelled:
+            self._cancelled = True
+            raise
         finally:
             self._written.set()
             self._room.unpark_all()
@@ -278,7 +302,7 @@ class Transport:
             with trio.move_on_after(self.limits.close_time):
                 await self.over()
                 return
-            self._unanswered = f"no answer to the close within {self.limits.close_time:g} s"
+            self._close_was_unanswered()
         else:
             self._unanswered = f"no answer to a ping within {self.limits.ping_time:g} s"
         self._writing.cancel()
@@ -305,5 +329,16 @@ class Transport:
         """Close behind what is in the outbox; wait for the answer as long as the limits allow."""
         self.connection.close(code, reason)
         self.wake()
-        with trio.move_on_after(self.limits.close_time):
+        with trio.move_on_after(self.limits.close_time) as waiting:
             await self.over()
+        if waiting.cancelled_caught:
+            self._close_was_unanswered()
+
+    def _close_was_unanswered(self) -> None:
+        limit = self.limits.close_time
+        self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that asks is being cancelled."""
+    return trio.current_effective_deadline() == -math.inf

@@ -478,6 +478,22 @@ async def test_nobody_listens() -> None:
                 raise AssertionError("there is no call")
 
 
+@pytest.mark.parametrize("turn", range(4))  # trio shuffles its tasks
+@pytest.mark.parametrize("hangs_up", [True, False])
+@virtual
+async def test_an_app_that_answers_no_close(hangs_up: bool, turn: int) -> None:
+    platform_stream, app_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bare_app, app_stream)
+        async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)) as call:
+            if hangs_up:
+                call.hang_up()
+    assert trio.current_time() == 5
+    assert call.how_it_ended() == (
+        "the call is over: the connection is lost: no answer to the close within 5 s"
+    )
+
+
 class Metered(Valve):
     """A stream that notes how much is received between two turns of another task."""
 

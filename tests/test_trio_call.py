@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     DEPLOYED,
@@ -631,3 +631,40 @@ async def test_so_it_is_at_the_platform(which: str, caplog: pytest.LogCaptureFix
     assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
     assert record.path == "/"  # type: ignore[attr-defined]
     assert record.exc_info and str(record.exc_info[1]) == "disk full"
+
+
+@pytest.mark.parametrize("turn", range(8))  # trio shuffles its tasks
+@virtual
+async def test_a_handler_that_is_cancelled_is_told_so(turn: int) -> None:
+    said: list[str] = []
+    platform_stream, app_stream = memory_stream_pair()
+
+    async def handler(call: Call) -> None:
+        said.append(call.how_it_ended())
+        try:
+            async for _ in call:
+                pass
+        finally:
+            said.append(call.how_it_ended())
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            said.append(call.how_it_ended())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(AppEnd.serve, handler, app_stream)
+        platform = await bare_platform(platform_stream)
+        await platform.say("{}")
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert said == ["the call goes on"] + ["the call is over: this end was cancelled"] * 2
+
+
+@virtual
+async def test_how_it_ended_is_told_by_either_end() -> None:
+    async with line(STREAM) as both:
+        assert both.app.how_it_ended() == both.platform.how_it_ended() == "the call goes on"
+        both.platform.hang_up()
+        await both.platform.over()
+        assert both.platform.how_it_ended() == "the call is over: the other end closed with 1000"
+        await both.app.transport.over()
+        assert both.app.how_it_ended() == "the call is over: the other end closed with 1000"

@@ -174,6 +174,51 @@ async def test_a_call_that_is_left_is_cut(caplog: pytest.LogCaptureFixture) -> N
 
 
 @virtual
+async def test_a_handler_that_is_cut_short_is_told_why(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+
+    async def record(call: Call) -> None:
+        try:
+            await read_on(call)
+        finally:
+            said.append(call.how_it_ended())
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            said.append(call.how_it_ended())
+
+    async with serving(record, grace=5) as server:
+        platform = await server.call()
+        server.stop.set()
+        assert await platform.closing() == CUT
+        await platform.flush()
+        await server.ended.wait()
+    assert said == ["the call is over: cut short by the shutdown of the server"] * 2
+    (line,) = [line for line in log_of(caplog) if line.startswith("call c")]
+    assert line.startswith("call c: cut short by the shutdown of the server; received 1 messages")
+
+
+@virtual
+async def test_a_handler_that_lingers_behind_its_call_is_not_told_so() -> None:
+    said: list[str] = []
+
+    async def linger(call: Call) -> None:
+        try:
+            await read_on(call)
+            await trio.sleep_forever()
+        finally:
+            said.append(call.how_it_ended())
+
+    async with serving(linger, grace=5) as server:
+        platform = await server.call()
+        platform.wire.close()
+        await platform.flush()
+        await platform.closing()
+        server.stop.set()
+        await server.ended.wait()
+    assert said == ["the call is over: the other end closed with 1000"]
+
+
+@virtual
 async def test_without_grace_calls_are_cut_at_once() -> None:
     async with serving(never_end, grace=0) as server:
         platform = await server.call()
