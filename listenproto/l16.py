@@ -27,6 +27,7 @@ __all__ = [
     "WavError",
     "WavHead",
     "beep",
+    "chunk_name",
     "flicks_of",
     "growing_wav_header",
     "parse_wav",
@@ -187,7 +188,8 @@ def read_wav_head(wav: Octets) -> WavHead:
                 raise WavError("its data chunk leaves the length to a ds64 chunk, there is none")
             return WavHead(*form, at, length, end, ds64)
         if at + size > len(wav):
-            raise WavError(f"its {name!r} chunk claims {size} bytes, {len(wav) - at} are there")
+            there = len(wav) - at
+            raise WavError(f"its {chunk_name(name)} chunk claims {size} bytes, {there} are there")
         if name == b"fmt ":
             form = _parse_format(wav[at : at + min(size, 40)])
         elif name == b"ds64" and wav[:4] in _RF64:
@@ -198,6 +200,11 @@ def read_wav_head(wav: Octets) -> WavHead:
             end += 8
         at += size + size % 2
     raise WavError(f"it has more than {MAX_CHUNKS} chunks")
+
+
+def chunk_name(name: bytes) -> str:
+    """The name of a chunk, in quotes, whatever bytes it is."""
+    return repr(name).removeprefix("b")
 
 
 def parse_wav(wav: bytes) -> Wav:
@@ -231,7 +238,7 @@ def _whole(wav: bytes, head: WavHead) -> Wav:
     there = len(wav) - head.start
     size = there - there % frame if head.length is None else head.length
     if there < size:
-        raise WavError(f"its b'data' chunk claims {size} bytes, {there} are there")
+        raise WavError(f"its 'data' chunk claims {size} bytes, {there} are there")
     if size % frame:
         raise WavError(f"its {size} bytes of audio are no whole number of samples")
     return Wav(wav[head.start : head.start + size], head.rate, head.channels)

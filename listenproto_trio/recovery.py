@@ -5,19 +5,51 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from listenproto.l16 import SAMPLE_BYTES, Octets, WavError, WavHead, read_wav_head
+from listenproto.l16 import (
+    SAMPLE_BYTES,
+    Octets,
+    WavError,
+    WavHead,
+    chunk_name,
+    growing_wav_header,
+    read_wav_head,
+)
 from listenproto_trio.recording import lock, put
 
 __all__ = ["Recovered", "recover_wav"]
 
 _UNKNOWN: Final = 0xFFFFFFFF
 """What stands for a length that 32 bits do not hold."""
+
+
+_BEHIND: Final = frozenset(
+    f"{name:4}".encode()
+    for name in (
+        *(
+            "LIST",
+            "INFO",
+            "id3",
+            "ID3",
+            "ID32",
+            "bext",
+            "cue",
+            "plst",
+            "labl",
+            "note",
+            "smpl",
+            "inst",
+        ),
+        *("fact", "PEAK", "JUNK", "junk", "PAD", "FLLR", "iXML", "axml", "_PMX", "cart", "DISP"),
+    )
+)
+"""Names of chunks that programs put behind the audio."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,13 +79,16 @@ def recover_wav(path: Path) -> Recovered:
 
     Of use for a :class:`~listenproto_trio.WavFile` whose process died, and for any WAV or RF64
     file of 16-bit PCM, with any channels and rate, whose audio stands last: then the audio is
-    what the file has, whatever the header claims. No audio is ever taken away: only what is left
+    what the file has, whatever the header claims. Well-known chunks up to the end of the file, as
+    tags are, are no audio. No audio is ever taken away: only what is left
     of a frame at the end is. A file that is right is not touched, and may be read-only.
 
     Raises :class:`~listenproto.WavError` for what is no such file or cannot be mended, OSError
     for one that cannot be opened or written, or that is still being recorded.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise WavError("it is no regular file")
         if not lock(file):
             raise OSError(errno.EBUSY, "it is still being recorded", str(path))
         if os.fstat(file.fileno()).st_size == 0:
@@ -63,10 +98,12 @@ def recover_wav(path: Path) -> Recovered:
             if not head.channels or not head.rate:
                 raise WavError(f"it has {head.channels} channels at {head.rate} samples a second")
             frame = SAMPLE_BYTES * head.channels
-            there = _length(wav, head)
+            tagged = _chunks_at_the_end(wav, head)
+            there = head.length if tagged else _length(wav, head)
+            assert there is not None
             cut = there % frame
             length = there - cut
-            right = not cut and head.length == length and head.end == len(wav)
+            right = not cut and head.length == length and (tagged or head.end == len(wav))
             front = b"" if right else _mended(wav[: head.start], head, length)
         if not right:
             with open(path, "r+b", buffering=0) as mending:
@@ -83,6 +120,11 @@ def recover_wav(path: Path) -> Recovered:
     )
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without waiting for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _length(wav: Octets, head: WavHead) -> int:
     """How many bytes of audio there are, half a frame at the end included."""
     there = len(wav) - head.start
@@ -92,7 +134,9 @@ def _length(wav: Octets, head: WavHead) -> int:
     behind = _chunk_behind(wav, head.start + padded, head.end)
     if behind is not None:
         if head.end != len(wav) or head.length % (SAMPLE_BYTES * head.channels):
-            raise WavError(f"a {behind!r} chunk stands behind its audio, which cannot grow then")
+            raise WavError(
+                f"a {chunk_name(behind)} chunk stands behind its audio, which cannot grow then"
+            )
         return head.length
     return head.length if there == padded else there
 
@@ -114,6 +158,27 @@ def _chunk_behind(wav: Octets, at: int, end: int) -> bytes | None:
         first = first or name
         at += 8 + size + size % 2
     return first if at in (end, end + 1) else None  # some leave out the last byte of padding
+
+
+def _chunks_at_the_end(wav: Octets, head: WavHead) -> bool:
+    """Whether only chunks are behind the end that the header tells of, where a player stops.
+
+    Programs have put them there without telling of them. Audio that a header does not tell of
+    yet might look like that; so they must be of known names and end where the file does, and in
+    front of the audio must not stand what a recording of ours has, which nothing but audio follows.
+    """
+    if head.length is None or head.length % (SAMPLE_BYTES * head.channels):
+        return False
+    ours = growing_wav_header(head.length, head.rate, head.channels)
+    at = head.start + head.length  # whole samples: there is no padding
+    if at >= len(wav) or at != head.end or wav[: head.start] == ours:
+        return False
+    while at + 8 <= len(wav):
+        name, size = struct.unpack("<4sI", wav[at : at + 8])
+        if name not in _BEHIND:
+            return False
+        at += 8 + size + size % 2
+    return at in (len(wav), len(wav) + 1)  # some leave out the last byte of padding
 
 
 def _mended(front: bytes, head: WavHead, length: int) -> bytes:

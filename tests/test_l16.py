@@ -322,7 +322,7 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (rf64(fmt(), LEFT_TO_DS64), "a ds64 chunk, there is none"),
         (rf64(fmt(), LEFT_TO_DS64, ds64(8)), "a ds64 chunk, there is none"),
         (rf64(chunk(b"ds64", bytes(23)), fmt(), LEFT_TO_DS64), "ds64 chunk has 23 bytes"),
-        (rf64(ds64(10), fmt(), LEFT_TO_DS64), "'data' chunk claims 10 bytes, 8 are there"),
+        (rf64(ds64(10), fmt(), LEFT_TO_DS64), "its 'data' chunk claims 10 bytes, 8 are there"),
         (rf64(ds64(2**63), fmt(), LEFT_TO_DS64), "claims 9223372036854775808 bytes"),
         (rf64(ds64(7), fmt(), LEFT_TO_DS64), "7 bytes of audio"),
         (riff(fmt(channels=0), chunk(b"data", AUDIO)), "0 channels"),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto import WavError
-from listenproto.l16 import parse_wav, read_wav_head, wav_header
+from listenproto.l16 import growing_wav_header, parse_wav, read_wav_head, wav_header
 from listenproto_trio import WavFile, recover_wav
 from tests.disk_support import make_read_only, small_disk
 from tests.test_trio_recording import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
@@ -151,6 +151,67 @@ def test_chunks_behind_the_audio_are_let_be(tmp_path: Path, padded: bool) -> Non
     assert state_of(path) == before
 
 
+TAGS = [
+    LIST,
+    LIST[:-1],
+    chunk(b"id3 ", bytes(10)) + LIST,
+    chunk(b"bext", bytes(602)) + chunk(b"cue ", bytes(4)),
+]
+
+
+@pytest.mark.parametrize("tags", TAGS)
+def test_chunks_that_the_header_does_not_tell_of_are_no_audio(tmp_path: Path, tags: bytes) -> None:
+    path = tmp_path / "tagged.wav"
+    for whole in (
+        wav(audio(0.01), whole=36 + 160, claims=160),
+        wav_header(160, RATE) + audio(0.01),
+    ):
+        path.write_bytes(whole + tags)
+        before = state_of(path)
+        recovered = recover_wav(path)
+        assert (recovered.claimed, recovered.samples, recovered.mended) == (80, 80, False)
+        assert (recovered.cut, state_of(path)) == (0, before)
+
+
+@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("claims", [0, 160])
+def test_audio_of_ours_that_looks_like_chunks_is_audio(
+    tmp_path: Path, tags: bytes, claims: int
+) -> None:
+    path = tmp_path / "killed.wav"
+    said = audio(0.01)[:claims] + tags[: len(tags) // 2 * 2]
+    path.write_bytes(growing_wav_header(claims, RATE) + said)
+    recovered = recover_wav(path)
+    assert (recovered.claimed, recovered.mended) == (claims // 2, True)
+    assert heard_in(path) == said
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        LIST + bytes(2),
+        bytes(2) + LIST,
+        LIST[:-4],
+        chunk(b"\1\0\2\0", bytes(4)),
+        chunk(b"abcd", b""),
+    ],
+)
+def test_what_only_begins_like_chunks_is_audio(tmp_path: Path, behind: bytes) -> None:
+    path = tmp_path / "killed.wav"
+    path.write_bytes(wav_header(160, RATE) + audio(0.01) + behind)
+    assert recover_wav(path).samples == 80 + len(behind) // 2
+    assert heard_in(path) == audio(0.01) + behind
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_let_be(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(WavError, match=r"^it is no regular file$"):
+        recover_wav(path)
+
+
 GOOD = wav(audio(0.01), whole=36 + 160, claims=160)
 
 
@@ -166,8 +227,8 @@ GOOD = wav(audio(0.01), whole=36 + 160, claims=160)
         (wav(bytes(9), whole=0, claims=0, form=fmt(codec=7, bits=8)), "7 of 8 bits"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(channels=0)), "it has 0 channels"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(rate=0)), "at 0 samples a second"),
-        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a b'LIST' chunk stands"),
-        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST + b"more", "a b'LIST' chunk"),
+        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a 'LIST' chunk stands"),
+        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST + b"more", "a 'LIST' chunk"),
     ],
 )
 def test_what_cannot_be_mended_is_let_be(tmp_path: Path, content: bytes, words: str) -> None:
