@@ -26,6 +26,7 @@ from listenproto.verb import ListenVerb, VerbError
 
 __all__ = [
     "FORMAT",
+    "MAX_LINE",
     "Header",
     "Line",
     "Moment",

@@ -73,6 +73,8 @@ def imports(source: str) -> set[str]:
 def test_the_layers_of_the_core_point_one_way() -> None:
     order = [
         "errors",
+        "shown",
+        "frozen",
         "messages",
         "l16",
         "jsontext",
