@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
@@ -35,6 +35,9 @@ from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
+
+TLS_ALERT: Final = b"\x15\x03"
+"""What TLS starts an alert with, whatever its version."""
 
 AppMessage: TypeAlias = (
     Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
@@ -277,9 +280,10 @@ async def open_call_on(
     )
     path = urlsplit(task.verb.websocket_url).path or "/"
     said = CallLog(lambda: about(task.metadata, path, call.peer, is_call=call.accepted is not None))
+    carrier = StreamCarrier(stream)
     transport = Transport(
         connection,
-        StreamCarrier(stream),
+        carrier,
         limits,
         peer=Peer.APP,
         dispatch=dispatch,
@@ -303,7 +307,10 @@ async def open_call_on(
                 task.not_connected()
                 if answered.is_set():
                     await transport.close()
-                raise CallRejected(_why_not(transport, task, rejected, answered.is_set()), rejected)
+                why = _why_not(transport, task, rejected, answered.is_set())
+                if carrier.front == TLS_ALERT:
+                    why += "; that is an alert of TLS: is it a wss server?"
+                raise CallRejected(why, rejected)
             nursery.start_soon(transport.keep_alive)
             try:
                 yield call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import suppress
 from typing import Any, Final
@@ -34,6 +35,8 @@ _UNTRUSTED: Final = (
     "its certificate is not trusted: it needs one of an authority that is, or its own must be "
     "trusted at this end"
 )
+_TRIO_CONNECTING: Final = "Error connecting to ("
+"""So trio words it: the address, as a tuple, is the caller's to tell."""
 
 
 def in_words(error: BaseException) -> str:
@@ -49,6 +52,8 @@ def in_words(error: BaseException) -> str:
         reason = getattr(error, "reason", None) or str(error)  # not all of them have one
         return f"{_TLS.get(reason, 'TLS failed')} ({reason})"
     if isinstance(error, OSError):
+        if error.errno and str(error.strerror).startswith(_TRIO_CONNECTING):
+            return os.strerror(error.errno)
         return error.strerror or str(error)
     return str(error)
 

@@ -85,14 +85,18 @@ class StreamCarrier:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.failure = ""
+        self.front = b""
+        """The first two bytes that came, as far as they came together."""
         self._stream = stream
 
     async def receive(self) -> bytes:
         try:
-            return bytes(await self._stream.receive_some(READ_SIZE))
+            data = bytes(await self._stream.receive_some(READ_SIZE))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self.failure = self.failure or in_words(exc)
             return b""
+        self.front = self.front or data[:2]
+        return data
 
     async def send(self, data: bytes) -> None:
         try:

@@ -472,7 +472,9 @@ async def test_nobody_listens() -> None:
         port = taken.getsockname()[1]
         task = ListenTask(attrs.evolve(STREAM, url=f"ws://{HOST}:{port}/"), ATTRIBUTES)
         with pytest.raises(
-            ConnectionRefusedError, match=rf"^no connection to 127\.0\.0\.1:{port}: nothing listens"
+            ConnectionRefusedError,
+            match=rf"^no connection to 127\.0\.0\.1:{port}: "
+            r"nothing listens there \(Connection refused\)$",
         ):
             async with open_call(task):
                 raise AssertionError("there is no call")

@@ -402,7 +402,11 @@ NO_SERVERS = [
     (partial(say_and_close, b"SSH-2.0-OpenSSH\r\n\r\n"), "no usable HTTP response"),
     (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
     (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: it gave no reason"),
-    (partial(say_and_close, b""), "the connection is lost"),
+    (partial(say_and_close, b""), "no call with app.example:80: the connection is lost"),
+    (
+        partial(say_and_close, b"\x15\x03\x01\x00\x02\x02\x46"),
+        "it starts with byte 0x15 [RFC 9112 4]; that is an alert of TLS: is it a wss server?",
+    ),
     (partial(accept, None), "without naming one of the offered subprotocols"),
 ]
 
@@ -420,6 +424,7 @@ async def test_what_is_no_listen_server_is_no_call(
             async with open_call_on(Valve(platform_stream, 20), task):
                 raise AssertionError("there is no call")
     assert words in str(refused.value)
+    assert ("wss" in str(refused.value)) is ("wss" in words)
     assert task.result is not None
     assert "dial_call_duration" not in task.result.action_hook()
 
