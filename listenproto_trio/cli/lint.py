@@ -40,7 +40,7 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     for path in traces:
         try:
             trace = read_trace_file(path)
-        except (TraceError, OSError, UnicodeDecodeError) as exc:
+        except (TraceError, OSError) as exc:
             complain(f"{path}: {exc}")
             screen.figures({"trace": str(path), "error": str(exc)})
             failed = True
