@@ -152,13 +152,11 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
 
 def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "endless.jsonl")
-    with (
-        started("lint", "endless.jsonl", cwd=tmp_path) as process,
-        open(tmp_path / "endless.jsonl", "w") as endless,
-    ):
-        endless.write("x" * 2**20)  # more than a pipe holds: until it is being read
-        endless.flush()
-        process.send_signal(signal.SIGINT)
+    with started("lint", "endless.jsonl", cwd=tmp_path) as process:
+        with open(tmp_path / "endless.jsonl", "w") as endless:
+            endless.write("x" * 2**20)  # more than a pipe holds: until it is being read
+            endless.flush()
+            process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (130, "", "listenproto: interrupted")
 
