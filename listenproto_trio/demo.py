@@ -208,6 +208,9 @@ async def play_call(
             await handled.wait()
             nursery.cancel_scope.cancel()
         heard.fill(task.session.playout.now)
+    for one in (trace, app_trace):
+        if one.error is not None:
+            raise one.error
     files = (recording.path, heard.path, trace.path, app_trace.path)
     faults = tuple(_faults(demo, outcomes, (trace.path, app_trace.path), recording))
     return Played(

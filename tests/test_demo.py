@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import errno
 import json
 import signal
 import wave
@@ -16,9 +17,10 @@ import trio
 from listenproto import Peer, Trace, judge_trace, read_trace
 from listenproto_trio import cli
 from listenproto_trio import demo as demo_module
-from listenproto_trio.recording import WavFile
+from listenproto_trio.recording import TraceFile, WavFile
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, line_with, listenproto, started
+from tests.disk_support import small_disk
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +199,29 @@ def test_a_folder_that_cannot_be_made_is_a_failure_in_one_line(tmp_path: Path) -
     run = listenproto("demo", "--out", "file/out", cwd=tmp_path)
     assert run.status == 1
     assert "Not a directory" in run.complaint
+
+
+def test_a_full_disk_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    with small_disk(tmp_path):
+        run = listenproto("demo", "--out", "disk/out", "--speed", "20", cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.startswith("call 1 of 2, streaming: ")
+    assert "No space left on device" in run.complaint
+
+
+def test_a_trace_that_is_not_whole_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(trace: TraceFile, line: str) -> None:
+        trace.error = OSError(errno.ENOSPC, "No space left on device", str(trace.path))
+        raise trace.error
+
+    (streaming, _) = demo_module.CALLS
+    monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
+    write = TraceFile._write
+    monkeypatch.setattr(
+        TraceFile, "_write", lambda trace, line: (full if '"position"' in line else write)(trace, line)
+    )
+    run = listenproto("demo", "--out", "out", cwd=tmp_path)
+    assert run.status == 1
+    assert "No space left on device: 'out/streaming/trace.jsonl'" in run.complaint

@@ -10,7 +10,7 @@ import trio
 
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import first
-from listenproto_trio.cli.screen import Failure, Screen
+from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
 from listenproto_trio.ladder import ladder
 
@@ -83,7 +83,8 @@ def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, title: str
 
     # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
     # done to stumble over: a nursery, a lock of the display, a message.
-    return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
+    with showing_log(screen):
+        return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def _show(screen: Screen, played: Played) -> None:
