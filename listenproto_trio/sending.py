@@ -99,7 +99,8 @@ class Sending:
 
         Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
         :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError
-        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead
+        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks,
+        or still closes the generator of what it spoke. With a lead
         of ``math.inf`` it does not wait for playout at all.
         """
         saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)

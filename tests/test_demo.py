@@ -220,7 +220,9 @@ def test_a_trace_that_is_not_whole_is_a_failure(
     monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
     write = TraceFile._write
     monkeypatch.setattr(
-        TraceFile, "_write", lambda trace, line: (full if '"position"' in line else write)(trace, line)
+        TraceFile,
+        "_write",
+        lambda trace, line: (full if '"position"' in line else write)(trace, line),
     )
     run = listenproto("demo", "--out", "out", cwd=tmp_path)
     assert run.status == 1
