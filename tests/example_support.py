@@ -17,7 +17,7 @@ from tests.interop import (
     verb,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)")
 
 

@@ -76,8 +76,9 @@ class Screen:
         try:
             yield
         except OSError as exc:
+            first = not self._lost
             self._lost.append(exc)
-            if not isinstance(exc, BrokenPipeError):  # who has closed a pipe wants no more
+            if first and not isinstance(exc, BrokenPipeError):  # who shut a pipe wants no more
                 complain(f"what there is to say cannot be written: {exc.strerror}")
 
     def exit(self, *, failed: bool = False) -> NoReturn:
