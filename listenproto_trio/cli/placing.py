@@ -96,7 +96,10 @@ async def place(
     except OSError as exc:
         placed.failures.append(f"{exc.filename}: {reason(exc)}" if exc.filename else reason(exc))
     except CallRejected as exc:
-        placed.failures.append(str(exc))
+        hint = (
+            " (--cafile FILE trusts more)" if "its certificate is not trusted" in str(exc) else ""
+        )
+        placed.failures.append(f"{exc}{hint}")
     _conclude(placed, beside)
     if line.hook is not None and placed.result is not None:
         with trio.CancelScope() as waiting:
