@@ -102,7 +102,6 @@ class Answerer:
 
     def _closing(self, trace: TraceFile, number: int) -> Tap:
         """The trace, closed with the connection, or where it cannot be written."""
-        closes: set[Peer] = set()
         over = False
 
         def tell(sender: Peer, payload: Payload | Moment) -> None:
@@ -115,9 +114,8 @@ class Answerer:
                 over = True
                 self.not_whole += 1
                 self.screen.say(f"#{number} {trace.path} is not whole: {reason(exc)}")
-            if isinstance(payload, Close):
-                closes.add(sender)
-            if payload is Moment.LOST or closes == set(Peer):
+            closed = isinstance(payload, Close) and sender is Peer.PLATFORM
+            if closed or payload is Moment.LOST:  # this end's own close, if any, was before
                 over = True
                 trace.close()
 
