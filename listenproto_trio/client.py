@@ -28,7 +28,7 @@ from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
-from listenproto_trio.failures import in_words, peer_of
+from listenproto_trio.failures import first, in_words, peer_of
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.statistics import Lateness, Statistics
@@ -192,20 +192,14 @@ async def _connected(
         try:
             stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
         except OSError as exc:
-            cause = _first(exc.__cause__) or exc
+            attempt = first(exc.__cause__ or exc)  # of several, the first
+            cause = attempt if isinstance(attempt, OSError) else exc
             raise type(cause)(f"no connection to {there}: {_plainly(cause)}") from exc
         if not secure:
             return stream
         lack = f"no TLS with {there}", "the connection stands, but nothing answers there"
         return await _secured(stream, host, there, context or ssl.create_default_context())
     raise CallRejected(f"{lack[0]} within {limits.handshake_time:g} s: {lack[1]}")
-
-
-def _first(error: BaseException | None) -> OSError | None:
-    """Of several attempts that failed, the error of the first."""
-    if isinstance(error, BaseExceptionGroup):
-        return _first(error.exceptions[0])
-    return error if isinstance(error, OSError) else None
 
 
 def _plainly(error: OSError) -> str:

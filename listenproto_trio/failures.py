@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-__all__ = ["in_words", "peer_of"]
+__all__ = ["first", "in_words", "peer_of"]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, TLS is spoken here: its URL must be wss",
@@ -37,6 +37,13 @@ _UNTRUSTED: Final = (
 )
 _TRIO_CONNECTING: Final = "Error connecting to ("
 """So trio words it: the address, as a tuple, is the caller's to tell."""
+
+
+def first(error: BaseException) -> BaseException:
+    """The first failure of a group that is no group itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def in_words(error: BaseException) -> str:

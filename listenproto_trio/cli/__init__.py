@@ -9,8 +9,8 @@ try:
     import click
 
     from listenproto_trio.cli import call, demo, lint, recover, serve
-    from listenproto_trio.cli.files import first
     from listenproto_trio.cli.screen import complain, drop_output
+    from listenproto_trio.failures import first
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
         raise

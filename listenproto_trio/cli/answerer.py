@@ -23,8 +23,8 @@ from listenproto.trace import Header, Moment
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
-from listenproto_trio.cli.files import reason
 from listenproto_trio.cli.screen import Screen, tell_all
+from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, stems
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import CallEnded, Tap
@@ -86,7 +86,7 @@ class Answerer:
             trace = self._new_trace(self.traces, number)
         except OSError as exc:
             self.not_whole += 1
-            self.screen.say(f"#{number} has no trace: {exc.filename}: {reason(exc)}")
+            self.screen.say(f"#{number} has no trace: {exc.filename}: {in_words(exc)}")
             return None
         self._traces[session] = trace.path
         trace.position = _received(weakref.ref(session))
@@ -113,7 +113,7 @@ class Answerer:
             except OSError as exc:
                 over = True
                 self.not_whole += 1
-                self.screen.say(f"#{number} {trace.path} is not whole: {reason(exc)}")
+                self.screen.say(f"#{number} {trace.path} is not whole: {in_words(exc)}")
             closed = isinstance(payload, Close) and sender is Peer.PLATFORM
             if closed or payload is Moment.LOST:  # this end's own close, if any, was before
                 over = True

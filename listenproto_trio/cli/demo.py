@@ -9,9 +9,9 @@ import click
 import trio
 
 from listenproto_trio.cli import options
-from listenproto_trio.cli.files import first
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
+from listenproto_trio.failures import first
 from listenproto_trio.ladder import ladder
 
 __all__ = ["demo"]

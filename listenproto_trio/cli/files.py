@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import ParamSpec
 
 from listenproto_trio.cli.screen import Screen
+from listenproto_trio.failures import in_words
 
-__all__ = ["Beside", "first", "numbered", "reason"]
+__all__ = ["Beside", "numbered"]
 
 _P = ParamSpec("_P")
 
@@ -29,22 +30,10 @@ class Beside:
             try:
                 write(*args, **kwargs)
             except OSError as exc:
-                self.failures[path] = f"{exc.filename or path} is not whole: {reason(exc)}"
+                self.failures[path] = f"{exc.filename or path} is not whole: {in_words(exc)}"
                 self._screen.say(f"{self.failures[path]}; the call goes on without")
 
         return guarded
-
-
-def first(error: BaseException) -> BaseException:
-    """The first failure of a group that is no group itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def reason(error: OSError) -> str:
-    """What went wrong, in words."""
-    return error.strerror or str(error)
 
 
 def numbered(path: Path, number: int, calls: int) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Mapping
 from typing import Final
@@ -14,8 +13,7 @@ import trio
 
 from listenproto.messages import JSON
 from listenproto.verb import ListenVerb, VerbError
-from listenproto_trio.cli.files import first
-from listenproto_trio.failures import in_words
+from listenproto_trio.failures import first, in_words
 
 __all__ = ["Hook", "Hooked", "read_hook"]
 
@@ -103,9 +101,7 @@ def _why(error: BaseException) -> str:
     why, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
     while cause is not None:
         cause = first(cause)
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) or (isinstance(cause, OSError) and cause.errno):
             why = in_words(cause)
-        elif isinstance(cause, OSError) and cause.errno:
-            why = os.strerror(cause.errno)  # trio's own words tell of the address, too
         cause = cause.__cause__ or cause.__context__
     return why

@@ -20,12 +20,13 @@ from listenproto.task import End, ListenTask
 from listenproto.trace import Header
 from listenproto.verb import ListenVerb
 from listenproto_trio.caller import Hear, Key, hear_beep, talk
-from listenproto_trio.cli.files import Beside, reason
+from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook
 from listenproto_trio.cli.placed import Placed
 from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.cli.sound import HeardFile
 from listenproto_trio.client import CallRejected, open_call
+from listenproto_trio.failures import in_words
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import Tap
 
@@ -94,7 +95,9 @@ async def place(
             ladder = screen.ladder(line.profile, line.verb.stream_rate or 8000, placed.prefix)
             await _talk(line, placed, hear, tell_all(trace, ladder))
     except OSError as exc:
-        placed.failures.append(f"{exc.filename}: {reason(exc)}" if exc.filename else reason(exc))
+        placed.failures.append(
+            f"{exc.filename}: {in_words(exc)}" if exc.filename else in_words(exc)
+        )
     except CallRejected as exc:
         hint = (
             " (--cafile FILE trusts more)" if "its certificate is not trusted" in str(exc) else ""

@@ -8,8 +8,8 @@ import click
 
 from listenproto.l16 import WavError
 from listenproto_trio.cli import options
-from listenproto_trio.cli.files import reason
 from listenproto_trio.cli.screen import Screen, complain
+from listenproto_trio.failures import in_words
 from listenproto_trio.recovery import Recovered, recover_wav
 
 __all__ = ["recover"]
@@ -34,7 +34,7 @@ def recover(files: tuple[Path, ...], as_json: bool) -> None:
         try:
             recovered = recover_wav(path)
         except (WavError, OSError) as exc:
-            said = reason(exc) if isinstance(exc, OSError) else str(exc)
+            said = in_words(exc) if isinstance(exc, OSError) else str(exc)
             complain(f"{path} cannot be mended: {said}")
             screen.figures({"file": str(path), "error": said})
             failed = True

@@ -19,9 +19,9 @@ from listenproto_trio.answering import Answering
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files
-from listenproto_trio.cli.files import reason
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.cli.signals import watch_signals
+from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder
 
 __all__ = ["serve"]
@@ -144,7 +144,7 @@ def serve(
     try:
         trio.run(_serve, answerer, serving, url)
     except OSError as exc:
-        raise Failure(f"cannot listen on {host} port {port}: {reason(exc)}") from exc
+        raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
     screen.exit(failed=bool(answerer.not_whole))
 
 
@@ -192,6 +192,7 @@ def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | N
         context.load_cert_chain(certfile, keyfile, password=lambda: b"")
     except (ssl.SSLError, OSError) as exc:
         of = f"{certfile}" if keyfile is None else f"{certfile} and {keyfile}"
-        said = f"{of}: no certificate with its key, both PEM and without a password: {reason(exc)}"
+        why = exc.strerror or exc
+        said = f"{of}: no certificate with its key, both PEM and without a password: {why}"
         raise click.BadParameter(said, param_hint="--certfile") from exc
     return context
