@@ -52,12 +52,22 @@ def demo(out: Path | None, speed: float) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
     screen = Screen()
+    # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
+    # done to stumble over: a nursery, a lock of the display, a message.
+    with showing_log(screen):
+        trio.run(_play_all, screen, folder, speed, restrict_keyboard_interrupt_to_checkpoints=True)
+    screen.say("Every message obeyed the protocol, seen from both ends.")
+    screen.exit()
+
+
+async def _play_all(screen: Screen, folder: Path, speed: float) -> None:
+    """Play and show the calls. Raises Failure where not everything goes as it must."""
     screen.say(f"writing to {folder}")
     played = []
     for number, call in enumerate(CALLS, 1):
         title = f"call {number} of {len(CALLS)}, {call.name}"
         try:
-            played.append(_play(screen, call, folder / call.name, speed, title))
+            played.append(await _play(screen, call, folder / call.name, speed, title))
         except (OSError, ExceptionGroup) as exc:
             failure = first(exc)
             if not isinstance(failure, OSError):
@@ -66,25 +76,17 @@ def demo(out: Path | None, speed: float) -> None:
         _show(screen, played[-1])
     if any(one.faults for one in played):
         raise Failure("not everything went as it must, see above")
-    screen.say("Every message obeyed the protocol, seen from both ends.")
-    screen.exit()
 
 
-def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, title: str) -> Played:
-    async def play() -> Played:
-        progress, bar = screen.progress(title, call.seconds)
-        with progress:
-            return await play_call(
-                call,
-                folder,
-                speed=speed,
-                progress=lambda seconds: progress.update(bar, completed=seconds),
-            )
-
-    # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
-    # done to stumble over: a nursery, a lock of the display, a message.
-    with showing_log(screen):
-        return trio.run(play, restrict_keyboard_interrupt_to_checkpoints=True)
+async def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, title: str) -> Played:
+    progress, bar = screen.progress(title, call.seconds)
+    with progress:
+        return await play_call(
+            call,
+            folder,
+            speed=speed,
+            progress=lambda seconds: progress.update(bar, completed=seconds),
+        )
 
 
 def _show(screen: Screen, played: Played) -> None:
