@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -14,7 +15,10 @@ from listenproto_trio.limits import Limits
 from listenproto_trio.transport import Tap
 from listenproto_trio.unread import UnreadPolicy
 
-__all__ = ["Answering"]
+__all__ = ["MOST_CLIPS", "Answering"]
+
+MOST_CLIPS: Final = 10
+"""How many clips an app has under way at the most, where it does not ask for more (LP-CLIP-5)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +40,7 @@ class Answering:
     limits: Limits = attrs.field(factory=Limits)
     unread: UnreadPolicy = "drop_oldest"
     drain: bool = False
-    max_clips: int | None = 10
+    max_clips: int | None = MOST_CLIPS
     max_marks: int | None = 30
     salvage_metadata: bool = False
     tap: Callable[[AppSession], Tap] | None = None

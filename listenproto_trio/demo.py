@@ -19,7 +19,7 @@ from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.trace import Header, Trace, judge_trace
 from listenproto.verb import BidirectionalAudio, ListenVerb
-from listenproto_trio.answering import Answering
+from listenproto_trio.answering import MOST_CLIPS, Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
@@ -34,7 +34,6 @@ __all__ = ["CALLS", "DemoCall", "Played", "play_call"]
 RATE: Final = 8000
 MARK_EVERY: Final = 2 * RATE
 CLIP: Final = RATE * 2 // 5
-MOST_CLIPS: Final = 10
 
 Outcomes: TypeAlias = dict[str, Outcome]
 """How each clip and mark ended, as the app was told."""

@@ -141,9 +141,8 @@ class _Server:
             async with _closing(stream, call), trio.open_nursery() as nursery:
                 await self._run(call, nursery)
                 nursery.cancel_scope.cancel()
-        except* (
-            Exception
-        ) as failure:  # of what is called while reading: a mode's function, what makes a tap
+        except* Exception as failure:
+            # Of what is called while reading: a function of the mode, what makes a tap.
             call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted

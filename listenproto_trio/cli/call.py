@@ -135,7 +135,8 @@ def call(
     trust = partial(_trust, cafile, insecure)
     trust()  # says what is wrong with the options before anything is done
     if insecure:
-        screen.warn("INSECURE: no certificate is checked, anybody can pose as the app")
+        said = "INSECURE: no certificate is checked, anybody can pose as the app"
+        screen.say(said, style="bold red")
     line = Line(
         verb=verb,
         audio=mixed(verb.mix_type, caller, far),

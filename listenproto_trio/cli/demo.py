@@ -27,7 +27,7 @@ def _new_folder() -> Path:
 @click.command(short_help="Play two whole calls, both ends, on this machine.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.folder,
     help="Folder for the files; must not hold any. Default: a new one, listenproto-demo.",
 )
 @click.option(
@@ -90,7 +90,7 @@ async def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, titl
 
 
 def _show(screen: Screen, played: Played) -> None:
-    screen.console.print(f"[bold]{played.call.name} call[/bold]")
+    screen.say(f"{played.call.name} call", style="bold")
     for rung in ladder(played.trace):
         screen.say(rung)
     screen.say(

@@ -10,6 +10,7 @@ from typing import Final
 
 from listenproto.l16 import SAMPLE_BYTES, WavError, parse_wav
 from listenproto.messages import Mode, PlayAudio
+from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.sound import Resampler, mono, read_sound
 from listenproto_trio.playback import Playback
@@ -21,8 +22,6 @@ CLIP_RATE: Final = 16000
 """Of clips made from files that cannot be played as they are."""
 CLIP_SECONDS: Final = 2
 """How long the clips of an echo are."""
-MOST_CLIPS: Final = 10
-"""So many may be under way (LP-CLIP-5)."""
 
 
 class Files:

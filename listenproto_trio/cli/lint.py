@@ -9,6 +9,7 @@ import click
 from listenproto.messages import JSON
 from listenproto.observer import Violation
 from listenproto.trace import Trace, TraceError, judge_trace
+from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.ladder import ladder
 from listenproto_trio.recording import read_trace_file
@@ -22,7 +23,7 @@ __all__ = ["lint"]
     metavar="TRACE...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=options.existing_file,
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show each call's ladder of messages.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON text for each trace.")

@@ -90,17 +90,11 @@ class Screen:
         lost = any(not isinstance(exc, BrokenPipeError) for exc in self._lost)
         sys.exit(int(failed or lost))
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, *, style: str = "") -> None:
         """One line, without what could steer a terminal."""
         if not self._lost:
             with self._going_on():
-                self.console.print(Text(_printable(line)))
-
-    def warn(self, line: str) -> None:
-        """One line that nobody is to miss."""
-        if not self._lost:
-            with self._going_on():
-                self.console.print(Text(line, style="bold red"))
+                self.console.print(Text(_printable(line), style=style))
 
     def figures(self, figures: Mapping[str, JSON]) -> None:
         """One JSON text, where JSON was asked for."""

@@ -83,12 +83,13 @@ class Resampler:
     """One channel of L16 that comes piece by piece, made one at another rate."""
 
     def __init__(self, rate: int, wanted: int) -> None:
-        self._same = rate == wanted
-        self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
+        self._stream = None
+        if rate != wanted:
+            self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
 
     def take(self, pcm: bytes, *, last: bool = False) -> bytes:
         """The next piece, as far as it is known: some is held back until more comes."""
-        if self._same:
+        if self._stream is None:
             return pcm
         samples: Samples = self._stream.resample_chunk(mono(pcm, 1), last=last)
         return samples.astype(L16).tobytes()
