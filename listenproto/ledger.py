@@ -98,7 +98,7 @@ class ClipLedger:
                 # The one that played is done; it may be that this is still to be told of several.
                 self._clips = self._clips[:1] + [c for c in self._clips[1:] if c.interrupts]
             else:
-                self._maybe_done()
+                self._maybe_done(replaced=True)
         self._last_ends_at = max(self._last_ends_at, self.now) + flicks
         self._clips.append(_Clip(clip_id, flicks, self._last_ends_at, interrupts=not waits))
         del self._clips[:-MAX_CLIPS]
@@ -106,12 +106,15 @@ class ClipLedger:
     def killed(self) -> None:
         """A killAudio passed by."""
         if not self._at_platform:
-            self._maybe_done()
+            self._maybe_done(replaced=False)
         elif not self._profile.kill_spares_waiting_clips:
             self._killed, self._clips = (self._killed + self._clips)[-MAX_OVER:], []
 
-    def _maybe_done(self) -> None:
-        """What is outstanding may be done; or it plays on, as killed clips deployed do."""
+    def _maybe_done(self, *, replaced: bool) -> None:
+        """What is outstanding may be done; or it plays on, as killed clips deployed do.
+
+        ``replaced``: by a clip that does not wait, which is told of by a playDone.
+        """
         plays_on = self._profile.kill_spares_waiting_clips
         self._last_ends_at = max(self._last_ends_at, self.now) if plays_on else self.now
         for clip in self._clips:
@@ -119,7 +122,7 @@ class ClipLedger:
                 continue
             if plays_on:
                 clip.over_at = max(clip.ends_at, self.now) + GRACE
-            elif clip.ends_at <= self.now + GRACE:
+            elif replaced or clip.ends_at <= self.now + GRACE:
                 clip.over_at = self.now + GRACE
             else:
                 clip.over_at = self.now

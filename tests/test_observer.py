@@ -683,6 +683,19 @@ def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
     assert observer.see(*DONE) == []
 
 
+def test_a_clip_that_another_took_the_place_of_is_maybe_done_wherever_it_was() -> None:
+    """LP-CLIP-30, at the app: the platform tells of it, though it did not play to its end."""
+    replacing = attrs.evolve(DOCUMENTED, clips_wait_unasked=False)
+    observer = Observer(CLIPS, profile=replacing, vantage=A)
+    for sender, message in [METADATA, TEN_SECONDS, seconds(1), clip("b")]:
+        assert observer.see(sender, message) == []
+    match = observer.clips.match(None)
+    assert match is not None
+    assert (match.id, match.guessed) == ("a", True)
+    observer.see(*seconds(1))
+    assert not observer.clips.holds("a")
+
+
 def test_audio_without_metadata_is_measured_as_mono_at_8000_hz() -> None:
     """LP-META-9, where it is not held against the platform that it sends none."""
     observer = Observer(CLIPS, vantage=A, without={"LP-META-1", "LP-META-13"})
