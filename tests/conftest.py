@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,9 @@ settings.register_profile(
     "mutation", deadline=None, max_examples=20, derandomize=True, database=None
 )
 settings.load_profile(os.environ.get("LISTENPROTO_EXAMPLES", "default"))
+
+# A shell has what it runs in the background ignore interrupts, and so would what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", params=AppEnd.ALL)
