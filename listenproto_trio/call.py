@@ -1,4 +1,7 @@
-"""What a handler holds: one call, at the application's end."""
+"""What a handler holds: one call, at the application's end.
+
+What runs a call, :meth:`Call.over` and :mod:`listenproto_trio.server`, uses what is private to it.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +76,9 @@ class Call(Sending):
         """For the handler's own lines: their records say which call they are about."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
-        self.ready = trio.Event()
+        self._ready = trio.Event()
         """Set once the metadata has come, or never will."""
-        self.refused: Reject | None = None
+        self._refusal: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
         self.transport = Transport(
@@ -130,22 +133,22 @@ class Call(Sending):
             call.transport.tell(Peer.APP, Moment.OPEN)
             async with trio.open_nursery() as nursery:
                 code, reason = 1000, ""
-                if await call.begin(nursery):
+                if await call._begin(nursery):
                     try:
                         yield call
                     except Exception as exc:
                         error = _only_call_ended(exc) or exc
                         if not isinstance(error, CallEnded):
                             code, reason = 1011, "the handler failed"
-                    call.stop_reading()
+                    call._stop_reading()
                     if answering.drain and error is None:
                         await call.drain()
                 else:
-                    error = CallEnded(call.why_not())
+                    error = CallEnded(call._why_not())
                     error.__cause__ = call.error
                     code, reason = 1002, "no metadata"
                 if session.metadata is not None:
-                    call.log_end(code, reason)
+                    call._log_end(code, reason)
                 await call.close(code, reason)
                 nursery.cancel_scope.cancel()
         finally:
@@ -153,24 +156,24 @@ class Call(Sending):
         if error is not None:
             raise error
 
-    async def begin(self, nursery: trio.Nursery) -> bool:
+    async def _begin(self, nursery: trio.Nursery) -> bool:
         """Start what the call needs, in ``nursery``; whether the metadata came in time."""
         limits = self.transport.limits
-        nursery.start_soon(self.read)
+        nursery.start_soon(self._read)
         nursery.start_soon(self.transport.write)
         with trio.move_on_after(limits.handshake_time):
-            await self.ready.wait()
+            await self._ready.wait()
         if self.session.metadata is None:
             return False
         nursery.start_soon(self.transport.keep_alive)
-        nursery.start_soon(self.close_after_disconnect)
+        nursery.start_soon(self._close_after_disconnect)
         return True
 
-    def why_not(self) -> str:
+    def _why_not(self) -> str:
         """One sentence on why no metadata came."""
-        if self.refused is not None:
-            return f"answered {self.refused.status}: {self.refused.reason}"
-        if not self.ready.is_set():
+        if self._refusal is not None:
+            return f"answered {self._refusal.status}: {self._refusal.reason}"
+        if not self._ready.is_set():
             asked = self.stream is None or self.session.request is not None
             what = "metadata" if asked else "upgrade request"
             return f"no {what} within {self.transport.limits.handshake_time:g} s"
@@ -194,7 +197,7 @@ class Call(Sending):
         sid = metadata.call_sid or "without a sid"
         return sid if sid.isprintable() else ascii(sid)  # a line of the log stays a line
 
-    def log_end(self, code: int, reason: str, failure: BaseException | None = None) -> None:
+    def _log_end(self, code: int, reason: str, failure: BaseException | None = None) -> None:
         """Log how it ended, before it is closed with this code: one line for each call."""
         cut, over = self.transport.was_cut, self.transport.ended
         how = self.transport.ending() if cut or over else f"this end closes with {code}"
@@ -290,20 +293,20 @@ class Call(Sending):
             frame = SAMPLE_BYTES * event.mix_type.channels
             self._bytes_per_second = event.sample_rate * frame
             self._unread.open(event)
-            self.ready.set()
+            self._ready.set()
         elif isinstance(event, Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation):
             if isinstance(event, ClipDone | MarkEvent):
                 self._playbacks.answered(event)
             self._unread.put(event)
 
-    async def read(self) -> None:
+    async def _read(self) -> None:
         """Read until the connection is over; a task of whoever runs the call."""
         try:
             await self.transport.read()
         finally:
             self._playbacks.lost()
             self._unread.end()
-            self.ready.set()
+            self._ready.set()
 
     def __aiter__(self) -> AsyncIterator[CallEvent]:
         return self
@@ -318,7 +321,7 @@ class Call(Sending):
             raise StopAsyncIteration
         return event
 
-    def stop_reading(self) -> None:
+    def _stop_reading(self) -> None:
         """Nobody will iterate any more: what comes is thrown away, and nothing is held back."""
         self._unread.abandon()
 
@@ -326,7 +329,7 @@ class Call(Sending):
         """Close the connection, behind what was sent; waits for the platform's answer."""
         await self.transport.close(code, reason)
 
-    async def close_after_disconnect(self) -> None:
+    async def _close_after_disconnect(self) -> None:
         """Close where a disconnect goes unanswered (LP-END-2); a task of whoever runs the call."""
         await self._disconnected.wait()
         await trio.sleep(self.transport.limits.close_time)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import trio
 
 from listenproto.connection import ConnectionEvent, PlatformConnection
+from listenproto.errors import ProtocolError
 from listenproto.handshake import SUBPROTOCOL
 from listenproto.l16 import FLICKS
 from listenproto.messages import (
@@ -28,6 +29,7 @@ from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
+from listenproto.wire import Closed
 from listenproto_trio.failures import first, in_words, peer_of
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog, about
@@ -94,6 +96,16 @@ class PlatformCall:
     def tls(self) -> bool:
         """Whether the connection has TLS."""
         return isinstance(self.stream, trio.SSLStream)
+
+    @property
+    def closed(self) -> Closed | None:
+        """How the app ended the connection; None while it has not. Not ``clean``: it vanished."""
+        return self.transport.closed
+
+    @property
+    def error(self) -> ProtocolError | None:
+        """What the app did wrong, if the connection ended by that."""
+        return self.transport.error
 
     def how_it_ended(self) -> str:
         """One sentence on the end of the connection, where :attr:`result` is one word."""

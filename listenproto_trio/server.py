@@ -123,7 +123,7 @@ class _Server:
             verdict = self._judge(request)
             accepted = isinstance(verdict, Accept)
             self._open_calls += accepted
-            call.refused = verdict if isinstance(verdict, Reject) else None
+            call._refusal = verdict if isinstance(verdict, Reject) else None
             if accepted and self._answering.tap is not None:
                 call.transport.tap = self._answering.tap(session)
             connection.answer(verdict)
@@ -163,7 +163,7 @@ class _Server:
             self._running[scope] = call
             call.transport.cut_by = scope
             try:
-                if await call.begin(nursery):
+                if await call._begin(nursery):
                     await self._handle(call)
             except* CallEnded:
                 pass
@@ -179,20 +179,20 @@ class _Server:
         elif failure is not None:
             code, reason = 1011, "the handler failed"
         if begun:
-            call.log_end(code, reason, failure)
+            call._log_end(code, reason, failure)
         else:
-            why = reason if scope.cancel_called else call.why_not()
-            asked_for_health = call.refused is not None and call.refused.status == 200
+            why = reason if scope.cancel_called else call._why_not()
+            asked_for_health = call._refusal is not None and call._refusal.status == 200
             level = logging.DEBUG if asked_for_health else logging.INFO
             call.log.log(level, "%s: %s", call, why)
-        if call.ready.is_set() or call.session.request is not None:
+        if call._ready.is_set() or call.session.request is not None:
             await call.close(code, reason)
 
     async def _handle(self, call: Call) -> None:
         try:
             await self._handler(call)
         finally:
-            call.stop_reading()
+            call._stop_reading()
         if self._answering.drain:
             await call.drain()
 

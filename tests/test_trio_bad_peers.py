@@ -127,7 +127,7 @@ async def beside_a_good_call(
                 assert living() == running
                 platform.hang_up()
                 await platform.over()
-                assert platform.transport.closed == Closed(1000, "", clean=True)
+                assert platform.closed == Closed(1000, "", clean=True)
             nursery.cancel_scope.cancel()
     assert living() == before
 
@@ -571,7 +571,7 @@ async def test_an_app_that_floods_leaves_others_their_turns(flood: bytes) -> Non
             await call.over()
         nursery.cancel_scope.cancel()
     assert metered.most == AT_MOST
-    assert call.transport.closed == Closed(1000, "", clean=True)
+    assert call.closed == Closed(1000, "", clean=True)
 
 
 async def nowhere(host: str, port: int) -> trio.SocketStream:

@@ -458,7 +458,7 @@ async def test_nothing_can_be_sent_once_the_call_is_over() -> None:
         await closed.app.close(3000, "enough")
         with pytest.raises(CallEnded, match="closed with 3000"):
             await closed.app.kill_audio()
-        assert closed.platform.transport.closed == Closed(3000, "enough", clean=True)
+        assert closed.platform.closed == Closed(3000, "enough", clean=True)
         left.platform_stream.shut()
         await left.app.disconnect()
         with pytest.raises(CallEnded, match="this end has disconnected"):
@@ -621,7 +621,7 @@ async def test_so_it_is_at_the_platform(which: str, caplog: pytest.LogCaptureFix
     options = {which: fail}
     async with calling(handler, STREAM, **options) as platform:  # type: ignore[arg-type]
         await platform.over()
-    assert platform.transport.closed == Closed(1000, "", clean=True)
+    assert platform.closed == Closed(1000, "", clean=True)
     assert len(heard) == 1
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (

@@ -304,7 +304,7 @@ async def test_talking_ends_though_nobody_answers_the_close() -> None:
             result = await talk(platform, audio(1))
             assert trio.current_time() == began + 1 + 3
     assert result.end is End.HANGUP
-    assert platform.transport.closed == Closed(1006, "", clean=False)
+    assert platform.closed == Closed(1006, "", clean=False)
 
 
 @virtual
@@ -530,7 +530,7 @@ async def test_leaving_the_block_hangs_up() -> None:
         assert platform.result is None
     assert platform.result is not None
     assert platform.result.end is End.HANGUP
-    assert platform.transport.closed == Closed(1000, "", clean=True)
+    assert platform.closed == Closed(1000, "", clean=True)
     assert recorded == [Audio(audio(0.02)), Audio(audio(0.01))]
 
 

@@ -104,7 +104,7 @@ async def check(both: Line, taken: list[Message]) -> None:
     await wait_all_tasks_blocked()
     assert both.taken == taken
     assert both.app.statistics.messages_sent == len(taken)
-    assert both.platform.transport.error is None
+    assert both.platform.error is None
     if Disconnect() not in taken:
         await still_works(both)
         assert both.app.statistics.messages_sent == len(taken) + 1
@@ -254,7 +254,7 @@ async def closing(interruption: Interruption) -> None:
         await both.platform.over()
         await both.app.close()
         assert both.taken == [Audio(audio(0.01))]
-        assert both.platform.transport.closed == Closed(3000, "enough", clean=True)
+        assert both.platform.closed == Closed(3000, "enough", clean=True)
         assert both.app.closed is not None
         assert both.app.closed.code == 3000
 
@@ -284,7 +284,7 @@ async def waiting_for_the_end(interruption: Interruption) -> None:
         both.platform.hang_up()
         await interruption.of(both.platform.over)
         await both.platform.over()
-        assert both.platform.transport.closed == Closed(1000, "", clean=True)
+        assert both.platform.closed == Closed(1000, "", clean=True)
 
 
 async def talking(interruption: Interruption) -> None:
@@ -292,7 +292,7 @@ async def talking(interruption: Interruption) -> None:
         said = b"".join(audio(0.02, number) for number in range(3))
         cancelled = await interruption.of(lambda: talk(both.platform, said))
         await wait_all_tasks_blocked()
-        assert both.platform.transport.error is None
+        assert both.platform.error is None
         sent = both.platform.task.clock
         assert sent % 160 == 0
         if cancelled and both.platform.result is None:

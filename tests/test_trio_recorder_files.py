@@ -369,8 +369,8 @@ async def test_a_folder_that_is_a_file_costs_no_call(
     folder.write_text("precious")
     async with calling(recording_to(Recorder(folder)), CLIPS, answering=OFF) as platform:
         await talk(platform, audio(1))
-    assert platform.transport.closed is not None
-    assert platform.transport.closed.code == 1000
+    assert platform.closed is not None
+    assert platform.closed.code == 1000
     assert folder.read_text() == "precious"
     assert one_line(caplog) == f"recording {folder / CALL_SID}.wav: Not a directory"
 
@@ -384,6 +384,6 @@ async def test_a_folder_that_cannot_be_written_costs_no_call(
         folder = disk / "calls"
         async with calling(recording_to(Recorder(folder)), CLIPS, answering=OFF) as platform:
             await talk(platform, audio(1))
-    assert platform.transport.closed is not None
-    assert platform.transport.closed.code == 1000
+    assert platform.closed is not None
+    assert platform.closed.code == 1000
     assert one_line(caplog) == f"recording {folder}: Read-only file system"

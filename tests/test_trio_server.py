@@ -204,7 +204,7 @@ async def test_a_handler_that_has_returned_holds_nothing_back() -> None:
             await talk(platform, audio(60))
         assert playbacks[0].outcome is (Outcome.PLAYED if drain else Outcome.LOST)
         assert trio.current_time() - began == pytest.approx(seconds, abs=0.1)
-        assert platform.transport.closed == Closed(1000, "", clean=True)
+        assert platform.closed == Closed(1000, "", clean=True)
 
 
 @virtual
@@ -481,7 +481,7 @@ async def test_calls_of_one_call_sid_are_two_calls() -> None:
             await other.capture(audio(0.02, 2))
             one.key("1")
             await one.over()
-            assert one.transport.closed == Closed(1011, "the handler failed", clean=True)
+            assert one.closed == Closed(1011, "the handler failed", clean=True)
             await other.capture(audio(0.02, 3))
             other.key("1")
             await other.over()
@@ -508,7 +508,7 @@ async def test_a_fault_of_one_platform_is_not_anothers() -> None:
             good.key("1")
             good.hang_up()
             await good.over()
-            assert good.transport.closed == Closed(1000, "", clean=True)
+            assert good.closed == Closed(1000, "", clean=True)
         assert len(calls) == 1
 
 

@@ -464,5 +464,5 @@ async def test_the_port_is_closed_as_soon_as_it_stops() -> None:
             assert not ended.is_set()
             call.hang_up()
             await call.over()
-            assert call.transport.closed == Closed(1000, "", clean=True)
+            assert call.closed == Closed(1000, "", clean=True)
         await ended.wait()

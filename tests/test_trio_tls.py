@@ -86,7 +86,7 @@ async def call_once(verb: ListenVerb, client: ssl.SSLContext) -> None:
         await heard.wait()
         call.hang_up()
         await call.over()
-        assert call.transport.closed == Closed(1000, "", clean=True)
+        assert call.closed == Closed(1000, "", clean=True)
 
 
 @real

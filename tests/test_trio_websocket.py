@@ -453,5 +453,5 @@ async def test_a_call_over_loopback() -> None:
             await received.wait()
         nursery.cancel_scope.cancel()
     assert heard == said
-    assert platform.transport.closed == Closed(1000, "", clean=True)
+    assert platform.closed == Closed(1000, "", clean=True)
     assert calls[0].closed == Closed(1000, "", clean=True)

@@ -287,7 +287,7 @@ async def still_works(both: Line) -> None:
     await wait_all_tasks_blocked()
     assert both.taken[-1] == PROBE
     assert both.app.error is None
-    assert both.platform.transport.error is None
+    assert both.platform.error is None
 
 
 async def when_stuck(then: Callable[[], None]) -> None:
