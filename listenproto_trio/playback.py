@@ -22,13 +22,21 @@ from listenproto.messages import (
     MarkEvent,
     Message,
     PlayAudio,
+    PlayDone,
 )
+from listenproto.profile import Profile
 from listenproto_trio.unread import Unread
 
 __all__ = ["Outcome", "Playback", "Playbacks", "UnreadAudioError"]
 
 PATIENCE: Final = 10.0
 """Seconds that an answer may take beyond the time that playing takes."""
+
+ROUND_TRIP: Final = 1.0
+"""Seconds that an answer may be on its way while what stops it is sent (LP-CLIP-30)."""
+
+FRAME: Final = 0.02
+"""Seconds that platforms play at a time."""
 
 
 class Outcome(enum.Enum):
@@ -38,7 +46,7 @@ class Outcome(enum.Enum):
     CLEARED = "cleared"
     """The platform says that a killAudio took the mark."""
     FLUSHED = "flushed"
-    """A killAudio or clearMarks of this end took it; the platform does not say."""
+    """A killAudio, a clearMarks or a clip that does not wait took it, all of it or the rest."""
     REFUSED = "refused"
     """It was not sent: as many as may be are under way."""
     LOST = "lost"
@@ -54,15 +62,40 @@ class Playback:
     """A clip or a mark that was sent."""
 
     def __init__(
-        self, name: ClipId, patience: float, lot: trio.lowlevel.ParkingLot, unread: Unread
+        self,
+        name: ClipId,
+        due: float,
+        seconds: float,
+        lot: trio.lowlevel.ParkingLot,
+        unread: Unread,
     ) -> None:
         self.name: Final = name
         """The clip's id, or the mark's name."""
-        self.outcome: Outcome | None = None
-        """How it ended; None while it is under way."""
-        self._deadline = trio.current_time() + patience
+        self._due = due
+        """When playout is behind it at the earliest, on trio's clock, as all of these times."""
+        self._seconds = seconds
+        """How long it plays."""
+        self._deadline = due + PATIENCE
+        self._flushed_at = math.inf
+        """When it is flushed if no answer has come by then."""
+        self._stopped = False
+        """Whether it was told to stop, and will be answered even so."""
+        self._stand_in: Playback | None = None
+        """What the killAudio stops instead, if it comes too late for this one."""
+        self._outcome: Outcome | None = None
         self._lot = lot
         self._unread = unread
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it is under way.
+
+        What is taken by a killAudio or a clearMarks within a second of its end may have come to it:
+        it stays under way while an answer can still come, for a second.
+        """
+        if self._outcome is None and trio.current_time() >= self._flushed_at:
+            return Outcome.FLUSHED
+        return self._outcome
 
     def __repr__(self) -> str:
         how = self.outcome.value if self.outcome else "under way"
@@ -75,18 +108,13 @@ class Playback:
         Raises :class:`UnreadAudioError` where reading is held back by unread audio and no
         other task than this one reads it.
         """
-        now = trio.current_time()
-        with trio.move_on_at(self._deadline if timeout is None else now + timeout):
-            await trio.lowlevel.checkpoint()
-            while self.outcome is None:
-                self._check_reader()
+        until = self._deadline if timeout is None else trio.current_time() + timeout
+        await trio.lowlevel.checkpoint()
+        while self.outcome is None and trio.current_time() < until:
+            self._check_reader()
+            with trio.move_on_at(min(until, self._flushed_at)):
                 await self._lot.park()
         return self.outcome or Outcome.TIMED_OUT
-
-    @property
-    def overdue(self) -> bool:
-        """Whether its answer should have come; marks do get lost."""
-        return trio.current_time() >= self._deadline
 
     def _check_reader(self) -> None:
         if self._unread.held and self._unread.reader in (None, trio.lowlevel.current_task()):
@@ -102,8 +130,9 @@ class Playbacks:
     ``stream_rate`` is the rate of a stream to the caller, in samples a second.
     """
 
-    def __init__(self, stream_rate: int) -> None:
+    def __init__(self, stream_rate: int, profile: Profile) -> None:
         self._stream_rate = stream_rate
+        self._profile = profile
         self._clips: dict[ClipId, Playback] = {}
         self._marks: defaultdict[str, deque[Playback]] = defaultdict(deque)
         self._lot = trio.lowlevel.ParkingLot()
@@ -120,12 +149,14 @@ class Playbacks:
             self._lasts(len(message.pcm) / SAMPLE_BYTES / self._stream_rate)
         elif isinstance(message, PlayAudio):
             assert message.id is not None  # the session gives it one
-            self._lasts(clip_flicks(message) / FLICKS)
-            self._clips[message.id] = self._playback(message.id, unread)
+            if not (self._profile.clips_wait_unasked or message.queue_play):
+                self._replaced()
+            seconds = clip_flicks(message) / FLICKS
+            self._lasts(seconds)
+            self._clips[message.id] = self._playback(message.id, unread, seconds)
         elif isinstance(message, Mark):
             self._marks[message.name].append(self._playback(message.name, unread))
         elif isinstance(message, KillAudio):
-            self._until = -math.inf
             self._killed()
         elif isinstance(message, ClearMarks):
             self._marks_cleared()
@@ -134,14 +165,14 @@ class Playbacks:
         """So much more is to be played."""
         self._until = trio.current_time() + self.ahead + seconds
 
-    def _playback(self, name: ClipId, unread: Unread) -> Playback:
-        """A playback that waits with the others."""
-        return Playback(name, self.ahead + PATIENCE, self._lot, unread)
+    def _playback(self, name: ClipId, unread: Unread, seconds: float = 0.0) -> Playback:
+        """A playback that waits with the others, behind all that is to be played."""
+        return Playback(name, trio.current_time() + self.ahead, seconds, self._lot, unread)
 
     def refused(self, name: ClipId, unread: Unread) -> Playback:
         """One that was not sent."""
         playback = self._playback(name, unread)
-        playback.outcome = Outcome.REFUSED
+        playback._outcome = Outcome.REFUSED
         return playback
 
     def clip(self, clip_id: ClipId) -> Playback:
@@ -152,38 +183,109 @@ class Playbacks:
 
     def answered(self, answer: ClipDone | MarkEvent) -> None:
         """The platform says that one is over."""
-        if isinstance(answer, ClipDone):
+        if isinstance(answer, MarkEvent):
+            playback = self._mark_of(answer)
+            outcome = Outcome.CLEARED if answer.event == "cleared" else Outcome.PLAYED
+        else:
             playback = None if answer.id is None else self._clips.pop(answer.id, None)
             outcome = Outcome.PLAYED
-        else:
-            marks = self._marks.get(answer.name) or deque()
-            while len(marks) > 1 and marks[0].overdue:
-                self._resolve([marks.popleft()], Outcome.TIMED_OUT)
-            playback = marks.popleft() if marks else None
-            if not marks:
-                self._marks.pop(answer.name, None)
-            outcome = Outcome.CLEARED if answer.event == "cleared" else Outcome.PLAYED
+            if playback is not None and playback._stopped:
+                if _was_cut_short(playback, answer.message):
+                    outcome = Outcome.FLUSHED
+                elif playback._stand_in is not None:
+                    self._stop(playback._stand_in)
         if playback is not None:
             self._resolve([playback], outcome)
 
+    def _mark_of(self, answer: MarkEvent) -> Playback | None:
+        """The mark that an event is for: of those of that name the oldest, as a rule.
+
+        One that was forgotten, or whose event is overdue as marks do get lost, is passed over for
+        the next one, if that can have come to such an event.
+        """
+        marks = self._marks.get(answer.name)
+        if marks is None:
+            return None
+        now = trio.current_time()
+        while len(marks) > 1:
+            first, second = marks[0], marks[1]
+            doubtful = first._flushed_at < math.inf or first._deadline <= now
+            reached = second._stopped if answer.event == "cleared" else second._due <= now
+            if first.outcome is None and not (doubtful and reached):
+                break
+            forgotten = first._flushed_at < math.inf
+            self._resolve([first], Outcome.FLUSHED if forgotten else Outcome.TIMED_OUT)
+            marks.popleft()
+        playback = marks.popleft()
+        if not marks:
+            del self._marks[answer.name]
+        return playback
+
     def _killed(self) -> None:
         """A killAudio was sent: the clips are gone, the marks will be heard of."""
-        self._resolve(self._clips.values(), Outcome.FLUSHED)
-        self._clips.clear()
+        for mark in self._all_marks():
+            mark._stopped = True
+        self._forget_those_over()
+        waiting = [clip for clip in self._clips.values() if not clip._stopped]
+        if not (self._profile.kill_spares_waiting_clips and self._clips):
+            self._until = -math.inf
+            self._flush(waiting)
+        elif waiting:
+            first, *rest = waiting
+            self._stop(first)
+            first._stand_in = rest[0] if rest else None
+            spared = max(0.0, first._due - trio.current_time())
+            self._until -= spared
+            for clip in rest:
+                clip._due -= spared
+
+    def _replaced(self) -> None:
+        """A clip that does not wait was sent: those in front of it are gone."""
+        self._forget_those_over()
+        self._until = -math.inf
+        for clip in self._clips.values():
+            self._stop(clip)
 
     def _marks_cleared(self) -> None:
         """A clearMarks was sent: the marks are gone."""
-        self._resolve(self._all_marks(), Outcome.FLUSHED)
-        self._marks.clear()
+        self._forget_those_over()
+        self._flush(self._all_marks())
+
+    def _stop(self, clip: Playback) -> None:
+        """Its answer is to come at once; if none does, there was none to come."""
+        clip._stopped = True
+        clip._flushed_at = min(clip._flushed_at, trio.current_time() + ROUND_TRIP)
+        self.recheck()
+
+    def _flush(self, playbacks: Iterable[Playback]) -> None:
+        """They are gone, but for those whose answer may be on its way."""
+        now = trio.current_time()
+        for playback in playbacks:
+            on_its_way = playback._stopped or playback._due <= now + ROUND_TRIP
+            over = now + ROUND_TRIP if on_its_way else now
+            playback._flushed_at = min(playback._flushed_at, over)
+        self.recheck()
+
+    def _forget_those_over(self) -> None:
+        """Those that were flushed without an answer are not answered any more."""
+        self._clips = {name: clip for name, clip in self._clips.items() if clip.outcome is None}
+        for name, marks in list(self._marks.items()):
+            left = deque(mark for mark in marks if mark.outcome is None)
+            if left:
+                self._marks[name] = left
+            else:
+                del self._marks[name]
 
     def lost(self) -> None:
         """The call is over."""
-        self._resolve([*self._clips.values(), *self._all_marks()], Outcome.LOST)
+        for playback in self.under_way():
+            flushed = playback._flushed_at < math.inf
+            self._resolve([playback], Outcome.FLUSHED if flushed else Outcome.LOST)
         self._clips.clear()
         self._marks.clear()
 
     def under_way(self) -> list[Playback]:
-        return [*self._clips.values(), *self._all_marks()]
+        return [p for p in (*self._clips.values(), *self._all_marks()) if p.outcome is None]
 
     def recheck(self) -> None:
         """Let those who wait look again whether they still can."""
@@ -194,5 +296,20 @@ class Playbacks:
 
     def _resolve(self, playbacks: Iterable[Playback], outcome: Outcome) -> None:
         for playback in playbacks:
-            playback.outcome = outcome
-        self._lot.unpark_all()
+            playback._outcome = outcome
+        self.recheck()
+
+
+def _was_cut_short(clip: Playback, done: PlayDone) -> bool:
+    """Whether a clip that was told to stop did so before its end, to within a frame.
+
+    The platform's figures tell, where it gives them; else the time does: it came too early.
+    """
+    milliseconds = done.playback.get("playbackMilliseconds")
+    try:
+        played = float(milliseconds) / 1000 if isinstance(milliseconds, str | int | float) else None
+    except (ValueError, OverflowError):
+        played = None
+    if played is not None:
+        return played < clip._seconds - FRAME
+    return trio.current_time() < clip._due

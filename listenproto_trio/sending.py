@@ -45,7 +45,7 @@ class Sending:
     def __init__(self, session: AppSession, answering: Answering) -> None:
         self.session = session
         self._stream_rate = answering.stream_rate
-        self._playbacks = Playbacks(answering.stream_rate)
+        self._playbacks = Playbacks(answering.stream_rate, answering.profile)
         self._unread = Unread(answering.unread, answering.limits, on_hold=self._playbacks.recheck)
         self._quiet_until = -math.inf
         self._speaking: trio.CancelScope | None = None

@@ -1,0 +1,355 @@
+"""What the app's end says became of a clip or a mark, against what the platform did with it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import attrs
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, memory_stream_pair
+
+from listenproto import DEPLOYED, DOCUMENTED, ListenTask, ListenVerb, Profile
+from listenproto.playout import Fate, MarkPoint, Over, Playout
+from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
+from listenproto_trio.server import serve_stream
+from tests.trio_support import ATTRIBUTES, CLIPS, RATE, STREAM, audio, clip, virtual
+
+WITH_IDS = attrs.evolve(DOCUMENTED, name="with ids", play_done_data=True)
+FAR: Final = 0.2
+"""Seconds that everything is on its way, in either direction."""
+
+
+class Far(trio.abc.Stream):
+    """A stream over which everything comes ``delay`` seconds later."""
+
+    def __init__(self, stream: trio.abc.Stream, delay: float) -> None:
+        self._stream = stream
+        self._delay = delay
+        self._came: deque[tuple[float, bytes]] = deque()
+        self._news = trio.Event()
+
+    async def pump(self) -> None:
+        """Note when it came; a task of its own."""
+        while True:
+            try:
+                data = bytes(await self._stream.receive_some())
+            except trio.ClosedResourceError:
+                data = b""
+            self._came.append((trio.current_time() + self._delay, data))
+            self._news.set()
+            if not data:
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while not self._came:
+            self._news = trio.Event()
+            await self._news.wait()
+        await trio.sleep_until(self._came[0][0])
+        return self._came.popleft()[1]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Remembering(Playout):
+    """A playout that remembers what became of everything."""
+
+    def __init__(self, verb: ListenVerb, profile: Profile) -> None:
+        super().__init__(stream_rate=verb.stream_rate or RATE, profile=profile)
+        self.overs: list[Over] = []
+
+    def play(self, flicks: int) -> list:
+        passed = super().play(flicks)
+        self._remember([one for one in passed if isinstance(one, Over)])
+        return passed
+
+    def add_clip(self, *args, **options) -> list[Over]:
+        return self._remember(super().add_clip(*args, **options))
+
+    def add_mark(self, name: str) -> list[Over]:
+        return self._remember(super().add_mark(name))
+
+    def clear_marks(self) -> list[Over]:
+        return self._remember(super().clear_marks())
+
+    def kill(self) -> list[Over]:
+        return self._remember(super().kill())
+
+    def _remember(self, overs: list[Over]) -> list[Over]:
+        self.overs += overs
+        return overs
+
+
+@asynccontextmanager
+async def far_away(
+    verb: ListenVerb, profile: Profile, *, there: float = FAR, back: float = FAR
+) -> AsyncIterator[tuple[Call, Remembering]]:
+    """A call whose caller listens in silence, with the two ends far from each other."""
+    platform_stream, app_stream = memory_stream_pair()
+    at_platform, at_app = Far(platform_stream, there), Far(app_stream, back)
+    task = ListenTask(verb, ATTRIBUTES, profile=profile)
+    playout = task.session.playout = Remembering(verb, profile)
+    answered, done = trio.Event(), trio.Event()
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        answered.set()
+        await done.wait()
+
+    answering = Answering(mode=verb.mode(), profile=profile)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(at_platform.pump)
+        nursery.start_soon(at_app.pump)
+        nursery.start_soon(partial(serve_stream, handler, at_app, answering=answering))
+        async with open_call_on(at_platform, task) as call:
+            nursery.start_soon(partial(talk, call, b"", hang_up_after=math.inf))
+            await answered.wait()
+            yield calls[0], playout
+            done.set()
+            await call.over()
+
+
+async def played(call: Call, *seconds: float) -> list[Playback]:
+    return [await call.play(clip(length)) for length in seconds]
+
+
+def outcomes(playbacks: Sequence[Playback]) -> list[Outcome | None]:
+    return [playback.outcome for playback in playbacks]
+
+
+P, F, C = Outcome.PLAYED, Outcome.FLUSHED, Outcome.CLEARED
+
+
+@virtual
+async def test_a_clip_that_is_killed_far_from_its_end_is_flushed_at_once() -> None:
+    async with far_away(CLIPS, WITH_IDS) as (call, _):
+        clips = await played(call, 5, 1)
+        await trio.sleep(1)
+        await call.kill_audio()
+        assert outcomes(clips) == [F, F]
+        assert call.ahead == 0
+        await call.drain()
+        assert await clips[0].wait() is F
+
+
+@virtual
+async def test_a_clip_that_is_killed_near_its_end_is_waited_for() -> None:
+    """LP-CLIP-30: its playDone may be on its way, or never come."""
+    async with far_away(CLIPS, WITH_IDS) as (call, _):
+        done, cut = await played(call, 1, 0.5)
+        await trio.sleep(1 + 2 * FAR - 0.1)
+        await call.kill_audio()
+        assert outcomes([done, cut]) == [None, None]
+        start = trio.current_time()
+        assert await done.wait() is P
+        assert trio.current_time() < start + 0.2
+        assert await cut.wait() is F
+        assert trio.current_time() == start + 1
+
+
+@virtual
+async def test_clips_behind_a_killed_one_play_on_where_platforms_have_it_so() -> None:
+    async with far_away(CLIPS, DEPLOYED) as (call, playout):
+        clips = await played(call, 1, 2, 3)
+        await trio.sleep(0.5)
+        await call.kill_audio()
+        assert outcomes(clips) == [None, None, None]
+        assert call.ahead == 5
+        await call.drain()
+        assert outcomes(clips) == [F, P, P]
+        assert [over.fate for over in playout.overs] == [Fate.KILLED, Fate.PLAYED, Fate.PLAYED]
+
+
+@virtual
+async def test_a_kill_that_comes_too_late_for_one_clip_stops_the_next() -> None:
+    async with far_away(CLIPS, DEPLOYED) as (call, playout):
+        clips = await played(call, 1, 2, 3)
+        await trio.sleep(1 + FAR - 0.1)
+        await call.kill_audio()
+        await call.drain()
+        assert outcomes(clips) == [P, F, P]
+        assert [over.fate for over in playout.overs] == [Fate.PLAYED, Fate.KILLED, Fate.PLAYED]
+
+
+@virtual
+async def test_a_clip_that_does_not_wait_takes_the_place_of_all() -> None:
+    async with far_away(CLIPS, DEPLOYED) as (call, _):
+        clips = await played(call, 10, 2)
+        await trio.sleep(0.5)
+        clips.append(await call.play(attrs.evolve(clip(3), queue_play=False)))
+        assert call.ahead == pytest.approx(3)
+        await call.drain()
+        assert outcomes(clips) == [F, F, P]
+
+
+@virtual
+async def test_marks_that_are_forgotten_as_their_events_come() -> None:
+    """LP-MARK-16."""
+    async with far_away(STREAM, DOCUMENTED) as (call, _):
+        await call.send_audio(audio(1))
+        near = await call.mark("near")
+        await call.send_audio(audio(1))
+        later = await call.mark("later")
+        await call.send_audio(audio(1))
+        far = await call.mark("far")
+        await trio.sleep(1 + FAR)
+        await call.clear_marks()
+        assert outcomes([near, later, far]) == [None, None, F]
+        assert [await near.wait(), await later.wait()] == [P, F]
+
+
+@virtual
+async def test_a_mark_that_was_killed_and_then_forgotten_may_still_be_cleared() -> None:
+    async with far_away(STREAM, DOCUMENTED) as (call, _):
+        await call.send_audio(audio(60))
+        first = await call.mark("m")
+        await call.kill_audio()
+        await trio.sleep(FAR)
+        await call.clear_marks()
+        await call.send_audio(audio(2))
+        second = await call.mark("m")
+        assert await first.wait() is C
+        assert await second.wait() is P
+
+
+@virtual
+async def test_an_event_on_its_way_for_a_forgotten_mark_is_not_its_namesakes() -> None:
+    async with far_away(STREAM, DOCUMENTED) as (call, _):
+        await call.send_audio(audio(1))
+        first = await call.mark("m")
+        await trio.sleep(1 + FAR)
+        await call.clear_marks()
+        await call.send_audio(audio(60))
+        second = await call.mark("m")
+        assert await first.wait() is P
+        start = trio.current_time()
+        assert await second.wait() is P
+        assert trio.current_time() > start + 59
+
+
+@virtual
+async def test_a_forgotten_mark_leaves_its_name_to_the_next() -> None:
+    async with far_away(STREAM, DOCUMENTED) as (call, _):
+        await call.send_audio(audio(0.5))
+        first = await call.mark("m")
+        await call.clear_marks()
+        await call.send_audio(audio(0.1))
+        second = await call.mark("m")
+        assert await second.wait() is P
+        assert await first.wait() is F
+        await call.send_audio(audio(0.5))
+        killed = await call.mark("m")
+        await call.clear_marks()
+        again = await call.mark("m")
+        await call.kill_audio()
+        assert await again.wait() is C
+        assert await killed.wait() is F
+
+
+@virtual
+async def test_what_was_flushed_stays_so_when_the_call_is_lost() -> None:
+    async with far_away(CLIPS, WITH_IDS) as (call, _):
+        killed = await call.play(clip(1))
+        await call.kill_audio()
+        lost = await call.play(clip(1))
+        assert outcomes([killed, lost]) == [None, None]
+        await call.close()
+        assert outcomes([killed, lost]) == [F, Outcome.LOST]
+
+
+delays = st.sampled_from([0.0, 0.05, 0.2, 0.47])
+short = st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.9, 1.5])
+pauses = st.tuples(st.just("wait"), short | st.floats(0, 2))
+kills = st.tuples(st.just("kill"), st.just(0.1))
+
+
+def known(over: Over, script: list[tuple[str, float]]) -> tuple[object, Outcome]:
+    """What the app can know of it: a frame more or less is nothing."""
+    if isinstance(over.item, MarkPoint):
+        marks = {Fate.PLAYED: P, Fate.KILLED: C, Fate.FORGOTTEN: F}
+        return over.item.name, marks[over.fate]
+    _, seconds = script[int(over.item.id)]
+    at_its_end = over.fate is Fate.KILLED and over.samples >= (seconds - 0.02) * RATE
+    return over.item.id, P if over.fate is Fate.PLAYED or at_its_end else F
+
+
+async def carry_out(call: Call, script: list[tuple[str, float]]) -> dict[object, Playback]:
+    """What is to be played of a script, by its name."""
+    playbacks: dict[object, Playback] = {}
+    for number, (what, seconds) in enumerate(script):
+        if what == "wait":
+            await trio.sleep(seconds)
+        elif what == "kill":
+            await call.kill_audio(guard=seconds)
+        elif what == "clear":
+            await call.clear_marks()
+        elif what == "play":
+            playback = await call.play(clip(seconds, id=str(number)))
+            playbacks[playback.name] = playback
+        else:
+            await call.send_audio(audio(seconds))
+            playbacks[str(number)] = await call.mark(str(number))
+    return playbacks
+
+
+def agree(
+    verb: ListenVerb, profile: Profile, script: list[tuple[str, float]], there: float, back: float
+) -> None:
+    """Both ends know the same of everything, once all is over."""
+
+    async def run() -> None:
+        async with far_away(verb, profile, there=there, back=back) as (call, playout):
+            playbacks = await carry_out(call, script)
+            await call.drain()
+            await trio.sleep(2)
+            told = {name: playback.outcome for name, playback in playbacks.items()}
+            fates = dict(known(over, script) for over in playout.overs)
+            assert {n: o for n, o in told.items() if o is not Outcome.REFUSED} == fates
+
+    trio.run(run, clock=MockClock(autojump_threshold=0))
+
+
+few = settings(max_examples=settings().max_examples // 4)
+
+
+@pytest.mark.parametrize("profile", [WITH_IDS, DEPLOYED], ids=lambda profile: profile.name)
+@few
+@given(
+    st.lists(st.tuples(st.just("play"), short) | pauses | kills, max_size=12),
+    delays,
+    delays,
+)
+def test_both_ends_know_the_same_of_a_clip(
+    profile: Profile, script: list[tuple[str, float]], there: float, back: float
+) -> None:
+    agree(CLIPS, profile, script, there, back)
+
+
+@pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED], ids=lambda profile: profile.name)
+@few
+@given(
+    st.lists(
+        st.tuples(st.just("mark"), short) | pauses | kills | st.just(("clear", 0.0)), max_size=12
+    ),
+    delays,
+    delays,
+)
+def test_both_ends_know_the_same_of_a_mark(
+    profile: Profile, script: list[tuple[str, float]], there: float, back: float
+) -> None:
+    agree(STREAM, profile, script, there, back)
