@@ -99,15 +99,14 @@ class Sending:
 
         Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
         :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError
-        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks,
-        or still closes the generator of what it spoke. With a lead
+        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead
         of ``math.inf`` it does not wait for playout at all.
         """
         saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
         await self.transport.room()
         for violation in self.session.observer.judge(Peer.APP, Audio(bytes(SAMPLE_BYTES))):
             raise LocalProtocolError(violation.reason, clause=violation.clause)
-        if self._speaking is not None:
+        if self._speaking is not None and not self._speaking.cancel_called:
             raise trio.BusyResourceError("another task speaks in this call")
         left_over, self._speaking = 0, (scope := trio.CancelScope())
         try:
@@ -117,7 +116,8 @@ class Sending:
                         await saying.say(chunk)
                     left_over = await saying.finish()
         finally:
-            self._speaking = None
+            if self._speaking is scope:  # else another speaks, while this one closed its generator
+                self._speaking = None
         if left_over:
             self.log.warning("the speech ended inside a sample, which was left out")
         return not scope.cancel_called
@@ -162,7 +162,7 @@ class Sending:
         if not guard >= 0:
             raise ValueError(f"a guard of {guard:g} s is no time to wait, it takes 0 or more")
         await self.send(KillAudio())
-        self._quiet_until = trio.current_time() + guard
+        self._quiet_until = max(self._quiet_until, trio.current_time() + guard)
 
     async def clear_marks(self) -> None:
         """Have the pending marks forgotten: they are FLUSHED."""

@@ -169,6 +169,8 @@ class Transport:
         await trio.lowlevel.checkpoint()
         while not self.ended and self.connection.waiting >= self.limits.outbox_size:
             await self._room.park()
+            # Woken for room and cancelled in one turn: what is cancelled sends nothing any more.
+            await trio.lowlevel.checkpoint_if_cancelled()
         if self.ended:
             raise CallEnded(self.how_it_ended())
 

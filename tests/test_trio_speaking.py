@@ -6,13 +6,14 @@ import itertools
 import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 
 import attrs
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     FLICKS,
@@ -32,6 +33,7 @@ from tests.trio_support import (
     Line,
     audio,
     line,
+    small_outbox,
     still_works,
     virtual,
 )
@@ -234,6 +236,49 @@ async def test_a_killaudio_meets_who_waits_for_the_synthesizer_too() -> None:
         assert await both.app.speak(synthesizer.speech()) is False
         assert trio.current_time() == 1
         assert synthesizer.closed
+
+
+@virtual
+async def test_nothing_of_it_goes_out_behind_the_killaudio() -> None:
+    """Whichever of the two is first to have room in the outbox, which is by chance in trio."""
+    for _ in range(20):
+        narrow = {"pair": lockstep_stream_pair, "answering": small_outbox(STREAM)}
+        async with line(STREAM, **narrow) as both, trio.open_nursery() as nursery:
+            both.platform_stream.shut()
+            synthesizer = Synthesizer([audio(0.1)] * 10)
+            nursery.start_soon(partial(both.app.speak, synthesizer.speech(), lead=math.inf))
+            await wait_all_tasks_blocked()
+            nursery.start_soon(both.app.kill_audio)
+            await wait_all_tasks_blocked()
+            both.platform_stream.open()
+            await wait_all_tasks_blocked()
+            assert both.taken[-1] == KillAudio()
+
+
+@virtual
+async def test_the_next_speaks_while_the_one_before_still_closes_its_generator() -> None:
+    async def slow_to_close() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield audio(1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+            closed_at.append(trio.current_time())
+
+    closed_at: list[float] = []
+    async with line(STREAM) as both, trio.open_nursery() as nursery:
+        nursery.start_soon(both.app.speak, slow_to_close())
+        await trio.sleep(1)
+        await both.app.kill_audio()
+        assert await both.app.speak(audio(2)) is True
+        assert trio.current_time() == pytest.approx(1 + 2 - 0.2)
+        nursery.start_soon(both.app.speak, audio(60))
+        await trio.sleep(10)
+        assert closed_at == [6]
+        with pytest.raises(trio.BusyResourceError):
+            await both.app.speak(audio(1))
+        nursery.cancel_scope.cancel()
 
 
 @virtual
