@@ -106,11 +106,11 @@ class ClipLedger:
     def killed(self) -> None:
         """A killAudio passed by."""
         if not self._at_platform:
-            self._maybe_done(replaced=False)
+            self._maybe_done()
         elif not self._profile.kill_spares_waiting_clips:
             self._killed, self._clips = (self._killed + self._clips)[-MAX_OVER:], []
 
-    def _maybe_done(self, *, replaced: bool) -> None:
+    def _maybe_done(self, *, replaced: bool = False) -> None:
         """What is outstanding may be done; or it plays on, as killed clips deployed do.
 
         ``replaced``: by a clip that does not wait, which is told of by a playDone.
