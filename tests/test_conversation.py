@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 
+import attrs
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from listenproto import (
+    DOCUMENTED,
+    FLICKS,
     AppConnection,
     AppSession,
     Audio,
     ClipDone,
     Close,
     Closed,
+    KillAudio,
     ListenTask,
     ListenVerb,
     Mark,
@@ -34,44 +39,14 @@ from listenproto import (
     Violation,
     judge,
 )
-from listenproto.playout import Clip, Fate, Heard, Over, Playout
+from listenproto.playout import Clip, Fate
 from listenproto.rules import State
 from listenproto.testing import AppMachine, CallMachine, Exchange, PlatformMachine, profiles
 from listenproto.testing.exchange import Carried
+from tests.recorded_playout import RecordedPlayout
 
 NO_ROOM = "LP-STRM-5"
-
-
-class RecordedPlayout(Playout):
-    """A playout that remembers what became of each clip and mark."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        self.overs: list[Over] = []
-
-    def play(self, flicks: int) -> list[Heard | Over]:
-        items = super().play(flicks)
-        self.overs += [item for item in items if isinstance(item, Over)]
-        return items
-
-    def add_clip(self, *args: object, **options: object) -> list[Over]:
-        return self._over(super().add_clip(*args, **options))  # type: ignore[arg-type]
-
-    def add_mark(self, name: str) -> list[Over]:
-        return self._over(super().add_mark(name))
-
-    def clear_marks(self) -> list[Over]:
-        return self._over(super().clear_marks())
-
-    def kill(self) -> list[Over]:
-        return self._over(super().kill())
-
-    def flush(self) -> list[Over]:
-        return self._over(super().flush())
-
-    def _over(self, overs: list[Over]) -> list[Over]:
-        self.overs += overs
-        return overs
+WITH_IDS = attrs.evolve(DOCUMENTED, name="with ids", play_done_data=True)
 
 
 class RecordedTask(ListenTask):
@@ -171,7 +146,7 @@ class Conversation(AppMachine, PlatformMachine):
     @rule(silence=st.booleans())
     def pause(self, silence: bool) -> None:
         # Where no ids come back, an app tells clips apart by the platform's audio (LP-CLIP-30): in
-        # a pause without any it can take a playDone for another clip's, as decisions.md says.
+        # a pause without any it can take a playDone for another clip's, as shown below.
         by_time = self.mode is Mode.CLIPS and not self.profile.play_done_data
         self.task.pause(silence=silence or by_time)
 
@@ -381,6 +356,37 @@ class ByteConversation(Conversation):
     @property
     def is_over(self) -> bool:
         return self.task.ended or self.app.ended or self.exchange.lost
+
+
+@pytest.mark.parametrize("profile", [DOCUMENTED, WITH_IDS], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("why", ["a pause", "a long way"])
+def test_without_ids_a_play_done_that_is_late_by_the_apps_clock_is_taken_for_another(
+    why: str, profile: Profile
+) -> None:
+    """Why there are no such pauses and ways above; the wire cannot tell, as decisions.md says."""
+    task = ListenTask(ListenVerb(url="ws://app.example/"), {"callSid": "c"}, profile=profile)
+    app = AppSession(profile=profile)
+    task.connected()
+    app.receive(*task.outgoing())
+    app.send(PlayAudio(bytes(80_000), sample_rate=8000, id="a"))
+    task.receive(*app.outgoing())
+    if why == "a pause":
+        task.pause()
+    else:
+        task.capture(bytes(48_000))
+        for payload in task.outgoing():
+            app.receive(payload)
+        task.capture(bytes(32_000))
+    task.play(5 * FLICKS)
+    app.send(KillAudio())
+    app.send(PlayAudio(bytes(320), sample_rate=8000, id="b"))
+    (done,) = [
+        event
+        for payload in task.outgoing()
+        for event in app.receive(payload)
+        if isinstance(event, ClipDone)
+    ]
+    assert (done.id, done.guessed) == ("a" if profile is WITH_IDS else "b", False)
 
 
 TestConversation = Conversation.TestCase

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
 from listenproto import DEPLOYED, DOCUMENTED, ListenTask, ListenVerb, Profile
-from listenproto.playout import Fate, MarkPoint, Over, Playout
+from listenproto.playout import Fate, MarkPoint, Over
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
+from tests.recorded_playout import RecordedPlayout
 from tests.trio_support import ATTRIBUTES, CLIPS, RATE, STREAM, audio, clip, virtual
 
 WITH_IDS = attrs.evolve(DOCUMENTED, name="with ids", play_done_data=True)
@@ -65,44 +66,16 @@ class Far(trio.abc.Stream):
         await self._stream.aclose()
 
 
-class Remembering(Playout):
-    """A playout that remembers what became of everything."""
-
-    def __init__(self, verb: ListenVerb, profile: Profile) -> None:
-        super().__init__(stream_rate=verb.stream_rate or RATE, profile=profile)
-        self.overs: list[Over] = []
-
-    def play(self, flicks: int) -> list:
-        passed = super().play(flicks)
-        self._remember([one for one in passed if isinstance(one, Over)])
-        return passed
-
-    def add_clip(self, *args, **options) -> list[Over]:
-        return self._remember(super().add_clip(*args, **options))
-
-    def add_mark(self, name: str) -> list[Over]:
-        return self._remember(super().add_mark(name))
-
-    def clear_marks(self) -> list[Over]:
-        return self._remember(super().clear_marks())
-
-    def kill(self) -> list[Over]:
-        return self._remember(super().kill())
-
-    def _remember(self, overs: list[Over]) -> list[Over]:
-        self.overs += overs
-        return overs
-
-
 @asynccontextmanager
 async def far_away(
     verb: ListenVerb, profile: Profile, *, there: float = FAR, back: float = FAR
-) -> AsyncIterator[tuple[Call, Remembering]]:
+) -> AsyncIterator[tuple[Call, RecordedPlayout]]:
     """A call whose caller listens in silence, with the two ends far from each other."""
     platform_stream, app_stream = memory_stream_pair()
     at_platform, at_app = Far(platform_stream, there), Far(app_stream, back)
     task = ListenTask(verb, ATTRIBUTES, profile=profile)
-    playout = task.session.playout = Remembering(verb, profile)
+    playout = RecordedPlayout(stream_rate=verb.stream_rate or RATE, profile=profile)
+    task.session.playout = playout
     answered, done = trio.Event(), trio.Event()
     calls: list[Call] = []
 
