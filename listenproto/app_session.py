@@ -53,10 +53,11 @@ class AppSession(Session):
     """The application's end.
 
     ``mode`` is the mode of the way back, or a function of the upgrade request (None where there
-    was none) and the metadata that tells it. ``max_clips`` and ``max_marks`` are how many may be
-    under way; None leaves it to the platform (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells
-    deployed platforms to let clips wait in line. ``salvage_metadata`` reads the front of metadata
-    that was cut short, instead of failing (LP-META-12).
+    was none) and the metadata that tells it; where that raises, :meth:`receive` does, now and ever
+    after, and there is no metadata. ``max_clips`` and ``max_marks`` are how many may be under way;
+    None leaves it to the platform (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells deployed platforms
+    to let clips wait in line. ``salvage_metadata`` reads the front of metadata that was cut short,
+    instead of failing (LP-META-12).
     """
 
     _peer = Peer.APP
@@ -77,7 +78,7 @@ class AppSession(Session):
     ) -> None:
         super().__init__(keep_passed=keep_passed)
         self._mode = mode
-        self._error: RemoteProtocolError | None = None
+        self._error: Exception | None = None
         self._queue_clips = queue_clips
         self.salvages_metadata = salvage_metadata
         self._clips_sent = 0
@@ -120,6 +121,8 @@ class AppSession(Session):
 
     def _take(self, message: Message) -> list[AppEvent]:
         observer = self.observer
+        if isinstance(message, Metadata) and not isinstance(self._mode, Mode):
+            observer.mode = self._told_by(self._mode, message)
         match = observer.clips.match(message.id) if isinstance(message, PlayDone) else None
         violations = observer.see(Peer.PLATFORM, message)
         for violation in violations:
@@ -140,13 +143,20 @@ class AppSession(Session):
         if isinstance(message, Metadata):
             self.metadata = message
             self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)
-            if not isinstance(self._mode, Mode):
-                observer.mode = self._mode(self.request, message)
         elif isinstance(message, PlayDone):
             assert match is not None  # one that stands for no clip has been dropped
             return [*events, ClipDone(match.id, match.guessed, message)]
         assert isinstance(message, Metadata | Dtmf | MarkEvent | UnknownMessage)
         return [*events, message]
+
+    def _told_by(self, mode_of: ModeOf, metadata: Metadata) -> Mode:
+        """The mode, asked for before anything of the metadata is kept: it may fail."""
+        try:
+            return mode_of(self.request, metadata)
+        except Exception as exc:
+            exc.add_note(f"the mode of call {metadata.call_sid!r} was asked for")
+            self._error = exc
+            raise
 
     def send(self, message: Message) -> Message:
         """Put a message into the outbox; gives it as it goes out, a clip with its id.

@@ -107,7 +107,8 @@ class Call(Sending):
         The block starts once the metadata has been read. At its end the WebSocket is closed: with
         1000, with 1011 where an exception leaves the block, without a word where it is cancelled.
         Exceptions come out as they are, of groups of nothing but :class:`CallEnded` one. Raises
-        :class:`CallEnded` where there is no metadata to start with.
+        :class:`CallEnded` where there is no metadata to start with, and what a function of the
+        mode raises, or the WebSocket that is read, which is closed with 1011 too.
 
         ``request`` is what :attr:`request` and a function of the mode are to know, ``peer`` the
         address of the other end. Of ``answering``, the policy is not asked; how large heads and
@@ -143,10 +144,12 @@ class Call(Sending):
                     call._stop_reading()
                     if answering.drain and error is None:
                         await call.drain()
-                else:
+                elif call.transport.failure is None:
                     error = CallEnded(call._why_not())
                     error.__cause__ = call.error
                     code, reason = 1002, "no metadata"
+                if call.transport.failure is not None and isinstance(error, CallEnded | None):
+                    error, code = call.transport.failure, 1011
                 if session.metadata is not None:
                     call._log_end(code, reason)
                 await call.close(code, reason)
@@ -303,6 +306,12 @@ class Call(Sending):
         """Read until the connection is over; a task of whoever runs the call."""
         try:
             await self.transport.read()
+        except Exception as exc:
+            # Of what is called while reading: a function of the mode, what makes a tap, somebody
+            # else's WebSocket. Out of here it would cancel who is to close the call.
+            self.transport.failure = exc
+            self.transport.connection.close(1011, "the app failed")
+            self.transport.wake()
         finally:
             self._playbacks.lost()
             self._unread.end()

@@ -125,7 +125,11 @@ class _Server:
             self._open_calls += accepted
             call._refusal = verdict if isinstance(verdict, Reject) else None
             if accepted and self._answering.tap is not None:
-                call.transport.tap = self._answering.tap(session)
+                try:
+                    call.transport.tap = self._answering.tap(session)
+                except Exception:
+                    connection.answer(Reject(500, "This server failed."))
+                    raise
             connection.answer(verdict)
 
         call = Call(
@@ -142,7 +146,6 @@ class _Server:
                 await self._run(call, nursery)
                 nursery.cancel_scope.cancel()
         except* Exception as failure:
-            # Of what is called while reading: a function of the mode, what makes a tap.
             call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted
@@ -178,13 +181,17 @@ class _Server:
             self.calls_cut += begun
         elif failure is not None:
             code, reason = 1011, "the handler failed"
+        elif call.transport.failure is not None:
+            code, reason = 1011, ""
+        failure = failure or call.transport.failure
         if begun:
             call._log_end(code, reason, failure)
         else:
             why = reason if scope.cancel_called else call._why_not()
             asked_for_health = call._refusal is not None and call._refusal.status == 200
             level = logging.DEBUG if asked_for_health else logging.INFO
-            call.log.log(level, "%s: %s", call, why)
+            level = logging.ERROR if failure else level
+            call.log.log(level, "%s: %s", call, why, exc_info=failure)
         if call._ready.is_set() or call.session.request is not None:
             await call.close(code, reason)
 

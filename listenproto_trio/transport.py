@@ -132,6 +132,8 @@ class Transport:
         self.limits = limits
         self.closed: Closed | None = None
         self.error: ProtocolError | None = None
+        self.failure: Exception | None = None
+        """What this end itself failed by while it read, and the call with it."""
         self._carrier: Carrier[Any] = carrier
         self._peer = peer
         self._dispatch = dispatch
@@ -184,12 +186,15 @@ class Transport:
         """One sentence on the end of the call; to a task that is cancelled, the call is over."""
         if not (self.ended or self.was_cut or _is_cancelled()):
             return "the call goes on"
-        return f"the call {'failed' if self.error else 'is over'}: {self.ending()}"
+        failed = self.error is not None or self.failure is not None
+        return f"the call {'failed' if failed else 'is over'}: {self.ending()}"
 
     def ending(self) -> str:
         """Half a sentence on it."""
         if self.error is not None:
             return str(self.error)
+        if self.failure is not None:
+            return "this end failed"
         if self.was_cut:
             return "cut short by the shutdown of the server"
         if self.closed is not None and self.closed.clean:

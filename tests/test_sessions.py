@@ -156,6 +156,25 @@ class TestTheApp:
         with pytest.raises(LocalProtocolError, match="LP-CLIP-1"):
             app.send(PlayAudio(b"", sample_rate=8000))
 
+    def test_a_mode_that_cannot_be_told_leaves_a_call_without_metadata(self) -> None:
+        asked: list[Metadata] = []
+
+        def way(request: Request | None, metadata: Metadata) -> Mode:
+            asked.append(metadata)
+            raise KeyError("no such tenant")
+
+        app = AppSession(mode=way)
+        for payload in (METADATA, bytes(320), METADATA):
+            with pytest.raises(KeyError, match="no such tenant") as failed:
+                app.receive(payload)
+            assert failed.value.__notes__ == ["the mode of call 'c' was asked for"]
+        assert len(asked) == 1
+        assert (app.metadata, app.mode) == (None, None)
+        with pytest.raises(LocalProtocolError, match="LP-META-13"):
+            app.send(Disconnect())
+        app.close(1011)
+        assert list(app.outgoing()) == [Close(1011)]
+
     def test_the_mode_may_be_told_by_the_request(self) -> None:
         def way(request: Request | None, metadata: Metadata) -> Mode:
             assert request is not None

@@ -214,11 +214,17 @@ async def test_what_is_called_while_reading_may_fail_without_harm_to_the_server(
     def mode(request: Request | None, metadata: Metadata) -> Mode:
         return Mode(metadata.attributes["mode"])
 
-    async with answered(read_on, Answering(mode=mode)) as platform:
-        await platform.closing()
-    (record,) = errors(caplog)
-    assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
-    assert "KeyError: 'mode'" in caplog.text
+    async def handler(call: Call) -> None:
+        raise AssertionError("it has begun")
+
+    async with answered(handler, Answering(mode=mode)) as platform:
+        await platform.say(audio(0.02))
+        assert await platform.closing() == Closed(1011, "the app failed", clean=True)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == "call without metadata: this end failed"
+    assert record.exc_info and repr(record.exc_info[1]) == "KeyError('mode')"
+    assert f"the mode of call '{CALL_SID}' was asked for" in caplog.text
 
 
 REFUSALS: list[tuple[Policy, dict[str, str], int]] = [
@@ -571,7 +577,9 @@ async def test_a_tap_that_cannot_be_made_costs_its_call_alone(
     task = ListenTask(ListenVerb(url="ws://app.example/"), {})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(serve_stream, handler, app_stream, answering=Answering(tap=tap)))
-        with pytest.raises(CallRejected):
+        with pytest.raises(CallRejected, match="refused the call with 500: This server failed"):
             async with open_call_on(platform_stream, task):
                 pass
-    assert "there already" in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage() == "call without metadata: this end failed"
+    assert record.exc_info and repr(record.exc_info[1]) == "FileExistsError('there already')"

@@ -335,6 +335,51 @@ async def test_a_call_is_on_record(lost: bool) -> None:
 
 
 @virtual
+async def test_a_mode_that_cannot_be_told_comes_out_as_it_is() -> None:
+    def mode(request: Request | None, metadata: Metadata) -> Mode:
+        raise KeyError("no such tenant")
+
+    pipe = Pipe(METADATA, audio(0.02))
+    with pytest.raises(KeyError, match="no such tenant"):
+        async with Call.over(pipe, answering=Answering(mode=mode)):
+            pytest.fail("it has begun")
+    assert pipe.sent == [Close(1011, "the app failed")]
+
+
+@pytest.mark.parametrize(
+    ("raised", "comes_out"),
+    [
+        (None, "a library's own"),
+        (CallEnded("over"), "a library's own"),
+        (ValueError("a handler's own"), "a handler's own"),
+    ],
+)
+@virtual
+async def test_a_websocket_that_fails_in_mid_call_ends_it(
+    raised: Exception | None, comes_out: str
+) -> None:
+    class Broken(Pipe):
+        async def receive(self) -> Payload:
+            if isinstance(payload := await super().receive(), Close):
+                raise ValueError("a library's own")
+            return payload
+
+    async def handle(call: Call) -> None:
+        assert await read_on(call) == []
+        assert call.how_it_ended() == "the call failed: this end failed"
+        with pytest.raises(CallEnded, match="the call failed"):
+            await call.disconnect()
+        if raised is not None:
+            raise raised
+
+    pipe = Broken(METADATA, Close(1000))
+    with pytest.raises(ValueError, match=f"^{comes_out}$"):
+        async with Call.over(pipe) as call:
+            await handle(call)
+    assert pipe.sent == [Close(1011, "the app failed")]
+
+
+@virtual
 async def test_a_tap_that_cannot_be_made_leaves_no_connection_behind() -> None:
     def no_tap(session: object) -> None:
         raise OSError("disk full")
