@@ -326,6 +326,8 @@ class Transport:
         with trio.move_on_at(quiet_since + self.limits.ping_interval):
             await self._ended.wait()
             return False
+        if self._ended.is_set():  # within the turn in which the time was up
+            return False
         if self.heard_at != quiet_since:
             return True
         self.connection.ping()

@@ -61,6 +61,7 @@ from tests.trio_support import (
     clip,
     line,
     real,
+    repeatable,
     virtual,
 )
 
@@ -375,6 +376,37 @@ async def test_a_peer_that_answers_no_ping_is_dropped() -> None:
         assert calls[0].closed is None
         await trio.sleep(2)
         assert calls[0].closed == Closed(1006, "", clean=False)
+
+
+@repeatable
+@virtual
+async def test_a_call_that_closes_as_a_ping_is_due(order: None) -> None:
+    class Slow(Valve):
+        """It has sent what it is given by the moment at which all happens."""
+
+        moment = 0.0
+
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            await super().send_all(data)
+            if trio.current_time() < self.moment:
+                await trio.sleep_until(self.moment)
+
+    for _ in range(40):  # in as many orders of the tasks of that moment
+        app_stream, platform_stream = memory_stream_pair()
+        slow = Slow(app_stream)
+
+        async def handler(call: Call, slow: Slow = slow) -> None:
+            slow.moment = call.transport.heard_at + 20
+            await call.send_audio(audio(0.02))
+            await trio.sleep_until(slow.moment)
+
+        answering = Answering(mode=Mode.STREAMING, limits=Limits(ping_interval=20))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(serve_stream, handler, slow, answering=answering))
+            platform = await bare_platform(platform_stream)
+            await platform.say(METADATA)
+            assert await platform.closing() == Closed(1000, "", clean=True)
+            await platform.flush()
 
 
 @virtual
