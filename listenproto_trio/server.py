@@ -206,12 +206,12 @@ class _Server:
 
 @asynccontextmanager
 async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
-    """Close the stream at the end; one that is over in a civil way, with TLS's own goodbye.
+    """Close the stream at the end, with TLS's own goodbye where nobody cancels that.
 
-    That has its time too: it waits where the other end reads nothing.
+    It has its time too: it waits where the other end reads nothing.
     """
     try:
         yield
     finally:
-        with trio.move_on_after(call.transport.limits.close_time if call.transport.is_over else 0):
+        with trio.move_on_after(call.transport.limits.close_time):
             await stream.aclose()

@@ -161,11 +161,6 @@ class Transport:
         """Whether no more messages can be sent."""
         return self._over.is_set() or self._written.is_set() or self.connection.ended
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the connection has come to its end, and all is written that can be."""
-        return self._over.is_set() and self._written.is_set()
-
     async def room(self) -> None:
         """Wait until the outbox has room; raises :class:`CallEnded` where it never will."""
         await trio.lowlevel.checkpoint()
