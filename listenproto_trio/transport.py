@@ -343,8 +343,9 @@ class Transport:
             self._close_was_unanswered()
 
     def _close_was_unanswered(self) -> None:
-        limit = self.limits.close_time
-        self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
+        if not self._written.is_set():  # else the writer broke: it sent none, its carrier knows why
+            limit = self.limits.close_time
+            self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
 
 
 def _is_cancelled() -> bool:

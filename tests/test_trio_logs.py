@@ -37,7 +37,7 @@ from listenproto_trio import (
     serve_stream,
 )
 from listenproto_trio.failures import in_words
-from tests.trio_support import CLIPS, Bare, asking, bare_platform, line, real, virtual
+from tests.trio_support import CLIPS, Bare, Valve, asking, bare_platform, line, real, virtual
 
 FIELDS = ("is_call", "call_sid", "call_id", "peer", "path")
 METADATA = '{"callSid":"call-1","callId":"id-1"}'
@@ -153,6 +153,40 @@ async def test_a_peer_that_is_given_up_is_said_why(caplog: pytest.LogCaptureFixt
         await platform.closing()
     (record,) = caplog.records
     assert "the connection is lost: no answer to a ping within 10 s" in record.getMessage()
+
+
+@pytest.mark.parametrize("closing", [True, False])
+@virtual
+async def test_what_broke_a_connection_is_said_though_it_was_not_read(
+    caplog: pytest.LogCaptureFixture, closing: bool
+) -> None:
+    class Reset(Valve):
+        broken = False
+
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            if self.broken:
+                raise broken_by(ConnectionResetError(104, "Connection reset by peer"))
+            await super().send_all(data)
+
+    why = "the connection is lost: Connection reset by peer"
+    app_stream, platform_stream = memory_stream_pair()
+    stream = Reset(app_stream)
+
+    async def handler(call: Call) -> None:
+        await trio.sleep(1)
+        stream.broken = True
+        await call.disconnect()
+        if closing:
+            await call.close()
+        await trio.sleep(60)
+        assert call.how_it_ended() == f"the call is over: {why}"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, handler, stream)
+        platform = await bare_platform(platform_stream)
+        await platform.say(METADATA)
+    (record,) = caplog.records
+    assert f": {why}; received " in record.getMessage()
 
 
 @virtual
