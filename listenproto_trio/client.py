@@ -306,11 +306,10 @@ async def open_call_on(
     async with stream, trio.open_nursery() as nursery:
         nursery.start_soon(read)
         nursery.start_soon(transport.write)
-        with trio.move_on_after(limits.handshake_time):
-            await answered.wait()
         try:
+            with trio.move_on_after(limits.handshake_time):
+                await answered.wait()
             if call.accepted is None:
-                task.not_connected()
                 if answered.is_set():
                     await transport.close()
                 why = _why_not(transport, task, rejected, answered.is_set())
@@ -318,13 +317,15 @@ async def open_call_on(
                     why += "; that is an alert of TLS: is it a wss server?"
                 raise CallRejected(why, rejected)
             nursery.start_soon(transport.keep_alive)
-            try:
-                yield call
-            finally:
-                task.hang_up()
-                await transport.close()
+            yield call
         except Exception as exc:  # carried around the nursery, which would wrap it in a group
             error = exc
+        finally:
+            if call.accepted is None:
+                task.not_connected()
+            else:
+                task.hang_up()
+                await transport.close()
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
