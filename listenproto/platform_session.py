@@ -29,20 +29,13 @@ from listenproto.profile import DOCUMENTED, Profile
 from listenproto.session import ABNORMAL, Session
 from listenproto.verb import ListenVerb
 
-__all__ = ["PlatformEvent", "PlatformSession"]
+__all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
-PlatformEvent: TypeAlias = (
-    Audio
-    | PlayAudio
-    | KillAudio
-    | Mark
-    | ClearMarks
-    | Disconnect
-    | UnknownMessage
-    | Violation
-    | Close
+AppMessage: TypeAlias = (
+    Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
 )
-
+"""What the app sent, as the platform took it."""
+PlatformEvent: TypeAlias = AppMessage | Close
 
 MAX_ANSWERS: Final = 2**20
 """Characters that an app may be owed in answers, before more that is to be answered is refused."""

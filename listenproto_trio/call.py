@@ -19,16 +19,7 @@ from listenproto.connection import ConnectionEvent
 from listenproto.errors import ProtocolError
 from listenproto.handshake import Reject
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import (
-    Audio,
-    Dtmf,
-    MarkEvent,
-    Metadata,
-    Mode,
-    Peer,
-    UnknownMessage,
-)
-from listenproto.observer import Violation
+from listenproto.messages import Audio, MarkEvent, Metadata, Mode, Peer
 from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
@@ -297,7 +288,7 @@ class Call(Sending):
             self._bytes_per_second = event.sample_rate * frame
             self._unread.open(event)
             self._ready.set()
-        elif isinstance(event, Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation):
+        elif isinstance(event, CallEvent):
             if isinstance(event, ClipDone | MarkEvent):
                 self._playbacks.answered(event)
             self._unread.put(event)

@@ -15,17 +15,9 @@ from listenproto.connection import ConnectionEvent, PlatformConnection
 from listenproto.errors import ProtocolError
 from listenproto.handshake import SUBPROTOCOL
 from listenproto.l16 import FLICKS
-from listenproto.messages import (
-    Audio,
-    ClearMarks,
-    Disconnect,
-    KillAudio,
-    Mark,
-    Peer,
-    PlayAudio,
-    UnknownMessage,
-)
+from listenproto.messages import Peer
 from listenproto.observer import Violation
+from listenproto.platform_session import AppMessage
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
@@ -40,23 +32,6 @@ __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call
 
 TLS_ALERT: Final = b"\x15\x03"
 """What TLS starts an alert with, whatever its version."""
-
-AppMessage: TypeAlias = (
-    Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
-)
-"""What the app sent, as the platform took it."""
-
-
-_APP_MESSAGES = (
-    Audio,
-    PlayAudio,
-    KillAudio,
-    Mark,
-    ClearMarks,
-    Disconnect,
-    UnknownMessage,
-    Violation,
-)
 
 
 class CallRejected(Exception):
@@ -273,7 +248,7 @@ async def open_call_on(
         elif isinstance(event, Rejected):
             rejected = event
             answered.set()
-        elif isinstance(event, _APP_MESSAGES):
+        elif isinstance(event, AppMessage):
             call.events_dropped += isinstance(event, Violation) and event.dropped
             tell(event)
 
