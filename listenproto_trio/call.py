@@ -69,6 +69,8 @@ class Call(Sending):
         """Set once the server takes no more calls, and this one has its grace period to end."""
         self._ready = trio.Event()
         """Set once the metadata has come, or never will."""
+        self._late = False
+        """Whether the metadata did not come in time."""
         self._refusal: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
@@ -124,29 +126,29 @@ class Call(Sending):
                 call.transport.tap = answering.tap(session)
             call.transport.tell(Peer.APP, Moment.OPEN)
             async with trio.open_nursery() as nursery:
-                code, reason = 1000, ""
-                if await call._begin(nursery):
-                    try:
-                        yield call
-                    except Exception as exc:
-                        error = _only_call_ended(exc) or exc
-                        if not isinstance(error, CallEnded):
-                            code, reason = 1011, "the handler failed"
-                    call._stop_reading()
-                    if answering.drain and error is None:
-                        await call.drain()
-                elif call.transport.failure is None:
-                    error = CallEnded(call._why_not())
-                    error.__cause__ = call.error
-                    code, reason = 1002, "no metadata"
-                if call.transport.failure is not None and isinstance(error, CallEnded | None):
-                    error, code = call.transport.failure, 1011
-                if session.metadata is not None:
-                    call._log_end(code, reason)
+                code, reason = None, ""
+                try:
+                    if await call._begin(nursery):
+                        try:
+                            yield call
+                        except Exception as exc:
+                            error = _only_call_ended(exc) or exc
+                        call._stop_reading()
+                        if answering.drain and error is None:
+                            await call.drain()
+                    else:
+                        error = CallEnded(call._why_not())
+                        error.__cause__ = call.error
+                    code, reason = call._close_for(error)
+                finally:
+                    if session.metadata is not None:
+                        call._log_end(code, reason)
                 await call.close(code, reason)
                 nursery.cancel_scope.cancel()
         finally:
             await carrier.drop()
+        if call.transport.failure is not None and isinstance(error, CallEnded | None):
+            error = call.transport.failure
         if error is not None:
             raise error
 
@@ -155,8 +157,9 @@ class Call(Sending):
         limits = self.transport.limits
         nursery.start_soon(self._read)
         nursery.start_soon(self.transport.write)
-        with trio.move_on_after(limits.handshake_time):
+        with trio.move_on_after(limits.handshake_time) as waiting:
             await self._ready.wait()
+        self._late = waiting.cancelled_caught
         if self.session.metadata is None:
             return False
         nursery.start_soon(self.transport.keep_alive)
@@ -167,11 +170,21 @@ class Call(Sending):
         """One sentence on why no metadata came."""
         if self._refusal is not None:
             return f"answered {self._refusal.status}: {self._refusal.reason}"
-        if not self._ready.is_set():
+        if self._late:
             asked = self.stream is None or self.session.request is not None
             what = "metadata" if asked else "upgrade request"
             return f"no {what} within {self.transport.limits.handshake_time:g} s"
         return self.transport.ending()
+
+    def _close_for(self, error: BaseException | None) -> tuple[int, str]:
+        """What to close with once the handler is done, or where it could not start."""
+        if self.transport.failure is not None:
+            return 1011, ""
+        if self.session.metadata is None:
+            return 1002, "no metadata"
+        if error is None or isinstance(error, CallEnded):
+            return 1000, ""
+        return 1011, "the handler failed"
 
     def __repr__(self) -> str:
         return f"<Call {self._sid()}>"
@@ -191,9 +204,12 @@ class Call(Sending):
         sid = metadata.call_sid or "without a sid"
         return sid if sid.isprintable() else ascii(sid)  # a line of the log stays a line
 
-    def _log_end(self, code: int, reason: str, failure: BaseException | None = None) -> None:
-        """Log how it ended, before it is closed with this code: one line for each call."""
-        cut, over = self.transport.was_cut, self.transport.ended
+    def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
+        """Log how it ended, before it is closed with this code: one line for each call.
+
+        The code is None where this end is cancelled, which closes without a word.
+        """
+        cut, over = self.transport.was_cut or code is None, self.transport.ended
         how = self.transport.ending() if cut or over else f"this end closes with {code}"
         if reason and not cut:
             how += f": {reason}"

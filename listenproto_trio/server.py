@@ -162,36 +162,26 @@ class _Server:
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
         """Answer, handle and close a call; the shutdown can cut it short up to the close."""
         failure: BaseException | None = None
-        with trio.CancelScope(deadline=self._end_of(call)) as scope:
-            self._running[scope] = call
-            call.transport.cut_by = scope
-            try:
-                if await call._begin(nursery):
-                    await self._handle(call)
-            except* CallEnded:
-                pass
-            except* Exception as group:
-                failure = group
-            finally:
-                del self._running[scope]
-        begun = call.session.metadata is not None
-        code, reason = (1000, "") if begun else (1002, "no metadata")
-        if scope.cancel_called:
-            code, reason = 1001, SHUTTING_DOWN
-            self.calls_cut += begun
-        elif failure is not None:
-            code, reason = 1011, "the handler failed"
-        elif call.transport.failure is not None:
-            code, reason = 1011, ""
-        failure = failure or call.transport.failure
-        if begun:
-            call._log_end(code, reason, failure)
-        else:
-            why = reason if scope.cancel_called else call._why_not()
-            asked_for_health = call._refusal is not None and call._refusal.status == 200
-            level = logging.DEBUG if asked_for_health else logging.INFO
-            level = logging.ERROR if failure else level
-            call.log.log(level, "%s: %s", call, why, exc_info=failure)
+        code, reason = None, ""
+        try:
+            with trio.CancelScope(deadline=self._end_of(call)) as scope:
+                self._running[scope] = call
+                call.transport.cut_by = scope
+                try:
+                    if await call._begin(nursery):
+                        await self._handle(call)
+                except* CallEnded:
+                    pass
+                except* Exception as group:
+                    failure = group
+                finally:
+                    del self._running[scope]
+            code, reason = call._close_for(failure)
+            if scope.cancel_called:
+                code, reason = 1001, SHUTTING_DOWN
+                self.calls_cut += call.session.metadata is not None
+        finally:
+            _log_end(call, code, reason, failure or call.transport.failure)
         if call._ready.is_set() or call.session.request is not None:
             await call.close(code, reason)
 
@@ -202,6 +192,17 @@ class _Server:
             call._stop_reading()
         if self._answering.drain:
             await call.drain()
+
+
+def _log_end(call: Call, code: int | None, reason: str, failure: BaseException | None) -> None:
+    """Log how a connection ended, whether it was a call or not; no code where it is cancelled."""
+    if call.session.metadata is not None:
+        call._log_end(code, reason, failure)
+        return
+    asked_for_health = call._refusal is not None and call._refusal.status == 200
+    level = logging.DEBUG if asked_for_health else logging.INFO
+    why = reason if code == 1001 else call._why_not()
+    call.log.log(logging.ERROR if failure else level, "%s: %s", call, why, exc_info=failure)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -37,7 +37,17 @@ from listenproto_trio import (
     serve_stream,
 )
 from listenproto_trio.failures import in_words
-from tests.trio_support import CLIPS, Bare, Valve, asking, bare_platform, line, real, virtual
+from tests.trio_support import (
+    CLIPS,
+    Bare,
+    Valve,
+    asking,
+    bare_platform,
+    line,
+    real,
+    serve_over,
+    virtual,
+)
 
 FIELDS = ("is_call", "call_sid", "call_id", "peer", "path")
 METADATA = '{"callSid":"call-1","callId":"id-1"}'
@@ -187,6 +197,55 @@ async def test_what_broke_a_connection_is_said_though_it_was_not_read(
         await platform.say(METADATA)
     (record,) = caplog.records
     assert f": {why}; received " in record.getMessage()
+
+
+async def fail_when_cancelled(call: Call) -> None:
+    async def wait() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("not cleaned up")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        nursery.start_soon(trio.sleep_forever)
+
+
+CALLED = "call call-1"
+CANCELLED = {
+    "a handler": (serve_stream, read_on, METADATA, CALLED, logging.WARNING),
+    "one that fails then": (serve_stream, fail_when_cancelled, METADATA, CALLED, logging.ERROR),
+    "no call yet": (serve_stream, read_on, None, "call without metadata", logging.INFO),
+    "a block": (serve_over, read_on, METADATA, CALLED, logging.WARNING),
+}
+
+
+@pytest.mark.parametrize(
+    ("serving", "handler", "metadata", "name", "level"), CANCELLED.values(), ids=CANCELLED.keys()
+)
+@pytest.mark.parametrize("turn", range(4))  # trio shuffles its tasks
+@virtual
+async def test_what_is_cancelled_from_outside_leaves_its_line(
+    caplog: pytest.LogCaptureFixture,
+    turn: int,
+    serving: Callable[[Handler, trio.abc.Stream], Awaitable[None]],
+    handler: Handler,
+    metadata: str | None,
+    name: str,
+    level: int,
+) -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serving, handler, app_stream)
+        platform = await bare_platform(platform_stream)
+        if metadata is not None:
+            await platform.say(metadata)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{name}: this end was cancelled")
+    assert record.levelno == level
+    assert ("not cleaned up" in caplog.text) is (level == logging.ERROR)
 
 
 @virtual
