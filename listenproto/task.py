@@ -176,12 +176,13 @@ class ListenTask:
         """The WebSocket could not be opened: the verb is over."""
         self._finish(End.NOT_CONNECTED)
 
-    def capture(self, pcm: bytes) -> None:
+    def capture(self, pcm: bytes, *, lost: bool = False) -> None:
         """The next audio of the call: L16 at the verb's rate, interleaved in stereo, whole frames.
 
-        It goes out in messages of 20 ms. Once the listen has ended, does nothing: a hang-up meets
-        senders in mid-flight. Raises :class:`LocalProtocolError` for half a frame, and before
-        :meth:`connected`.
+        It goes out in messages of 20 ms, unless it is ``lost``, as where an app that does not read
+        leaves no room for it: then it counts as audio in a pause does. Once the listen has ended,
+        does nothing: a hang-up meets senders in mid-flight. Raises :class:`LocalProtocolError` for
+        half a frame, and before :meth:`connected`.
         """
         if len(pcm) % self._frame:
             raise LocalProtocolError(
@@ -193,7 +194,7 @@ class ListenTask:
         if not self._connected:
             raise LocalProtocolError("audio is sent once connected", clause="LP-META-1")
         samples = len(pcm) // self._frame
-        sending = self._silence_in_pause is not False
+        sending = not lost and self._silence_in_pause is not False
         if self._silence_in_pause is not None:
             pcm = bytes(len(pcm))
         left = self._left(sending)

@@ -36,6 +36,8 @@ class _Pace:
     """Steps of media time at their moments, all counted from the start: no drift adds up."""
 
     def __init__(self, speed: float, lateness: Lateness) -> None:
+        if not speed > 0:
+            raise ValueError(f"a speed of {speed:g} leads nowhere, it takes more than 0")
         self._start = trio.current_time()
         self._step = 1 / MESSAGES_PER_SECOND / speed
         self._steps = 0
@@ -73,7 +75,15 @@ async def talk(
 
     ``audio`` is L16 at the verb's rate and channels, silence follows it; the caller hangs up
     after ``hang_up_after`` seconds of the call, or when the audio is over. ``speed`` runs media
-    time faster than the clock. Gives how the listen ended.
+    time faster than the clock, or slower. Gives how the listen ended.
+
+    The caller waits for no app: where one reads so little that ``outbox_size`` of the
+    :class:`~listenproto_trio.Limits` is full, what is said then is lost, and counted as
+    :attr:`PlatformCall.samples_dropped`. Only media time that is faster than the clock waits, so
+    that an app which is slower than that loses nothing; once no room has come for ``ping_time`` it
+    waits no more, until there is room again.
+
+    Raises ValueError for a speed that is 0, negative or NaN.
     """
     task = call.task
     frame = SAMPLE_BYTES * task.verb.channels
@@ -82,6 +92,7 @@ async def talk(
         hang_up_after = len(audio) / frame / task.verb.sample_rate
     pending = deque(sorted(keys, key=lambda key: key.at))
     pace = _Pace(speed, call.lateness)
+    patience = most = call.transport.limits.ping_time if speed > 1 else 0.0
     while task.result is None:
         number = await pace.step()
         now = number / MESSAGES_PER_SECOND
@@ -90,7 +101,8 @@ async def talk(
             key = pending.popleft()
             call.key(key.digit, duration=key.duration)
         start = (number - 1) * step_bytes
-        await call.capture(audio[start : start + step_bytes].ljust(step_bytes, b"\0"))
+        pcm = audio[start : start + step_bytes].ljust(step_bytes, b"\0")
+        patience = most if await call.capture(pcm, patience=patience) else 0.0
         if now >= hang_up_after:
             call.hang_up()
     await call.over()

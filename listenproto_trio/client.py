@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ import trio
 from listenproto.connection import ConnectionEvent, PlatformConnection
 from listenproto.errors import ProtocolError
 from listenproto.handshake import SUBPROTOCOL
-from listenproto.l16 import FLICKS
+from listenproto.l16 import FLICKS, SAMPLE_BYTES
 from listenproto.messages import Peer
 from listenproto.observer import Violation
 from listenproto.platform_session import AppMessage
@@ -59,6 +60,8 @@ class PlatformCall:
         self.transport = transport
         self.lateness = Lateness(soonest=0.0)
         """Of the caller's steps, in seconds; :func:`~listenproto_trio.talk` notes it."""
+        self.samples_dropped = 0
+        """How many samples of each channel were captured, but found no room to be sent."""
         self.events_dropped = 0
         """How many messages of the app were out of place, broken or found no room."""
 
@@ -94,16 +97,24 @@ class PlatformCall:
             self.lateness,
             buffered=self.task.buffered / FLICKS,
             events_dropped=self.events_dropped,
+            samples_dropped=self.samples_dropped,
         )
 
-    async def capture(self, pcm: bytes) -> None:
-        """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it."""
+    async def capture(self, pcm: bytes, *, patience: float = math.inf) -> bool:
+        """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it.
+
+        Where none comes within ``patience`` seconds, the audio is lost: it gives False then, and
+        :attr:`samples_dropped` counts it.
+        """
         try:
-            await self.transport.room()
+            room = await self.transport.room(until=trio.current_time() + patience)
         except CallEnded:
-            return
-        self.task.capture(pcm)
+            return True
+        self.task.capture(pcm, lost=not room)
+        if not room:
+            self.samples_dropped += len(pcm) // (SAMPLE_BYTES * self.task.verb.channels)
         self.transport.wake()
+        return room
 
     def play(self, flicks: int) -> list[Heard]:
         """Let the caller hear the next ``flicks``, as :meth:`ListenTask.play`."""

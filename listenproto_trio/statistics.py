@@ -43,7 +43,8 @@ class Statistics:
     """A call at one moment: messages, bytes of audio, seconds.
 
     ``samples_dropped`` and ``events_dropped`` are at the application's end what was not read in
-    time, at the platform's, messages of the app that were out of place, broken or found no room.
+    time, at the platform's, captured audio that found no room to be sent, and messages of the app
+    that were out of place, broken or found no room.
     ``buffered`` is how much the caller is still to hear, as far as this end knows.
 
     ``lateness`` is how late the newest was, ``worst_lateness`` the latest. At the application's

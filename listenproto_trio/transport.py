@@ -161,15 +161,22 @@ class Transport:
         """Whether no more messages can be sent."""
         return self._over.is_set() or self._written.is_set() or self.connection.ended
 
-    async def room(self) -> None:
-        """Wait until the outbox has room; raises :class:`CallEnded` where it never will."""
+    async def room(self, until: float = math.inf) -> bool:
+        """Wait until the outbox has room, or until that time on trio's clock; whether it has.
+
+        Raises :class:`CallEnded` where it never will.
+        """
         await trio.lowlevel.checkpoint()
         while not self.ended and self.connection.waiting >= self.limits.outbox_size:
-            await self._room.park()
+            with trio.move_on_at(until) as waiting:
+                await self._room.park()
+            if waiting.cancelled_caught:
+                return False
             # Woken for room and cancelled in one turn: what is cancelled sends nothing any more.
             await trio.lowlevel.checkpoint_if_cancelled()
         if self.ended:
             raise CallEnded(self.how_it_ended())
+        return True
 
     @property
     def was_cut(self) -> bool:

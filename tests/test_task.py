@@ -252,6 +252,19 @@ def test_pause_stops_audio_and_nothing_else() -> None:
     assert task.result is None
 
 
+def test_audio_that_is_lost_counts_as_in_a_pause() -> None:
+    task = listening(maxLength=1, timeout=0.5)
+    task.capture(LOUD * 4000)
+    task.capture(QUIET * 8000, lost=True)
+    task.pause(silence=True)
+    task.capture(LOUD * 8000, lost=True)
+    task.resume()
+    task.capture(LOUD * 8000)
+    assert sent(task) == [LOUD * 8000, Close(1000)]
+    assert task.result is not None
+    assert (task.result.end, task.result.duration) == (End.MAX_LENGTH, 3)
+
+
 def test_pause_may_send_silence_instead() -> None:
     task = listening(maxLength=1)
     task.pause(silence=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -269,10 +270,90 @@ async def test_talking_ends_when_the_app_closes_without_having_read() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk, both.platform, audio(60))
             await trio.sleep(2)
-            assert both.platform.task.clock < RATE
+            assert both.platform.statistics.audio_sent < 2 * RATE
             await both.app.close()
         assert both.platform.result is not None
         assert both.platform.result.end is End.APP_CLOSED
+
+
+@virtual
+async def test_the_caller_waits_for_no_app() -> None:
+    clocked = Clocked()
+    heard: list[float] = []
+
+    async def never_read(call: Call) -> None:
+        await call.send_audio(audio(4, 5))
+        await call.mark("m")
+        await trio.sleep(60)
+
+    answering = Answering(
+        mode=Mode.STREAMING, unread="hold", limits=Limits(unread_seconds=0.5, ping_interval=1)
+    )
+    options = {"answering": answering, "limits": Limits(outbox_size=1000, close_time=3)}
+    async with calling(
+        never_read, STREAM, pair=lockstep_stream_pair, tap=clocked, **options
+    ) as platform:
+        result = await talk(
+            platform,
+            audio(9),
+            keys=[Key("1", at=3.0)],
+            hang_up_after=5.0,
+            hear=lambda pieces: heard.append(round(trio.current_time(), 6)),
+        )
+        assert trio.current_time() == 5 + 3
+    assert (result.end, result.duration) == (End.HANGUP, 5)
+    assert heard == steps(1, 250)
+    mark = '{"type":"mark","data":{"name":"m","event":"playout"}}'
+    assert clocked.passed[-3:] == [(3.0, pressed_text("1")), (4.0, mark), (5.0, Close(1000, ""))]
+    statistics = platform.statistics
+    assert 0.5 * RATE < statistics.audio_sent // 2 < RATE
+    assert statistics.audio_sent // 2 + statistics.samples_dropped == 5 * RATE
+
+
+@pytest.mark.parametrize("ping_time", [2, 0.5])
+@virtual
+async def test_a_caller_in_a_hurry_waits_for_an_app_until_that_is_stuck(ping_time: float) -> None:
+    limits = Limits(outbox_size=1000, ping_time=ping_time, close_time=3)
+    async with line(STREAM, limits=limits, pair=lockstep_stream_pair) as both:
+        both.app_stream.shut()
+        result = await talk(both.platform, audio(5), speed=math.inf)
+        assert trio.current_time() == ping_time + 3
+        assert both.platform.task.session.playout.now == 5 * FLICKS
+        both.app_stream.open()
+    assert (result.end, result.duration) == (End.HANGUP, 5)
+    assert 4 * RATE < both.platform.statistics.samples_dropped < 5 * RATE
+
+
+@pytest.mark.parametrize("speed", [2, 50])
+@virtual
+async def test_an_app_that_is_slower_than_a_caller_in_a_hurry_loses_nothing(speed: float) -> None:
+    recorded = bytearray()
+
+    async def record_slowly(call: Call) -> None:
+        async for event in call:
+            assert isinstance(event, Audio)
+            recorded.extend(event.pcm)
+            await trio.sleep(5 * STEP)
+
+    said = b"".join(audio(STEP, number) for number in range(200))
+    answering = Answering(unread="hold", limits=Limits(unread_seconds=0.1))
+    options = {"answering": answering, "limits": Limits(outbox_size=1000)}
+    async with calling(record_slowly, STREAM, pair=lockstep_stream_pair, **options) as platform:
+        result = await talk(platform, said, speed=speed)
+    assert bytes(recorded) == said
+    assert (result.end, result.duration) == (End.HANGUP, 4)
+    assert platform.statistics.samples_dropped == 0
+
+
+@pytest.mark.parametrize("speed", [0, -1, math.nan])
+@virtual
+async def test_a_speed_that_leads_nowhere_is_refused_at_once(speed: float) -> None:
+    async with line(STREAM) as both:
+        with pytest.raises(ValueError, match=r"a speed of .* it takes more than 0"):
+            await talk(both.platform, audio(1), speed=speed)
+        assert both.platform.task.clock == 0
+    with pytest.raises(ValueError, match="a speed of"):
+        await hear_beep(ListenTask(STREAM, ATTRIBUTES), speed=speed)
 
 
 @virtual
