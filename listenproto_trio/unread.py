@@ -36,26 +36,49 @@ OVERHEAD: Final = 64
 """What a message of audio counts beside its bytes, so that tiny ones cannot hoard memory."""
 
 
+@attrs.frozen
+class _Waiting:
+    """An event that waits; ``before`` and ``after``: the samples and other events up to there."""
+
+    event: CallEvent
+    size: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
 @attrs.define
 class _Share:
-    """How much of one kind waits, and may wait."""
+    """The events of one kind that wait, oldest first, and how much may wait."""
 
     max_size: int
     max_events: float = float("inf")
     size: int = 0
-    events: int = 0
+    waiting: deque[_Waiting] = attrs.field(factory=deque)
 
     @property
     def full(self) -> bool:
-        return self.size > self.max_size or self.events > self.max_events
+        return self.size > self.max_size or len(self.waiting) > self.max_events
 
-    def count(self, size: int, events: int) -> None:
-        self.size += size
-        self.events += events
+    def add(self, newest: _Waiting) -> None:
+        self.waiting.append(newest)
+        self.size += newest.size
+
+    def take(self) -> _Waiting:
+        oldest = self.waiting.popleft()
+        self.size -= oldest.size
+        return oldest
+
+    def clear(self) -> None:
+        self.waiting.clear()
+        self.size = 0
 
 
 class Unread:
-    """A queue of events, with a bound on the audio in it and one on all the others."""
+    """A queue of events, with a bound on the audio in it and one on all the others.
+
+    Nothing stands in it for what was dropped: an event knows how much came before it, so what is
+    missing in front of it shows when its turn comes.
+    """
 
     def __init__(
         self, policy: UnreadPolicy, limits: Limits, *, on_hold: Callable[[], None]
@@ -66,10 +89,11 @@ class Unread:
         self._drops = policy == "drop_oldest"
         self._seconds = limits.unread_seconds
         self._on_hold = on_hold
-        self._events: deque[CallEvent] = deque()
         self._frame = SAMPLE_BYTES
         self._audio = _Share(limits.message_size)
         self._others = _Share(limits.message_size, limits.unread_events)
+        self._came = self._told = (0, 0)
+        """How many samples and other events were put, and how many of them get() has told of."""
         self._over = False
         self._abandoned = False
         self._getting = False
@@ -91,34 +115,19 @@ class Unread:
         """Add an event."""
         if self._abandoned:
             return
-        self._events.append(event)
-        share = self._share(event)
-        share.count(_size(event), 1)
+        before = samples, events = self._came
+        if isinstance(event, Audio):
+            share = self._audio
+            self._came = samples + len(event.pcm) // self._frame, events
+        else:
+            share = self._others
+            self._came = samples, events + 1
+        share.add(_Waiting(event, _size(event), before, self._came))
         while self._drops and share.full:
-            self._drop_oldest(share)
+            oldest = share.take()
+            self.samples_dropped += oldest.after[0] - oldest.before[0]
+            self.events_dropped += oldest.after[1] - oldest.before[1]
         self._news.unpark_all()
-
-    def _share(self, event: CallEvent) -> _Share:
-        return self._audio if isinstance(event, Audio) else self._others
-
-    def _drop_oldest(self, share: _Share) -> None:
-        """Put a note of what was dropped in the place of the oldest event of that share."""
-        index, event = next(
-            (index, event)
-            for index, event in enumerate(self._events)
-            if not isinstance(event, Dropped) and self._share(event) is share
-        )
-        share.count(-_size(event), -1)
-        samples = len(event.pcm) // self._frame if isinstance(event, Audio) else 0
-        note = Dropped(samples, 0 if isinstance(event, Audio) else 1)
-        self.samples_dropped += note.samples
-        self.events_dropped += note.events
-        before = self._events[index - 1] if index else None
-        if isinstance(before, Dropped):
-            note = Dropped(before.samples + note.samples, before.events + note.events)
-            del self._events[index]
-            index -= 1
-        self._events[index] = note
 
     def end(self) -> None:
         """No more will come."""
@@ -128,9 +137,9 @@ class Unread:
     def abandon(self) -> None:
         """Nobody will read any more: keep nothing, and hold nothing back."""
         self._abandoned = True
-        self._events.clear()
-        for share in (self._audio, self._others):
-            share.size = share.events = 0
+        self._told = self._came
+        self._audio.clear()
+        self._others.clear()
         self._room.unpark_all()
 
     async def may_read(self) -> None:
@@ -151,17 +160,28 @@ class Unread:
         self._getting = True
         try:
             await trio.lowlevel.checkpoint()
-            while not self._events:
-                if self._over:
-                    return None
+            while (event := self._next()) is None and not self._over:
                 await self._news.park()
         finally:
             self._getting = False
-        event = self._events.popleft()
-        if not isinstance(event, Dropped):
-            self._share(event).count(-_size(event), -1)
         self._room.unpark_all()
         return event
+
+    def _next(self) -> CallEvent | None:
+        """Take the next event, or a note of what was dropped in front of it; None without any."""
+        shares = [share for share in (self._audio, self._others) if share.waiting]
+        # Of two that as much came before, the audio was first: it had no samples.
+        first = min(shares, key=lambda share: share.waiting[0].before, default=None)
+        before = first.waiting[0].before if first else self._came
+        if before != self._told:
+            samples, events = self._told
+            self._told = before
+            return Dropped(before[0] - samples, before[1] - events)
+        if first is None:
+            return None
+        oldest = first.take()
+        self._told = oldest.after
+        return oldest.event
 
 
 def _size(event: CallEvent) -> int:

@@ -1,0 +1,102 @@
+"""What waits to be read: in its order, within bounds, and told of where it was dropped."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listenproto import Audio, Dtmf, Metadata, MixType
+from listenproto_trio import CallEvent, Dropped, Limits
+from listenproto_trio.unread import OVERHEAD, Unread, UnreadPolicy
+
+from .trio_support import virtual
+
+TINY: Final = Audio(b"\1\0")
+KEY: Final = Dtmf("5")
+
+
+def unread(policy: UnreadPolicy = "drop_oldest", **limits: float) -> Unread:
+    return Unread(policy, Limits(**limits), on_hold=lambda: None)  # type: ignore[arg-type]
+
+
+async def rest(queue: Unread) -> list[CallEvent]:
+    """All that can still be read."""
+    queue.end()
+    events = []
+    while (event := await queue.get()) is not None:
+        events.append(event)
+    return events
+
+
+@attrs.define
+class Naive:
+    """What a queue that drops the oldest does, in the plainest words: stereo, few events."""
+
+    max_audio: int
+    max_others: int
+    entries: list[CallEvent] = attrs.field(factory=list)
+
+    def put(self, event: CallEvent) -> None:
+        self.entries.append(event)
+        while sum(len(audio.pcm) + OVERHEAD for audio in self.audio()) > self.max_audio:
+            oldest = self.audio()[0]
+            self.drop(oldest, Dropped(samples=len(oldest.pcm) // 4))
+        while len(self.others()) > self.max_others:
+            self.drop(self.others()[0], Dropped(events=1))
+
+    def audio(self) -> list[Audio]:
+        return [entry for entry in self.entries if isinstance(entry, Audio)]
+
+    def others(self) -> list[CallEvent]:
+        return [entry for entry in self.entries if not isinstance(entry, Audio | Dropped)]
+
+    def drop(self, event: CallEvent, note: Dropped) -> None:
+        self.entries[self.entries.index(event)] = note
+        for place in range(len(self.entries) - 1, 0, -1):
+            one, other = self.entries[place - 1 : place + 1]
+            if isinstance(one, Dropped) and isinstance(other, Dropped):
+                both = Dropped(one.samples + other.samples, one.events + other.events)
+                self.entries[place - 1 : place + 1] = [both]
+
+
+@given(st.lists(st.sampled_from(["audio", "key", "get"]), max_size=60))
+def test_a_note_stands_in_the_place_of_what_was_dropped(steps: list[str]) -> None:
+    @virtual
+    async def run() -> None:
+        metadata = Metadata(mix_type=MixType.STEREO)
+        queue = unread(unread_seconds=0.01, unread_events=3)
+        queue.open(metadata)
+        naive = Naive(max_audio=int(0.01 * (8000 * 4 + 50 * OVERHEAD)), max_others=3)
+        for number, step in enumerate(steps):
+            if step == "audio":
+                event: CallEvent = Audio(number.to_bytes(4) * (1 + number * 7 % 40))
+            else:
+                event = Dtmf("5", number)
+            if step != "get":
+                naive.put(event)
+                queue.put(event)
+            elif naive.entries:
+                assert await queue.get() == naive.entries.pop(0)
+        assert await rest(queue) == naive.entries
+
+    run()
+
+
+@virtual
+async def test_notes_do_not_pile_up() -> None:
+    """However audio and keys alternate, no more is to be read than may wait."""
+    queue = unread(unread_seconds=0.1, unread_events=10)
+    queue.open(Metadata())
+    for _ in range(1000):
+        queue.put(TINY)
+        queue.put(KEY)
+    events = await rest(queue)
+    told = [event for event in events if isinstance(event, Dropped)]
+    assert events.count(KEY) == 10
+    assert events.count(TINY) < 30
+    assert len(told) <= 10 + 30
+    assert queue.samples_dropped == sum(note.samples for note in told) == 1000 - events.count(TINY)
+    assert queue.events_dropped == sum(note.events for note in told) == 990
