@@ -111,7 +111,7 @@ def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tup
         reason = "This is a WebSocket server: send an upgrade request."
         yield "LP-HS-10", Reject(426, reason, _UPGRADE)
     if policy.paths is not None and request.path not in policy.paths:
-        yield "LP-HS-12", Reject(404, f"No calls are taken at {request.path}.")
+        yield "LP-HS-12", Reject(404, f"No calls are taken at {request.path:.200}.")
     if policy.credentials is not None and not _may_enter(request, policy.credentials):
         challenge = ("WWW-Authenticate", 'Basic realm="listen", charset="UTF-8"')
         yield "LP-HS-13", Reject(401, "Wrong or missing credentials.", (challenge,))
@@ -124,7 +124,8 @@ def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tup
     if not _known(request, policy) and (offered or not policy.allow_no_subprotocol):
         listed = ", ".join(offered) if offered else "none"
         supported = " and ".join(policy.subprotocols)
-        yield "LP-HS-8", Reject(400, f"Subprotocols offered: {listed}; supported: {supported}.")
+        reason = f"Subprotocols offered: {listed:.200}; supported: {supported}."
+        yield "LP-HS-8", Reject(400, reason)
 
 
 def _may_enter(request: Request, credentials: tuple[str, str]) -> bool:
@@ -183,7 +184,8 @@ def _request_faults(
     if request.upgrade_fault is not None:
         yield "LP-HS-1", f"the request cannot be upgraded: {request.upgrade_fault}"
     if verb is not None and request.target != verb.target:
-        yield "LP-HS-2", f"the verb's url asks for {verb.target}, the request for {request.target}"
+        asked = f"the verb's url asks for {verb.target:.200}"
+        yield "LP-HS-2", f"{asked}, the request for {request.target:.200}"
     missing = [name for name in subprotocols if name not in request.subprotocols]
     if missing:
         yield "LP-HS-3", f"the subprotocol {missing[0]} is not offered"
@@ -203,10 +205,11 @@ def _answer_faults(
             yield clause, f"the request is accepted, {refusal.status} was due: {refusal.reason}"
             return
         if answer.subprotocol is not None and answer.subprotocol not in request.subprotocols:
-            yield "LP-HS-18", f"the answer names {answer.subprotocol}, which was not offered"
+            yield "LP-HS-18", f"the answer names {answer.subprotocol:.60}, which was not offered"
         elif _known(request, known) and answer.subprotocol not in known.subprotocols:
             named = answer.subprotocol or "none"
-            yield "LP-HS-7", f"the answer names {named} of {', '.join(request.subprotocols)}"
+            offered = ", ".join(request.subprotocols)
+            yield "LP-HS-7", f"the answer names {named:.60} of {offered:.200}"
         if answer.header("sec-websocket-accept") != request.accept_token:
             yield "LP-HS-19", "the answer's Sec-WebSocket-Accept is not that of the request's key"
         return

@@ -261,7 +261,7 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
         ("LP-CLIP-5", observer._limits.clips),
     )
     if message.id is not None and observer.clips.holds(message.id):
-        reason = f"the id {message.id!r} is that of a clip which may still be playing"
+        reason = f"the id {message.id!r:.60} is that of a clip which may still be playing"
         found.append(("LP-CLIP-15", reason))
     if message.content_type == "raw" and len(message.content) % SAMPLE_BYTES:
         reason = f"{len(message.content)} bytes are no whole number of samples"
@@ -272,9 +272,9 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
 def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:
     match = observer.clips.match(message.id)
     if match is not None:
-        reason = f"playDone for the clip {message.id!r} came before that of an earlier one"
+        reason = f"playDone for the clip {message.id!r:.60} came before that of an earlier one"
         return [] if match.in_order else [("LP-CLIP-25", reason)]
-    which = "" if message.id is None else f" with the id {message.id!r}"
+    which = "" if message.id is None else f" with the id {message.id!r:.60}"
     if observer.clips.was_killed(message.id):
         return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
     return [("LP-CLIP-24", f"playDone{which} stands for no clip")]
@@ -301,11 +301,13 @@ def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _
     match = observer.marks.match(message.name, message.event)
     if match is None:
         if observer.marks.was_forgotten(message.name):
-            return [("LP-MARK-15", f"the mark {message.name!r} had been forgotten by clearMarks")]
-        return [("LP-MARK-9", f"{message.event} of {message.name!r} stands for no mark")]
+            reason = f"the mark {message.name!r:.60} had been forgotten by clearMarks"
+            return [("LP-MARK-15", reason)]
+        return [("LP-MARK-9", f"{message.event} of {message.name!r:.60} stands for no mark")]
     if match.clause is None:
         return []
-    return [(match.clause, f"{message.event} of {message.name!r}: {_MARK_FAULTS[match.clause]}")]
+    fault = _MARK_FAULTS[match.clause]
+    return [(match.clause, f"{message.event} of {message.name!r:.60}: {fault}")]
 
 
 _MARK_FAULTS: Final = {

@@ -260,7 +260,7 @@ class ListenTask:
         """
         if len(digit) != 1 or digit not in DIGITS:
             raise LocalProtocolError(
-                f"{digit!r} is no key, the keys are {DIGITS}", clause="LP-DTMF-3"
+                f"{digit!r:.60} is no key, the keys are {DIGITS}", clause="LP-DTMF-3"
             )
         if self.ended or not self._connected:
             return

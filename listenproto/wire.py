@@ -197,7 +197,9 @@ class ClientWire(Wire):
             raise self._fail("an extension, but none was offered", "RFC 6455 4.1")
         if chosen not in (None, *self._offered):
             offers = ", ".join(self._offered) or "none"
-            raise self._fail(f"subprotocol {chosen!r} was not offered; {offers} was", "LP-HS-18")
+            raise self._fail(
+                f"subprotocol {chosen!r:.60} was not offered; {offers} was", "LP-HS-18"
+            )
         self.state = State.OPEN
         return attrs.evolve(answer, subprotocol=chosen)
 

@@ -111,6 +111,26 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
         assert str(wrong) == says
 
 
+def test_of_what_is_long_a_reason_quotes_the_start() -> None:
+    path, names = "/" + "p" * 999, ", ".join(["one"] * 200)
+    elsewhere = judge(request(path), Policy(paths=["/call"]))
+    assert elsewhere == Reject(404, f"No calls are taken at {path[:200]}.")
+    supported = "audio.jambonz.org and audio.drachtio.org"
+    unknown = judge(request(sec_websocket_protocol=names), Policy())
+    said = f"Subprotocols offered: {names[:200]}; supported: {supported}."
+    assert unknown == Reject(400, said)
+    (wrong,) = judge_upgrade(request(path), verb=ListenVerb(url=f"ws://app.example{path}/else"))
+    asked = f"the verb's url asks for {path[:200]}"
+    assert wrong.reason == f"{asked}, the request for {path[:200]}"
+    named, offered = "x" * 1000, request(sec_websocket_protocol=names)
+    (wrong,) = judge_upgrade(offered, accepted(named), subprotocols=())
+    assert wrong.reason == f"the answer names {named[:60]}, which was not offered"
+    both = request(sec_websocket_protocol=f"{named}, {names}")
+    few = Policy(subprotocols=("one",))
+    (wrong,) = judge_upgrade(both, accepted(named), subprotocols=(), policy=few)
+    assert wrong.reason == f"the answer names {named[:60]} of {named[:200]}"
+
+
 # The order of the reasons (D3).
 
 STRICT = Policy(paths={"/call"}, credentials=("alice", PASSWORD), health_path="/ok", max_calls=2)

@@ -483,6 +483,54 @@ def test_a_violation_says_what_and_why(
     assert str(violation).startswith(reason)
 
 
+LONG = "x" * 1000
+QUOTED = "'" + "x" * 59
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversation", "reason"),
+    [
+        (
+            CLIPS,
+            [clip(LONG), clip(LONG)],
+            f"LP-CLIP-15: the id {QUOTED} is that of a clip which may still be playing",
+        ),
+        (
+            CLIPS,
+            [clip(LONG), clip("b"), (P, PlayDone("b")), (P, PlayDone(LONG))],
+            f"LP-CLIP-25: playDone for the clip {QUOTED} came before that of an earlier one",
+        ),
+        (
+            CLIPS,
+            [clip(LONG), KILL, (P, PlayDone(LONG))],
+            f"LP-KILL-8: playDone with the id {QUOTED} for a clip that killAudio had stopped",
+        ),
+        (
+            CLIPS,
+            [(P, PlayDone(LONG))],
+            f"LP-CLIP-24: playDone with the id {QUOTED} stands for no clip",
+        ),
+        (
+            STREAMING,
+            [mark(LONG), CLEAR, reached(LONG)],
+            f"LP-MARK-15: the mark {QUOTED} had been forgotten by clearMarks",
+        ),
+        (STREAMING, [reached(LONG)], f"LP-MARK-9: playout of {QUOTED} stands for no mark"),
+        (
+            STREAMING,
+            [mark("a"), mark(LONG), reached(LONG)],
+            f"LP-MARK-14: playout of {QUOTED}: it came before that of an earlier mark",
+        ),
+    ],
+)
+def test_of_what_is_long_a_reason_quotes_the_start(
+    mode: Mode, conversation: list[tuple[Peer, Message]], reason: str
+) -> None:
+    observer = Observer(mode, vantage=P)
+    *_, (violation,) = [observer.see(*item) for item in [METADATA, *conversation]]
+    assert str(violation) == reason
+
+
 def test_so_many_killed_clips_are_remembered() -> None:
     ids = [str(number) for number in range(110)]
     rounds = [[*map(clip, ids[n : n + 10]), KILL] for n in range(0, 110, 10)]

@@ -150,8 +150,10 @@ def test_dtmf_is_passed_where_asked_for() -> None:
         task = listening(passDtmf=passes)
         task.key("5", duration=1600)
         assert sent(task) == expected
-    with pytest.raises(LocalProtocolError, match="is no key"):
+    with pytest.raises(LocalProtocolError, match=r"^'x' is no key"):
         listening().key("x")
+    with pytest.raises(LocalProtocolError, match=f"^'{'x' * 59} is no key"):
+        listening().key("x" * 1000)
 
 
 @pytest.mark.parametrize(

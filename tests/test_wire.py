@@ -1008,6 +1008,12 @@ def test_a_subprotocol_that_nobody_asked_for_says_so() -> None:
     assert str(error).startswith("subprotocol 'x' was not offered; none was")
 
 
+def test_of_a_long_subprotocol_the_front_is_quoted() -> None:
+    wire = ClientWire("app.example")
+    error = fault(wire, answer(wire, Sec_WebSocket_Protocol="x" * 1000))
+    assert str(error).startswith(f"subprotocol '{'x' * 59} was not offered; none was")
+
+
 def test_a_refusal_needs_no_body_and_takes_any() -> None:
     for options, body in (({}, b""), ({"body": "\ud800!"}, b"?!")):
         wire = asked()
