@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -11,7 +11,7 @@ import trio
 
 from listenproto.app_session import ClipDone
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Audio, Dtmf, Malformed, MarkEvent, Metadata, UnknownMessage
+from listenproto.messages import Audio, Dtmf, MarkEvent, Metadata, UnknownMessage
 from listenproto.observer import Violation
 from listenproto_trio.limits import Limits
 
@@ -33,7 +33,7 @@ CallEvent: TypeAlias = Audio | Dropped | Dtmf | ClipDone | MarkEvent | UnknownMe
 """What iterating a call gives."""
 
 OVERHEAD: Final = 64
-"""What a message of audio counts beside its bytes, so that tiny ones cannot hoard memory."""
+"""What a value counts beside its bytes, so that tiny ones cannot hoard memory."""
 
 
 @attrs.frozen
@@ -117,12 +117,14 @@ class Unread:
             return
         before = samples, events = self._came
         if isinstance(event, Audio):
-            share = self._audio
+            share, size = self._audio, len(event.pcm) + OVERHEAD
             self._came = samples + len(event.pcm) // self._frame, events
         else:
             share = self._others
+            # None counts for more than may wait in all: alone, each that came can be read.
+            size = min(_size(event), share.max_size)
             self._came = samples, events + 1
-        share.add(_Waiting(event, _size(event), before, self._came))
+        share.add(_Waiting(event, size, before, self._came))
         while self._drops and share.full:
             oldest = share.take()
             self.samples_dropped += oldest.after[0] - oldest.before[0]
@@ -185,11 +187,20 @@ class Unread:
 
 
 def _size(event: CallEvent) -> int:
-    """About how many bytes an event holds on to."""
-    if isinstance(event, Audio):
-        return len(event.pcm) + OVERHEAD
-    if isinstance(event, Violation) and isinstance(event.message, Malformed):
-        return len(event.message.text)
-    if isinstance(event, UnknownMessage):
-        return len(repr(event.body))
-    return OVERHEAD
+    """About how many bytes an event holds on to: each value in it counts, down to the smallest."""
+    size = 0
+    held: list[object] = [event]
+    while held:
+        value = held.pop()
+        kind = type(value)
+        size += OVERHEAD
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            held += value.keys()
+            held += value.values()
+        elif isinstance(value, list | tuple):
+            held += value
+        elif attrs.has(kind):
+            held += (getattr(value, field.name) for field in attrs.fields(kind))
+    return size

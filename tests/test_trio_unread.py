@@ -5,10 +5,26 @@ from __future__ import annotations
 from typing import Final
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto import Audio, Dtmf, Metadata, MixType
+from listenproto import (
+    Audio,
+    ClipDone,
+    Dtmf,
+    Malformed,
+    MarkEvent,
+    Message,
+    Metadata,
+    MixType,
+    Peer,
+    PlayAudio,
+    PlayDone,
+    UnknownMessage,
+    Violation,
+)
+from listenproto.messages import JSON
 from listenproto_trio import CallEvent, Dropped, Limits
 from listenproto_trio.unread import OVERHEAD, Unread, UnreadPolicy
 
@@ -100,3 +116,58 @@ async def test_notes_do_not_pile_up() -> None:
     assert len(told) <= 10 + 30
     assert queue.samples_dropped == sum(note.samples for note in told) == 1000 - events.count(TINY)
     assert queue.events_dropped == sum(note.events for note in told) == 990
+
+
+LARGE: Final = "x" * 4000
+
+
+def violation(message: Message, reason: str = "because") -> Violation:
+    return Violation("LP-ODD-1", Peer.PLATFORM, message, reason)
+
+
+def nested(value: JSON, depth: int) -> JSON:
+    return {"": nested([value], depth - 1)} if depth else value
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        MarkEvent(LARGE, "playout"),
+        ClipDone(LARGE[:2000], guessed=False, message=PlayDone(LARGE[:2000])),
+        ClipDone("clip", guessed=False, message=PlayDone("clip", {"figure": LARGE})),
+        UnknownMessage({"type": LARGE}),
+        UnknownMessage({LARGE: None}),
+        UnknownMessage({"many": [None] * 60}),
+        UnknownMessage({"deep": nested(None, 20)}),
+        violation(Malformed(LARGE, "because", "LP-ODD-2")),
+        violation(Malformed("{", LARGE, "LP-ODD-2")),
+        violation(Dtmf("5"), LARGE),
+        violation(MarkEvent(LARGE, "playout")),
+        violation(PlayDone(LARGE)),
+        violation(PlayDone("clip", {"figure": LARGE})),
+        violation(Metadata({"customerData": {"name": LARGE}})),
+        violation(PlayAudio(LARGE.encode())),
+        violation(Audio(LARGE.encode())),
+    ],
+    ids=lambda event: f"{event!r:.60}",
+)
+@virtual
+async def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
+    """Two of 4000 characters, or of as many bytes in some 60 values, fit into 10 000."""
+    queue = unread(message_size=10_000)
+    for _ in range(10):
+        queue.put(event)
+    assert await rest(queue) == [Dropped(events=8), event, event]
+
+
+@virtual
+async def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
+    queue = unread(message_size=4000)
+    large = UnknownMessage({"type": LARGE})
+    queue.put(KEY)
+    queue.put(large)
+    assert await queue.get() == Dropped(events=1)
+    assert await queue.get() == large
+    queue.put(large)
+    queue.put(KEY)
+    assert await rest(queue) == [Dropped(events=1), KEY]
