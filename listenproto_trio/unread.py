@@ -73,6 +73,16 @@ class _Share:
         self.size = 0
 
 
+class _Watch(trio.abc.Instrument):
+    """Tells of each task that ends: trio has no other way to learn when one does."""
+
+    def __init__(self, ended: Callable[[trio.lowlevel.Task], None]) -> None:
+        self._ended = ended
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._ended(task)
+
+
 class Unread:
     """A queue of events, with a bound on the audio in it and one on all the others.
 
@@ -83,12 +93,13 @@ class Unread:
     def __init__(
         self, policy: UnreadPolicy, limits: Limits, *, on_hold: Callable[[], None]
     ) -> None:
-        self.reader: trio.lowlevel.Task | None = None
-        """The task that reads the queue."""
+        self._reader: trio.lowlevel.Task | None = None
+        """The task that has read last."""
         self.samples_dropped = self.events_dropped = 0
         self._drops = policy == "drop_oldest"
         self._seconds = limits.unread_seconds
         self._on_hold = on_hold
+        self._watch = _Watch(self._ended)
         self._frame = SAMPLE_BYTES
         self._audio = _Share(limits.message_size)
         self._others = _Share(limits.message_size, limits.unread_events)
@@ -105,6 +116,14 @@ class Unread:
         self._frame = SAMPLE_BYTES * metadata.mix_type.channels
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
         self._audio.max_size = int(self._seconds * second)
+
+    @property
+    def reader(self) -> trio.lowlevel.Task | None:
+        """The task that reads the queue; None where none has begun to, or it has ended."""
+        reader = self._reader
+        if reader is None or reader.parent_nursery is None:
+            return reader
+        return reader if reader in reader.parent_nursery.child_tasks else None
 
     @property
     def held(self) -> bool:
@@ -147,9 +166,20 @@ class Unread:
     async def may_read(self) -> None:
         """Wait until there is room for what reading may bring."""
         await trio.lowlevel.checkpoint()
-        while self.held:
+        if not self.held:
+            return
+        trio.lowlevel.add_instrument(self._watch)
+        try:
+            while self.held:
+                self._on_hold()
+                await self._room.park()
+        finally:
+            trio.lowlevel.remove_instrument(self._watch)
+
+    def _ended(self, task: trio.lowlevel.Task) -> None:
+        """A task has ended while reading is held back: if it was the reader, that is news."""
+        if task is self._reader:
             self._on_hold()
-            await self._room.park()
 
     async def get(self) -> CallEvent | None:
         """The next event; None when there is no more.
@@ -158,7 +188,7 @@ class Unread:
         """
         if self._getting:
             raise trio.BusyResourceError("another task iterates over this call")
-        self.reader = trio.lowlevel.current_task()
+        self._reader = trio.lowlevel.current_task()
         self._getting = True
         try:
             await trio.lowlevel.checkpoint()

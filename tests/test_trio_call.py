@@ -393,6 +393,32 @@ async def test_a_wait_that_unread_audio_would_block_for_ever_says_so(reader: str
         assert await mark.wait() is Outcome.PLAYED
 
 
+@pytest.mark.parametrize("ends", ["before", "meanwhile"])
+@virtual
+async def test_a_reader_that_has_ended_reads_no_more(ends: str) -> None:
+    options = {"pair": lockstep_stream_pair, "answering": HOLD}
+    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+        await both.app.send_audio(audio(1))
+        mark = await both.app.mark("m")
+
+        async def read_one() -> None:
+            await anext(both.app)
+            if ends == "meanwhile":
+                await wait_all_tasks_blocked()
+
+        nursery.start_soon(talk_on, both, 5.02)
+        async with trio.open_nursery() as readers:
+            readers.start_soon(read_one)
+            if ends == "before":
+                await wait_all_tasks_blocked()
+                assert not readers.child_tasks
+            with pytest.raises(UnreadAudioError, match="'m'"):
+                await mark.wait()
+        await read_on_until_held_no_more(both)
+        await both.hear(1.0)
+        assert await mark.wait() is Outcome.PLAYED
+
+
 async def read_on_until_held_no_more(both: Line) -> None:
     for _ in range(250):
         await anext(both.app)
