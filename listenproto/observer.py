@@ -272,7 +272,7 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
 def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:
     match = observer.clips.match(message.id)
     if match is not None:
-        reason = f"playDone for the clip {message.id!r:.60} came before that of an earlier one"
+        reason = f"playDone for the clip {message.id!r:.60} came after that of a later one"
         return [] if match.in_order else [("LP-CLIP-25", reason)]
     which = "" if message.id is None else f" with the id {message.id!r:.60}"
     if observer.clips.was_killed(message.id):

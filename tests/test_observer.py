@@ -498,7 +498,7 @@ QUOTED = "'" + "x" * 59
         (
             CLIPS,
             [clip(LONG), clip("b"), (P, PlayDone("b")), (P, PlayDone(LONG))],
-            f"LP-CLIP-25: playDone for the clip {QUOTED} came before that of an earlier one",
+            f"LP-CLIP-25: playDone for the clip {QUOTED} came after that of a later one",
         ),
         (
             CLIPS,
