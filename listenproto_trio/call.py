@@ -26,10 +26,11 @@ from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
 from listenproto_trio.failures import peer_of
 from listenproto_trio.logs import CallLog, about
+from listenproto_trio.playback import Playbacks
 from listenproto_trio.sending import Sending
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Carrier, Connection, Transport
-from listenproto_trio.unread import CallEvent
+from listenproto_trio.unread import CallEvent, Unread
 from listenproto_trio.websocket import MessageCarrier, MessageConnection, WebSocket
 
 __all__ = ["Call"]
@@ -58,13 +59,25 @@ class Call(Sending):
         peer: str | None = None,
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
-        super().__init__(session, answering)
+        log = CallLog(self._about)
+        playbacks = Playbacks(answering.stream_rate, answering.profile)
+        unread = Unread(answering.unread, answering.limits, on_hold=playbacks.recheck)
+        transport = Transport(
+            connection,
+            carrier,
+            answering.limits,
+            peer=Peer.PLATFORM,
+            dispatch=self._dispatch,
+            may_read=unread.may_read,
+            log=log,
+        )
+        super().__init__(
+            session, transport, playbacks, unread, stream_rate=answering.stream_rate, log=log
+        )
         self.stream = stream
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.peer = peer or peer_of(stream)
         """The address of the other end of the connection, host:port; None where not known."""
-        self.log = CallLog(self._about)
-        """For the handler's own lines: their records say which call they are about."""
         self.stopping = trio.Event()
         """Set once the server takes no more calls, and this one has its grace period to end."""
         self._ready = trio.Event()
@@ -74,15 +87,6 @@ class Call(Sending):
         self._refusal: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
-        self.transport = Transport(
-            connection,
-            carrier,
-            answering.limits,
-            peer=Peer.PLATFORM,
-            dispatch=self._dispatch,
-            may_read=self._unread.may_read,
-            log=self.log,
-        )
         self._lateness = Lateness()
         self._bytes_per_second = 0
 

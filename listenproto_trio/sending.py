@@ -23,7 +23,6 @@ from listenproto.messages import (
     PlayAudio,
 )
 from listenproto.rules import REFUSALS
-from listenproto_trio.answering import Answering
 from listenproto_trio.logs import CallLog
 from listenproto_trio.playback import Playback, Playbacks
 from listenproto_trio.speaking import Speech, chunks_of
@@ -39,14 +38,23 @@ TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 class Sending:
     """The sending half of a :class:`~listenproto_trio.Call`."""
 
-    log: CallLog
-    transport: Transport
-
-    def __init__(self, session: AppSession, answering: Answering) -> None:
+    def __init__(
+        self,
+        session: AppSession,
+        transport: Transport,
+        playbacks: Playbacks,
+        unread: Unread,
+        *,
+        stream_rate: int,
+        log: CallLog,
+    ) -> None:
         self.session = session
-        self._stream_rate = answering.stream_rate
-        self._playbacks = Playbacks(answering.stream_rate, answering.profile)
-        self._unread = Unread(answering.unread, answering.limits, on_hold=self._playbacks.recheck)
+        self.transport = transport
+        self.log = log
+        """For the handler's own lines: their records say which call they are about."""
+        self._playbacks = playbacks
+        self._unread = unread
+        self._stream_rate = stream_rate
         self._quiet_until = -math.inf
         self._speaking: trio.CancelScope | None = None
         self._disconnected = trio.Event()
