@@ -6,6 +6,7 @@ import enum
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import trio
@@ -233,7 +234,8 @@ class Playbacks:
         elif waiting:
             first, *rest = waiting
             self._stop(first)
-            first._stand_in = rest[0] if rest else None
+            for clip, behind in pairwise(waiting):
+                clip._stand_in = behind
             spared = max(0.0, first._due - trio.current_time())
             self._until -= spared
             for clip in rest:

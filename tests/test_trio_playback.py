@@ -160,6 +160,15 @@ async def test_a_kill_that_comes_too_late_for_one_clip_stops_the_next() -> None:
 
 
 @virtual
+async def test_a_kill_that_comes_too_late_for_several_clips_stops_the_next() -> None:
+    async with far_away(CLIPS, DEPLOYED) as (call, _):
+        clips = await played(call, 0, 0, 1, 2)
+        await call.kill_audio()
+        await call.drain()
+        assert outcomes(clips) == [P, P, F, P]
+
+
+@virtual
 async def test_a_clip_that_does_not_wait_takes_the_place_of_all() -> None:
     async with far_away(CLIPS, DEPLOYED) as (call, _):
         clips = await played(call, 10, 2)
