@@ -94,7 +94,8 @@ class Playback:
         What is taken by a killAudio or a clearMarks within a second of its end may have come to it:
         it stays under way while an answer can still come, for a second.
         """
-        if self._outcome is None and trio.current_time() >= self._flushed_at:
+        flushing = self._outcome is None and self._flushed_at < math.inf
+        if flushing and trio.current_time() >= self._flushed_at:
             return Outcome.FLUSHED
         return self._outcome
 
