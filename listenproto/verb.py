@@ -85,7 +85,7 @@ def _is_absolute(url: object) -> bool:
         return False
     if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
         return False
-    if not re.fullmatch(r"(\[[^\[\]]+\]|[^\[\]]+)(:[0-9]*)?", parts.netloc):
+    if not re.fullmatch(rf"(\[[^\[\]]+\]|{_NAME})(:[0-9]*)?", parts.netloc):
         return False  # a bracket belongs around an address, and nowhere else
     return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
 
@@ -100,8 +100,10 @@ def _rate(rates: tuple[int, ...]) -> _Rule:
 
 
 _URL_TEXT: Final = r'[!"$-\[\]-~]+'
+# RFC 1035, 2.3.4: any other cannot even be looked up
+_NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
 _ABSOLUTE: Final = (
-    "a ws, wss, http or https URL with a host and no user name,"
+    "a ws, wss, http or https URL with a host (1 to 63 characters between dots) and no user name,"
     " in printable ASCII without spaces, '#' and '\\'"
 )
 _OBJECT: Final = (

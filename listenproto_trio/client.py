@@ -188,7 +188,8 @@ async def _connected(
     lack = f"no connection to {there}", "is the address right, and no firewall in between?"
     with trio.move_on_after(limits.handshake_time):
         try:
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+            # As bytes: Python would hold text against IDNA, and raise UnicodeError for some.
+            stream: trio.abc.Stream = await trio.open_tcp_stream(host.encode(), port)
         except OSError as exc:
             attempt = first(exc.__cause__ or exc)  # of several, the first
             cause = attempt if isinstance(attempt, OSError) else exc

@@ -110,14 +110,17 @@ def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Pat
         "/listen",
         "ws://user@app.example/",
         "ws://a b/",
+        "ws://a..b/",
+        "wss://.example/",
+        f"ws://{'a' * 64}.example/",
     ],
 )
 def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        f"Invalid value for URL: {url!r} is no ws, wss, http or https URL with a host and no user "
-        "name, such as ws://127.0.0.1:3000/"
+        f"Invalid value for URL: {url!r} is no ws, wss, http or https URL with a host (1 to 63 "
+        "characters between dots) and no user name, such as ws://127.0.0.1:3000/"
     )
 
 
@@ -206,6 +209,11 @@ def test_a_connection_that_is_refused_names_the_server(tmp_path: Path) -> None:
         ("ftp://app.example/", "actionHook.url must be"),
         ({}, "actionHook.url must be"),
         ({"url": 5}, "actionHook.url must be"),
+        ("http://a..b/", "actionHook.url must be"),
+        (f"http://{'a' * 64}.b/", "actionHook.url must be"),
+        ("http://xn--/", "actionHook.url must be"),
+        ("http://127.0.0.1:0/", "actionHook.url must be"),
+        ("http://127.0.0.1:65536/", "actionHook.url must be"),
         ({"url": "/done", "method": "PUT"}, "actionHook.method must be 'GET' or 'POST'"),
     ],
 )

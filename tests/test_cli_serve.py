@@ -226,6 +226,8 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
         (["--health", "health"], "'/'"),
         (["--health", "/"], "--health and --path are both /"),
         (["--host", ""], "--host"),
+        (["--host", "a..b"], "Invalid value for --host: 'a..b' is no name of a host"),
+        (["--host", "\u00e4..b"], "Invalid value for --host: '\u00e4..b' is no name of a host"),
         (["--grace", "nan"], "not a finite number"),
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),

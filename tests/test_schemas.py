@@ -324,6 +324,7 @@ URLS: Final[list[JSON]] = [
     ),
     *("ws://a.example:80/b?c=d:e@f", "ws://1.2.3.4:1/", "ws://a:65535", "ws://a:00080", "ws://%4a"),
     *("ws://[::1]", "ws://[::1]:80/", "ws://[1:2::ffff:1.2.3.4]?a", "ws://[v1.a:b]/"),
+    *("ws://a.", "ws://a.b.:80", "ws://a_b/", f"ws://{'a' * 63}.{'b' * 63}", "ws://[v1.a..b]"),
     *("ws://[0123:4567:89ab:cdef:ABCD:EF::]:", "ws://[fe80::1%eth0]", "ws://[v09afAF.a]"),
     *(
         "ws://a/[]",
@@ -350,6 +351,7 @@ NO_URLS: Final[list[JSON]] = [
     *("ws://[::1%]", "ws://[::1%a%b]", "ws://[::g]", "ws://[v1.a", "ws://[v1xa]"),
     *("ws://a[::1]", "ws://[::1]a", "ws://[::1]]", "ws://[::1]80", "ws://a:1[::1]:2/"),
     *("ws://[::1%[]", "ws://[v1.[]"),
+    *("ws://.", "ws://.a", "ws://a..", "ws://a..b", f"ws://{'a' * 64}", f"ws://a.{'b' * 64}/"),
     *(None, True, 1, [], {}, ["/a"]),
 ]
 ATTRIBUTES: Final = [
@@ -859,7 +861,9 @@ ANY_TEXT: Final = st.text(st.characters(max_codepoint=200), max_size=8)
 @given(
     scheme=st.sampled_from(["ws", "WSS", "http", "https", "ftp", "", "w", "httpss"]),
     behind=st.sampled_from(["://", "://", ":", "//", "/"]),
-    host=st.sampled_from(["a", "app.example", "[::1]", "[::", "::1", "a@b", ""]) | ANY_TEXT,
+    host=st.sampled_from(["a", "app.example", "[::1]", "[::", "::1", "a@b", ""])
+    | ANY_TEXT
+    | st.lists(st.integers(0, 65).map("a".__mul__), max_size=4).map(".".join),
     port=st.sampled_from(["", ":"]) | st.integers(-1, 70_000).map(":{}".format),
     tail=st.sampled_from(["", "/", "?", "/a?b", "/#", "/[@:]", "a"]) | ANY_TEXT.map("/".__add__),
 )

@@ -422,7 +422,7 @@ async def app_of(
 async def reset_in_the_handshake(stream: trio.SocketStream) -> None:
     await stream.receive_some()
     await stream.send_all(b"HTTP/1.1 101 Swit")
-    await trio.sleep(0.01)
+    await wait_all_tasks_blocked()  # it is read
     reset(stream)
 
 
@@ -465,6 +465,16 @@ async def test_an_app_that_breaks_off_the_call() -> None:
         assert call.how_it_ended() == (
             "the call is over: the connection is lost: Connection reset by peer"
         )
+
+
+@real
+async def test_a_host_that_is_no_name_leads_nowhere() -> None:
+    task = ListenTask(attrs.evolve(STREAM, url="ws://[v1.a..b]/"), ATTRIBUTES)
+    with pytest.raises(OSError, match=r"^no connection to v1\.a\.\.b:80: the host's name leads"):
+        async with open_call(task):
+            raise AssertionError("there is no call")
+    assert task.result is not None
+    assert task.result.end is End.NOT_CONNECTED
 
 
 @real
@@ -576,17 +586,17 @@ async def test_an_app_that_floods_leaves_others_their_turns(flood: bytes) -> Non
     assert call.closed == Closed(1000, "", clean=True)
 
 
-async def nowhere(host: str, port: int) -> trio.SocketStream:
+async def nowhere(host: bytes, port: int) -> trio.SocketStream:
     failed = [socket.gaierror(socket.EAI_NONAME, "Name or service not known")]
     raise failed[0]
 
 
-async def unreachable(host: str, port: int) -> trio.SocketStream:
+async def unreachable(host: bytes, port: int) -> trio.SocketStream:
     failed = [OSError(101, "Network is unreachable"), OSError(113, "No route to host")]
-    raise OSError(f"all attempts to connect to {host} failed") from ExceptionGroup("all", failed)
+    raise OSError("all attempts to connect failed") from ExceptionGroup("all", failed)
 
 
-async def silent(host: str, port: int) -> trio.SocketStream:
+async def silent(host: bytes, port: int) -> trio.SocketStream:
     await trio.sleep_forever()
     raise AssertionError
 
@@ -602,7 +612,7 @@ async def silent(host: str, port: int) -> trio.SocketStream:
 @virtual
 async def test_a_host_that_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
-    network: Callable[[str, int], Awaitable[trio.SocketStream]],
+    network: Callable[[bytes, int], Awaitable[trio.SocketStream]],
     kind: type[Exception],
     why: str,
 ) -> None:

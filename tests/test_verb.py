@@ -424,6 +424,8 @@ def test_metadata_overwrites_neither_rate_nor_mix(key: str, value: JSON) -> None
         ("Ws://127.0.0.1:65535", "ws://127.0.0.1:65535"),
         ("ws://[::1]:80/", "ws://[::1]:80/"),
         ("ws://example.com:1", "ws://example.com:1"),
+        ("ws://example.com.:80", "ws://example.com.:80"),
+        (f"ws://a_b.{'c' * 63}/", f"ws://a_b.{'c' * 63}/"),
     ],
 )
 def test_an_absolute_url(url: str, websocket_url: str) -> None:
@@ -470,6 +472,13 @@ def test_an_absolute_url(url: str, websocket_url: str) -> None:
         "ws://[::1/",
         "ws://a[::1]/",
         "ws://a[]@v1.b/",
+        "ws://a..b/",
+        "ws://.example.com/",
+        "ws://example.com../",
+        "ws://./",
+        "ws://.:80/",
+        f"ws://{'a' * 64}/",
+        f"ws://a.{'b' * 64}.c/",
     ],
 )
 def test_what_is_no_url_of_a_listen(url: str) -> None:

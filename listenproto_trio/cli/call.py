@@ -203,8 +203,8 @@ def _verb(
 
 def _no_url(url: str) -> click.BadParameter:
     said = (
-        f"{url!r} is no ws, wss, http or https URL with a host and no user name, such as "
-        "ws://127.0.0.1:3000/"
+        f"{url!r} is no ws, wss, http or https URL with a host (1 to 63 characters between dots) "
+        "and no user name, such as ws://127.0.0.1:3000/"
     )
     return click.BadParameter(said, param_hint="URL")
 

@@ -84,16 +84,25 @@ def read_hook(verb: ListenVerb) -> Hook | None:
     asked, method = options.get("url"), options.get("method", "POST")
     if method not in ("GET", "POST"):
         raise VerbError("actionHook.method", method, "'GET' or 'POST'")
-    try:
-        base = "http" + verb.websocket_url.removeprefix("ws")
-        url = httpx.URL(urljoin(base, asked) if isinstance(asked, str) else "")
-    except (ValueError, httpx.InvalidURL):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
+    base = "http" + verb.websocket_url.removeprefix("ws")
+    url = _absolute(base, asked) if isinstance(asked, str) else None
+    if url is None:
         raise VerbError("actionHook.url", asked, "an http or https URL, or a path")
     user, password = options.get("username"), options.get("password")
     both = isinstance(user, str) and isinstance(password, str) and user and password
     return Hook(url, str(method), (str(user), str(password)) if both else None)
+
+
+def _absolute(base: str, asked: str) -> httpx.URL | None:
+    """An http or https URL, seen from ``base``; None where no host can be looked up for it."""
+    try:
+        url = httpx.URL(urljoin(base, asked))
+        url.raw_host.decode().encode("idna")  # as the look-up does: UnicodeError is a ValueError
+        port = 1 if url.port is None else url.port
+        fits = url.scheme in ("http", "https") and url.host and 0 < port < 2**16
+    except (ValueError, httpx.InvalidURL):
+        return None
+    return url if fits else None
 
 
 def _why(error: BaseException) -> str:
