@@ -101,6 +101,16 @@ def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Pat
     assert says in run.complaint
 
 
+def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({"metadata": {"a": "b" * 8192}}))
+    words = ["--verb", "verb.json", "--heard", "heard.wav", "--trace", "trace.jsonl"]
+    run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith("Invalid value for --verb: verb.json: the metadata has ")
+    assert run.complaint.endswith(" bytes, at most 8192 may be sent [LP-META-11]")
+    assert [*tmp_path.iterdir()] == [tmp_path / "verb.json"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -10,6 +10,7 @@ import click
 import trio
 from click.core import ParameterSource
 
+from listenproto.errors import LocalProtocolError
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
 from listenproto.profile import PROFILES
@@ -149,6 +150,7 @@ def call(
         hook=_hook(verb, verb_file),
         trust=trust,
     )
+    _check_metadata(line, verb_file)
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
     placed = trio.run(_place_all, line, files, screen)
     _show(screen, placed)
@@ -213,6 +215,14 @@ def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
     try:
         return read_hook(verb)
     except VerbError as exc:
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
+
+
+def _check_metadata(line: Line, path: Path | None) -> None:
+    """Whether a call can be told of the verb's metadata (LP-META-11): it is the same for all."""
+    try:
+        line.task(keep_passed=False)
+    except LocalProtocolError as exc:
         raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
 
 
