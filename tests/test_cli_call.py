@@ -317,13 +317,24 @@ def test_an_action_hook_can_be_got(clips: str, tmp_path: Path) -> None:
 
     asked: list[str] = []
     with answering(answer) as url:
-        hook = {"url": url.replace("ws:", "http:"), "method": "GET"}
+        own = "?token=a%26b&call_sid=other"
+        hook = {"url": url.replace("ws:", "http:") + own, "method": "GET"}
         verb = verb_file(tmp_path, actionHook=hook)
         run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
     assert (run.status, run.err) == (0, "")
     (line,) = asked
-    assert line.startswith("GET /?call_sid=")
+    assert line.startswith("GET /?token=a%26b&call_sid=")
+    assert "=other" not in line
     assert "&dial_call_duration=4 HTTP" in line
+
+
+def test_an_action_hook_that_becomes_too_long_is_told(clips: str, tmp_path: Path) -> None:
+    hook = {"url": f"/?{'a' * 65500}", "method": "GET"}
+    verb = verb_file(tmp_path, actionHook=hook)
+    run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.startswith(f"actionHook http{clips[2:]}: ")
+    assert "too long" in run.complaint
 
 
 def test_credentials_of_the_environment_give_way_to_the_verbs(

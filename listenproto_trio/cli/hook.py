@@ -47,7 +47,7 @@ class Hook:
         with trio.move_on_after(HOOK_SECONDS):
             try:
                 return await self._send(payload, context, shown)
-            except httpx.HTTPError as exc:
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:  # such as one that became too long
                 return Hooked(shown, failure=_why(exc))
         return Hooked(shown, failure=f"no answer within {HOOK_SECONDS:g} s")
 
@@ -58,12 +58,12 @@ class Hook:
         client = httpx.AsyncClient(
             verify=context, timeout=HOOK_SECONDS, auth=self.auth, trust_env=False
         )
-        told = {k: v if isinstance(v, str) else str(v) for k, v in payload.items()}
-        query, body = (told, None) if self.method == "GET" else (None, dict(payload))
-        async with (
-            client,
-            client.stream(self.method, self.url, params=query, json=body) as response,
-        ):
+        url = self.url
+        body: dict[str, JSON] | None = dict(payload)
+        if self.method == "GET":  # what its own query has stays in it
+            told = {k: v if isinstance(v, str) else str(v) for k, v in payload.items()}
+            url, body = url.copy_merge_params(told), None
+        async with client, client.stream(self.method, url, json=body) as response:
             status = response.status_code
             if response.is_success:
                 return Hooked(shown, status)
