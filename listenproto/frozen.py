@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-__all__ = ["Frozen"]
+__all__ = ["Frozen", "plain"]
 
 
 class Frozen:
@@ -22,6 +23,13 @@ class Frozen:
             for value in [getattr(self, field.name)]
         }
         return _made, (type(self), values)
+
+
+def plain(value: Any) -> Any:
+    """The same JSON in objects and arrays of its own, which ``json.dumps`` can write."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _made(kind: type[Frozen], values: dict[str, Any]) -> Frozen:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 from attrs.validators import optional
 
-from listenproto.frozen import Frozen
+from listenproto.frozen import Frozen, plain
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
 from listenproto.shown import shown
@@ -252,7 +252,7 @@ class ListenVerb(_Options):
             raise VerbError("bidirectionalAudio.sampleRate", None, allowed)
         for name in ("action_hook", "metadata", "transcribe"):
             if isinstance(value := getattr(self, name), Mapping):
-                object.__setattr__(self, name, MappingProxyType(_plain(value)))
+                object.__setattr__(self, name, MappingProxyType(plain(value)))
 
     def to_json(self) -> dict[str, JSON]:
         """A JSON object of its own: ``verb``, ``url``, then what is not at its default."""
@@ -328,10 +328,4 @@ _READ: Final[Mapping[str, Callable[[JSON], JSON]]] = {
 def _plain(value: Any) -> Any:
     if isinstance(value, _Options):
         return value.to_json()
-    if isinstance(value, MixType):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    return value.value if isinstance(value, MixType) else plain(value)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from listenproto.codec import DIGITS
-from listenproto.frozen import Frozen
+from listenproto.frozen import Frozen, plain
 from listenproto.jsontext import values, well_formed
 from listenproto.messages import JSON
 from listenproto.shown import shown
@@ -79,7 +79,7 @@ def _kept(value: object) -> object:
 
 
 def _frozen(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    return MappingProxyType(dict(value))
+    return MappingProxyType(plain(value))
 
 
 @attrs.frozen
@@ -114,16 +114,14 @@ class _Hook(Frozen):
         if not isinstance(obj, Mapping):
             raise WebhookError("body", obj, "a JSON object")
         try:
-            told = well_formed(dict(obj))
+            return cls(**cls._read(well_formed(plain(obj))))
         except RecursionError:
-            told = None
-        if told is None:
-            raise WebhookError("body", obj, "a JSON object", found="nested too deeply")
-        return cls(**cls._read(told))
+            pass
+        raise WebhookError("body", obj, "a JSON object", found="nested too deeply")
 
     def to_json(self) -> dict[str, JSON]:
         """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
-        return dict(self.attributes)
+        return dict(plain(self.attributes))
 
     def __hash__(self) -> int:
         return hash(self.call_sid)
@@ -235,7 +233,7 @@ class ActionHook(_Hook):
     def to_json(self) -> dict[str, JSON]:
         """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
         ended = {"dial_call_duration": self.dial_call_duration, "digits": self.digits}
-        told = {name: value for name, value in self.attributes.items() if name not in ended}
+        told = {name: value for name, value in super().to_json().items() if name not in ended}
         return told | {name: value for name, value in ended.items() if value is not None}
 
 
@@ -248,7 +246,7 @@ def write_verbs(*verbs: Verb) -> str:
     """
     found = text = ""
     try:
-        text = json.dumps([*map(_plain, verbs)], allow_nan=False, separators=(",", ":"))
+        text = json.dumps(verbs, allow_nan=False, separators=(",", ":"), default=_plain)
     except RecursionError:
         found = "nested too deeply"
     except (TypeError, ValueError) as exc:
@@ -259,10 +257,13 @@ def write_verbs(*verbs: Verb) -> str:
     return text
 
 
-def _plain(verb: Verb) -> JSON:
-    if isinstance(verb, ListenVerb):
-        return verb.to_json()
-    return dict(verb) if isinstance(verb, Mapping) else verb
+def _plain(value: object) -> JSON:
+    """What ``json.dumps`` does not know: a listen, wherever it stands, and frozen JSON."""
+    if isinstance(value, ListenVerb):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def read_verbs(body: Body) -> list[Verb]:

@@ -368,6 +368,23 @@ def test_an_error_keeps_no_large_value(large: str) -> None:
     assert len(str(caught.value.value)) <= 1000
 
 
+@pytest.mark.parametrize("kind", [CallHook, ActionHook])
+def test_a_hook_shares_nothing_with_what_it_was_made_of_or_gives(
+    kind: type[CallHook | ActionHook],
+) -> None:
+    def obj() -> dict[str, Any]:
+        return {"call_sid": "x", "a": [1, {"b": [2]}]}
+
+    for make in (kind, kind.from_json):
+        given = obj()
+        hook = make(given)
+        written = hook.to_json()
+        assert written == obj()
+        for one in (given, written):
+            one["a"][1]["b"].append(3)
+        assert hook.attributes == obj()
+
+
 def test_what_is_nested_too_deeply_is_said_to_be() -> None:
     deep: JSON = {}
     for _ in range(100_000):
@@ -483,6 +500,15 @@ def test_what_is_no_array_of_verbs(array: JSON, sentence: str) -> None:
 def test_what_is_no_json_is_not_written(verb: dict[str, Any]) -> None:
     with pytest.raises(WebhookError, match=r"^body must be a JSON array of verbs; it is no JSON: "):
         write_verbs(SAY, verb)
+
+
+def test_what_is_frozen_or_a_listen_is_written_wherever_it_stands() -> None:
+    hook = CallHook.from_json({"call_sid": "x", "a": [1]})
+    verb = {"verb": "tag", "data": {"call": hook.attributes, "calls": [hook.attributes, (LISTEN,)]}}
+    call: JSON = {"call_sid": "x", "a": [1]}
+    listen = {"verb": "listen", "url": "/listen", "actionHook": "/done"}
+    (tag,) = json.loads(write_verbs(verb))
+    assert tag == {"verb": "tag", "data": {"call": call, "calls": [call, [listen]]}}
 
 
 def test_what_is_in_itself_is_not_written() -> None:
