@@ -45,6 +45,17 @@ def put(file: IO[bytes], octets: bytes, at: int) -> None:
         at += written
 
 
+@contextmanager
+def _beginning(file: IO[bytes], path: Path) -> Iterator[None]:
+    """The block writes what a file begins with: where it cannot, there is no file."""
+    try:
+        yield
+    except OSError as exc:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
+
+
 class WavFile:
     """A WAV file of L16 that can be read whatever becomes of the process.
 
@@ -70,13 +81,9 @@ class WavFile:
         self._frame = SAMPLE_BYTES * channels
         self._claimed = 0
         self._file: IO[bytes] = create(path)
-        try:
+        with _beginning(self._file, path):
             lock(self._file)
             self._claim()
-        except OSError as exc:
-            self._file.close()
-            path.unlink(missing_ok=True)
-            raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
     def write(self, pcm: bytes) -> None:
         """Append L16 in whole sample frames, as a session gives it; ValueError for anything else.
@@ -170,10 +177,9 @@ class TraceFile:
     """A trace being written, line by line; it is a :data:`~listenproto_trio.Tap`.
 
     What was written is there whatever becomes of the process; only the owner may read it (mode
-    0600). ``position`` gives where playout
-    stands, in samples at the listen rate. Raises OSError where the file cannot be written or is
-    there already; where the disk is full the trace ends there, with a whole line, each further
-    line raises that error again, and closing does not.
+    0600). ``position`` gives where playout stands, in samples at the listen rate. Raises OSError
+    where the file cannot be written or is there already; where the disk is full the trace ends
+    there, with a whole line, each further line raises that error again, and closing does not.
     """
 
     def __init__(self, path: Path, header: Header, *, with_audio: bool = True) -> None:
@@ -185,7 +191,8 @@ class TraceFile:
         self._started_at: float | None = None
         self._size = 0
         self._file: IO[bytes] = create(path)
-        self._write(header.to_json())
+        with _beginning(self._file, path):
+            self._append(header.to_json())
 
     def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
         now = trio.current_time()
@@ -198,15 +205,18 @@ class TraceFile:
     def _write(self, line: str) -> None:
         if self.error is not None:
             raise self.error.with_traceback(None)
-        octets = f"{line}\n".encode()
         try:
-            put(self._file, octets, self._size)
+            self._append(line)
         except OSError as exc:
             self.error = OSError(exc.errno, f"{exc.strerror}: the trace ends here", str(self.path))
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._size)
             self._file.close()
             raise self.error from exc
+
+    def _append(self, line: str) -> None:
+        octets = f"{line}\n".encode()
+        put(self._file, octets, self._size)
         self._size += len(octets)
 
     def close(self) -> None:

@@ -371,6 +371,15 @@ async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> 
         assert all(line.payload == bytes(320) for line in lines)
 
 
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_a_trace_that_cannot_start_leaves_no_file(tmp_path: Path, room: int) -> None:
+    header = Header(vantage=Peer.APP, way=Mode.OFF)
+    with files_up_to(room), pytest.raises(OSError, match=r"trace\.jsonl") as error:
+        TraceFile(tmp_path / "trace.jsonl", header)
+    assert error.value.errno == errno.EFBIG
+    assert [*tmp_path.iterdir()] == []
+
+
 # Traces that are none.
 
 
