@@ -6,6 +6,7 @@ import http.server
 import json
 import signal
 import socket
+import struct
 import threading
 import wave
 from collections.abc import Callable, Iterator
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
-from listenproto.l16 import parse_wav, peak, wav_header
+from listenproto.l16 import Wav, parse_wav, peak, wav_header
+from listenproto_trio.cli.sound import mono
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
@@ -149,6 +153,13 @@ def test_audio_of_any_rate_and_channels_is_said(
     middle = memoryview(said).cast("h")[16000 * sent : 16000 * sent + 100]
     level = 6000 if mix == "mixed" else 3000
     assert all(abs(sample - level) < 50 for sample in middle)
+
+
+@given(st.lists(st.tuples(*[st.integers(-(2**15), 2**15 - 1)] * 2), max_size=30))
+@example([(1, 2), (-1, -2), (0, -1), (2**15 - 1, 2**15 - 1), (-(2**15), -(2**15))])
+def test_a_command_mixes_down_as_the_platform_does(frames: list[tuple[int, int]]) -> None:
+    pcm = b"".join(struct.pack("<2h", *frame) for frame in frames)
+    assert mono(pcm, 2).tobytes() == Wav(pcm, 8000, 2).mono()
 
 
 def test_a_far_party_needs_a_verb_that_hears_it(tmp_path: Path) -> None:

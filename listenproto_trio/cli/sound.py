@@ -27,11 +27,12 @@ SPEECH_RATE: Final = 8000
 
 
 def mono(pcm: bytes, channels: int) -> Samples:
-    """One channel, the mean of all."""
+    """One channel, the mean of all, rounded down: as ``Wav.mono`` has it, at numpy's speed."""
     samples = np.frombuffer(pcm, L16).astype(np.int16)
     if channels == 1:
         return samples
-    mean: Samples = np.mean(samples.reshape(-1, channels), axis=1).round().astype(np.int16)
+    total = samples.reshape(-1, channels).sum(axis=1, dtype=np.int32)
+    mean: Samples = (total // channels).astype(np.int16)  # LP-CLIP-21
     return mean
 
 
