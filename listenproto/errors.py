@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+from typing import Final
+
+__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError", "check_close_code"]
+
+SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
 
 
 class ProtocolError(Exception):
@@ -28,3 +32,10 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The peer did what this end cannot go on from; close with ``close_code``."""
+
+
+def check_close_code(code: int) -> None:
+    """Raise :class:`LocalProtocolError` for a code that no close can say (RFC 6455, 7.4)."""
+    if not any(code in codes for codes in SENDABLE_CODES):
+        said = f"a close cannot say {code}: 1000 to 1003, 1007 to 1013, 3000 to 4999 can be said"
+        raise LocalProtocolError(said, clause="RFC 6455 7.4")

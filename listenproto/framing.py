@@ -19,7 +19,7 @@ import h11
 from wsproto import events as ws
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 
-from listenproto.errors import LocalProtocolError, RemoteProtocolError
+from listenproto.errors import LocalProtocolError, RemoteProtocolError, check_close_code
 from listenproto.upgrade import Accepted, Rejected, Request
 
 __all__ = [
@@ -180,8 +180,7 @@ class Wire(abc.ABC):
         or if nothing is open yet, and for codes that must not be sent (RFC 6455, 7.4).
         """
         self._require("close", "RFC 6455 5.5.1", State.OPEN, State.FAILED)
-        if not (1000 <= code <= 1003 or 1007 <= code <= 1013 or 3000 <= code <= 4999):
-            raise LocalProtocolError(f"a close frame cannot say {code}", clause="RFC 6455 7.4")
+        check_close_code(code)
         reason = reason.encode(errors="replace").decode()  # wsproto cuts, but fails on surrogates
         self._out += self._frames.send(ws.CloseConnection(code, reason))
         self.state = State.CLOSING if self.state is State.OPEN else State.CLOSED

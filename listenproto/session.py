@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from listenproto.codec import encode
-from listenproto.errors import LocalProtocolError
+from listenproto.errors import LocalProtocolError, check_close_code
 from listenproto.messages import Close, Message, Payload, Peer
 from listenproto.observer import Observer, Violation
 from listenproto.rules import State
@@ -23,8 +23,6 @@ __all__ = ["Session", "Traffic"]
 
 ABNORMAL: Final = 1006
 """What stands for a close that never came (RFC 6455, 7.1.5)."""
-
-SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
 
 
 @attrs.define
@@ -90,11 +88,7 @@ class Session:
         Of the ``reason``, the first 123 bytes are sent. Raises :class:`LocalProtocolError` for a
         code that cannot be sent (RFC 6455, 7.4).
         """
-        if not any(code in codes for codes in SENDABLE_CODES):
-            raise LocalProtocolError(
-                f"a close cannot say {code}: 1000 to 1003, 1007 to 1013, 3000 to 4999 can be said",
-                clause="RFC 6455 7.4",
-            )
+        check_close_code(code)
         if not self.ended:
             fits = reason.encode(errors="replace")[:123].decode(errors="ignore")
             self._commit(Close(code, fits))
