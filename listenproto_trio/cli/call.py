@@ -54,13 +54,7 @@ __all__ = ["call"]
 @click.option(
     "--bidirectional-in-dial", is_flag=True, help="The platform has a way back there as well."
 )
-@click.option(
-    "--auth",
-    type=options.credentials,
-    metavar="USER:PASSWORD",
-    envvar="LISTENPROTO_AUTH",
-    help="The verb's wsAuth (or in LISTENPROTO_AUTH, where the verb has none).",
-)
+@options.auth("The verb's wsAuth (or in LISTENPROTO_AUTH, where the verb has none).")
 @click.option("--heard", type=options.new_file, help="Write what the caller hears (WAV).")
 @click.option("--trace", type=options.new_file, help="Write the call's trace (JSON lines).")
 @click.option(

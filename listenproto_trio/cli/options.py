@@ -19,7 +19,7 @@ from listenproto_trio.caller import Key
 __all__ = [
     "Seconds",
     "as_json",
-    "credentials",
+    "auth",
     "existing_file",
     "folder",
     "keys",
@@ -33,7 +33,7 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
-def credentials(text: str) -> tuple[str, str]:
+def _credentials(text: str) -> tuple[str, str]:
     """USER:PASSWORD."""
     user, _, password = text.partition(":")
     if not user or not password:
@@ -80,6 +80,17 @@ def path(text: str) -> str:
 existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
 new_file = click.Path(path_type=Path, dir_okay=False)
 folder = click.Path(path_type=Path, file_okay=False)
+
+
+def auth(said: str) -> Callable[[_F], _F]:
+    """--auth: HTTP Basic credentials; in the environment no list of processes shows them."""
+    return click.option(
+        "--auth",
+        type=_credentials,
+        metavar="USER:PASSWORD",
+        envvar="LISTENPROTO_AUTH",
+        help=said,
+    )
 
 
 def mode(command: _F) -> _F:

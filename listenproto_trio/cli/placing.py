@@ -163,7 +163,7 @@ def _hears(
 ) -> Hear:
     """What is done with what the caller hears."""
     task = placed.task
-    write: Hear = lambda heard: None  # noqa: E731
+    write: Hear | None = None
     if path is not None:
         file = HeardFile(path, line.verb.stream_rate or line.verb.sample_rate)
         placed.files.append(path)
@@ -173,7 +173,8 @@ def _hears(
 
     def hear(heard: list[Heard]) -> None:
         placed.hear(heard)
-        write(heard)
+        if write is not None:
+            write(heard)
         progress(task.clock / line.verb.sample_rate)
 
     return hear

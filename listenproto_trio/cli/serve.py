@@ -46,13 +46,7 @@ __all__ = ["serve"]
 )
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
 @click.option("--trace", type=options.folder, help="Write each call's trace into this folder.")
-@click.option(
-    "--auth",
-    type=options.credentials,
-    metavar="USER:PASSWORD",
-    envvar="LISTENPROTO_AUTH",
-    help="Ask for HTTP Basic credentials (or in LISTENPROTO_AUTH).",
-)
+@options.auth("Ask for HTTP Basic credentials (or in LISTENPROTO_AUTH).")
 @click.option("--certfile", type=options.existing_file, help="TLS: the certificate chain (PEM).")
 @click.option("--keyfile", type=options.existing_file, help="TLS: its key. [in --certfile]")
 @click.option(
