@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import array
 import base64
-import errno
 import json
+import os
 import signal
 import wave
 from pathlib import Path
@@ -17,7 +17,7 @@ import trio
 from listenproto import Peer, Trace, judge_trace, read_trace
 from listenproto_trio import cli
 from listenproto_trio import demo as demo_module
-from listenproto_trio.recording import TraceFile, WavFile
+from listenproto_trio.recording import WavFile
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, line_with, listenproto, started
 from tests.disk_support import small_disk
@@ -212,18 +212,16 @@ def test_a_full_disk_is_a_failure_in_one_line(tmp_path: Path) -> None:
 def test_a_trace_that_is_not_whole_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(trace: TraceFile, line: str) -> None:
-        trace.error = OSError(errno.ENOSPC, "No space left on device", str(trace.path))
-        raise trace.error
-
+    """There is one block for each file: enough for 0.2 s of audio, not for the traces of it."""
     (streaming, _) = demo_module.CALLS
-    monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
-    write = TraceFile._write
-    monkeypatch.setattr(
-        TraceFile,
-        "_write",
-        lambda trace, line: (full if '"position"' in line else write)(trace, line),
-    )
-    run = listenproto("demo", "--out", "out", cwd=tmp_path)
+    monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.2)])
+    with small_disk(tmp_path) as disk:
+        free = os.statvfs(disk)
+        (disk / "filled").write_bytes(bytes((free.f_bavail - 4) * free.f_bsize))
+        run = listenproto("demo", "--out", "disk/out", cwd=tmp_path)
+        folder = disk / "out" / "streaming"
+        assert len(samples(folder / "recording.wav")) == len(samples(folder / "heard.wav")) == 1600
     assert run.status == 1
-    assert "No space left on device: 'out/streaming/trace.jsonl'" in run.complaint
+    trace_file = "disk/out/streaming/trace.jsonl"
+    said = f"No space left on device: the trace ends here: {trace_file!r}"
+    assert run.complaint.endswith(said)
