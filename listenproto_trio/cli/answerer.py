@@ -23,6 +23,7 @@ from listenproto.trace import Header, Moment
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
+from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, stems
@@ -101,19 +102,20 @@ class Answerer:
         raise AssertionError("there is no end of names")
 
     def _closing(self, trace: TraceFile, number: int) -> Tap:
-        """The trace, closed with the connection, or where it cannot be written."""
+        """The trace, closed with the connection."""
         over = False
+
+        def fail(line: str) -> None:
+            self.not_whole += 1
+            self.screen.say(f"#{number} {line}")
+
+        write = Beside(fail).guarded(trace.path, trace)
 
         def tell(sender: Peer, payload: Payload | Moment) -> None:
             nonlocal over
             if over:
                 return
-            try:
-                trace(sender, payload)
-            except OSError as exc:
-                over = True
-                self.not_whole += 1
-                self.screen.say(f"#{number} {trace.path} is not whole: {in_words(exc)}")
+            write(sender, payload)
             closed = isinstance(payload, Close) and sender is Peer.PLATFORM
             if closed or payload is Moment.LOST:  # this end's own close, if any, was before
                 over = True

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
-from listenproto_trio.cli.screen import Screen
 from listenproto_trio.failures import in_words
 
 __all__ = ["Beside", "numbered"]
@@ -15,10 +14,10 @@ _P = ParamSpec("_P")
 
 
 class Beside:
-    """What is written beside a call: said once where it fails, and left alone from then on."""
+    """What is written beside a call: told once where it fails, and left alone from then on."""
 
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
         self.failures: dict[Path, str] = {}
 
     def guarded(self, path: Path, write: Callable[_P, object]) -> Callable[_P, None]:
@@ -31,7 +30,7 @@ class Beside:
                 write(*args, **kwargs)
             except OSError as exc:
                 self.failures[path] = f"{exc.filename or path} is not whole: {in_words(exc)}"
-                self._screen.say(f"{self.failures[path]}; the call goes on without")
+                self._tell(f"{self.failures[path]}; the call goes on without")
 
         return guarded
 

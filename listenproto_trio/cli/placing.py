@@ -87,7 +87,7 @@ async def place(
     progress: Callable[[float], None],
 ) -> None:
     """Place one call; ``placed`` says what became of it. What fails is this call's alone."""
-    beside = Beside(screen)
+    beside = Beside(screen.say)
     try:
         with ExitStack() as files:
             hear = _hears(line, placed, heard_file, beside, files, progress)
