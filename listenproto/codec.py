@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, cast
 import attrs
 
 from listenproto.errors import LocalProtocolError
-from listenproto.jsontext import members_before_the_cut, values
+from listenproto.jsontext import members_before_the_cut, values, whole_number
 from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, WavError, flicks_of, parse_wav
 from listenproto.messages import (
     JSON,
@@ -96,19 +96,6 @@ def _objects(text: str) -> Iterator[tuple[dict[str, JSON], str] | Malformed]:
 # The bodies. Each parser takes the JSON object and returns the message or raises _Bad.
 
 
-def _whole_number(value: JSON) -> int | None:
-    """A number that may come as a number or as a string of digits; None for anything else.
-
-    In JSON, 8000 and 8000.0 are one number.
-    """
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and abs(value) < 10**15 else None
-
-
 def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]:
     value = obj.get(key)
     if not isinstance(value, dict):
@@ -120,7 +107,7 @@ def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
     digit, duration = obj.get("dtmf"), obj.get("duration")
     if not (isinstance(digit, str) and len(digit) == 1 and digit in DIGITS):
         raise _Bad("LP-DTMF-3", f"'dtmf' must be one key of {DIGITS}, not {digit!r:.40}")
-    number = _whole_number(duration)
+    number = whole_number(duration)
     if duration is not None and (number is None or number < 0):
         raise _Bad("LP-DTMF-4", f"'duration' must be a whole number, not {duration!r:.40}")
     return Dtmf(digit, number)
@@ -175,7 +162,7 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
         content = read_base64(text)
     except ValueError as exc:
         raise _Bad("LP-CLIP-6", f"'audioContent' is no base64: {exc}") from None
-    number = _whole_number(rate)
+    number = whole_number(rate)
     if _CONTENT_TYPES[kind] == "wav":
         try:
             parse_wav(content)
@@ -195,7 +182,7 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
 
 
 def _parse_metadata(obj: Mapping[str, JSON]) -> Metadata:
-    rate = _whole_number(obj.get("sampleRate", 8000))
+    rate = whole_number(obj.get("sampleRate", 8000))
     if rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise _Bad(

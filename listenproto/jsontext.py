@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DECODER", "members_before_the_cut", "same", "values", "well_formed"]
+__all__ = ["DECODER", "members_before_the_cut", "same", "values", "well_formed", "whole_number"]
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
@@ -164,6 +164,18 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
     except ValueError:
         return members  # here it breaks off
     return members
+
+
+def whole_number(value: Any, *, below: int = 10**15) -> int | None:
+    """A number that may come as a number or as a string of digits; None for anything else.
+
+    In JSON, 8000 and 8000.0 are one number. Beyond ``below``, or at it, whatever the sign, is none.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and abs(value) < below else None
 
 
 def same(one: Any, other: Any) -> bool:

@@ -18,7 +18,7 @@ import attrs
 
 from listenproto.codec import DIGITS
 from listenproto.frozen import Frozen, plain
-from listenproto.jsontext import values, well_formed
+from listenproto.jsontext import values, well_formed, whole_number
 from listenproto.messages import JSON
 from listenproto.shown import shown
 from listenproto.verb import ListenVerb
@@ -177,7 +177,7 @@ class _Hook(Frozen):
     @property
     def sip_status(self) -> int | None:
         """The status code of SIP."""
-        return _whole_number(self.attributes.get("sip_status"))
+        return whole_number(self.attributes.get("sip_status"), below=MAX_NUMBER)
 
 
 @attrs.frozen
@@ -223,7 +223,7 @@ class ActionHook(_Hook):
     @classmethod
     def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
         duration, digits = obj.pop("dial_call_duration", None), obj.pop("digits", None)
-        number = _whole_number(duration)
+        number = whole_number(duration, below=MAX_NUMBER)
         return {
             "attributes": obj,
             "dial_call_duration": duration if number is None else number,
@@ -317,12 +317,3 @@ def _json(body: Body, allowed: str, *, mend: bool = False) -> JSON:
     if found:  # not in the except clause: its exception would keep the body
         raise WebhookError("body", body, allowed, found=found)
     return read[0]
-
-
-def _whole_number(value: JSON) -> int | None:
-    """A whole number, also as a string of digits; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and abs(value) < MAX_NUMBER else None
