@@ -57,13 +57,7 @@ __all__ = ["call"]
 @options.auth("The verb's wsAuth (or in LISTENPROTO_AUTH, where the verb has none).")
 @click.option("--heard", type=options.new_file, help="Write what the caller hears (WAV).")
 @click.option("--trace", type=options.new_file, help="Write the call's trace (JSON lines).")
-@click.option(
-    "--speed",
-    type=options.Seconds(min=0, max=100, min_open=True),
-    default=1.0,
-    metavar="X",
-    help="Run media time so much faster than the clock.",
-)
+@options.speed
 @click.option(
     "--calls",
     type=click.IntRange(min=1),
@@ -73,7 +67,7 @@ __all__ = ["call"]
 )
 @click.option("--cafile", type=options.existing_file, help="Trust these certificates too (PEM).")
 @click.option("--insecure", is_flag=True, help="Trust any certificate: for tests alone.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each message as it passes.")
+@options.verbose
 @options.as_json
 @click.pass_context
 def call(

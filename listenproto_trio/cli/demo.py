@@ -30,13 +30,7 @@ def _new_folder() -> Path:
     type=options.folder,
     help="Folder for the files; must not hold any. Default: a new one, listenproto-demo.",
 )
-@click.option(
-    "--speed",
-    type=options.Seconds(min=0, max=100, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Run media time so much faster than the clock.",
-)
+@options.speed
 def demo(out: Path | None, speed: float) -> None:
     """Play two whole calls on loopback, both peers, with real speech.
 

@@ -27,7 +27,9 @@ __all__ = [
     "new_file",
     "path",
     "profile",
+    "speed",
     "stream_rate",
+    "verbose",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -116,6 +118,24 @@ def profile(command: _F) -> _F:
     choice = click.Choice([*PROFILES])
     option = click.option("--profile", type=choice, default="documented", help=said)
     return option(command)
+
+
+def speed(command: _F) -> _F:
+    """--speed: how fast media time runs."""
+    return click.option(
+        "--speed",
+        type=Seconds(min=0, max=100, min_open=True),
+        default=1.0,
+        show_default=True,
+        metavar="X",
+        help="Run media time so much faster than the clock.",
+    )(command)
+
+
+def verbose(command: _F) -> _F:
+    """--verbose: the ladder of a call as it grows."""
+    said = "Show each message as it passes."
+    return click.option("-v", "--verbose", is_flag=True, help=said)(command)
 
 
 def as_json(command: _F) -> _F:

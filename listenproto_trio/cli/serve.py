@@ -64,7 +64,7 @@ __all__ = ["serve"]
     help="Seconds that open calls may go on once told to stop.",
 )
 @options.profile
-@click.option("-v", "--verbose", is_flag=True, help="Show each message as it passes.")
+@options.verbose
 @options.as_json
 def serve(
     host: str,
