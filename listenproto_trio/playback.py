@@ -79,8 +79,10 @@ class Playback:
         self._deadline = due + PATIENCE
         self._flushed_at = math.inf
         """When it is flushed if no answer has come by then."""
+        self._killed = False
+        """Whether what stops playing was sent behind it."""
         self._stopped = False
-        """Whether it was told to stop, and will be answered even so."""
+        """Whether it should be this one that it stops, which will be answered even so."""
         self._stand_in: Playback | None = None
         """What the killAudio stops instead, if it comes too late for this one."""
         self._outcome: Outcome | None = None
@@ -191,10 +193,10 @@ class Playbacks:
         else:
             playback = None if answer.id is None else self._clips.pop(answer.id, None)
             outcome = Outcome.PLAYED
-            if playback is not None and playback._stopped:
+            if playback is not None and playback._killed:
                 if _was_cut_short(playback, answer.message):
                     outcome = Outcome.FLUSHED
-                elif playback._stand_in is not None:
+                elif playback._stopped and playback._stand_in is not None:
                     self._stop(playback._stand_in)
         if playback is not None:
             self._resolve([playback], outcome)
@@ -212,7 +214,7 @@ class Playbacks:
         while len(marks) > 1:
             first, second = marks[0], marks[1]
             doubtful = first._flushed_at < math.inf or first._deadline <= now
-            reached = second._stopped if answer.event == "cleared" else second._due <= now
+            reached = second._killed if answer.event == "cleared" else second._due <= now
             if first.outcome is None and not (doubtful and reached):
                 break
             forgotten = first._flushed_at < math.inf
@@ -226,7 +228,7 @@ class Playbacks:
     def _killed(self) -> None:
         """A killAudio was sent: the clips are gone, the marks will be heard of."""
         for mark in self._all_marks():
-            mark._stopped = True
+            mark._killed = True
         self._forget_those_over()
         waiting = [clip for clip in self._clips.values() if not clip._stopped]
         if not (self._profile.kill_spares_waiting_clips and self._clips):
@@ -235,6 +237,8 @@ class Playbacks:
         elif waiting:
             first, *rest = waiting
             self._stop(first)
+            for clip in waiting:
+                clip._killed = True
             for clip, behind in pairwise(waiting):
                 clip._stand_in = behind
             spared = max(0.0, first._due - trio.current_time())
@@ -256,7 +260,7 @@ class Playbacks:
 
     def _stop(self, clip: Playback) -> None:
         """Its answer is to come at once; if none does, there was none to come."""
-        clip._stopped = True
+        clip._killed = clip._stopped = True
         clip._flushed_at = min(clip._flushed_at, trio.current_time() + ROUND_TRIP)
         self.recheck()
 
@@ -264,7 +268,7 @@ class Playbacks:
         """They are gone, but for those whose answer may be on its way."""
         now = trio.current_time()
         for playback in playbacks:
-            on_its_way = playback._stopped or playback._due <= now + ROUND_TRIP
+            on_its_way = playback._killed or playback._due <= now + ROUND_TRIP
             over = now + ROUND_TRIP if on_its_way else now
             playback._flushed_at = min(playback._flushed_at, over)
         self.recheck()
@@ -304,15 +308,15 @@ class Playbacks:
 
 
 def _was_cut_short(clip: Playback, done: PlayDone) -> bool:
-    """Whether a clip that was told to stop did so before its end, to within a frame.
+    """Whether a clip that may have been stopped was so before its end, to within a frame.
 
     The platform's figures tell, where it gives them; else the time does: it came too early.
     """
     milliseconds = done.playback.get("playbackMilliseconds")
     try:
         played = float(milliseconds) / 1000 if isinstance(milliseconds, str | int | float) else None
-    except (ValueError, OverflowError):
+    except ValueError:
         played = None
     if played is not None:
         return played < clip._seconds - FRAME
-    return trio.current_time() < clip._due
+    return clip._stopped and trio.current_time() < clip._due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -14,9 +15,9 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from listenproto import DEPLOYED, DOCUMENTED, ListenTask, ListenVerb, Profile
+from listenproto import DEPLOYED, DOCUMENTED, Close, ListenTask, ListenVerb, Profile
 from listenproto.playout import Fate, MarkPoint, Over
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
@@ -166,6 +167,81 @@ async def test_a_kill_that_comes_too_late_for_several_clips_stops_the_next() -> 
         await call.kill_audio()
         await call.drain()
         assert outcomes(clips) == [P, P, F, P]
+
+
+@virtual
+async def test_a_kill_of_each_of_two_clips_that_are_told_of_late() -> None:
+    async with far_away(CLIPS, DEPLOYED, there=0) as (call, _):
+        clips = await played(call, 0, 0.1)
+        await call.kill_audio(guard=0.1)
+        clips += await played(call, 0.1)
+        await call.kill_audio()
+        await call.drain()
+        assert outcomes(clips) == [P, F, F]
+
+
+class Scripted:
+    """A WebSocket of a platform of which a test writes the messages."""
+
+    def __init__(self) -> None:
+        self.say, self._said = trio.open_memory_channel[str | Close](100)
+        self.say.send_nowait('{"callSid": "c"}')
+
+    async def receive(self) -> str | Close:
+        return await self._said.receive()
+
+    async def send(self, payload: str | bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def close(self, code: int, reason: str) -> None:
+        self.say.send_nowait(Close(code, reason))
+
+    async def done(self, name: str, figures: dict[str, object]) -> None:
+        """Tell of a clip, and have that read."""
+        data = {"id": name} | figures
+        self.say.send_nowait(json.dumps({"type": "playDone", "data": data}))
+        await wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize(
+    ("figures", "after", "outcome"),
+    [
+        ({}, 0.99, F),
+        ({}, 1.0, P),
+        ({"playbackMilliseconds": "979"}, 1.0, F),
+        ({"playbackMilliseconds": "980"}, 0.1, P),
+        ({"playbackMilliseconds": 979}, 1.0, F),
+        ({"playbackMilliseconds": 1000.0}, 0.1, P),
+        ({"playbackMilliseconds": "all"}, 0.99, F),
+        ({"playbackMilliseconds": "9" * 400}, 0.1, P),
+        ({"playbackMilliseconds": None}, 0.99, F),
+    ],
+)
+@virtual
+async def test_figures_tell_of_a_killed_clip_or_the_time_does(
+    figures: dict[str, object], after: float, outcome: Outcome
+) -> None:
+    platform = Scripted()
+    async with Call.over(platform, answering=Answering(profile=DEPLOYED)) as call:
+        clips = await played(call, 1, 1, 1)
+        await trio.sleep(after)
+        await call.kill_audio()
+        await platform.done("clip-1", figures)
+        assert clips[0].outcome is outcome
+        stopped = clips[1 if outcome is P else 0]
+        await platform.done("clip-2", {})
+        assert clips[1].outcome is (F if stopped is clips[1] else P)
+        await platform.done("clip-3", {"playbackMilliseconds": "5"})
+        assert clips[2].outcome is F
+
+
+@virtual
+async def test_a_clip_that_nobody_stopped_was_played_whatever_the_figures() -> None:
+    platform = Scripted()
+    async with Call.over(platform, answering=Answering(profile=DEPLOYED)) as call:
+        (one,) = await played(call, 1)
+        await platform.done("clip-1", {"playbackMilliseconds": "5"})
+        assert one.outcome is P
 
 
 @virtual
