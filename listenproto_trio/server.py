@@ -46,8 +46,10 @@ async def serve(
 
     The handler starts once the metadata has been read. When it returns the call is closed with
     1000; when it raises, with 1011, which is logged and leaves other calls alone.
-    :class:`CallEnded` out of it is no error. ``task_status`` gives the listeners, once they are
-    there: port 0 means any free one. Raises OSError if the port cannot be had.
+    :class:`CallEnded` out of it is no error. A hang-up does not cancel it: iterating ends then, and
+    sending raises, so one that does neither stays until it returns. ``task_status`` gives the
+    listeners, once they are there: port 0 means any free one. Raises OSError if the port cannot
+    be had.
 
     Each connection leaves one line in the log ``listenproto``, with what :attr:`Call.log` has: an
     ordinary end at level INFO, a question for the health path at DEBUG. ``is_call`` is false in the
@@ -56,16 +58,19 @@ async def serve(
 
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
     has not asked yet is answered 503 if the request comes within a second, and is closed then, or
-    when ``grace`` is over. Calls go on for at most ``grace`` seconds; then the handlers
-    of those that are left are cancelled, their calls closed with 1001, and this returns. A handler
-    sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` none is cut; raises
+    when ``grace`` is over. Calls go on for at most ``grace`` seconds; then the handlers of those
+    that are left are cancelled, their calls closed with 1001, and this returns. A handler sees
+    ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` none is cut; raises
     ValueError for one that is negative or NaN.
     """
     if not grace >= 0:
         raise ValueError(f"a grace of {grace:g} s is no time to end in, it takes 0 or more")
     stop = trio.Event() if stop is None else stop
     server = _Server(handler, answering or Answering(), stop)
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except UnicodeError as exc:
+        raise OSError(f"{host!r} is no name of a host, and no address") from exc
     served: list[trio.abc.Listener[trio.abc.Stream]] = [*listeners]
     if ssl_context is not None:
         served = [trio.SSLListener(listener, ssl_context) for listener in listeners]
@@ -175,6 +180,8 @@ class _Server:
                     pass
                 except* Exception as group:
                     failure = group
+                    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+                        (failure,) = failure.exceptions  # as the handler raised it
                 finally:
                     del self._running[scope]
             code, reason = call._close_for(failure)

@@ -499,6 +499,28 @@ async def listening(handler: Handler, answering: Answering) -> AsyncIterator[Lis
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("alone", [True, False])
+@virtual
+async def test_what_a_handler_raises_is_logged_as_it_raised_it(
+    alone: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(call: Call) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            if not alone:
+                nursery.start_soon(fail)
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    async with calling(handler, STREAM) as platform:
+        await platform.over()
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    error = record.exc_info[1]
+    assert isinstance(error, ValueError if alone else ExceptionGroup)
+
+
 @real
 async def test_calls_of_one_call_sid_are_two_calls() -> None:
     async def echo(call: Call) -> None:

@@ -139,17 +139,13 @@ def serve(
         trio.run(_serve, answerer, serving, url)
     except OSError as exc:
         raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
-    except UnicodeError as exc:
-        said = f"{host!r} is no name of a host, and no address"
-        raise click.BadParameter(said, param_hint="--host") from exc
     screen.exit(failed=bool(answerer.not_whole))
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
-    """Serve until told to stop. Raises OSError, UnicodeError where it cannot listen."""
+    """Serve until told to stop. Raises OSError where it cannot listen."""
     stop, screen = trio.Event(), answerer.screen
-    # Carried around the nurseries, which would wrap it in groups.
-    refused: OSError | UnicodeError | None = None
+    refused: OSError | None = None  # carried around the nurseries, which would wrap it in groups
 
     def ask() -> None:
         calls = answerer.open_calls
@@ -166,7 +162,7 @@ async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], ur
                 async with trio.open_nursery() as calls:
                     try:
                         (listener, *_) = await calls.start(partial(serving, stop=stop))
-                    except (OSError, UnicodeError) as exc:
+                    except OSError as exc:
                         refused = exc
                     else:
                         port = listener.socket.getsockname()[1]
