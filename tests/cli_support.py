@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
+import re
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
@@ -76,6 +81,75 @@ def started(
             yield process
         finally:
             process.kill()
+
+
+STEERING: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What steers a terminal, instead of being shown on it."""
+
+
+class Terminal:
+    """A command on a real terminal of 80 columns, and all that it shows there."""
+
+    def __init__(self, process: subprocess.Popen[bytes], screen: int) -> None:
+        self.process = process
+        self._screen = screen
+        self._shown = b""
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self._screen, 65536)
+        except OSError:  # the other end is shut
+            data = b""
+        self._shown += data
+        return data
+
+    def wait_for(self, pattern: str) -> str:
+        """Read on until that is shown; gives it."""
+        while not (found := re.search(pattern, self.text)):
+            assert self._read(), self.text
+        return found[0]
+
+    def end(self) -> int:
+        """Read on to the end of the command; gives its exit status."""
+        while self._read():
+            pass
+        return self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return STEERING.sub("", self._shown.decode(errors="ignore"))
+
+    @property
+    def lines(self) -> list[str]:
+        """What stood in a line at any time."""
+        return re.split(r"[\r\n]+", self.text)
+
+
+@contextmanager
+def on_terminal(*words: str | Path, cwd: Path) -> Iterator[Terminal]:
+    """A command on a terminal, as where a person starts it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        environment.pop(name, None)
+    screen, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            cwd=cwd,
+            env=environment,
+        )
+        os.close(inside)
+        with process:
+            try:
+                yield Terminal(process, screen)
+            finally:
+                process.kill()
+    finally:
+        os.close(screen)
 
 
 def line_with(process: subprocess.Popen[str], words: str, *, on_stderr: bool = False) -> str:
