@@ -200,6 +200,25 @@ def test_the_verb_is_obeyed_and_its_result_is_posted(
     assert call["action_hook"] == {"url": f"{base}/done", "status": 200}
 
 
+def test_keys_reach_the_app_only_where_the_verb_passes_them(tmp_path: Path) -> None:
+    with serving("--record", "rec", cwd=tmp_path) as (url, process):
+        for number, options in enumerate(({"passDtmf": True}, {"passDtmf": False}, {})):
+            verb = verb_file(tmp_path, metadata={"number": number}, **options)
+            words = ["--verb", verb, "--dtmf", "5@0.5,#@1"]
+            run = listenproto("call", url, *words, *FAST, cwd=tmp_path)
+            assert (run.status, run.err) == (0, "")
+        for _ in range(3):
+            line_with(process, "over: ")
+        process.terminate()
+        process.communicate()
+    heard = {}
+    for path in (tmp_path / "rec").glob("*.json"):
+        sidecar = json.loads(path.read_text())
+        keys = [key["digit"] for key in sidecar["end"]["keys"]]
+        heard[sidecar["metadata"]["number"]] = keys
+    assert heard == {0: ["5", "#"], 1: [], 2: []}
+
+
 def test_the_beep_is_heard_first(clips: str, tmp_path: Path) -> None:
     verb = verb_file(tmp_path, playBeep=True)
     words = ["--verb", verb, "--heard", "heard.wav", "--speed", "20", "--hangup-after", "1"]

@@ -12,13 +12,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trustme
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from listenproto import SUBPROTOCOL, judge_trace
+from listenproto import SUBPROTOCOL, Peer, judge_trace
 from listenproto.l16 import parse_wav, peak, wav_header
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
@@ -34,6 +35,11 @@ def stop(process: subprocess.Popen[str], *, status: int = 0) -> tuple[str, str]:
     out, err = process.communicate()
     assert process.returncode == status
     return out, err
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
 @contextmanager
@@ -56,30 +62,80 @@ def sound(folder: Path, name: str, seconds: float, rate: int = 8000, channels: i
     return path
 
 
+_Payload = TypeVar("_Payload", str, bytes)
+
+
+def said_in(path: Path, kind: type[_Payload]) -> list[_Payload]:
+    """What the platform says in a trace: its texts, or its audio."""
+    return [
+        line.payload
+        for line in read_trace_file(path).lines
+        if isinstance(line.payload, kind) and line.sender is Peer.PLATFORM
+    ]
+
+
 @pytest.mark.parametrize("profile", ["documented", "deployed"])
-@pytest.mark.parametrize("mix", ["mono", "stereo", "mixed"])
-def test_calls_are_recorded_as_they_were_sent(tmp_path: Path, mix: str, profile: str) -> None:
-    (tmp_path / "verb.json").write_text(json.dumps({"mixType": mix, "sampleRate": 16000}))
-    words = ["--record", "rec", "--trace", "traces", "--profile", profile]
-    with serving("--mode", "off", *words, cwd=tmp_path) as (url, process):
-        called = ["--verb", "verb.json", "--profile", profile, "--trace", "platform.jsonl"]
-        run = listenproto("call", url, *called, *FAST, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("mix", "mode"), [("mono", "clips"), ("stereo", "streaming"), ("mixed", "off")]
+)
+def test_calls_over_tls_are_recorded_as_they_were_sent(
+    tmp_path: Path, authority: trustme.CA, mix: str, mode: str, profile: str
+) -> None:
+    back = {"enabled": mode != "off", "streaming": mode == "streaming", "sampleRate": 8000}
+    told = {"customer": {"id": 7, "languages": ["de", "en"]}}
+    verb = {"mixType": mix, "sampleRate": 16000, "bidirectionalAudio": back, "metadata": told}
+    (tmp_path / "verb.json").write_text(json.dumps(verb))
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    words = ["--certfile", "cert.pem", "--keyfile", "key.pem", "--record", "rec"]
+    words += ["--trace", "traces", "--profile", profile, "--mode", mode]
+    words += [] if mode == "off" else ["--play", sound(tmp_path, "one.wav", 0.3)]
+    with serving(*words, cwd=tmp_path) as (url, process):
+        called = ["--cafile", "ca.pem", "--verb", "verb.json", "--profile", profile]
+        run = listenproto("call", url, *called, "--trace", "platform.jsonl", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")
         out, err = stop(process)
     assert err == ""
     (recorded,) = (tmp_path / "rec").glob("*.wav")
     assert f"wrote rec/{recorded.name}\n" in out
     wav = parse_wav(recorded.read_bytes())
-    sent = b"".join(
-        line.payload
-        for line in read_trace_file(tmp_path / "platform.jsonl").lines
-        if isinstance(line.payload, bytes)
-    )
-    assert (wav.pcm, wav.rate, wav.channels) == (sent, 16000, 2 if mix == "stereo" else 1)
+    sent = said_in(tmp_path / "platform.jsonl", bytes)
+    assert (wav.pcm, wav.rate, wav.channels) == (b"".join(sent), 16000, 2 if mix == "stereo" else 1)
     about = json.loads(recorded.with_suffix(".json").read_text())
     assert (about["mixType"], about["end"]["how"]) == (mix, "closed")
-    trace = read_trace_file(tmp_path / "traces" / "call-1.trace.jsonl")
-    assert judge_trace(trace) == []
+    assert about["metadata"]["customer"] == told["customer"]
+    for name in ("platform.jsonl", "traces/call-1.trace.jsonl"):
+        trace = read_trace_file(tmp_path / name)
+        assert trace.header.profile == profile
+        assert judge_trace(trace) == []
+    metadata, *answers = map(json.loads, said_in(tmp_path / "platform.jsonl", str))
+    assert metadata["customer"] == told["customer"]
+    if mode == "clips":
+        assert [answer["type"] for answer in answers] == ["playDone"]
+        assert ("data" in answers[0]) == (profile == "deployed")
+    elif mode == "streaming":
+        playout = {"name": "file-1", "event": "playout"}
+        assert answers == [{"type": "mark", "data": playout}]
+    else:
+        assert answers == []
+
+
+@pytest.mark.parametrize("profile", ["documented", "deployed"])
+def test_marks_may_get_lost_on_a_deployed_platform_alone(tmp_path: Path, profile: str) -> None:
+    words = ["--mode", "streaming", "--profile", profile]
+    files = [word for n in (1, 2) for word in ("--play", sound(tmp_path, f"{n}.wav", 0.1))]
+    with serving(*words, *files, cwd=tmp_path) as (url, process):
+        with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None) as platform:
+            platform.send('{"callSid":"c"}')
+            while "file-2" not in str(platform.recv()):
+                pass
+            platform.send('{"type":"mark","data":{"name":"file-2","event":"playout"}}')
+        out, err = stop(process)
+    assert err == ""
+    breaches = [line for line in out.splitlines() if line.startswith("#1 platform: ")]
+    assert [line.split(": ")[1] for line in breaches] == ["LP-MARK-14"] * (profile == "documented")
 
 
 def test_an_echo_has_the_rate_of_the_stream(tmp_path: Path) -> None:
@@ -258,11 +314,6 @@ def test_a_name_that_no_look_up_takes_is_told_in_one_line(host: str, tmp_path: P
     assert run.status == 1
     said = f"cannot listen on {host} port 0: {host!r} is no name of a host, and no address"
     assert run.complaint == said
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
 
 
 def certificate(folder: Path, issued: trustme.LeafCert) -> list[str | Path]:
