@@ -28,7 +28,7 @@ from tests.interop import (
     trio_test,
     verb,
 )
-from tests.trio_support import CLIPS, STREAM, audio, calling, virtual
+from tests.trio_support import CALL_SID, CLIPS, STREAM, audio, calling, virtual
 
 
 @asynccontextmanager
@@ -160,8 +160,9 @@ async def conversation(
 
 @pytest.mark.parametrize("interruption", ["a voice", "a key", None])
 @virtual
-async def test_talker(interruption: str | None) -> None:
+async def test_talker(interruption: str | None, caplog: pytest.LogCaptureFixture) -> None:
     """It stops within a moment, and says all of it again."""
+    caplog.set_level(logging.INFO, "listenproto")
     loud = audio(0.5, 9000 if interruption == "a voice" else 0)
     keys = [Key("1", at=3.0)] if interruption == "a key" else []
     result, heard, kinds = await conversation(
@@ -177,6 +178,12 @@ async def test_talker(interruption: str | None) -> None:
         assert speech().startswith(before)
         assert len(before) / 16000 == pytest.approx(3.0, abs=0.05)
         assert heard.endswith(speech())
+    said = [record.getMessage() for record in caplog.records if record.call_sid == CALL_SID]
+    assert said[:-1] == [
+        "a caller, at /",
+        *["interrupted"] * (interruption is not None),
+        "0.0 s late at the worst",
+    ]
 
 
 MENU: dict[str, tuple[list[Key], list[str], bytes]] = {
