@@ -13,7 +13,7 @@ import pytest
 
 from listenproto.l16 import wav_header
 from listenproto_trio import WavFile
-from tests.cli_support import COMMAND, ROOT, listenproto, started
+from tests.cli_support import COMMAND, ROOT, line_with, listenproto, started
 
 COMMANDS = ["demo", "serve", "call", "lint", "recover"]
 
@@ -159,6 +159,24 @@ def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (130, "", "listenproto: interrupted")
+
+
+def test_an_interrupt_of_recover_leaves_each_file_mended_or_as_it_was(tmp_path: Path) -> None:
+    """Here it has more to say than a pipe holds, so that it cannot end before."""
+    cut = wav_header(0, 8000) + bytes(160)
+    names = [f"{number}.wav" for number in range(2000)]
+    for name in names:
+        (tmp_path / name).write_bytes(cut)
+    with started("recover", *names, cwd=tmp_path) as process:
+        line_with(process, "0.wav: ")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err.strip()) == (130, "listenproto: interrupted")
+    mended = wav_header(160, 8000) + bytes(160)
+    found = [(tmp_path / name).read_bytes() for name in names]
+    number = found.count(mended)
+    assert 0 < number < len(names)
+    assert found == [mended] * number + [cut] * (len(names) - number)
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,27 @@ def test_an_interrupt_gives_up_who_does_not_answer(tmp_path: Path) -> None:
     )
 
 
+def test_an_interrupt_gives_up_an_action_hook_that_does_not_answer(
+    clips: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hook = f"http://127.0.0.1:{silent.getsockname()[1]}/done"
+        words = ["--verb", verb_file(tmp_path, actionHook=hook), "--heard", "heard.wav"]
+        words += ["--trace", "trace.jsonl"]
+        with started("call", clips, *words, *FAST, cwd=tmp_path) as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(65536).startswith(b"POST /done ")
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate()
+    assert process.returncode == 1
+    assert err == "listenproto: the actionHook was given up\n"
+    assert out.startswith("hanging up; Ctrl-C again ends at once\n")
+    assert out.endswith("wrote heard.wav\nwrote trace.jsonl\n")
+    assert len(parse_wav((tmp_path / "heard.wav").read_bytes()).pcm) == 4 * 16000
+    assert judge_trace(read_trace_file(tmp_path / "trace.jsonl")) == []
+
+
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     """Here the app answers no close, so that hanging up would take its time."""
     app = AppConnection(AppSession())

@@ -178,6 +178,32 @@ def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:
     assert (process.returncode, errors.strip()) == (130, "listenproto: interrupted")
 
 
+def test_an_interrupt_loses_nothing_recorded(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "streaming"
+    recording = folder / "recording.wav"
+    with started("demo", "--out", "out", "--speed", "4", cwd=tmp_path) as process:
+        while not recording.exists() or recording.stat().st_size < 8000:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "listenproto: interrupted\n")
+    said = samples(recording)
+    assert len(said) > 3000
+    assert array.array("h", speech())[: len(said)] == said
+    for name in ("trace.jsonl", "trace-app.jsonl"):
+        recorded = trace(folder / name)
+        assert judge_trace(recorded) == []
+        came = [
+            line.payload
+            for line in recorded.lines
+            if line.sender is Peer.PLATFORM and isinstance(line.payload, bytes)
+        ]
+        assert b"".join(came).startswith(said.tobytes())
+    run = listenproto("recover", recording, folder / "heard.wav", cwd=tmp_path)
+    assert run.status == 0
+    assert run.out.count("nothing to mend") == 2
+
+
 def test_an_interrupt_tears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it comes, it is raised where the demo waits, not in the middle of a task."""
     untorn = []
