@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from listenproto.l16 import wav_header
-from tests.cli_support import answering, listenproto
+from listenproto_trio import Limits, client
+from tests.cli_support import ROOT, answering, listenproto
 
 NOWHERE = "ws://127.0.0.1:1/"
 
@@ -54,32 +57,68 @@ def test_audio_that_cannot_be_played(
 BAD_OPTIONS = {
     "verb": "say",
     "actionHook": 5,
-    "bidirectionalAudio": {"streaming": True},
+    "bidirectionalAudio": [],
+    "bidirectionalAudio.enabled": 1,
+    "bidirectionalAudio.streaming": "yes",
+    "bidirectionalAudio.sampleRate": 11025,
     "disableBidirectionalAudio": "no",
     "finishOnKey": "E",
     "maxLength": -1,
-    "metadata": {"sampleRate": 8000},
+    "metadata": "text",
+    "metadata.sampleRate": 8000,
+    "metadata.mixType": "mono",
     "mixType": "both",
     "passDtmf": 1,
     "playBeep": "yes",
     "sampleRate": 44100,
     "timeout": 0,
     "transcribe": [],
-    "wsAuth": {"username": "user"},
+    "wsAuth": "user:secret",
+    "wsAuth.username": "us:er",
+    "wsAuth.password": 5,
     "earlyMedia": 2,
     "channel": 0,
     "id": 7,
-    "sampelRate": 8000,
 }
+UNKNOWN_OPTIONS = ["sampelRate", "bidirectionalAudio.enable", "wsAuth.user"]
+GOOD_BESIDE = {"wsAuth": {"username": "user", "password": "secret"}}
+"""What an option needs besides the one that is wrong."""
 
 
-@pytest.mark.parametrize(("option", "value"), BAD_OPTIONS.items(), ids=BAD_OPTIONS.keys())
+def options_in(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The options that a schema knows, those inside others too."""
+    for name, inner in schema.get("properties", {}).items():
+        yield prefix + name
+        yield from options_in(inner, f"{prefix}{name}.")
+
+
+def test_every_option_of_the_verb_is_wrong_in_turn() -> None:
+    schema = json.loads((ROOT / "spec" / "schemas" / "verb.schema.json").read_text())
+    assert BAD_OPTIONS.keys() == {*options_in(schema)} - {"url"}  # that is the command's own
+
+
+def verb_with(option: str, value: object) -> dict[str, object]:
+    """A verb with one option wrong."""
+    name, _, inner = option.partition(".")
+    return {name: {**GOOD_BESIDE.get(name, {}), inner: value} if inner else value}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [*BAD_OPTIONS.items(), *((name, 1) for name in UNKNOWN_OPTIONS)]
+)
 def test_a_verb_with_one_option_wrong(option: str, value: object, tmp_path: Path) -> None:
-    (tmp_path / "verb.json").write_text(json.dumps({option: value}))
+    (tmp_path / "verb.json").write_text(json.dumps(verb_with(option, value)))
     run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {option}")
-    assert " must be " in run.complaint
+    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {option} must be ")
+
+
+def test_a_stream_needs_its_rate(tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text('{"bidirectionalAudio": {"streaming": true}}')
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    said = "Invalid value for --verb: verb.json: bidirectionalAudio.sampleRate must be "
+    assert run.complaint.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +226,23 @@ def say(*said: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
+LOST = "no call with {peer}: the connection is lost"
 SERVERS = {
-    "reset": (reset, "connection is lost"),
-    "half an answer": (say(b"HTTP/1.1 101 Switch"), "connection is lost"),
-    "another protocol": (say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), ""),
-    "no WebSocket": (say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "200"),
-    "no HTTP end": (say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]), ""),
+    "reset": (reset, f"{LOST}: Connection reset by peer"),
+    "half an answer": (say(b"HTTP/1.1 101 Switch"), LOST),
+    "another protocol": (
+        say(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n"),
+        "no call with {peer}: no usable HTTP response: ",
+    ),
+    "a line of another protocol": (say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), LOST),
+    "no WebSocket": (
+        say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
+        "{peer} refused the call with 200: hi",
+    ),
+    "no HTTP end": (
+        say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]),
+        "no call with {peer}: no usable HTTP response: its head exceeds 16384 bytes",
+    ),
 }
 
 
@@ -203,7 +253,28 @@ def test_a_server_that_takes_no_calls(
     with answering(answer) as url:
         run = listenproto("call", url, cwd=tmp_path)
     assert run.status == 1
-    assert says in run.complaint
+    assert run.complaint.startswith(says.format(peer=url.removeprefix("ws://").rstrip("/")))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "lacks"),
+    [("ws", "no answer of {peer} to the upgrade request"), ("wss", "no TLS with {peer}")],
+)
+def test_a_server_that_says_nothing(
+    scheme: str, lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+
+    monkeypatch.setattr(client, "Limits", partial(Limits, handshake_time=0.2))
+    words = ["--heard", "heard.wav", "--trace", "trace.jsonl"]
+    with answering(listen) as url:
+        run = listenproto("call", url.replace("ws", scheme), *words, cwd=tmp_path)
+    assert (run.status, run.out) == (1, "")
+    peer = url.removeprefix("ws://").rstrip("/")
+    assert run.complaint.startswith(f"{lacks.format(peer=peer)} within 0.2 s")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_connection_that_is_refused_names_the_server(tmp_path: Path) -> None:

@@ -39,14 +39,14 @@ OF_ANY_PEER = {
 }
 OF_AN_APP = {
     **OF_ANY_PEER,
-    "no data": ('{"type":"playAudio"}', "LP-CLIP-"),
-    "no base64": (play(audioContent="?"), "LP-CLIP-"),
-    "another content": (play(audioContentType="mp3"), "LP-CLIP-"),
-    "another rate": (play(sampleRate=44100), "LP-CLIP-"),
-    "a broken WAV": (play(audioContentType="wav", audioContent=NO_WAV), "LP-CLIP-"),
+    "no data": ('{"type":"playAudio"}', "LP-CLIP-6"),
+    "no base64": (play(audioContent="?"), "LP-CLIP-6"),
+    "another content": (play(audioContentType="mp3"), "LP-CLIP-7"),
+    "another rate": (play(sampleRate=44100), "LP-CLIP-8"),
+    "a broken WAV": (play(audioContentType="wav", audioContent=NO_WAV), "LP-CLIP-10"),
     "audio in clips mode": (b"\0\0", "LP-STRM-1"),
-    "a mark in clips mode": ('{"type":"mark","data":{"name":"m"}}', "LP-MARK-"),
-    "what a platform says": ('{"event":"dtmf","dtmf":"1","duration":"800"}', ""),
+    "a mark in clips mode": ('{"type":"mark","data":{"name":"m"}}', "LP-MARK-1"),
+    "what a platform says": ('{"event":"dtmf","dtmf":"1","duration":"800"}', "LP-ODD-1"),
 }
 
 
@@ -80,7 +80,7 @@ def test_a_breach_of_the_app_is_told_and_the_call_goes_on(
         words = ["--speed", "20", "--hangup-after", "2", "--json"]
         run = listenproto("call", url, *words, cwd=tmp_path)
     assert run.status == 1
-    assert run.complaint.startswith(f"the app broke {clause}")
+    assert run.complaint.startswith(f"the app broke {clause}: ")
     (call,) = json.loads(run.out)["calls"]
     assert (call["end"], call["app_messages"]["PlayAudio"]) == ("hangup", 1)
     assert len(call["breaches"]) == 1
@@ -92,7 +92,7 @@ MODES = {
     "audio in off mode": ("off", b"\0\0", "LP-STRM-1"),
     "killAudio in off mode": ("off", '{"type":"killAudio"}', "LP-KILL-1"),
     "a mark in off mode": ("off", '{"type":"mark","data":{"name":"m"}}', "LP-MARK-1"),
-    "clearMarks in off mode": ("off", '{"type":"clearMarks"}', "LP-MARK-"),
+    "clearMarks in off mode": ("off", '{"type":"clearMarks"}', "LP-MARK-1"),
 }
 
 
@@ -104,7 +104,7 @@ def test_what_has_no_place_in_a_mode_is_told(
         words = ["--mode", mode, "--speed", "20", "--hangup-after", "2"]
         run = listenproto("call", url, *words, cwd=tmp_path)
     assert run.status == 1
-    assert run.complaint.startswith(f"the app broke {clause}")
+    assert run.complaint.startswith(f"the app broke {clause}: ")
     assert "hangup" in run.out
 
 
@@ -124,7 +124,7 @@ def test_a_breach_of_a_platform_is_told_and_all_calls_go_on(tmp_path: Path) -> N
         for said, clause in OF_ANY_PEER.values():
             odd.send(said)
             told = line_with(process, "#2 platform: ")
-            assert told.startswith(f"#2 platform: {clause}")
+            assert told.startswith(f"#2 platform: {clause}: ")
         odd.send('{"type":"playAudio"}')
         assert line_with(process, "#2 platform: ")
         for websocket in (good, odd):
