@@ -6,6 +6,7 @@ is what two ends of our own have said to each other, each direction in one piece
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -44,6 +45,9 @@ from tests.test_wire import KEY, open_client, open_server, take
 
 End: TypeAlias = AppConnection | PlatformConnection
 Outcome: TypeAlias = list[ConnectionEvent | tuple[str, str, int]]
+
+DEEP: Final = os.environ.get("LISTENPROTO_EXAMPLES") == "deep"
+"""Whether there is time to try everything."""
 
 STEP: Final = FLICKS // 50
 

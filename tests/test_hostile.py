@@ -18,6 +18,7 @@ from listenproto import Closed, Disconnect, End, Mode, PlatformConnection, Viola
 from listenproto.testing import nearly_legal_texts
 from tests.hostile_support import (
     CALLS,
+    DEEP,
     HEADS,
     KILLED,
     MASKS,
@@ -142,6 +143,19 @@ def test_a_damaged_call(role: str, mode: Mode, damage: list[Damage], places: lis
 
     whole = run(lambda data: [data])
     assert run(lambda data: cut(data, places)) == whole
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_call_with_one_bit_flipped(role: str, mode: Mode) -> None:
+    """Each bit in turn where there is time for that; else one of so many, of every byte's eight."""
+    said = CALLS[mode][role]
+    for bit in range(0, 8 * len(said), 1 if DEEP else 97):
+        data, at = _flip(bit)(said), bit // 8
+        one, other = an_end(role, mode), an_end(role, mode)
+        whole = outcome(one, [data, b""])
+        assert one.end.finished, bit
+        assert outcome(other, [*cut(data, [at, at + 1]), b""]) == whole, bit
 
 
 # Every state that a connection can be in, and whatever a peer can do there.
