@@ -1,6 +1,6 @@
 """Floods: what an end holds, whatever a peer sends and does not read, stays within the limits.
 
-Measured is what is still held when the flood is over, and nothing that a user would keep.
+Measured is the most that was held at any moment, and nothing that a user would keep.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ MAX_HEAD: Final = 4 * KIB
 MAX_MESSAGE: Final = 64 * KIB
 SLACK: Final = 16 * KIB
 """What Python itself may take: objects of a fixed number, spare room in buffers."""
+MESSAGE: Final = 256
+"""What a message may take besides its payload."""
 
 
 def held(work: Callable[[], object]) -> int:
-    """How many bytes more are held behind some work than in front of it."""
+    """How many bytes more than in front of some work are held at any moment of it."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         work()
-        return tracemalloc.get_traced_memory()[0] - before
+        return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
 
@@ -130,7 +132,8 @@ class TestFrames:
         start = frame(BINARY, length=length, form=64, mask=MASKS[role])
         driven = an_end(role, HEADS[role])
         assert held(lambda: suffer(driven, [start])) < SLACK
-        assert held(lambda: suffer(driven, times(1000, b"x" * KIB))) < 2 * MAX_MESSAGE + SLACK
+        # Whole, it is there as the frame that came, unmasked, and as what the user is given.
+        assert held(lambda: suffer(driven, times(1000, b"x" * KIB))) < 3 * MAX_MESSAGE + SLACK
 
     @pytest.mark.parametrize(
         "end", [frame(3), frame(CLOSE, close_payload(1000)), frame(TEXT, b"\xff")]
@@ -176,7 +179,7 @@ class TestTheApp:
         app.take(HEADS["app"], frame(TEXT, b"{}", mask=b"mask"))
         chunk = frame(TEXT, text, mask=b"mask") * 10
         suffer(app, [chunk])
-        assert held(lambda: suffer(app, times(50, chunk))) < SLACK
+        assert held(lambda: suffer(app, times(50, chunk))) < len(chunk) + SLACK
 
     def test_audio_that_is_never_a_whole_sample(self) -> None:
         app = an_end("app", HEADS["app"], frame(TEXT, b'{"mixType":"stereo"}', mask=b"mask"))
@@ -193,7 +196,8 @@ class TestTheApp:
                 with contextlib.suppress(RemoteProtocolError):
                     session.receive(str(number) * KIB)
 
-        assert held(flood) < SLACK
+        # The first text is a thousand zeros, which deployed platforms would have joined.
+        assert held(flood) < KIB * MESSAGE + SLACK
 
 
 SECONDS: Final = 0.25
@@ -201,6 +205,11 @@ AUDIO: Final = int(SECONDS * 8000) * 2
 """Bytes of audio that the platform may hold."""
 MARKS: Final = 512 * KIB
 """What a thousand marks cost besides their names."""
+
+
+def answers(profile: Profile) -> float:
+    """What answers may take that the app does not read; joined to one, its parts are beside it."""
+    return (2.5 if profile.joins_texts else 1.5) * MAX_ANSWERS
 
 
 def mark(name: str) -> object:
@@ -245,7 +254,7 @@ class TestThePlatform:
 
     def test_marks_that_are_reached_at_once(self, profile: Profile) -> None:
         flood = self.flood(profile, mark("x" * 500), number=2 * MAX_ANSWERS // 500)
-        assert flood < 1.5 * MAX_ANSWERS
+        assert flood < answers(profile)
 
     @pytest.mark.parametrize(
         "between",
@@ -275,7 +284,7 @@ class TestThePlatform:
             for number in "ab"
         ]
         flood = self.flood(profile, *clips, number=1000, mode=Mode.CLIPS, plays=plays)
-        assert flood < 1.5 * MAX_ANSWERS + AUDIO
+        assert flood < answers(profile) + AUDIO
 
     @pytest.mark.parametrize("mode", Mode)
     @pytest.mark.parametrize(
