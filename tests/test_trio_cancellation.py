@@ -6,8 +6,9 @@ many checkpoints that were.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
+import listenproto_trio
 from listenproto import (
     SUBPROTOCOL,
     Audio,
@@ -33,43 +35,37 @@ from listenproto import (
     Mark,
     Message,
 )
-from listenproto.codec import encode
-from listenproto.messages import Peer
-from listenproto.upgrade import Accepted, Request
-from listenproto.wire import ServerWire, WireEvent
+from listenproto.messages import Close, Payload
+from listenproto.wire import WireEvent
 from listenproto_trio import (
     Answering,
     Call,
     CallEnded,
     CallEvent,
-    CallRejected,
+    Key,
     Limits,
     Outcome,
-    PlatformCall,
     TrioWebSocket,
     hear_beep,
-    open_call,
-    open_call_on,
-    serve,
-    serve_stream,
     talk,
 )
+from tests import test_trio_cancelled_calls as cancelled_calls
 from tests.trio_support import (
     ATTRIBUTES,
     CLIPS,
     FILLER,
     STREAM,
-    AppEnd,
     Bare,
     Interruption,
     Line,
-    Listening,
+    Scenario,
     Valve,
-    asking,
     audio,
+    bare_platform,
     clip,
     fill_the_outbox,
     line,
+    name_of,
     repeatable,
     small_outbox,
     still_works,
@@ -83,20 +79,16 @@ on_each_app_end = pytest.mark.usefixtures("each_app_end")
 # What a call's holder awaits.
 
 CLIP = clip(0.1, id="c")
-SENDS: list[tuple[ListenVerb, Callable[[Call], Awaitable[object]], Message]] = [
-    (STREAM, lambda app: app.send_audio(audio(0.1)), Audio(audio(0.1))),
-    (STREAM, lambda app: app.send(Mark("m")), Mark("m")),
-    (STREAM, lambda app: app.mark("m"), Mark("m")),
-    (STREAM, lambda app: app.clear_marks(), ClearMarks()),
-    (STREAM, lambda app: app.kill_audio(), KillAudio()),
-    (CLIPS, lambda app: app.play(CLIP), attrs.evolve(CLIP, queue_play=True)),
-    (CLIPS, lambda app: app.disconnect(), Disconnect()),
-]
-each_send = pytest.mark.parametrize(
-    ("verb", "send", "message"),
-    SENDS,
-    ids=["send_audio", "send", "mark", "clear_marks", "kill_audio", "play", "disconnect"],
-)
+SENDS: Final[dict[str, tuple[ListenVerb, Callable[[Call], Awaitable[object]], Message]]] = {
+    "send_audio": (STREAM, lambda app: app.send_audio(audio(0.1)), Audio(audio(0.1))),
+    "send": (STREAM, lambda app: app.send(Mark("m")), Mark("m")),
+    "mark": (STREAM, lambda app: app.mark("m"), Mark("m")),
+    "clear_marks": (STREAM, lambda app: app.clear_marks(), ClearMarks()),
+    "kill_audio": (STREAM, lambda app: app.kill_audio(), KillAudio()),
+    "play": (CLIPS, lambda app: app.play(CLIP), attrs.evolve(CLIP, queue_play=True)),
+    "disconnect": (CLIPS, lambda app: app.disconnect(), Disconnect()),
+}
+each_send = pytest.mark.parametrize(("verb", "send", "message"), SENDS.values(), ids=SENDS.keys())
 
 
 async def check(both: Line, taken: list[Message]) -> None:
@@ -151,7 +143,7 @@ async def test_a_send_that_waits_for_room(
 
 
 @pytest.mark.parametrize(
-    ("verb", "send", "message"), [SENDS[0], SENDS[2], SENDS[5]], ids=["audio", "mark", "clip"]
+    ("verb", "send", "message"), [SENDS[name] for name in ("send_audio", "mark", "play")]
 )
 @on_each_app_end
 @repeatable
@@ -245,6 +237,30 @@ async def iterating(interruption: Interruption) -> None:
         await check(both, [])
 
 
+async def resuming_a_held_reader(interruption: Interruption) -> None:
+    """Reading was held back by what is unread; the next event that is taken makes room."""
+    answering = Answering(mode=STREAM.mode(), unread="hold", limits=Limits(unread_seconds=0.05))
+    async with line(STREAM, answering=answering, pair=lockstep_stream_pair, step=100) as both:
+        for number in range(10):
+            await both.platform.capture(audio(0.02, number))
+        await wait_all_tasks_blocked()
+        came = both.app.statistics.audio_received
+        assert came < 10 * len(audio(0.02))
+        heard: list[CallEvent] = []
+
+        async def hear() -> None:
+            heard.append(await anext(both.app))
+
+        cancelled = await interruption.of(hear)
+        await wait_all_tasks_blocked()
+        assert len(heard) == 1 - cancelled
+        assert (both.app.statistics.audio_received > came) is not cancelled
+        while len(heard) < 10:
+            await hear()
+        assert heard == [Audio(audio(0.02, number)) for number in range(10)]
+        await check(both, [])
+
+
 async def closing(interruption: Interruption) -> None:
     async with line(STREAM, pair=lockstep_stream_pair, step=3) as both:
         await both.app.send_audio(audio(0.01))
@@ -304,6 +320,23 @@ async def talking(interruption: Interruption) -> None:
         assert both.platform.result.end is End.HANGUP
 
 
+async def talking_with_keys(interruption: Interruption) -> None:
+    async with line(STREAM, pair=lockstep_stream_pair, step=100) as both:
+        keys = [Key("1", at=0.02), Key("2", at=0.04), Key("3", at=0.04)]
+        said = audio(0.06)
+        cancelled = await interruption.of(lambda: talk(both.platform, said, keys=keys))
+        await wait_all_tasks_blocked()
+        assert both.platform.error is None
+        if cancelled and both.platform.result is None:
+            both.platform.hang_up()
+        heard = [event async for event in both.app]
+        pressed = [event.digit for event in heard if isinstance(event, Dtmf)]
+        assert pressed == ["1", "2", "3"][: len(pressed)]
+        assert len(heard) == len(pressed) + sum(isinstance(event, Audio) for event in heard)
+        assert cancelled or len(pressed) == 3
+        assert both.app.closed == Closed(1000, "", clean=True)
+
+
 async def hearing_the_beep(interruption: Interruption) -> None:
     task = ListenTask(attrs.evolve(STREAM, play_beep=True), ATTRIBUTES)
     heard: list[int] = []
@@ -313,27 +346,27 @@ async def hearing_the_beep(interruption: Interruption) -> None:
     assert sum(heard) == 2 * 4000
 
 
-WAITS: list[tuple[Callable[[Interruption], Awaitable[None]], int]] = [
-    (waiting_for_a_mark, 2),
-    (waiting_for_a_clip_with_a_timeout, 2),
-    (draining, 4),
-    (speaking, 20),
-    (iterating, 2),
-    (closing, 2),
-    (capturing, 2),
-    (waiting_for_the_end, 2),
-    (talking, 8),
-    (hearing_the_beep, 25),
-]
+WAITS: Final[dict[Scenario, int]] = {
+    waiting_for_a_mark: 2,
+    waiting_for_a_clip_with_a_timeout: 2,
+    draining: 4,
+    speaking: 20,
+    iterating: 2,
+    resuming_a_held_reader: 1,
+    closing: 2,
+    capturing: 2,
+    waiting_for_the_end: 2,
+    talking: 8,
+    talking_with_keys: 8,
+    hearing_the_beep: 25,
+}
 
 
-@pytest.mark.parametrize(("scenario", "count"), WAITS, ids=[one.__name__ for one, _ in WAITS])
+@pytest.mark.parametrize(("scenario", "count"), WAITS.items(), ids=map(name_of, WAITS))
 @on_each_app_end
 @repeatable
 @virtual
-async def test_a_wait(
-    scenario: Callable[[Interruption], Awaitable[None]], count: int, order: None
-) -> None:
+async def test_a_wait(scenario: Scenario, count: int, order: None) -> None:
     assert await walk(scenario) == count
 
 
@@ -362,276 +395,166 @@ async def test_any_tasks_may_send_and_be_cancelled_at_any_time(tasks: list[list[
         await still_works(both)
 
 
-# Whole calls, all tasks of one end counted. The other end is a bare wire: it would not survive a
-# broken frame, and nothing may come behind a message that was cut.
+# The adapter of trio-websocket, awaited directly.
 
 
-async def converse(call: Call) -> None:
-    """Say something, wait for it and for a key, and go."""
-    await call.send_audio(audio(0.01))
-    mark = await call.mark("m")
-    async for event in call:
-        if isinstance(event, Dtmf):
-            break
-    await mark.wait()
-    await call.kill_audio()
-    await call.drain()
+@asynccontextmanager
+async def adapter() -> AsyncIterator[tuple[TrioWebSocket, Bare]]:
+    """The adapter at the app's end, accepted, and a platform."""
+    platform_stream, app_stream = lockstep_stream_pair()
+    platforms: list[Bare] = []
 
+    async def ask() -> None:
+        platforms.append(await bare_platform(platform_stream))
 
-SAID_BY_APP: Final = [
-    Accepted,
-    audio(0.01),
-    '{"type":"mark","data":{"name":"m"}}',
-    '{"type":"killAudio"}',
-    Closed(1000, "", clean=True),
-]
-
-
-async def hear_on(bare: Bare, heard: list[WireEvent]) -> None:
-    """Hear the other end to its end of stream; say what a platform has to say."""
-    await bare.flush()
-    while not heard or not isinstance(heard[-1], Closed):
-        event = await bare.hear()
-        heard.append(event)
-        if isinstance(event, Accepted):
-            await bare.say('{"callSid":"c"}', audio(0.01))
-        elif isinstance(event, str) and "mark" in event:
-            await bare.say('{"event":"dtmf","dtmf":"5"}')
-            await bare.say('{"type":"mark","data":{"name":"m","event":"playout"}}')
-    await bare.flush()
-    if heard[-1] == Closed(1000, "", clean=True):
-        assert [data async for data in bare.stream] == []
-
-
-def check_heard(heard: list[WireEvent], said: list[object], cancelled: bool) -> None:
-    """The whole of what was to be said; less, if it was cancelled, but then that whole."""
-    *messages, end = [
-        type(event) if isinstance(event, Accepted | Request) else event for event in heard
-    ]
-    if end == said[-1]:
-        assert messages == said[:-1]
-    else:
-        assert cancelled
-        assert end == Closed(1006, "", clean=False)
-        assert messages == said[: len(messages)]
-
-
-async def answering_a_call(interruption: Interruption) -> None:
-    app_stream, platform_stream = lockstep_stream_pair()
-    heard: list[WireEvent] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(hear_on, asking(platform_stream), heard)
-        if AppEnd.serve is serve_stream:
-            answering = Answering(mode=STREAM.mode())
-            cancelled = await interruption.of(
-                lambda: serve_stream(converse, Valve(app_stream, 9), answering=answering)
-            )
-        else:
-            cancelled = await over(Valve(app_stream, 9), interruption)
-    check_heard(heard, SAID_BY_APP, cancelled)
-
-
-async def over(stream: trio.abc.Stream, interruption: Interruption) -> bool:
-    """A call over trio-websocket; whoever has the WebSocket goes on where that is cancelled."""
-
-    async def handle() -> None:
-        async with Call.over(websocket, answering=Answering(mode=STREAM.mode())) as call:
-            await converse(call)
-
-    async with stream, trio.open_nursery() as nursery:
-        asked = await trio_websocket.wrap_server_stream(nursery, stream)
-        connection = await asked.accept(subprotocol=SUBPROTOCOL)
-        websocket = TrioWebSocket(connection)
-        cancelled = await interruption.of(handle)
-        with pytest.raises(trio_websocket.ConnectionClosed):
-            await connection.send_message("a word more")
-        await connection.aclose()
+    async with app_stream, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as opening:
+            opening.start_soon(ask)
+            asked = await trio_websocket.wrap_server_stream(nursery, Valve(app_stream, 9))
+            connection = await asked.accept(subprotocol=SUBPROTOCOL)
+        yield TrioWebSocket(connection), *platforms
         nursery.cancel_scope.cancel()
-    return cancelled
 
 
-async def serving(interruption: Interruption) -> None:
-    app_stream, platform_stream = lockstep_stream_pair()
-    listener = Listening()
-    heard: list[WireEvent] = []
-    ended = trio.Event()
-
-    async def call() -> None:
-        listener.take(Valve(app_stream, 30))
-        await hear_on(asking(platform_stream), heard)
-        ended.set()
-
-    async def serve_one() -> None:
-        async with trio.open_nursery() as nursery:
-            answering = Answering(mode=STREAM.mode())
-            await nursery.start(partial(serve, converse, port=0, answering=answering))
-            await ended.wait()
-            nursery.cancel_scope.cancel()
-
-    with listener.instead_of_a_port():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call)
-            cancelled = await interruption.of(serve_one)
-            if not listener.accepted:
-                await app_stream.aclose()
-    assert listener.closed is listener.opened
-    check_heard(heard, SAID_BY_APP, cancelled)
-
-
-async def stopping(interruption: Interruption) -> None:
-    """A server that is stopped in mid call: the handler is cancelled, the call closed."""
-    app_stream, platform_stream = lockstep_stream_pair()
-    listener = Listening()
-    heard: list[WireEvent] = []
-    ends: list[str] = []
-
-    async def handler(call: Call) -> None:
-        try:
-            await call.send_audio(audio(0.01))
-            async for _ in call:
-                pass
-        finally:
-            ends.append("recorded to its end")
-
-    async def call() -> None:
-        listener.take(Valve(app_stream, 30))
-        await hear_on(asking(platform_stream), heard)
-
-    async def serve_until_stopped() -> None:
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            answering = Answering(mode=STREAM.mode())
-            options = {"answering": answering, "stop": stop, "grace": 5}
-            nursery.start_soon(partial(serve, handler, port=0, **options))
-            await trio.sleep(1)
-            stop.set()
-
-    with listener.instead_of_a_port():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call)
-            cancelled = await interruption.of(serve_until_stopped)
-            if not listener.accepted:
-                await app_stream.aclose()
-    assert listener.closed is listener.opened
-    assert cancelled or ends == ["recorded to its end"]
-    cut = Closed(1001, "the server is shutting down", clean=True)
-    check_heard(heard, [Accepted, audio(0.01), cut], cancelled)
-
-
-async def answer_on(bare: Bare, heard: list[WireEvent]) -> None:
-    """Hear a platform to its end of stream; say what an app has to say."""
+async def hear_to_the_end(platform: Bare, heard: list[WireEvent]) -> None:
     while not heard or not isinstance(heard[-1], Closed):
-        event = await bare.hear()
-        heard.append(event)
-        if isinstance(event, Request):
-            bare.wire.accept(SUBPROTOCOL)
-            await bare.flush()
-            await bare.say(audio(0.01), '{"type":"mark","data":{"name":"m"}}')
-    await bare.flush()
-    if heard[-1] == Closed(1000, "", clean=True):
-        assert [data async for data in bare.stream] == []
+        heard.append(await platform.hear())
+    await platform.flush()
 
 
-SAID_BY_PLATFORM: Final = [
-    Request,
-    encode(ListenTask(STREAM, ATTRIBUTES).metadata, Peer.PLATFORM),
-    '{"type":"mark","data":{"name":"m","event":"playout"}}',
-    audio(0.02, 0),
-    audio(0.02, 1),
-    Closed(1000, "", clean=True),
-]
+async def receiving(interruption: Interruption) -> None:
+    """Cancelled, it has lost no message."""
+    said: list[str | bytes] = ["one", audio(0.01), "three"]
+    async with adapter() as (websocket, platform):
+        got: list[Payload] = []
 
+        async def receive() -> None:
+            while len(got) < len(said):
+                got.append(await websocket.receive())
 
-async def talk_over(
-    open_it: Callable[[ListenTask], AbstractAsyncContextManager[PlatformCall]],
-    app_stream: trio.abc.Stream,
-    interruption: Interruption,
-) -> None:
-    task = ListenTask(STREAM, ATTRIBUTES)
-    heard: list[WireEvent] = []
-
-    async def place() -> None:
-        async with open_it(task) as call:
-            await talk(call, audio(0.02, 0) + audio(0.02, 1))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answer_on, Bare(app_stream, ServerWire()), heard)
-        cancelled = await interruption.of(place)
-    check_heard(heard, SAID_BY_PLATFORM, cancelled)
-    answered = task.session.sent.messages > 0  # the metadata goes out at once
-    assert task.result is not None
-    assert task.result.end is (End.HANGUP if answered else End.NOT_CONNECTED)
-
-
-async def placing_a_call(interruption: Interruption) -> None:
-    app_stream, platform_stream = lockstep_stream_pair()
-    open_it = partial(open_call_on, Valve(platform_stream, 30))
-    await talk_over(open_it, app_stream, interruption)
-
-
-@contextmanager
-def dialling(stream: trio.abc.Stream) -> Iterator[None]:
-    """Have ``stream`` opened where a connection to a host is; closed, if it never was."""
-
-    async def open_tcp_stream(host: bytes, port: int) -> trio.abc.Stream:
-        try:
-            await trio.lowlevel.checkpoint()
-        except trio.Cancelled:
-            await trio.aclose_forcefully(stream)
-            raise
-        return stream
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trio, "open_tcp_stream", open_tcp_stream)
-        yield
-
-
-async def placing_a_call_to_a_host(interruption: Interruption) -> None:
-    app_stream, platform_stream = lockstep_stream_pair()
-    with dialling(Valve(platform_stream, 30)):
-        await talk_over(open_call, app_stream, interruption)
-
-
-async def shaking_hands_for_tls(interruption: Interruption) -> None:
-    """With a server that never answers."""
-    app_stream, platform_stream = lockstep_stream_pair()
-    secure = ListenTask(attrs.evolve(STREAM, url="wss://app.example/"), ATTRIBUTES)
-
-    async def place() -> None:
-        with pytest.raises(CallRejected, match=r"no TLS with app\.example:443 within 10 s"):
-            async with open_call(secure):
-                pytest.fail("it is open")
-
-    async def read_to_the_end() -> None:
-        with suppress(trio.BrokenResourceError):
-            assert [data async for data in app_stream] != [b""]
-
-    with dialling(platform_stream):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read_to_the_end)
-            await interruption.of(place)
+            nursery.start_soon(platform.say, *said)
+            await interruption.of(receive)
+            await receive()
+        assert got == said
 
 
-CALLS: list[tuple[Callable[[Interruption], Awaitable[None]], int]] = [
-    (serving, 146),
-    (stopping, 124),
-    (placing_a_call, 144),
-    (placing_a_call_to_a_host, 144),
-    (shaking_hands_for_tls, 10),
-]
+async def sending(interruption: Interruption) -> None:
+    """Cancelled, the connection is given up: the other end sees whole messages, and no more."""
+    async with adapter() as (websocket, platform):
+        heard: list[WireEvent] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_to_the_end, platform, heard)
+            cancelled = await interruption.of(lambda: websocket.send("a message of the app"))
+            with trio.CancelScope() as at_once:
+                if cancelled:
+                    at_once.cancel()
+                await websocket.close(1000, "")
+        *messages, end = heard
+        assert messages == ["a message of the app"][: len(messages)]
+        if cancelled:
+            assert end == Closed(1006, "", clean=False)
+        else:
+            assert len(messages) == 1
+            assert end == Closed(1000, "", clean=True)
 
 
-@pytest.mark.parametrize(("scenario", "count"), CALLS, ids=[one.__name__ for one, _ in CALLS])
+async def closing_the_websocket(interruption: Interruption) -> None:
+    """Cancelled, it is closed all the same, and whoever receives is told."""
+    async with adapter() as (websocket, platform):
+        heard: list[WireEvent] = []
+        got: list[Payload] = []
+
+        async def receive() -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                got.append(await websocket.receive())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear_to_the_end, platform, heard)
+            nursery.start_soon(receive)
+            await wait_all_tasks_blocked()
+            cancelled = await interruption.of(lambda: websocket.close(3000, "enough"))
+        (end,) = heard
+        closed = Closed(3000, "enough", clean=True)
+        assert end == closed or (cancelled and end == Closed(1006, "", clean=False))
+        with pytest.raises(trio.BrokenResourceError):
+            await websocket.send("a word more")
+        assert cancelled or got == [Close(3000)]
+        assert all(isinstance(payload, Close) for payload in got)
+
+
+ADAPTED: Final[dict[Scenario, int]] = {
+    receiving: 3,
+    sending: 8,
+    closing_the_websocket: 9,
+}
+
+
+@pytest.mark.parametrize(("scenario", "count"), ADAPTED.items(), ids=map(name_of, ADAPTED))
 @repeatable
 @virtual
-async def test_a_call(
-    scenario: Callable[[Interruption], Awaitable[None]], count: int, order: None
-) -> None:
+async def test_the_adapter(scenario: Scenario, count: int, order: None) -> None:
     assert await walk(scenario) == count
 
 
-@on_each_app_end
-@repeatable
-@virtual
-async def test_a_call_that_is_answered(order: None) -> None:
-    assert await walk(answering_a_call) == (323 if AppEnd.serve is serve_stream else 103)
+# Nothing forgotten: whatever can be awaited, and the scenarios that do.
+
+WALKED: Final[dict[str, set[object]]] = {
+    "Call.__anext__": {iterating, resuming_a_held_reader},
+    "Call.clear_marks": {"clear_marks"},
+    "Call.close": {closing},
+    "Call.disconnect": {"disconnect", cancelled_calls.disconnecting_without_an_answer},
+    "Call.drain": {draining},
+    "Call.kill_audio": {"kill_audio"},
+    "Call.mark": {"mark"},
+    "Call.over": {cancelled_calls.answering_a_call, cancelled_calls.answering_and_draining},
+    "Call.play": {"play"},
+    "Call.send": {"send"},
+    "Call.send_audio": {"send_audio"},
+    "Call.speak": {speaking},
+    "PlatformCall.capture": {capturing},
+    "PlatformCall.over": {waiting_for_the_end},
+    "Playback.wait": {waiting_for_a_mark, waiting_for_a_clip_with_a_timeout},
+    "TrioWebSocket.close": {closing_the_websocket},
+    "TrioWebSocket.receive": {receiving},
+    "TrioWebSocket.send": {sending},
+    "hear_beep": {hearing_the_beep},
+    "open_call": {
+        cancelled_calls.placing_a_call_to_a_host,
+        cancelled_calls.placing_a_call_to_a_host_over_tls,
+        cancelled_calls.shaking_hands_for_tls,
+    },
+    "open_call_on": {cancelled_calls.placing_a_call, cancelled_calls.placing_a_call_over_tls},
+    "serve": {
+        cancelled_calls.serving,
+        cancelled_calls.serving_over_tls,
+        cancelled_calls.stopping,
+    },
+    "serve_stream": {cancelled_calls.answering_a_call, cancelled_calls.answering_and_draining},
+    "talk": {talking, talking_with_keys},
+}
+
+
+def waits(function: object) -> bool:
+    function = inspect.unwrap(function)  # type: ignore[arg-type]
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def can_be_awaited() -> Iterator[str]:
+    """The public functions and methods of the package that wait; not those of its protocols."""
+    for name in listenproto_trio.__all__:
+        public = getattr(listenproto_trio, name)
+        if not inspect.isclass(public):
+            if inspect.isfunction(public) and waits(public):
+                yield name
+        elif not getattr(public, "_is_protocol", False):
+            for method, function in inspect.getmembers(public, inspect.isroutine):
+                private = method.startswith("_") and not method.endswith("__")
+                if not private and waits(function):
+                    yield f"{name}.{method}"
+
+
+def test_whatever_can_be_awaited_is_cancelled_everywhere() -> None:
+    tables = [SENDS, WAITS, ADAPTED, cancelled_calls.CALLS, cancelled_calls.ANSWERED]
+    assert sorted(WALKED) == sorted(can_be_awaited())
+    assert set().union(*WALKED.values()) == set().union(*tables)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
 from types import SimpleNamespace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import pytest
 import trio
@@ -349,12 +349,20 @@ class Interruption(trio.abc.Instrument):
         return task is not None
 
 
+Scenario: TypeAlias = Callable[[Interruption], Awaitable[None]]
+"""What is interrupted in it, it says itself."""
+
+
+def name_of(scenario: Scenario) -> str:
+    return scenario.__name__
+
+
 def living() -> int:
     """How many tasks there are."""
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def walk(scenario: Callable[[Interruption], Awaitable[None]]) -> int:
+async def walk(scenario: Scenario) -> int:
     """Play a scenario interrupted at its first checkpoint, at its second, ... and once not at all.
 
     Gives at how many checkpoints it was interrupted. No task is left behind each time.
