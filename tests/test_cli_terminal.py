@@ -23,7 +23,7 @@ def shown(*words: str | Path, cwd: Path, status: int = 0) -> Iterator[Terminal]:
 
 
 def test_demo(tmp_path: Path) -> None:
-    with shown("demo", "--out", "out", "--speed", "40", cwd=tmp_path) as terminal:
+    with shown("demo", "--out", "out", "--speed", "20", cwd=tmp_path) as terminal:
         pass
     for title in ("call 1 of 2, streaming", "call 2 of 2, clips"):
         bars = [line for line in terminal.lines if line.startswith(title)]
