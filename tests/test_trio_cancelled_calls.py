@@ -359,7 +359,7 @@ async def placing_a_call(interruption: Interruption) -> None:
 def dialling(stream: trio.abc.Stream) -> Iterator[None]:
     """Have ``stream`` opened where a connection to a host is; closed, if it never was."""
 
-    async def open_tcp_stream(host: str, port: int) -> trio.abc.Stream:
+    async def open_tcp_stream(host: bytes, port: int) -> trio.abc.Stream:
         try:
             await trio.lowlevel.checkpoint()
         except trio.Cancelled:
