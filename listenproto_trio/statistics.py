@@ -13,29 +13,24 @@ __all__ = ["Lateness", "Statistics"]
 
 @attrs.define
 class Lateness:
-    """How late things are that have a time each: in seconds, against whatever came soonest."""
+    """How late things are that have a time each: in seconds, against what came soonest before.
+
+    What comes sooner than all before it is not late, and makes nothing late that came already.
+    """
 
     soonest: float = math.inf
-    latest: float = -math.inf
-    newest: float = math.nan
+    now: float = 0.0
+    """How late the newest was; 0 where nothing came."""
+    worst: float = 0.0
+    """How late the latest was; 0 where nothing came."""
 
     def note(self, offset: float) -> None:
         """Something came so many seconds behind its time, on whatever clock that is."""
-        self.newest = offset
         if offset < self.soonest:
             self.soonest = offset
-        if offset > self.latest:
-            self.latest = offset
-
-    @property
-    def now(self) -> float:
-        """How late the newest was; 0 where nothing came."""
-        return 0.0 if math.isnan(self.newest) else self.newest - self.soonest
-
-    @property
-    def worst(self) -> float:
-        """How late the latest was; 0 where nothing came."""
-        return 0.0 if math.isnan(self.newest) else self.latest - self.soonest
+        self.now = offset - self.soonest
+        if self.now > self.worst:
+            self.worst = self.now
 
 
 @attrs.frozen(kw_only=True)
@@ -49,8 +44,9 @@ class Statistics:
 
     ``lateness`` is how late the newest was, ``worst_lateness`` the latest. At the application's
     end that is how much later than its media time the platform's audio came, against what came
-    soonest: a pause of the listen and audio that the platform dropped look the same there. At the
-    platform's end it is how far behind their moments the caller's steps ran.
+    soonest until then: a pause of the listen and audio that the platform dropped look the same
+    there, and audio that comes ever sooner, as of a caller faster than real time, is not late. At
+    the platform's end it is how far behind their moments the caller's steps ran.
     """
 
     messages_received: int = 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Iterable
 
 import attrs
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from listenproto import (
@@ -121,14 +125,31 @@ async def test_congestion_is_lateness_that_passes() -> None:
 
 
 @virtual
-async def test_lateness_is_told_against_what_came_soonest() -> None:
-    """That may come after what was late."""
+async def test_lateness_is_told_against_what_came_soonest_until_then() -> None:
     async with line(STREAM) as both:
         await capture(both, [0.0, 1.0])
         assert both.app.statistics.lateness == pytest.approx(0.98)
         await capture(both, 100 * [0.0])
         assert both.app.statistics.lateness == 0
-        assert both.app.statistics.worst_lateness == pytest.approx(100 * 0.02)
+        assert both.app.statistics.worst_lateness == pytest.approx(0.98)
+        await capture(both, [0.12])
+        assert both.app.statistics.lateness == pytest.approx(0.1)
+
+
+@virtual
+async def test_who_speaks_faster_than_real_time_is_late_at_neither_end() -> None:
+    async def read_on(call: Call) -> None:
+        async for _ in call:
+            pass
+        ended.append(call.statistics)
+
+    ended: list[Statistics] = []
+    async with calling(read_on, STREAM) as platform:
+        await talk(platform, audio(3), speed=20)
+    (at_the_app,) = ended
+    assert at_the_app.audio_received == len(audio(3))
+    for statistics in (at_the_app, platform.statistics):
+        assert statistics.worst_lateness == pytest.approx(0)
 
 
 @virtual
@@ -191,6 +212,33 @@ async def test_statistics_are_json_and_a_line() -> None:
 
 def test_nothing_is_late_before_it_came() -> None:
     assert (Lateness().now, Lateness().worst) == (0.0, 0.0)
+
+
+MILLISECONDS = st.lists(st.integers(-10_000, 10_000), max_size=30)
+ENDS = pytest.mark.parametrize("soonest", [math.inf, 0.0], ids=["app", "platform"])
+"""An app has no clock but what came; a caller knows the moment of each step."""
+
+
+@ENDS
+@given(MILLISECONDS)
+def test_the_worst_lateness_is_that_behind_anything_before(
+    soonest: float, offsets: list[int]
+) -> None:
+    lateness = Lateness(soonest=soonest)
+    for offset in offsets:
+        lateness.note(offset)
+    pairs = itertools.combinations_with_replacement([min(soonest, 1e9), *offsets], 2)
+    assert lateness.worst == max(later - before for before, later in pairs)
+    assert 0 <= lateness.now <= lateness.worst
+
+
+@ENDS
+@given(MILLISECONDS)
+def test_what_comes_ever_sooner_is_not_late(soonest: float, offsets: list[int]) -> None:
+    lateness = Lateness(soonest=soonest)
+    for offset in sorted(offsets, reverse=True):
+        lateness.note(min(offset, soonest))
+        assert lateness.now == lateness.worst == 0
 
 
 @virtual
