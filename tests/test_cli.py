@@ -133,13 +133,18 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
     cut.write_bytes(wav_header(0, 8000) + bytes(16001))
     with WavFile(tmp_path / "whole.wav", 8000) as whole:
         whole.write(bytes(8000))
+    (tmp_path / "short.wav").write_bytes(wav_header(16000, 8000) + bytes(4000))
     (tmp_path / "text.wav").write_text("hello")
-    run = listenproto("recover", "cut.wav", "whole.wav", "text.wav", cwd=tmp_path)
+    (tmp_path / "half.wav").write_bytes(wav_header(16000, 8000) + bytes(16001))
+    names = ["cut.wav", "whole.wav", "short.wav", "half.wav", "text.wav"]
+    run = listenproto("recover", *names, cwd=tmp_path)
     assert run.status == 1
     assert run.out.splitlines() == [
         "cut.wav: 1.00 s of audio: mended, it told of 8000 samples less; "
         "1 byte of half a sample cut off",
         "whole.wav: 0.50 s of audio: nothing to mend",
+        "short.wav: 0.25 s of audio: mended, it told of 6000 samples more",
+        "half.wav: 1.00 s of audio: mended; 1 byte of half a sample cut off",
     ]
     assert run.complaint.startswith("text.wav cannot be mended: no RIFF/WAVE header")
     assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)

@@ -49,7 +49,10 @@ def _show(screen: Screen, recovered: Recovered) -> None:
     elif recovered.claimed is None:
         said = "mended, it told of no length"
     else:
-        said = f"mended, it told of {recovered.samples - recovered.claimed} samples less"
+        missing = recovered.samples - recovered.claimed
+        said = "mended"
+        if missing:
+            said += f", it told of {abs(missing)} samples {'less' if missing > 0 else 'more'}"
     if recovered.cut:
         plural = "" if recovered.cut == 1 else "s"
         said += f"; {recovered.cut} byte{plural} of half a sample cut off"
