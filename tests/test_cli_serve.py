@@ -16,6 +16,12 @@ from typing import TypeVar
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -286,7 +292,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),
         (["--keyfile", "text.wav"], "--certfile"),
-        (["--certfile", "text.wav"], "text.wav: no certificate with its key"),
+        (["--certfile", "text.wav"], "--certfile: text.wav holds no certificate (PEM)"),
         (["--play", "nowhere.wav"], "nowhere.wav"),
         (["--record", "text.wav"], "text.wav"),
     ],
@@ -339,6 +345,58 @@ def test_a_call_over_tls(tmp_path: Path, authority: trustme.CA) -> None:
         plain = url.replace("wss", "ws")
         run = listenproto("call", plain, *FAST, cwd=tmp_path)
         assert run.status == 1
+
+
+@pytest.fixture(scope="module")
+def identities(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Path:
+    """A folder of certificates and keys, some of which do not fit."""
+    folder = tmp_path_factory.mktemp("identities")
+    issued, other = (authority.issue_cert("127.0.0.1") for _ in range(2))
+    (folder / "cert.pem").write_bytes(b"".join(one.bytes() for one in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    other.private_key_pem.write_to_path(folder / "other.pem")
+    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    for name, form in (
+        ("locked.pem", PrivateFormat.PKCS8),
+        ("old.pem", PrivateFormat.TraditionalOpenSSL),
+    ):
+        secret = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret"))
+        (folder / name).write_bytes(secret)
+    whole = issued.private_key_pem.bytes().splitlines(keepends=True)
+    (folder / "cut.pem").write_bytes(b"".join([*whole[:2], *whole[-1:]]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["cert.pem"], "--certfile: cert.pem holds no private key (PEM): --keyfile takes it"),
+        (["key.pem"], "--certfile: key.pem holds no certificate (PEM)"),
+        (["key.pem", "cert.pem"], "--certfile: key.pem holds no certificate (PEM)"),
+        (["cert.pem", "cert.pem"], "--keyfile: cert.pem holds no private key (PEM)"),
+        (["both.pem", "cut.pem"], "--keyfile: cut.pem holds no private key (PEM)"),
+        (
+            ["cert.pem", "other.pem"],
+            "--keyfile: the key in other.pem is not that of the certificate in cert.pem",
+        ),
+        (
+            ["cert.pem", "locked.pem"],
+            "--keyfile: locked.pem has its key encrypted: it must be without a password",
+        ),
+        (
+            ["cert.pem", "old.pem"],
+            "--keyfile: old.pem has its key encrypted: it must be without a password",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_or_its_key_is_told_apart(
+    files: list[str], says: str, identities: Path
+) -> None:
+    options = ["--certfile", "--keyfile"][: len(files)]
+    words = [word for pair in zip(options, files, strict=True) for word in pair]
+    run = listenproto("serve", *words, cwd=identities)
+    assert (run.status, run.complaint) == (2, f"Invalid value for {says}")
 
 
 def test_a_certificate_for_somebody_else_or_of_the_past_is_refused(

@@ -182,11 +182,28 @@ def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | N
             raise click.UsageError("--keyfile is the key of a certificate: it needs --certfile")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    key, hint, locked = keyfile or certfile, "--keyfile" if keyfile else "--certfile", False
+
+    def password() -> bytes:
+        nonlocal locked
+        locked = True
+        return b""
+
     try:
-        context.load_cert_chain(certfile, keyfile, password=lambda: b"")
-    except (ssl.SSLError, OSError) as exc:
-        of = f"{certfile}" if keyfile is None else f"{certfile} and {keyfile}"
-        why = exc.strerror or exc
-        said = f"{of}: no certificate with its key, both PEM and without a password: {why}"
+        ssl.create_default_context(cafile=certfile)  # tells a certificate from its key
+    except OSError as exc:  # SSLError is one
+        said = f"{certfile} holds no certificate (PEM)"
         raise click.BadParameter(said, param_hint="--certfile") from exc
+    try:
+        context.load_cert_chain(certfile, keyfile, password=password)
+    except OSError as exc:
+        reason = getattr(exc, "reason", None)  # OpenSSL's name, where there is just one fault
+        said = f"{key} holds no private key (PEM)" + ("" if keyfile else ": --keyfile takes it")
+        if locked:
+            said = f"{key} has its key encrypted: it must be without a password"
+        elif reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            said = f"the key in {key} is not that of the certificate in {certfile}"
+        elif reason:
+            said = f"{certfile} cannot be used: {reason}"
+        raise click.BadParameter(said, param_hint=hint) from exc
     return context
