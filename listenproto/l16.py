@@ -114,6 +114,7 @@ class WavError(ValueError):
 
 
 _PCM: Final = 1
+_FORMATS: Final = {1: "PCM", 3: "floating point", 6: "A-law", 7: "mu-law"}
 _EXTENSIBLE: Final = 0xFFFE
 MAX_CHUNKS: Final = 1000
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
@@ -252,7 +253,8 @@ def _parse_format(body: bytes) -> tuple[int, int]:
     if codec == _EXTENSIBLE and len(body) >= 26:
         (codec,) = struct.unpack_from("<H", body, 24)
     if codec != _PCM or bits != 16:
-        raise WavError(f"its format is {codec} of {bits} bits: only 16-bit PCM (format 1) is read")
+        form = _FORMATS.get(codec, f"format {codec}")
+        raise WavError(f"its audio is {bits}-bit {form}, only 16-bit PCM is read")
     return channels, rate
 
 

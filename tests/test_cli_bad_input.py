@@ -31,8 +31,8 @@ def wav(codec: int = 1, bits: int = 16, size: int = 16000, claimed: int | None =
 SOUNDS = {
     "truncated": (wav(claimed=32000), "claims 32000 bytes, 16000 are there"),
     "cut in its header": (wav()[:30], "claims"),
-    "8-bit": (wav(bits=8), "1 of 8 bits"),
-    "float": (wav(codec=3, bits=32), "3 of 32 bits"),
+    "8-bit": (wav(bits=8), "its audio is 8-bit PCM, only 16-bit PCM is read"),
+    "float": (wav(codec=3, bits=32), "32-bit floating point"),
     "empty": (b"", "no RIFF/WAVE header"),
     "without audio": (wav(size=0), "holds no audio"),
     "no WAV": (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
@@ -47,10 +47,7 @@ def test_audio_that_cannot_be_played(
     (tmp_path / "sound.wav").write_bytes(content)
     run = listenproto(*words, "sound.wav", cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    said = (
-        f"Invalid value for {words[-1]}: sound.wav cannot be played, a WAV file of 16-bit PCM can: "
-    )
-    assert run.complaint.startswith(said)
+    assert run.complaint.startswith(f"Invalid value for {words[-1]}: sound.wav cannot be played: ")
     assert says in run.complaint
 
 
@@ -129,6 +126,7 @@ def test_a_stream_needs_its_rate(tmp_path: Path) -> None:
         (b"[{}]", "must hold one listen verb, a JSON object"),
         (b'{"maxLength": NaN}', "no JSON text"),
         (b"\xff\xfe", "no JSON text"),
+        (b"\xef\xbb\xbf{}", "starts with a byte order mark (BOM)"),
         (b"[" * 100_000, "no JSON text"),
     ],
 )

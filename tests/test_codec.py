@@ -578,8 +578,8 @@ WRONG_FROM_APP = [
     (wav_text(b"\0" * 44), "LP-CLIP-10", "WAV"),
     (wav_text(WAV[:30]), "LP-CLIP-10", "WAV"),
     (wav_text(WAV[:-2]), "LP-CLIP-10", "WAV"),
-    (wav_text(WAV_8_BIT), "LP-CLIP-10", "8 bits"),
-    (wav_text(WAV_FLOAT), "LP-CLIP-10", "format is 3"),
+    (wav_text(WAV_8_BIT), "LP-CLIP-10", "8-bit PCM"),
+    (wav_text(WAV_FLOAT), "LP-CLIP-10", "floating point"),
     (wav_text(WAV_ODD_RATE), "LP-CLIP-10", "8001"),
     (wav_text(WAV_RF64), "LP-CLIP-10", "a clip must be a RIFF file"),
 ]

@@ -217,7 +217,10 @@ def _check_metadata(line: Line, path: Path | None) -> None:
 def _read_verb(path: Path) -> dict[str, JSON]:
     hint = "--verb"
     try:
-        obj = DECODER.decode(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise ValueError("it starts with a byte order mark (BOM), which JSON must not")
+        obj = DECODER.decode(text)
     except OSError as exc:
         raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=hint) from exc
     except (ValueError, RecursionError) as exc:

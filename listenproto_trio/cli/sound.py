@@ -49,7 +49,7 @@ def read_sound(path: Path, rate: int, *, option: str) -> bytes:
     except OSError as exc:
         raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     except WavError as exc:
-        said = f"{path} cannot be played, a WAV file of 16-bit PCM can: {exc}"
+        said = f"{path} cannot be played: {exc}"
         raise click.BadParameter(said, param_hint=option) from exc
     return _at_rate(mono(wav.pcm, wav.channels), wav.rate, rate)
 
