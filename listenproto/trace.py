@@ -61,7 +61,21 @@ class Moment(enum.Enum):
 
 
 class TraceError(ValueError):
-    """A trace cannot be read; the message names the line and what is wrong with it."""
+    """A trace cannot be read; the message names the line and what is wrong with it.
+
+    ``line`` is its number in the file, ``what`` it is instead. ``before`` is the trace up to there,
+    which may be all that its writer had time for; None where not even the header could be read.
+    """
+
+    before: Trace | None = None
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(line, what)
+        self.line = line
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"line {self.line} is {self.what}"
 
 
 def _public(way: ListenVerb | Mode) -> ListenVerb | Mode:
@@ -154,25 +168,36 @@ def read_trace(text: Iterable[str]) -> Trace:
     """
     header: Header | None = None
     lines: list[Line] = []
-    for number, line in enumerate(text, 1):
-        try:
-            if len(line) > MAX_LINE:
-                raise ValueError(f"it has more than {MAX_LINE} characters")
-            obj = DECODER.decode(line)
-            if not isinstance(obj, dict):
-                raise ValueError("a JSON object was expected")
-            if header is None:
-                header = _read_header(obj)
-            else:
-                lines.append(_read_line(obj))
-        except RecursionError:
-            said = "it is nested too deeply"
-            raise TraceError(f"line {number} is no line of a trace: {said}") from None
-        except ValueError as exc:
-            raise TraceError(f"line {number} is no line of a trace: {exc}") from exc
+    try:
+        for number, line in enumerate(text, 1):
+            try:
+                obj = _read_object(line)
+                if header is None:
+                    header = _read_header(obj)
+                else:
+                    lines.append(_read_line(obj))
+            except ValueError as exc:
+                raise TraceError(number, f"no line of a trace: {exc}") from exc
+    except TraceError as exc:
+        exc.before = None if header is None else Trace(header, tuple(lines))
+        raise
     if header is None:
-        raise TraceError("line 1 is missing: a trace starts with its header")
+        raise TraceError(1, "missing: a trace starts with its header")
     return Trace(header, tuple(lines))
+
+
+def _read_object(line: str) -> dict[str, JSON]:
+    if len(line) > MAX_LINE:
+        raise ValueError(f"it has more than {MAX_LINE} characters")
+    try:
+        obj = DECODER.decode(line)
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"{exc.msg}, at character {exc.pos + 1}") from exc
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(obj, dict):
+        raise ValueError("a JSON object was expected")
+    return obj
 
 
 def _read_header(obj: dict[str, JSON]) -> Header:

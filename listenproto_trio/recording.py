@@ -237,8 +237,8 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
     while octets := file.readline(MAX_LINE + 1):
         number += 1
         if len(octets) > MAX_LINE:
-            raise TraceError(f"line {number} is longer than {MAX_LINE} bytes")
+            raise TraceError(number, f"longer than {MAX_LINE} bytes")
         try:
             yield octets.decode()
         except UnicodeDecodeError:
-            raise TraceError(f"line {number} is not UTF-8 text") from None
+            raise TraceError(number, "not UTF-8 text") from None

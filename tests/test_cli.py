@@ -128,6 +128,32 @@ def test_lint_says_what_is_no_trace_and_goes_on(tmp_path: Path) -> None:
     assert run.out.endswith("no breaches\n")
 
 
+@pytest.mark.parametrize("left", [1, 20, -1])
+def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -> None:
+    trace(tmp_path, "cut.jsonl", [*TWICE[:-1], TWICE[-1][:left]])
+    good = trace(tmp_path, "good.jsonl", GOOD).name
+    run = listenproto("lint", "-v", "cut.jsonl", good, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.startswith("cut.jsonl: cut short at line 7: no line of a trace: ")
+    assert (
+        "   0.040  close 1000                     ──▶\ncut.jsonl:4: platform: LP-META-4: "
+        in run.out
+    )
+    assert "\ncut.jsonl: 4 messages, seen by the app: 1 breach\n" in run.out
+    assert run.out.endswith("good.jsonl: 4 messages, seen by the app: no breaches\n")
+    run = listenproto("lint", "--json", "cut.jsonl", cwd=tmp_path)
+    told = json.loads(run.out)
+    assert (run.status, told["messages"], len(told["breaches"])) == (1, 4, 1)
+    assert run.err.endswith(f"\nlistenproto: cut.jsonl: {told['error']}\n")
+
+
+def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
+    cut = trace(tmp_path, "cut.jsonl", [*GOOD[:-1], GOOD[-1][:20]]).name
+    run = listenproto("lint", cut, cwd=tmp_path)
+    assert (run.status, run.out) == (1, "cut.jsonl: 3 messages, seen by the app: no breaches\n")
+    assert run.complaint.startswith("cut.jsonl: cut short at line 6: ")
+
+
 def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
     cut = tmp_path / "cut.wav"
     cut.write_bytes(wav_header(0, 8000) + bytes(16001))

@@ -195,6 +195,25 @@ def refusal(lines: list[str]) -> str:
     return str(info.value)
 
 
+@given(HEADERS, st.lists(LINES, min_size=1, max_size=5), st.data())
+def test_what_stands_before_a_cut_line_is_given(
+    header: Header, lines: list[Line], data: st.DataObject
+) -> None:
+    text = written(Trace(header, tuple(lines)))
+    text[-1] = text[-1][: data.draw(st.integers(0, len(text[-1]) - 1))]
+    with pytest.raises(TraceError) as info:
+        read_trace(text)
+    assert info.value.line == len(text)
+    assert info.value.before == Trace(header, tuple(lines[:-1]))
+
+
+def test_before_a_header_stands_nothing() -> None:
+    for lines in ([], ["{"], [GOOD]):
+        with pytest.raises(TraceError) as info:
+            read_trace(lines)
+        assert (info.value.line, info.value.before) == (1, None)
+
+
 def assert_refused(lines: list[str], number: int, words: str) -> None:
     reason = refusal(lines)
     assert reason.startswith(f"line {number} is no line of a trace: ")

@@ -11,6 +11,7 @@ from listenproto.observer import Violation
 from listenproto.trace import Trace, TraceError, judge_trace
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
+from listenproto_trio.failures import in_words
 from listenproto_trio.ladder import ladder
 from listenproto_trio.recording import read_trace_file
 
@@ -30,7 +31,7 @@ __all__ = ["lint"]
 def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     """Judge recorded calls: each breach with its line, clause and sentence.
 
-    Exit status 1 if there is one, or a trace cannot be read.
+    Exit status 1 if there is one, or a trace cannot be read to its end.
 
     \b
     Example:
@@ -39,24 +40,43 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     screen = Screen(as_json, verbose)
     failed = False
     for path in traces:
-        try:
-            trace = read_trace_file(path)
-        except (TraceError, OSError) as exc:
-            complain(f"{path}: {exc}")
-            screen.figures({"trace": str(path), "error": str(exc)})
+        trace, lack = _read(path)
+        if trace is not None:
+            violations = judge_trace(trace)
+            if verbose:
+                for rung in ladder(trace):
+                    screen.say(rung)
+            _show(screen, path, trace, violations, lack)
+            failed = failed or bool(violations)
+        else:
+            screen.figures({"trace": str(path), "error": lack})
+        if lack is not None:
+            complain(f"{path}: {lack}")
             failed = True
-            continue
-        violations = judge_trace(trace)
-        if verbose:
-            for rung in ladder(trace):
-                screen.say(rung)
-        _show(screen, path, trace, violations)
-        failed = failed or bool(violations)
     screen.exit(failed=failed)
 
 
+def _read(path: Path) -> tuple[Trace | None, str | None]:
+    """What can be read of a trace, and what is wrong with it.
+
+    One whose writer was killed ends within a line: what stands in front of it is as good as ever.
+    """
+    try:
+        return read_trace_file(path), None
+    except TraceError as exc:
+        if exc.before is None:
+            return None, str(exc)
+        return exc.before, f"cut short at line {exc.line}: {exc.what}"
+    except OSError as exc:
+        return None, in_words(exc)
+
+
 def _show(
-    screen: Screen, path: Path, trace: Trace, violations: list[tuple[int, Violation]]
+    screen: Screen,
+    path: Path,
+    trace: Trace,
+    violations: list[tuple[int, Violation]],
+    lack: str | None,
 ) -> None:
     for number, violation in violations:
         screen.say(f"{path}:{number}: {violation.sender.value}: {violation}")
@@ -72,11 +92,10 @@ def _show(
         }
         for number, violation in violations
     ]
-    screen.figures(
-        {
-            "trace": str(path),
-            "vantage": trace.header.vantage.value,
-            "messages": trace.messages,
-            "breaches": breaches,
-        }
-    )
+    figures: dict[str, JSON] = {
+        "trace": str(path),
+        "vantage": trace.header.vantage.value,
+        "messages": trace.messages,
+        "breaches": breaches,
+    }
+    screen.figures(figures | ({} if lack is None else {"error": lack}))
