@@ -98,6 +98,14 @@ def ladder(trace: Trace) -> Iterator[str]:
     yield from rungs.rest()
 
 
+def _fitting(what: str, name: str, rest: str) -> str:
+    """The three in a row; the name is what is cut where there is no room for all."""
+    room = WIDTH - len(f"{what}  {rest}")
+    if len(name) > room > 1:
+        name = f"{name[: room - 1]}…"
+    return f"{what} {name} {rest}" if name else f"{what} {rest}"
+
+
 def _rung(at: int, sender: Peer, text: str) -> str:
     if len(text) > WIDTH:
         text = text[: WIDTH - 1] + "…"
@@ -119,12 +127,12 @@ def describe(message: Message | Moment) -> str:
     if isinstance(message, PlayDone):
         return "playDone" if message.id is None else f"playDone {message.id}"
     if isinstance(message, MarkEvent):
-        return f"mark {message.name} {message.event}"
+        return _fitting("mark", message.name, str(message.event))
     if isinstance(message, Mark):
         return f"mark {message.name}"
     if isinstance(message, PlayAudio):
-        size = f"{len(message.content)} bytes"
-        return f"playAudio {message.id or ''} {message.content_type} {size}".replace("  ", " ")
+        kind = f"{message.content_type} {len(message.content)} B"
+        return _fitting("playAudio", "" if message.id is None else str(message.id), kind)
     if isinstance(message, Close):
         return f"close {message.code} {message.reason}".rstrip()
     if isinstance(message, Malformed):

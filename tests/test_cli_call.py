@@ -402,6 +402,16 @@ def test_credentials_of_the_environment_give_way_to_the_verbs(
         assert (run.status, run.err) == (0, "")
 
 
+def test_the_ladders_of_ten_calls_stand_in_one_column(streaming: str, tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--calls", "10", "--speed", "20", "--hangup-after", "1"]
+    run = listenproto("call", streaming, *words, "-v", cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    rungs = [line for line in run.out.splitlines() if "──" in line]
+    assert {line.split()[0] for line in rungs} == {f"#{number}" for number in range(1, 11)}
+    assert {line.index(".") for line in rungs} == {len("#1    0")}
+    assert all(len(line) <= 80 for line in rungs)
+
+
 def test_the_same_breach_is_told_once(streaming: str, tmp_path: Path) -> None:
     """Here the call is in clips mode, and the app in streaming mode."""
     run = listenproto("call", streaming, *FAST, cwd=tmp_path)

@@ -51,6 +51,7 @@ def test_the_demo_succeeds_and_names_its_files(
             assert f"wrote out/{call}/{name}" in run.out
             assert (folder / call / name).stat().st_size > 0
     assert all(len(line) <= 80 for line in run.out.splitlines())
+    assert "◀── playAudio clip-10 wav 6444 B\n" in run.out
 
 
 def test_the_recording_holds_the_speech_sample_for_sample(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from listenproto import Audio, Mode, Peer
-from listenproto.messages import Close
+import pytest
+
+from listenproto import Audio, MarkEvent, Mode, Peer, PlayAudio, PlayDone
+from listenproto.messages import Close, Message
 from listenproto.trace import Header, Line, Moment, Trace
 from listenproto_trio.ladder import Ladder, ladder
 
@@ -41,6 +43,23 @@ def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
         "   0.110                                 ◀── audio 0.01 s",
         "   0.120                                 ◀── connection lost",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (PlayAudio(bytes(6444), "wav", id="clip-10"), "playAudio clip-10 wav 6444 B"),
+        (PlayAudio(bytes(6400), sample_rate=8000), "playAudio raw 6400 B"),
+        (PlayAudio(bytes(2), sample_rate=8000, id=36 * "a"), "playAudio aaaaaaaaaaa… raw 2 B"),
+        (MarkEvent("a name of many words", "playout"), "mark a name of many w… playout"),
+        (MarkEvent("", "cleared"), "mark cleared"),
+        (PlayDone(36 * "a"), f"playDone {20 * 'a'}…"),
+    ],
+)
+def test_what_matters_has_room_beside_a_long_name(message: Message, told: str) -> None:
+    (rung,) = Ladder(8000).rungs(0, APP, message)
+    assert rung.endswith(f"◀── {told}")
+    assert len(told) <= 30
 
 
 def test_the_close_is_the_last_rung() -> None:

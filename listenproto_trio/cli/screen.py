@@ -30,6 +30,8 @@ __all__ = ["Failure", "Screen", "complain", "drop_output", "showing_log", "tell_
 LONGEST_STRETCH: Final = 2_000_000
 """How long a stretch of audio may get in a ladder that is written as the call goes on."""
 
+SHORTEST_NUMBER: Final = len("#1 ")
+"""What the number of a call takes in front of its ladder."""
 
 MOST: Final = 500
 """How long a line may get whose words a peer, or a file, has chosen."""
@@ -133,7 +135,7 @@ class Screen:
             at = round((now - started_at) * 1_000_000)
             for message in reading.messages(sender, payload):
                 for rung in rungs.rungs(at, sender, message):
-                    self.say(prefix + rung)
+                    self.say(_numbered(prefix, rung))
 
         return show
 
@@ -172,6 +174,12 @@ class _LogLines(logging.Handler):
         failure = record.exc_info[1] if record.exc_info else None
         why = f": {failure!r}" if failure else ""
         self._screen.say(f"{record.getMessage()}{why}")
+
+
+def _numbered(prefix: str, rung: str) -> str:
+    """A rung behind the number of its call, which may take of the space before the time."""
+    spare = len(rung) - len(rung.lstrip())
+    return prefix + rung[max(0, min(len(prefix) - SHORTEST_NUMBER, spare)) :]
 
 
 def _shown(cell: object) -> str:
