@@ -432,18 +432,46 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
             assert parse_wav(path.read_bytes()).pcm
 
 
-def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--record", "--trace"])
+def test_a_folder_that_cannot_be_written_is_told_before_any_call(
+    option: str, tmp_path: Path
+) -> None:
     with small_disk(tmp_path) as disk:
+        (disk / "there").mkdir()
+        (disk / "big").write_bytes(bytes(64 * 1024))
+        run = listenproto("serve", option, "disk/there", cwd=tmp_path)
+        said = f"Invalid value for {option}: no file can be written in disk/there: "
+        assert (run.status, run.out, run.complaint) == (2, "", f"{said}No space left on device")
+        (disk / "big").unlink()
+        assert [*(disk / "there").iterdir()] == []
         make_read_only(disk)
+        for folder in ("there", "new"):
+            run = listenproto("serve", option, f"disk/{folder}", cwd=tmp_path)
+            said = f"Invalid value for {option}: no file can be written in disk/{folder}: "
+            assert (run.status, run.complaint) == (2, f"{said}Read-only file system")
+    run = listenproto("serve", option, "/proc/listenproto", cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith(f"Invalid value for {option}: no file can be written in /proc/")
+
+
+def test_folders_for_files_are_made_at_the_start(tmp_path: Path) -> None:
+    with serving("--record", "deep/rec", "--trace", "deep/traces", cwd=tmp_path):
+        assert [*(tmp_path / "deep" / "rec").iterdir()] == []
+        assert [*(tmp_path / "deep" / "traces").iterdir()] == []
+
+
+def test_a_folder_that_can_be_written_no_more_costs_the_files_alone(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
         words = ["--record", "disk/rec", "--trace", "disk/traces"]
         with serving(*words, cwd=tmp_path) as (url, process):
+            make_read_only(disk)
             run = listenproto("call", url, *FAST, cwd=tmp_path)
             assert (run.status, run.err) == (0, "")
             out, err = stop(process, status=1)
         run = listenproto("call", url, "--heard", "disk/heard.wav", cwd=tmp_path)
     said = [line for line in (out + err).splitlines() if "Read-only file system" in line]
     assert len(said) == 2
-    assert all("disk/" in line for line in said)
+    assert all(line.startswith("#1 ") and "disk/" in line for line in said)
     assert (run.status, run.complaint) == (1, "disk/heard.wav: Read-only file system")
 
 
@@ -465,8 +493,10 @@ def test_output_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_closed_with_its_call_and_a_lost_one_costs_no_other(tmp_path: Path) -> None:
-    (tmp_path / "folder").write_text("in the way")
     with serving("--trace", "folder/traces", cwd=tmp_path) as (url, process):
+        (tmp_path / "folder" / "traces").rmdir()
+        (tmp_path / "folder").rmdir()
+        (tmp_path / "folder").write_text("in the way")
         assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
         (tmp_path / "folder").unlink()
         for _ in range(3):

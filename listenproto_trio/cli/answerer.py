@@ -24,7 +24,7 @@ from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
-from listenproto_trio.cli.screen import Screen, tell_all
+from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, stems
 from listenproto_trio.recording import TraceFile
@@ -130,6 +130,7 @@ class Answerer:
     async def handle(self, call: Call) -> None:
         """Handle one call to its end."""
         number = self._number(call.session)
+        of_call.set(f"#{number} ")
         self.calls += 1
         self._opened(1)
         caller = call.metadata.attributes.get("from")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import ParamSpec
+
+import click
 
 from listenproto_trio.failures import in_words
 
-__all__ = ["Beside", "numbered"]
+__all__ = ["Beside", "check_folder", "numbered"]
 
 _P = ParamSpec("_P")
 
@@ -33,6 +36,22 @@ class Beside:
                 self._tell(f"{self.failures[path]}; the call goes on without")
 
         return guarded
+
+
+def check_folder(folder: Path | None, *, option: str) -> None:
+    """Have a folder in which files can be written, where one is asked for.
+
+    Raises click.BadParameter for the option: later, it would cost the files of the first call.
+    """
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix=".listenproto-", buffering=0) as file:
+            file.write(b"\0")  # a full disk takes a file without anything in it
+    except OSError as exc:
+        said = f"no file can be written in {folder}: {in_words(exc)}"
+        raise click.BadParameter(said, param_hint=option) from exc
 
 
 def numbered(path: Path, number: int, calls: int) -> Path:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Final, NoReturn
 
 import attrs
@@ -25,10 +26,13 @@ from listenproto_trio.ladder import Ladder
 from listenproto_trio.logs import log
 from listenproto_trio.transport import Tap
 
-__all__ = ["Failure", "Screen", "complain", "drop_output", "showing_log", "tell_all"]
+__all__ = ["Failure", "Screen", "complain", "drop_output", "of_call", "showing_log", "tell_all"]
 
 LONGEST_STRETCH: Final = 2_000_000
 """How long a stretch of audio may get in a ladder that is written as the call goes on."""
+
+of_call: Final = ContextVar("of_call", default="")
+"""What the log's lines start with where it is a call that they are about."""
 
 SHORTEST_NUMBER: Final = len("#1 ")
 """What the number of a call takes in front of its ladder."""
@@ -173,7 +177,7 @@ class _LogLines(logging.Handler):
         """Show it in one line."""
         failure = record.exc_info[1] if record.exc_info else None
         why = f": {failure!r}" if failure else ""
-        self._screen.say(f"{record.getMessage()}{why}")
+        self._screen.say(f"{of_call.get()}{record.getMessage()}{why}")
 
 
 def _numbered(prefix: str, rung: str) -> str:

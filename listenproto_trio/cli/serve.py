@@ -19,6 +19,7 @@ from listenproto_trio.answering import Answering
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files
+from listenproto_trio.cli.files import check_folder
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.failures import in_words
@@ -124,6 +125,8 @@ def serve(
         tap=answerer.tap if verbose or trace else None,
     )
     context = _identity(certfile, keyfile)
+    check_folder(record, option="--record")
+    check_folder(trace, option="--trace")
     shown = f"[{host}]" if ":" in host else host
     url = f"{'ws' if context is None else 'wss'}://{shown}:{{port}}{path}"
     serving = partial(
