@@ -2,7 +2,9 @@
 
 The sidecar is there from the start, with ``end`` null; so it still is where the process died, and
 :func:`~listenproto_trio.recover_wav` mends the WAV then; and where there was no room for another.
-At the end of the recording it is replaced at one stroke. It is a JSON object::
+When keys are pressed, and at the end of the recording, it is replaced at one stroke; it is written
+no faster than 64 KiB a second, so that a flood of keys is told of a moment later. It is a JSON
+object::
 
     recording       1, the version of this format
     wav             the name of the WAV, which is in the same folder
@@ -12,6 +14,8 @@ At the end of the recording it is replaced at one stroke. It is a JSON object::
     mixType         mono, stereo or mixed
     metadata        all other metadata of the call, as the platform sent it
     truncated       true where only the front of the metadata came (LP-META-12)
+    keys            the keys that were pressed: digit, duration (as in the protocol, or null), and
+                    at, how many samples had been recorded by then
     end             null while it lasts, then an object:
 
     endedAt         when the recording ended
@@ -28,8 +32,6 @@ At the end of the recording it is replaced at one stroke. It is a JSON object::
     error, clause   see how; else null
     samples         how many samples of each channel are in the WAV
     seconds         how long that is
-    keys            the keys that were pressed: digit, duration (as in the protocol, or null), and
-                    at, how many samples had been recorded by then
     gaps            what was dropped here because it was not read in time: samples, and at, where
                     they are missing in the WAV; nothing stands in their place
     unlisted        how many keys and gaps are not listed, beyond 1000 of each
@@ -53,6 +55,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from listenproto.jsontext import well_formed
 from listenproto.messages import JSON, Audio, Dtmf, Metadata
 from listenproto_trio.call import Call
@@ -65,6 +69,8 @@ __all__ = ["Recorder", "Recording", "file_stem", "stems"]
 FORMAT: Final = 1
 LISTED: Final = 1000
 """So many keys, and gaps, a sidecar lists: a platform may send any number."""
+BYTES_A_SECOND: Final = 2**16
+"""How much is written again and again of a sidecar, for keys that may come in any number."""
 LONGEST: Final = 100
 """Characters of a name; file systems take some 255 with what is put behind it."""
 RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
@@ -118,14 +124,23 @@ class Recording:
     def __init__(self, call: Call) -> None:
         self.path: Path | None = None
         """The WAV; None where there is none, for the reason in :attr:`error`."""
-        self.error: OSError | None = None
-        """The first thing that went wrong with a file; None as long as nothing has."""
+        self.errors: list[OSError] = []
+        """What went wrong with a file, for each file once: its WAV, its sidecar."""
         self._call = call
         self._wav: WavFile | None = None
         self._about: dict[str, JSON] = {}
+        self._key_untold = False
+        """Whether the sidecar does not have all keys that it is to list."""
+        self._tell_from = 0.0
+        """When it may be written again, on trio's clock."""
         self._keys: list[JSON] = []
         self._gaps: list[JSON] = []
         self._unlisted = 0
+
+    @property
+    def error(self) -> OSError | None:
+        """The first thing that went wrong with a file; None as long as nothing has."""
+        return self.errors[0] if self.errors else None
 
     @property
     def samples(self) -> int:
@@ -147,20 +162,26 @@ class Recording:
                     self._failed(exc)
         elif isinstance(event, Dtmf):
             key = {"digit": event.digit, "duration": event.duration, "at": self.samples}
-            self._list(self._keys, key)
+            self._key_untold |= self._list(self._keys, key)
         elif isinstance(event, Dropped) and event.samples:
             self._list(self._gaps, {"samples": event.samples, "at": self.samples})
+        if self._key_untold and trio.current_time() >= self._tell_from:
+            with suppress(OSError):  # the end tries it again, and says what is wrong
+                self._write_again()
 
-    def _list(self, listed: list[JSON], one: JSON) -> None:
-        if len(listed) < LISTED:
+    def _list(self, listed: list[JSON], one: JSON) -> bool:
+        """List one more, where there is room; whether there was."""
+        room = len(listed) < LISTED
+        if room:
             listed.append(one)
         else:
             self._unlisted += 1
+        return room
 
     def _failed(self, error: OSError) -> None:
-        """A file is lost. What comes of that is not told again."""
-        if self.error is None:
-            self.error = error
+        """A file is not whole. What comes of that is not told again."""
+        if all(error.filename != told.filename for told in self.errors):
+            self.errors.append(error)
             self._call.log.error("recording %s: %s", error.filename, error.strerror)
 
     def _start(self, folder: Path, wanted: str) -> None:
@@ -174,6 +195,7 @@ class Recording:
             "mixType": metadata.mix_type.value,
             "metadata": dict(metadata.attributes),
             "truncated": metadata.truncated,
+            "keys": self._keys,
             "end": None,
         }
         try:
@@ -195,7 +217,7 @@ class Recording:
         self._about["wav"] = path.name
         try:
             if not any(os.path.lexists(path.with_suffix(it)) for it in (".trace.jsonl", ".new")):
-                _write_new(path.with_suffix(".json"), self._about)
+                self._wrote(_write_new(path.with_suffix(".json"), self._about))
                 self.path, self._wav = path, wav
         except FileExistsError:
             pass
@@ -221,18 +243,28 @@ class Recording:
             **_how(self._call, raised),
             "samples": self.samples,
             "seconds": self.samples / self._call.metadata.sample_rate,
-            "keys": self._keys,
             "gaps": self._gaps,
             "unlisted": self._unlisted,
             "samplesDropped": self._call.samples_dropped,
             "recordingError": error and error.strerror,
         }
-        sidecar, new = self.path.with_suffix(".json"), self.path.with_suffix(".new")
         try:
-            _write_new(new, self._about)
-            os.replace(new, sidecar)
+            self._write_again()
         except OSError as exc:
-            self._failed(OSError(exc.errno, exc.strerror, str(sidecar)))
+            said = f"{exc.strerror}: it does not tell how the recording ended"
+            self._failed(OSError(exc.errno, said, str(self.sidecar)))
+
+    def _write_again(self) -> None:
+        """Replace the sidecar by one that tells what is known now."""
+        if self.path is None or self.sidecar is None:
+            return
+        self._key_untold = False
+        new = self.path.with_suffix(".new")
+        self._wrote(_write_new(new, self._about))
+        os.replace(new, self.sidecar)
+
+    def _wrote(self, size: int) -> None:
+        self._tell_from = trio.current_time() + size / BYTES_A_SECOND
 
 
 def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
@@ -289,10 +321,11 @@ def stems(wanted: str) -> Iterator[str]:
         yield f"{wanted}-{secrets.token_hex(4)}"
 
 
-def _write_new(path: Path, about: Mapping[str, JSON]) -> None:
-    """Write a JSON file that is not there yet; none is left where that fails."""
+def _write_new(path: Path, about: Mapping[str, JSON]) -> int:
+    """Write a JSON file that is not there yet; none is left where that fails. Gives its size."""
     text = json.dumps(about, ensure_ascii=False, indent=2) + "\n"
     octets: bytes = well_formed(text).encode()
+    size = len(octets)
     with create(path) as file:
         try:
             while octets:
@@ -301,6 +334,7 @@ def _write_new(path: Path, about: Mapping[str, JSON]) -> None:
             with suppress(OSError):
                 path.unlink()
             raise OSError(exc.errno, exc.strerror, str(path)) from exc
+    return size
 
 
 def _now() -> str:

@@ -105,7 +105,8 @@ def test_calls_over_tls_are_recorded_as_they_were_sent(
         out, err = stop(process)
     assert err == ""
     (recorded,) = (tmp_path / "rec").glob("*.wav")
-    assert f"wrote rec/{recorded.name}\n" in out
+    sidecar = recorded.with_suffix(".json")
+    assert f"#1 wrote rec/{recorded.name}\n#1 wrote rec/{sidecar.name}\n" in out
     wav = parse_wav(recorded.read_bytes())
     sent = said_in(tmp_path / "platform.jsonl", bytes)
     assert (wav.pcm, wav.rate, wav.channels) == (b"".join(sent), 16000, 2 if mix == "stereo" else 1)
@@ -426,7 +427,10 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
             assert "hangup" in run.out
             out, err = stop(process, status=1)
         assert "No space left" in out + err
-        assert "calls: 1, failed: 0, files not whole: 2\n" in out
+        said = "No space left on device: it does not tell how the recording ended\n"
+        (told,) = (line for line in out.splitlines(keepends=True) if line.endswith(said))
+        assert told.startswith("#1 recording disk/")
+        assert "calls: 1, failed: 0, files not whole: 3\n" in out
         recorded = [path for path in disk.glob("*.wav") if path.name != "heard.wav"]
         for path in (*recorded, disk / "heard.wav"):
             assert parse_wav(path.read_bytes()).pcm

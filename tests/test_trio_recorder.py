@@ -29,7 +29,7 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.recorder import LISTED
+from listenproto_trio.recorder import BYTES_A_SECOND, LISTED
 from tests.test_trio_recording import heard_in
 from tests.trio_support import (
     ATTRIBUTES,
@@ -96,6 +96,10 @@ async def test_a_call_is_recorded_with_what_there_is_to_know_of_it(tmp_path: Pat
         "mixType": "mono",
         "metadata": ATTRIBUTES,
         "truncated": False,
+        "keys": [
+            {"digit": "5", "duration": 1600, "at": RATE // 10},
+            {"digit": "#", "duration": 800, "at": RATE // 2},
+        ],
         "end": {
             "how": "closed",
             "code": 1000,
@@ -104,10 +108,6 @@ async def test_a_call_is_recorded_with_what_there_is_to_know_of_it(tmp_path: Pat
             "clause": None,
             "samples": RATE,
             "seconds": 1.0,
-            "keys": [
-                {"digit": "5", "duration": 1600, "at": RATE // 10},
-                {"digit": "#", "duration": 800, "at": RATE // 2},
-            ],
             "gaps": [],
             "unlisted": 0,
             "samplesDropped": 0,
@@ -203,9 +203,54 @@ async def test_of_endless_keys_and_gaps_not_all_are_listed(tmp_path: Path) -> No
     async with calling(record, CLIPS, answering=OFF):
         pass
     end = end_of(tmp_path)
-    assert end["keys"] == LISTED * [{"digit": "1", "duration": None, "at": 0}]
+    assert sidecar_of(tmp_path)["keys"] == LISTED * [{"digit": "1", "duration": None, "at": 0}]
     assert end["gaps"] == LISTED * [{"samples": 5, "at": 0}]
     assert end["unlisted"] == 6
+
+
+def keys_of(folder: Path) -> str:
+    return "".join(key["digit"] for key in sidecar_of(folder)["keys"])
+
+
+@virtual
+async def test_a_key_is_on_record_once_it_is_pressed(tmp_path: Path) -> None:
+    """So it is not lost where the process is killed."""
+
+    async def record(call: Call) -> None:
+        with started(Recorder(tmp_path), call) as recording:
+            for key, so_far in (("5", "5"), ("#", "5#")):
+                await trio.sleep(1)
+                recording.take(Dtmf(key))
+                assert keys_of(tmp_path) == so_far
+                assert sidecar_of(tmp_path)["end"] is None
+                assert names_in(tmp_path) == FILES
+
+    async with calling(record, CLIPS, answering=OFF):
+        pass
+    assert keys_of(tmp_path) == "5#"
+
+
+@virtual
+async def test_a_flood_of_keys_is_written_at_its_pace_and_told_in_whole(tmp_path: Path) -> None:
+    async def record(call: Call) -> None:
+        sidecar = tmp_path / f"{CALL_SID}.json"
+        with started(Recorder(tmp_path), call) as recording:
+            size = written = sidecar.stat().st_size
+            start = trio.current_time()
+            for number in range(3 * LISTED):
+                recording.take(Dtmf(str(number % 10)))
+                if size != sidecar.stat().st_size:
+                    size = sidecar.stat().st_size
+                    written += size
+                if number % 100 == 0:
+                    await trio.sleep(0.3)
+            assert size < written < BYTES_A_SECOND * (trio.current_time() - start) + size
+            await trio.sleep(10)
+            recording.take(Audio(audio(0.02)))
+            assert keys_of(tmp_path) == LISTED // 10 * "0123456789"
+
+    async with calling(record, CLIPS, answering=OFF):
+        pass
 
 
 # How calls end.

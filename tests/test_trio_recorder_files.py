@@ -224,19 +224,25 @@ async def test_what_is_no_text_is_replaced_in_a_sidecar(tmp_path: Path) -> None:
 
     async with calling(record, CLIPS):
         pass
-    assert end_of(tmp_path)["keys"][0]["digit"] == "x\ufffd"
+    assert sidecar_of(tmp_path)["keys"][0]["digit"] == "x\ufffd"
 
 
 # What a disk does.
 
 
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged, all of it on one call."""
+    logged = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert all(one.name == "listenproto" for one in logged)
+    assert all(one.call_sid == CALL_SID for one in logged)  # type: ignore[attr-defined]
+    said = [one.getMessage() for one in logged]
+    assert "\n" not in "".join(said)
+    return said
+
+
 def one_line(caplog: pytest.LogCaptureFixture) -> str:
-    """What was logged, which must be one line on one call."""
-    (logged,) = (one for one in caplog.records if one.levelno >= logging.WARNING)
-    assert logged.name == "listenproto"
-    assert logged.call_sid == CALL_SID  # type: ignore[attr-defined]
-    said = logged.getMessage()
-    assert "\n" not in said
+    """What was logged, which must be one line."""
+    (said,) = lines(caplog)
     return said
 
 
@@ -270,13 +276,16 @@ async def test_a_full_disk_costs_that_recording_and_nothing_else(
         assert said.startswith(kept)
         assert len(kept) > 48 * 1024
         seconds = len(kept) / 2 / RATE
-        assert one_line(caplog) == (
-            f"recording {path}: No space left on device: the recording ends after {seconds:.2f} s"
-        )
+        full = "No space left on device"
+        assert lines(caplog) == [
+            f"recording {path}: {full}: the recording ends after {seconds:.2f} s",
+            f"recording {disk / FILES[0]}: {full}: it does not tell how the recording ended",
+        ]
+        assert sidecar_of(disk)["end"] is None
         assert not recover_wav(path).mended
         assert sidecar_of(disk)["wav"] == path.name
     assert heard_in(tmp_path / "good" / path.name) == said
-    assert end_of(tmp_path / "good")["keys"][0]["at"] == 9 * RATE - 160
+    assert sidecar_of(tmp_path / "good")["keys"][0]["at"] == 9 * RATE - 160
 
 
 @virtual
@@ -297,7 +306,8 @@ async def test_a_recording_that_ends_before_the_call_says_so(
     end = end_of(tmp_path)
     assert end["samples"] == (10_000 - 80) // 2
     assert end["recordingError"] == "File too large: the recording ends after 0.62 s"
-    assert end["keys"] == [{"digit": "1", "duration": None, "at": end["samples"]}]
+    keys = [{"digit": "1", "duration": None, "at": end["samples"]}]
+    assert sidecar_of(tmp_path)["keys"] == keys
     assert one_line(caplog).endswith(end["recordingError"])
 
 
@@ -338,7 +348,9 @@ async def test_where_no_last_sidecar_can_be_written_the_first_stays(
     assert names_in(tmp_path) == FILES
     assert sidecar_of(tmp_path)["end"] is None
     assert heard_in(tmp_path / FILES[1]) == audio(0.5)
-    assert one_line(caplog) == f"recording {tmp_path / FILES[0]}: File too large"
+    assert one_line(caplog) == (
+        f"recording {tmp_path / FILES[0]}: File too large: it does not tell how the recording ended"
+    )
 
 
 @virtual
@@ -357,7 +369,9 @@ async def test_a_header_that_cannot_be_written_at_the_end_costs_no_audio(
     async with calling(record, CLIPS):
         pass
     path = tmp_path / FILES[1]
-    assert one_line(caplog).endswith("File too large: the recording ends after 0.50 s")
+    said, of_the_sidecar = lines(caplog)
+    assert said.endswith("File too large: the recording ends after 0.50 s")
+    assert of_the_sidecar.startswith(f"recording {tmp_path / FILES[0]}: File too large: ")
     assert recover_wav(path).samples == RATE // 2
 
 

@@ -177,10 +177,11 @@ class Answerer:
         how, ended = call.transport.ending(), "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")
         path = recording.path if recording else None
-        lost = recording.error if recording else None
-        self.not_whole += lost is not None
+        sidecar = recording.sidecar if recording else None
+        lost = recording.errors if recording else []
+        self.not_whole += len(lost)
         trace = self._traces.get(call.session)
-        for written in filter(None, (path, trace)):
+        for written in filter(None, (path, sidecar, trace)):
             self.screen.say(f"#{number} wrote {written}")
         metadata, statistics = call.metadata, call.statistics
         bytes_a_second = metadata.sample_rate * SAMPLE_BYTES * metadata.mix_type.channels
@@ -197,7 +198,8 @@ class Answerer:
             **statistics.to_json(),
             "breaches": breaches.to_json(),
             "recording": path and str(path),
-            "recording_error": lost and str(lost),
+            "sidecar": sidecar and str(sidecar),
+            "recording_error": "; ".join(map(str, lost)) or None,
             "trace": trace and str(trace),
         }
         self.screen.figures(figures)
