@@ -195,7 +195,8 @@ class Call(Sending):
 
     def __str__(self) -> str:
         """What it is called in logs."""
-        return f"call {self._sid()}" + (f" from {self.peer}" if self.peer else "")
+        what = "connection" if self.session.metadata is None else f"call {self._sid()}"
+        return what + (f" from {self.peer}" if self.peer else "")
 
     def _about(self) -> dict[str, str | bool | None]:
         metadata = self.session.metadata

@@ -172,6 +172,6 @@ def test_metadata_that_is_none_costs_its_call_alone(tmp_path: Path) -> None:
                     odd.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == code
-            assert "LP-" in line_with(process, "call without metadata from 127.0.0.1")
+            assert "LP-" in line_with(process, "connection from 127.0.0.1")
         good.close()
         line_with(process, "#1 over: the other end closed with 1000")

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from listenproto import SUBPROTOCOL, Peer, judge_trace
@@ -214,6 +215,7 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
         out, err = stop(process)
     assert "secret" not in out + err
     assert out.count("answered 401: Wrong or missing credentials.\n") == 2
+    assert "\nconnection from 127.0.0.1:" in out
     assert out.count("answered 404: No calls are taken at /listen/else.\n") == 1
 
 
@@ -244,9 +246,11 @@ def test_told_to_stop_it_takes_no_calls_and_gives_time(
 
 def test_who_does_not_end_in_time_is_closed(tmp_path: Path) -> None:
     with calling("--record", "rec", "--grace", "0", cwd=tmp_path) as (process, _, call):
-        stop(process)
+        told, _ = stop(process)
         out, _ = call.communicate()
     assert "close 1001" in out
+    assert "#1 over: cut short by the shutdown of the server\n" in told
+    assert "\n   1  cut short " in told
     (sidecar,) = (tmp_path / "rec").glob("*.json")
     assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
 
@@ -257,7 +261,8 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
         line_with(process, "stopping")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert "calls: 1, failed: " in out
+    assert "\n   1  cut short " in out
+    assert "calls: 1, failed: 0\n" in out
     assert (process.returncode, err) == (130, "listenproto: interrupted\n")
     (sidecar,) = (tmp_path / "rec").glob("*.json")
     assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
@@ -513,9 +518,43 @@ def test_a_trace_is_closed_with_its_call_and_a_lost_one_costs_no_other(tmp_path:
     assert "calls: 4, failed: 0, files not whole: 1\n" in out
 
 
+@contextmanager
+def opened(url: str) -> Iterator[ClientConnection]:
+    """A WebSocket to an app, for whatever a platform may send."""
+    with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None) as websocket:
+        yield websocket
+
+
+@pytest.mark.parametrize("said", ["hello", bytes(320), None], ids=["text", "audio", "nothing"])
+def test_the_trace_of_what_never_was_a_call_is_named(
+    said: str | bytes | None, tmp_path: Path
+) -> None:
+    with serving("--trace", "traces", cwd=tmp_path) as (url, process):
+        with opened(url) as odd:
+            if said is not None:
+                odd.send(said)
+                with suppress(ConnectionClosed):
+                    odd.recv()
+        assert line_with(process, "#1") == "#1 wrote traces/call-1.trace.jsonl\n"
+        with opened(url):
+            out, _ = stop(process)
+    assert out.count("wrote") == out.count("#2 wrote traces/call-2.trace.jsonl\n") == 1
+
+
+def test_a_recording_without_a_callsid_has_the_number_of_its_call(tmp_path: Path) -> None:
+    with serving("--record", "rn", "--trace", "rn", cwd=tmp_path) as (url, process):
+        for number, sid in enumerate(["good", "", "..", "\u00e9", None], 1):
+            with opened(url) as websocket:
+                websocket.send(json.dumps({"callSid": sid}))
+                line_with(process, f"#{number} call from")
+            stem = sid if sid == "good" else f"unnamed-{number}"
+            for name in (f"{stem}.wav", f"{stem}.json", f"call-{number}.trace.jsonl"):
+                assert line_with(process, "wrote") == f"#{number} wrote rn/{name}\n"
+
+
 def test_a_flood_of_one_breach_is_one_line(tmp_path: Path) -> None:
     with serving("--json", cwd=tmp_path) as (url, process):
-        with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None) as odd:
+        with opened(url) as odd:
             odd.send('{"callSid":"c"}')
             for _ in range(1000):
                 odd.send("hello")

@@ -180,9 +180,9 @@ async def no_answer_to_the_close(stream: trio.abc.Stream) -> None:
 Peer = Callable[[trio.abc.Stream], Awaitable[None]]
 
 SILENT: list[tuple[Peer, float, str]] = [
-    (say_nothing, 10, "call without metadata: no upgrade request within 10 s"),
-    (half_a_handshake, 10, "call without metadata: no upgrade request within 10 s"),
-    (no_metadata, 10, "call without metadata: no metadata within 10 s"),
+    (say_nothing, 10, "connection: no upgrade request within 10 s"),
+    (half_a_handshake, 10, "connection: no upgrade request within 10 s"),
+    (no_metadata, 10, "connection: no metadata within 10 s"),
     (then_silence, 40, "call bad: the connection is lost: no answer to a ping within 20 s; "),
     (then_a_reset, 0, "call bad: the connection is lost; "),
     (no_answer_to_the_close, 40, "call bad: the connection is lost: no answer to a ping within"),
@@ -363,7 +363,7 @@ async def test_each_refusal_in_its_order(
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert why in answer.partition("\r\n\r\n")[2]
     (said,) = lines(caplog)
-    assert said.startswith(f"call without metadata: answered {status}: ")
+    assert said.startswith(f"connection: answered {status}: ")
     assert why in said
 
 

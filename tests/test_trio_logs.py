@@ -262,12 +262,12 @@ async def test_no_call_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
         await platform_stream.send_all(b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n")
         await platform_stream.send_eof()
     refused, broken, healthy = caplog.records
-    assert refused.getMessage() == "call without metadata: answered 404: No calls are taken at /."
+    assert refused.getMessage() == "connection: answered 404: No calls are taken at /."
     assert "LP-META-" in broken.getMessage() or "LP-ODD-" in broken.getMessage()
     assert (refused.levelno, broken.levelno) == (logging.INFO, logging.INFO)
     assert (healthy.levelno, healthy.getMessage()) == (
         logging.DEBUG,
-        "call without metadata: answered 200: OK",
+        "connection: answered 200: OK",
     )
     for record in caplog.records:
         assert fields(record)["call_sid"] is None

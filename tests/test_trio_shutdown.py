@@ -301,7 +301,7 @@ async def test_who_does_not_ask_has_a_second_to(
         assert trio.current_time() == end
         await server.ended.wait()
         assert trio.current_time() == end
-    assert "call without metadata: the server is shutting down" in log_of(caplog)
+    assert "connection: the server is shutting down" in log_of(caplog)
 
 
 @virtual

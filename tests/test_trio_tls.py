@@ -215,7 +215,7 @@ async def test_a_platform_that_does_not_speak_tls_costs_nothing_but_a_line(
             assert b"HTTP" not in b"".join([data async for data in stream])
         await call_once(verb, client_context(authority))
     line = caplog.records[1].getMessage()
-    assert line.startswith(f"call without metadata from {address}: the connection is lost: {why}")
+    assert line.startswith(f"connection from {address}: the connection is lost: {why}")
     assert caplog.records[1].peer == address  # type: ignore[attr-defined]
 
 

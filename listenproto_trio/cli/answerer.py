@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from rich.status import Status
 
 from listenproto.app_session import AppSession
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import JSON, Audio, Close, Mode, Payload, Peer
+from listenproto.messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
 from listenproto.observer import Violation
 from listenproto.profile import Profile
 from listenproto.trace import Header, Moment
@@ -26,7 +26,7 @@ from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import in_words
-from listenproto_trio.recorder import Recorder, Recording, stems
+from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import CallEnded, Tap
 
@@ -46,7 +46,7 @@ class Answerer:
     profile: Profile
     echo: bool
     files: Files
-    recorder: Recorder | None
+    recordings: Path | None
     traces: Path | None
     calls: int = 0
     open_calls: int = 0
@@ -60,9 +60,8 @@ class Answerer:
     _numbers: weakref.WeakKeyDictionary[AppSession, int] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary
     )
-    _traces: weakref.WeakKeyDictionary[AppSession, Path] = attrs.field(
-        init=False, factory=weakref.WeakKeyDictionary
-    )
+    _unnamed: dict[int, Path] = attrs.field(init=False, factory=dict)
+    """The traces that have not been named yet, by the numbers of their connections."""
 
     def __attrs_post_init__(self) -> None:
         self.status = self.screen.console.status("no calls yet")
@@ -71,7 +70,9 @@ class Answerer:
         """What is told of all that passes in a call."""
         number = self._number(session)
         ladder = self.screen.ladder(self.profile, self.rate, f"#{number} ")
-        return tell_all(ladder, self._trace(session, number)) or (lambda sender, payload: None)
+        trace = self._trace(session, number)
+        naming = self._naming(session, number) if trace else None
+        return tell_all(ladder, trace, naming) or (lambda sender, payload: None)
 
     def _number(self, session: AppSession) -> int:
         if session not in self._numbers:
@@ -89,7 +90,7 @@ class Answerer:
             self.not_whole += 1
             self.screen.say(f"#{number} has no trace: {exc.filename}: {in_words(exc)}")
             return None
-        self._traces[session] = trace.path
+        self._unnamed[number] = trace.path
         trace.position = _received(weakref.ref(session))
         weakref.finalize(session, trace.close)  # where the end does not pass
         return self._closing(trace, number)
@@ -123,6 +124,21 @@ class Answerer:
 
         return tell
 
+    def _naming(self, session: AppSession, number: int) -> Tap:
+        """Names the trace of a connection that ends without having become a call."""
+
+        def tell(sender: Peer, payload: Payload | Moment) -> None:
+            ends = isinstance(payload, Close) or payload is Moment.LOST
+            if ends and session.metadata is None:
+                self._name(number, self._unnamed.pop(number, None))
+
+        return tell
+
+    def _name(self, number: int, *files: Path | None) -> None:
+        """Say which files were written."""
+        for file in filter(None, files):
+            self.screen.say(f"#{number} wrote {file}")
+
     def _opened(self, change: int) -> None:
         self.open_calls += change
         self.status.update(f"calls open: {self.open_calls}, in all: {self.calls}")
@@ -136,7 +152,7 @@ class Answerer:
         caller = call.metadata.attributes.get("from")
         self.screen.say(f"#{number} call from {caller if isinstance(caller, str) else 'somebody'}")
         breaches = Breaches()
-        recorded = nullcontext() if self.recorder is None else self.recorder.record(call)
+        recorded = nullcontext() if self.recordings is None else self._record(call, number)
         recording: Recording | None = None
         played = trio.Event()
 
@@ -162,6 +178,19 @@ class Answerer:
             self._opened(-1)
             self._over(number, call, breaches, recording)
 
+    def _record(self, call: Call, number: int) -> AbstractContextManager[Recording]:
+        """A recording with the callSid's name; where that leaves none, with the call's number.
+
+        So what lies beside a trace of another number is not taken for its audio.
+        """
+
+        def name(metadata: Metadata) -> JSON:
+            nameless = file_stem(metadata.call_sid) == file_stem(None)
+            return f"unnamed-{number}" if nameless else metadata.call_sid
+
+        assert self.recordings is not None
+        return Recorder(self.recordings, name=name).record(call)
+
     def _echo(self, call: Call) -> StreamEcho | ClipEcho | None:
         if not self.echo:
             return None
@@ -176,13 +205,14 @@ class Answerer:
         self.failed += failed
         how, ended = call.transport.ending(), "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")
+        if call.closed is None and not failed:  # the server has stopped meanwhile
+            ended = "cut short"
         path = recording.path if recording else None
         sidecar = recording.sidecar if recording else None
         lost = recording.errors if recording else []
         self.not_whole += len(lost)
-        trace = self._traces.get(call.session)
-        for written in filter(None, (path, sidecar, trace)):
-            self.screen.say(f"#{number} wrote {written}")
+        trace = self._unnamed.pop(number, None)
+        self._name(number, path, sidecar, trace)
         metadata, statistics = call.metadata, call.statistics
         bytes_a_second = metadata.sample_rate * SAMPLE_BYTES * metadata.mix_type.channels
         came = statistics.audio_received / bytes_a_second
@@ -206,6 +236,8 @@ class Answerer:
 
     def sum_up(self) -> None:
         """What there was, the newest calls in a table."""
+        for number, trace in self._unnamed.items():
+            self._name(number, trace)
         columns = ("call", "ended", "heard s", "messages sent", "late s", "dropped", "breaches")
         if self._rows:
             self.screen.table(columns, self._rows)

@@ -23,7 +23,6 @@ from listenproto_trio.cli.files import check_folder
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.failures import in_words
-from listenproto_trio.recorder import Recorder
 
 __all__ = ["serve"]
 
@@ -113,7 +112,7 @@ def serve(
         profile=PROFILES[profile],
         echo=echo,
         files=Files(files, mode, rate),
-        recorder=Recorder(record) if record else None,
+        recordings=record,
         traces=trace,
     )
     answering = Answering(
