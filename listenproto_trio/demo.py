@@ -13,16 +13,17 @@ import trio
 
 from listenproto.app_session import AppSession
 from listenproto.l16 import FLICKS, GROWING_HEADER, SAMPLE_BYTES, samples_in, wav_header
-from listenproto.messages import Audio, Dtmf, Mode, Peer, PlayAudio
+from listenproto.messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
-from listenproto.trace import Header, Trace, judge_trace
+from listenproto.trace import Header, Moment, Trace, judge_trace
 from listenproto.verb import BidirectionalAudio, ListenVerb
 from listenproto_trio.answering import MOST_CLIPS, Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
+from listenproto_trio.failures import first
 from listenproto_trio.playback import Outcome, Playback
 from listenproto_trio.recording import HeardWav, TraceFile, WavFile, read_trace_file
 from listenproto_trio.server import serve
@@ -146,8 +147,12 @@ class Played:
 async def play_call(
     demo: DemoCall, folder: Path, *, speed: float = 1.0, progress: Callable[[float], None]
 ) -> Played:
-    """Play one call with its files in ``folder``; ``progress`` is told the seconds of the call."""
+    """Play one call with its files in ``folder``; ``progress`` is told the seconds of the call.
+
+    Raises OSError where a file cannot be written: the call ends there, without a word in the log.
+    """
     folder.mkdir(parents=True)
+    failures: list[BaseException] = []
     outcomes: Outcomes = {}
     attributes = {
         "callSid": f"demo-{demo.name}",
@@ -166,12 +171,27 @@ async def play_call(
         async def handler(call: Call) -> None:
             try:
                 await demo.app(call, recording, outcomes)
+            except* OSError as group:
+                give_up(first(group))
             finally:
                 handled.set()
 
+        def give_up(failure: BaseException) -> None:
+            failures.append(failure)
+            nursery.cancel_scope.cancel()
+
+        def tapped(trace: TraceFile) -> Tap:
+            def tap(sender: Peer, payload: Payload | Moment) -> None:
+                try:
+                    trace(sender, payload)
+                except OSError as exc:
+                    give_up(exc)
+
+            return tap
+
         def tap(session: AppSession) -> Tap:
             app_trace.position = lambda: session.samples_received
-            return app_trace
+            return tapped(app_trace)
 
         def hear(pieces: list[Heard]) -> None:
             heard.hear(pieces)
@@ -195,7 +215,7 @@ async def play_call(
             trace = TraceFile(folder / "trace.jsonl", header)
             opened.enter_context(closing(trace))
             trace.position = lambda: samples_in(task.session.playout.now, RATE)
-            async with open_call(task, tap=trace) as call:
+            async with open_call(task, tap=tapped(trace)) as call:
                 result = await talk(
                     call,
                     speech(),
@@ -206,10 +226,9 @@ async def play_call(
                 )
             await handled.wait()
             nursery.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
         heard.fill(task.session.playout.now)
-    for one in (trace, app_trace):
-        if one.error is not None:
-            raise one.error
     files = (recording.path, heard.path, trace.path, app_trace.path)
     faults = tuple(_faults(demo, outcomes, (trace.path, app_trace.path), recording))
     return Played(

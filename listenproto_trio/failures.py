@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-__all__ = ["first", "in_words", "peer_of"]
+__all__ = ["first", "in_words", "peer_of", "with_file"]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, TLS is spoken here: its URL must be wss",
@@ -63,6 +63,11 @@ def in_words(error: BaseException) -> str:
             return os.strerror(error.errno)
         return error.strerror or str(error)
     return str(error)
+
+
+def with_file(error: OSError) -> str:
+    """What is wrong, behind the name of the file that it is wrong with, if there is one."""
+    return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
 
 
 def peer_of(stream: trio.abc.Stream | None) -> str | None:

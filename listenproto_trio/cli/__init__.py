@@ -10,7 +10,7 @@ try:
 
     from listenproto_trio.cli import call, demo, lint, recover, serve
     from listenproto_trio.cli.screen import complain, drop_output
-    from listenproto_trio.failures import first
+    from listenproto_trio.failures import first, with_file
 except ModuleNotFoundError as exc:
     if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
         raise
@@ -37,8 +37,9 @@ def main() -> None:
     except* BrokenPipeError:  # whoever reads has had enough
         drop_output()
     except* OSError as failed:
+        failure = first(failed)
         drop_output()
-        complain(str(first(failed)))
+        complain(with_file(failure) if isinstance(failure, OSError) else str(failure))
     sys.exit(status)
 
 

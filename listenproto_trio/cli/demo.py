@@ -11,7 +11,7 @@ import trio
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
-from listenproto_trio.failures import first
+from listenproto_trio.failures import first, with_file
 from listenproto_trio.ladder import ladder
 
 __all__ = ["demo"]
@@ -66,7 +66,7 @@ async def _play_all(screen: Screen, folder: Path, speed: float) -> None:
             failure = first(exc)
             if not isinstance(failure, OSError):
                 raise
-            raise Failure(f"{title}: {failure}") from exc
+            raise Failure(f"{title}: {with_file(failure)}") from exc
         _show(screen, played[-1])
     if any(one.faults for one in played):
         raise Failure("not everything went as it must, see above")
