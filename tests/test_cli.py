@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -45,6 +46,12 @@ def test_every_help_shows_an_example_within_80_columns(words: list[str], tmp_pat
     assert (run.status, run.err) == (0, "")
     assert "Example" in run.out
     assert all(len(line) <= 80 for line in run.out.splitlines())
+
+
+@pytest.mark.parametrize("name", ["demo", "serve", "call"])
+def test_every_help_tells_defaults_in_one_way(name: str, tmp_path: Path) -> None:
+    said = " ".join(listenproto(name, "--help", cwd=tmp_path).out.split())
+    assert len(re.findall("default:", said, re.IGNORECASE)) == said.count(" [default: ") > 0
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

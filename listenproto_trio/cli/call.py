@@ -31,7 +31,9 @@ __all__ = ["call"]
 @click.command(short_help="Call an application: play jambonz's part.")
 @click.argument("url", metavar="URL")
 @click.option(
-    "--audio", type=options.existing_file, help="What the caller says (WAV); else shipped speech."
+    "--audio",
+    type=options.existing_file,
+    help="What the caller says (WAV).  [default: shipped speech]",
 )
 @click.option(
     "--audio-far", type=options.existing_file, help="What the other party says: stereo, mixed."
@@ -47,7 +49,7 @@ __all__ = ["call"]
     "--hangup-after",
     type=options.Seconds(min=0),
     metavar="S",
-    help="Hang up after so many seconds; else when all is said.",
+    help="Hang up after so many seconds.  [default: when all is said]",
 )
 @options.profile
 @click.option("--nested-in-dial", is_flag=True, help="The verb stands in a dial: no way back.")
@@ -62,6 +64,7 @@ __all__ = ["call"]
     "--calls",
     type=click.IntRange(min=1),
     default=1,
+    show_default=True,
     metavar="N",
     help="Place so many at the same time; files are numbered then.",
 )

@@ -28,7 +28,7 @@ def _new_folder() -> Path:
 @click.option(
     "--out",
     type=options.folder,
-    help="Folder for the files; must not hold any. Default: a new one, listenproto-demo.",
+    help="Folder for the files; must not hold any.  [default: a new one]",
 )
 @options.speed
 def demo(out: Path | None, speed: float) -> None:

@@ -97,10 +97,10 @@ def auth(said: str) -> Callable[[_F], _F]:
 
 def mode(command: _F) -> _F:
     """--mode and --rate: what the app may send back."""
-    said = f"Of the app's stream: {', '.join(map(str, PLAY_RATES))} a second (default: 8000)."
+    said = f"Of the app's stream: {', '.join(map(str, PLAY_RATES))} a second.  [default: 8000]"
     rates = click.Choice(PLAY_RATES)
     command = click.option("--rate", type=rates, metavar="N", help=said)(command)
-    said = "What the app may send back, the same at both ends (default: clips)."
+    said = "What the app may send back, the same at both ends.  [default: clips]"
     modes = click.Choice([one.value for one in Mode])
     return click.option("--mode", "way", type=modes, help=said)(command)
 
@@ -116,7 +116,9 @@ def profile(command: _F) -> _F:
     """--profile: how the other end is taken to behave."""
     said = "The platform is as documented, or as deployed ones are; the same at both ends."
     choice = click.Choice([*PROFILES])
-    option = click.option("--profile", type=choice, default="documented", help=said)
+    option = click.option(
+        "--profile", type=choice, default="documented", show_default=True, help=said
+    )
     return option(command)
 
 

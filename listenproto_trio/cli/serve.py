@@ -28,16 +28,24 @@ __all__ = ["serve"]
 
 
 @click.command(short_help="Take calls: record them, echo, play files.")
-@click.option("--host", default="127.0.0.1", metavar="HOST", help="Where to listen [127.0.0.1].")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=3000,
+    show_default=True,
     metavar="N",
-    help="Default: 3000; 0: any.",
+    help="At which port; 0: any that is free.",
 )
 @click.option(
-    "--path", type=options.path, default="/", metavar="PATH", help="Take calls at this path [/]."
+    "--path",
+    type=options.path,
+    default="/",
+    show_default=True,
+    metavar="PATH",
+    help="Take calls at this path.",
 )
 @options.mode
 @click.option("--echo", is_flag=True, help="Say back what the caller says.")
@@ -48,9 +56,14 @@ __all__ = ["serve"]
 @click.option("--trace", type=options.folder, help="Write each call's trace into this folder.")
 @options.auth("Ask for HTTP Basic credentials (or in LISTENPROTO_AUTH).")
 @click.option("--certfile", type=options.existing_file, help="TLS: the certificate chain (PEM).")
-@click.option("--keyfile", type=options.existing_file, help="TLS: its key. [in --certfile]")
 @click.option(
-    "--health", type=options.path, metavar="PATH", help="Answer a plain GET there with 200."
+    "--keyfile", type=options.existing_file, help="TLS: its key.  [default: in --certfile]"
+)
+@click.option(
+    "--health",
+    type=options.path,
+    metavar="PATH",
+    help="Answer a plain GET there with 200, or with 503 when full.",
 )
 @click.option(
     "--max-calls", type=click.IntRange(min=1), metavar="N", help="Refuse more at the same time."
