@@ -192,7 +192,8 @@ def _read_object(line: str) -> dict[str, JSON]:
     try:
         obj = DECODER.decode(line)
     except json.JSONDecodeError as exc:
-        raise ValueError(f"{exc.msg}, at character {exc.pos + 1}") from exc
+        what = exc.msg.removesuffix(" at").removesuffix(" starting")
+        raise ValueError(f"{what}, at character {exc.pos + 1}") from exc
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(obj, dict):

@@ -155,10 +155,12 @@ def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -
 
 
 def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
-    cut = trace(tmp_path, "cut.jsonl", [*GOOD[:-1], GOOD[-1][:20]]).name
-    run = listenproto("lint", cut, cwd=tmp_path)
+    path = trace(tmp_path, "cut.jsonl", [*GOOD[:-1], GOOD[-1][:20]])
+    path.write_bytes(path.read_bytes().rstrip())
+    run = listenproto("lint", path.name, cwd=tmp_path)
     assert (run.status, run.out) == (1, "cut.jsonl: 3 messages, seen by the app: no breaches\n")
-    assert run.complaint.startswith("cut.jsonl: cut short at line 6: ")
+    said = "no line of a trace: Unterminated string, at character 20"
+    assert run.complaint == f"cut.jsonl: cut short at line 6: {said}"
 
 
 def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
