@@ -214,7 +214,7 @@ def test_keys_reach_the_app_only_where_the_verb_passes_them(tmp_path: Path) -> N
     heard = {}
     for path in (tmp_path / "rec").glob("*.json"):
         sidecar = json.loads(path.read_text())
-        keys = [key["digit"] for key in sidecar["end"]["keys"]]
+        keys = [key["digit"] for key in sidecar["keys"]]
         heard[sidecar["metadata"]["number"]] = keys
     assert heard == {0: ["5", "#"], 1: [], 2: []}
 
