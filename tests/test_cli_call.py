@@ -83,6 +83,24 @@ def figures(*words: str | Path, cwd: Path, status: int = 0) -> dict[str, Any]:
     return call
 
 
+def accepted(connection: socket.socket) -> AppConnection:
+    """An app that has taken a call."""
+    app = AppConnection(AppSession())
+    app.feed(connection.recv(65536))
+    for event in app.events():
+        assert isinstance(event, Request)
+        app.answer(judge(event, Policy()))
+    connection.sendall(app.data_to_send())
+    return app
+
+
+def read_on(connection: socket.socket) -> None:
+    """Take whatever comes, up to the end, and answer nothing of it."""
+    with suppress(ConnectionError):
+        while connection.recv(65536):
+            pass
+
+
 def test_a_call_is_shown_and_heard_and_on_record(streaming: str, tmp_path: Path) -> None:
     words = ["--mode", "streaming", "--heard", "heard.wav", "--trace", "trace.jsonl", "-v"]
     run = listenproto("call", streaming, *words, *FAST, "--dtmf", "5@1", cwd=tmp_path)
@@ -312,17 +330,12 @@ def test_an_interrupt_gives_up_an_action_hook_that_does_not_answer(
 
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     """Here the app answers no close, so that hanging up would take its time."""
-    app = AppConnection(AppSession())
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"ws://127.0.0.1:{server.getsockname()[1]}/"
         with started("call", url, "-v", cwd=tmp_path) as process:
             connection, _ = server.accept()
             with connection:
-                app.feed(connection.recv(65536))
-                for event in app.events():
-                    assert isinstance(event, Request)
-                    app.answer(judge(event, Policy()))
-                connection.sendall(app.data_to_send())
+                accepted(connection)
                 line_with(process, "metadata")
                 process.send_signal(signal.SIGINT)
                 line_with(process, "hanging up")
@@ -422,15 +435,9 @@ def test_the_same_breach_is_told_once(streaming: str, tmp_path: Path) -> None:
 
 def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
     def answer(connection: socket.socket) -> None:
-        app = AppConnection(AppSession())
-        app.feed(connection.recv(65536))
-        for event in app.events():
-            assert isinstance(event, Request)
-            app.answer(judge(event, Policy()))
-        connection.sendall(app.data_to_send() + b"\x81\x01\xff")  # text that is no UTF-8
-        with suppress(ConnectionError):
-            while connection.recv(65536):
-                pass
+        accepted(connection)
+        connection.sendall(b"\x81\x01\xff")  # text that is no UTF-8
+        read_on(connection)
 
     with answering(answer) as url:
         run = listenproto("call", url, *FAST, cwd=tmp_path)
@@ -438,3 +445,56 @@ def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
     peer = url.removeprefix("ws://").rstrip("/")
     assert run.complaint.startswith(f"the call with {peer} ended by an error: ")
     assert "UTF-8" in run.complaint
+
+
+@pytest.mark.parametrize(
+    ("frame", "closed", "failures"),
+    [
+        (b"\x88\x02\x03\xe8", (1000, ""), []),
+        (b"\x88\x00", (1005, ""), []),
+        (b"\x88\x02\x03\xe9", (1001, ""), ["the app closed with 1001"]),
+        (b"\x88\x06\x03\xf3oops", (1011, "oops"), ["the app closed with 1011: oops"]),
+    ],
+)
+def test_an_app_that_closes_and_is_not_done_fails_the_call(
+    frame: bytes, closed: tuple[int, str], failures: list[str], tmp_path: Path
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        accepted(connection)
+        connection.sendall(frame)
+        read_on(connection)
+
+    with answering(answer) as url:
+        call = figures(url, cwd=tmp_path, status=1 if failures else 0)
+    assert call["end"] == "app closed"
+    assert call["closed"] == {"code": closed[0], "reason": closed[1], "clean": True}
+    assert call["failures"] == failures
+
+
+def leave_at_the_close(connection: socket.socket) -> None:
+    app = accepted(connection)
+    while not app.finished:
+        app.feed(connection.recv(65536))
+        for _ in app.events():
+            pass  # the answer to the close is never sent
+
+
+def say_nothing_more(connection: socket.socket) -> None:
+    accepted(connection)
+    read_on(connection)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (leave_at_the_close, "the connection is lost"),
+        (say_nothing_more, "the connection is lost: no answer to the close within 5 s"),
+    ],
+)
+def test_an_app_that_answers_no_close_fails_the_call(
+    answer: Callable[[socket.socket], None], why: str, tmp_path: Path
+) -> None:
+    with answering(answer) as url:
+        call = figures(url, "--hangup-after", "0", cwd=tmp_path, status=1)
+    assert (call["end"], call["failures"]) == ("hangup", [why])
+    assert call["closed"] is None or not call["closed"]["clean"]

@@ -21,6 +21,9 @@ from listenproto_trio.statistics import Statistics
 
 __all__ = ["COLUMNS", "Placed"]
 
+GOOD_CLOSES: Final = {1000, 1005}
+"""What an app closes with that is done, or says nothing of it: all else is a failure."""
+
 COLUMNS: Final = ("call", "ended by", "said s", "heard s", "clips", "marks", "late s", "breaches")
 
 
@@ -79,6 +82,17 @@ class Placed:
         digits = f" {self.result.digits}" if self.result.digits else ""
         return self.result.end.value + digits
 
+    @property
+    def bad_close(self) -> str | None:
+        """What was wrong with the end of the connection; None where nothing was."""
+        assert self.call is not None
+        closed = self.call.closed
+        if closed is None or not closed.clean:
+            return self.call.transport.ending()
+        if closed.code in GOOD_CLOSES:
+            return None
+        return f"the app closed with {closed.code}" + (closed.reason and f": {closed.reason}")
+
     def row(self) -> tuple[object, ...]:
         """The figures, for people: see COLUMNS."""
         return (
@@ -95,10 +109,12 @@ class Placed:
     def figures(self) -> dict[str, JSON]:
         """The figures, for programs."""
         result, hooked = self.result, self.hooked
+        closed = self.call.closed if self.call else None
         return {
             "call": self.number,
             "call_sid": self.task.metadata.attributes["callSid"],
             "end": result.end.value if result else None,
+            "closed": closed and attrs.asdict(closed),
             "duration": result.duration if result else None,
             "digits": result.digits if result else None,
             "seconds_said": round(self.said, 3),

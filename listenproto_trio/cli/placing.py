@@ -124,6 +124,8 @@ def _conclude(placed: Placed, beside: Beside) -> None:
     elif ended in FAILED:
         how = placed.call.how_it_ended()
         placed.failures.append(f"the call with {placed.call.peer} ended by an error: {how}")
+    elif placed.bad_close is not None:
+        placed.failures.append(placed.bad_close)
     placed.failures += placed.breaches.lines()
     placed.failures += beside.failures.values()
 
