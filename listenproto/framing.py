@@ -92,6 +92,8 @@ class Wire(abc.ABC):
     """
 
     _http_role: ClassVar[type] = h11.SERVER
+    _head_start: ClassVar = b""
+    """What each head of the peer starts with."""
     _frame_role: ClassVar = ConnectionType.SERVER
 
     _first: int  # byte of the frame being received
@@ -235,6 +237,8 @@ class Wire(abc.ABC):
         buffer = self._buffer
         if buffer and buffer[0] <= 0x20:  # say, a TLS hello: it would never come to a blank line
             raise h11.RemoteProtocolError(f"it starts with byte {buffer[0]:#04x}")
+        if not self._head_start.startswith(bytes(buffer[: len(self._head_start)])):  # nor would SSH
+            raise h11.RemoteProtocolError(f"it does not start with {self._head_start.decode()}")
         # h11 would let a long head pass that comes in one piece.
         end = _BLANK_LINE.search(buffer, endpos=self._max_head)
         if end is None:

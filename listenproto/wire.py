@@ -132,6 +132,7 @@ class ClientWire(Wire):
     """
 
     _http_role = h11.CLIENT
+    _head_start = b"HTTP/"
     _frame_role = ConnectionType.CLIENT
     _refusal: tuple[int, Headers]
     """The status and the headers of a refusal whose body is being read."""

@@ -20,6 +20,7 @@ from listenproto.messages import Peer
 from listenproto.observer import Violation
 from listenproto.platform_session import AppMessage
 from listenproto.playout import Heard
+from listenproto.shown import shown
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto.wire import Closed
@@ -300,8 +301,8 @@ async def open_call_on(
                 if answered.is_set():
                     await transport.close()
                 why = _why_not(transport, task, rejected, answered.is_set())
-                if carrier.front == TLS_ALERT:
-                    why += "; that is an alert of TLS: is it a wss server?"
+                if answered.is_set() and rejected is None:
+                    why += _hint(task, carrier.front)
                 raise CallRejected(why, rejected)
             nursery.start_soon(transport.keep_alive)
             yield call
@@ -334,6 +335,18 @@ def _why_not(
         limit = transport.limits.handshake_time
         return f"no answer of {there} to the upgrade request within {limit:g} s"
     return f"no call with {there}: {transport.ending()}"
+
+
+def _hint(task: ListenTask, front: bytes) -> str:
+    """What a server may be that gave no answer, by the first bytes that came of it."""
+    if front.startswith(TLS_ALERT):
+        return "; that is an alert of TLS: is it a wss server?"
+    if not front:  # OpenSSL takes an HTTP request for no TLS, and leaves without an alert
+        return "; is it a wss server?" if task.verb.websocket_url.startswith("ws:") else ""
+    if front[0] > 0x20 and not b"HTTP/".startswith(front[:5]):
+        said = front.splitlines()[0].decode(errors="replace")
+        return f"; it is no HTTP server, it says {shown(said)}"
+    return ""
 
 
 def _host_of(task: ListenTask) -> str:

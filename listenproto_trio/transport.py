@@ -31,6 +31,9 @@ __all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transp
 READ_SIZE: Final = 4096
 """What is worked off before other tasks have their turn: in the worst case, frames of two bytes."""
 
+FRONT_SIZE: Final = 60
+"""How much of what comes first is kept, to tell what kind of server it is."""
+
 Tap = Callable[[Peer, Payload | Moment], None]
 """Told of each payload as it passes, in order, and of what happens to the connection.
 
@@ -86,7 +89,7 @@ class StreamCarrier:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.failure = ""
         self.front = b""
-        """The first two bytes that came, as far as they came together."""
+        """The first bytes that came, as far as they came together."""
         self._stream = stream
 
     async def receive(self) -> bytes:
@@ -95,7 +98,7 @@ class StreamCarrier:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self.failure = self.failure or in_words(exc)
             return b""
-        self.front = self.front or data[:2]
+        self.front = self.front or data[:FRONT_SIZE]
         return data
 
     async def send(self, data: bytes) -> None:

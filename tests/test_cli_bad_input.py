@@ -229,10 +229,9 @@ SERVERS = {
     "reset": (reset, f"{LOST}: Connection reset by peer"),
     "half an answer": (say(b"HTTP/1.1 101 Switch"), LOST),
     "another protocol": (
-        say(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n"),
-        "no call with {peer}: no usable HTTP response: ",
+        say(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        "no call with {peer}: no usable HTTP response: it does not start with HTTP/",
     ),
-    "a line of another protocol": (say(b"SSH-2.0-OpenSSH_9.2p1\r\n"), LOST),
     "no WebSocket": (
         say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
         "{peer} refused the call with 200: hi",

@@ -441,7 +441,7 @@ async def reset_in_the_call(stream: trio.SocketStream) -> None:
     ("answer", "why"),
     [
         (reset_in_the_handshake, "the connection is lost: Connection reset by peer"),
-        (leave_in_the_handshake, "the connection is lost"),
+        (leave_in_the_handshake, r"the connection is lost; is it a wss server\?"),
     ],
 )
 @real

@@ -480,10 +480,18 @@ async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
 
 
 NO_SERVERS = [
-    (partial(say_and_close, b"SSH-2.0-OpenSSH\r\n\r\n"), "no usable HTTP response"),
+    (
+        partial(say_and_close, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+        "it does not start with HTTP/ [RFC 9112 4]; it is no HTTP server, it says 'SSH-2.0-OpenSS",
+    ),
+    (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "no usable HTTP response: "),
+    (partial(say_and_close, b"HTTP/1.1 2"), "no call with app.example:80: the connection is lost"),
     (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
     (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: it gave no reason"),
-    (partial(say_and_close, b""), "no call with app.example:80: the connection is lost"),
+    (
+        partial(say_and_close, b""),
+        "no call with app.example:80: the connection is lost; is it a wss server?",
+    ),
     (
         partial(say_and_close, b"\x15\x03\x01\x00\x02\x02\x46"),
         "it starts with byte 0x15 [RFC 9112 4]; that is an alert of TLS: is it a wss server?",

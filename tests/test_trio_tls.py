@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -234,3 +235,38 @@ async def test_a_platform_that_never_completes_the_tls_handshake_has_the_handsha
             await stream.send_all(said)
         assert await stream.receive_some() == b""
     assert caplog.records[1].getMessage().endswith(": no upgrade request within 0.1 s")
+
+
+async def secured_by_trio(context: ssl.SSLContext, stream: trio.SocketStream) -> None:
+    """It leaves without an alert, and all was read."""
+    secured = trio.SSLStream(stream, context, server_side=True)
+    with suppress(trio.BrokenResourceError):
+        await secured.do_handshake()
+    await trio.aclose_forcefully(secured)
+
+
+async def secured_by_python(context: ssl.SSLContext, stream: trio.SocketStream) -> None:
+    """It resets the connection, as most was left unread."""
+    await trio.lowlevel.wait_readable(stream.socket)
+    with socket.socket(fileno=os.dup(stream.socket.fileno())) as connection:
+        await stream.aclose()
+        connection.setblocking(True)
+        with pytest.raises(ssl.SSLError, match="HTTP_REQUEST"):
+            context.wrap_socket(connection, server_side=True)
+
+
+@pytest.mark.parametrize("secured", [secured_by_trio, secured_by_python])
+@real
+async def test_a_tls_server_that_is_called_without_is_suspected_of_it(
+    authority: trustme.CA,
+    secured: Callable[[ssl.SSLContext, trio.SocketStream], Awaitable[None]],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        answer = partial(secured, server_context(authority))
+        (listener,) = await nursery.start(partial(trio.serve_tcp, answer, 0, host=HOST))
+        verb = secure_verb(listener)
+        verb = attrs.evolve(verb, url=verb.url.replace("wss:", "ws:"))
+        with pytest.raises(CallRejected, match=r"lost(: Connection .*)?; is it a wss server\?$"):
+            async with open_call(ListenTask(verb, ATTRIBUTES)):
+                raise AssertionError("there is no call")
+        nursery.cancel_scope.cancel()

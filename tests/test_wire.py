@@ -971,6 +971,9 @@ def test_a_head_is_refused_at_the_first_byte_that_cannot_begin_one() -> None:
     wire = ServerWire()
     assert take(wire, b"!") == []
     assert wire.pending == 0
+    for first in (b"S", b"HTTp", b"HTTP 1"):
+        assert "it does not start with HTTP/" in str(fault(ClientWire("app.example"), first))
+    assert take(ClientWire("app.example"), b"HTTP/") == []
 
 
 def test_a_head_may_be_as_long_as_the_limit() -> None:
