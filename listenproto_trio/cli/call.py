@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -26,6 +27,8 @@ from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.cli.sound import mixed, read_sound, spoken
 
 __all__ = ["call"]
+
+MOST_CALLS: Final = 1000
 
 
 @click.command(short_help="Call an application: play jambonz's part.")
@@ -62,7 +65,7 @@ __all__ = ["call"]
 @options.speed
 @click.option(
     "--calls",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_CALLS),
     default=1,
     show_default=True,
     metavar="N",
@@ -110,6 +113,8 @@ def call(
     screen = Screen(as_json, verbose)
     from_environment = context.get_parameter_source("auth") is ParameterSource.ENVIRONMENT
     verb = _verb(url, verb_file, way, rate, auth, from_environment=from_environment)
+    if bidirectional_in_dial and not nested_in_dial:
+        raise click.UsageError("--bidirectional-in-dial is for a dial: it needs --nested-in-dial")
     if audio_far is not None and verb.mix_type is MixType.MONO:
         raise click.BadParameter(
             "mono audio is that of the caller alone: --audio-far needs a verb with mixType "
@@ -141,6 +146,7 @@ def call(
         hook=_hook(verb, verb_file),
         trust=trust,
     )
+    _check_keys(line)
     _check_metadata(line, verb_file)
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
     placed = trio.run(_place_all, line, files, screen)
@@ -207,6 +213,15 @@ def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
         return read_hook(verb)
     except VerbError as exc:
         raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
+
+
+def _check_keys(line: Line) -> None:
+    """Whether the caller is still on the line for each key."""
+    for key in line.keys:
+        if key.at > line.seconds:
+            when = "" if line.hang_up_after is not None else ", when all is said (--hangup-after S)"
+            said = f"{key.digit}@{key.at:g} is too late, the caller hangs up at {line.seconds:g} s"
+            raise click.BadParameter(said + when, param_hint="--dtmf")
 
 
 def _check_metadata(line: Line, path: Path | None) -> None:

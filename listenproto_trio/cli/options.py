@@ -126,7 +126,7 @@ def speed(command: _F) -> _F:
     """--speed: how fast media time runs."""
     return click.option(
         "--speed",
-        type=Seconds(min=0, max=100, min_open=True),
+        type=Seconds(min=0.01, max=100),
         default=1.0,
         show_default=True,
         metavar="X",
