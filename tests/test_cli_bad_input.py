@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,7 @@ def test_audio_that_cannot_be_played(
 
 BAD_OPTIONS = {
     "verb": "say",
+    "url": "ftp://app.example/",
     "actionHook": 5,
     "bidirectionalAudio": [],
     "bidirectionalAudio.enabled": 1,
@@ -91,7 +94,7 @@ def options_in(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def test_every_option_of_the_verb_is_wrong_in_turn() -> None:
     schema = json.loads((ROOT / "spec" / "schemas" / "verb.schema.json").read_text())
-    assert BAD_OPTIONS.keys() == {*options_in(schema)} - {"url"}  # that is the command's own
+    assert BAD_OPTIONS.keys() == {*options_in(schema)}
 
 
 def verb_with(option: str, value: object) -> dict[str, object]:
@@ -136,6 +139,79 @@ def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Pat
     assert run.status == 2
     assert "verb.json" in run.complaint
     assert says in run.complaint
+
+
+@pytest.mark.parametrize("url", [5, None, "//app.example/", "app.example"])
+def test_a_url_in_a_verb_file_that_is_none(url: object, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({"url": url}))
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert run.status == 2
+    assert run.complaint.startswith("Invalid value for --verb: verb.json: url must be a ws, wss,")
+
+
+@pytest.mark.parametrize("url", ["/listen", "wss://elsewhere.example/"])
+def test_another_url_than_that_of_the_verb_file_is_called(url: str, tmp_path: Path) -> None:
+    (tmp_path / "verb.json").write_text(json.dumps({"url": url}))
+    run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
+    assert run.status == 1
+    assert "no connection to 127.0.0.1:1:" in run.complaint
+
+
+READING = [
+    ["call", NOWHERE, "--verb"],
+    ["call", NOWHERE, "--audio"],
+    ["serve", "--play"],
+]
+
+
+@pytest.mark.parametrize("words", READING)
+def test_a_device_may_have_no_end(words: list[str], tmp_path: Path) -> None:
+    run = listenproto(*words, "/dev/zero", cwd=tmp_path)
+    assert run.status == 2
+    said = f"Invalid value for {words[-1]}: /dev/zero is neither a regular file nor a pipe"
+    assert run.complaint == said
+
+
+@pytest.mark.parametrize("words", READING)
+def test_a_file_of_more_than_is_read(words: list[str], tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**29 + 1)
+    run = listenproto(*words, "large", cwd=tmp_path)
+    assert run.status == 2
+    assert run.complaint.endswith(" MiB, the most that is read")
+
+
+@contextmanager
+def piped(content: bytes) -> Iterator[str]:
+    """The name of a pipe that somebody writes this into, as a shell's ``<(…)`` has it."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with open(writing, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
+            pipe.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
+        writer.join()
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+    with piped(b'{"mixType": "stereo"}') as verb, piped(wav()) as sound:
+        words = ["--verb", verb, "--audio-far", sound]
+        run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
+    assert run.status == 1
+    assert "no connection" in run.complaint
+
+
+def test_a_pipe_of_more_than_is_read(tmp_path: Path) -> None:
+    with piped(b" " * 2**21) as verb:
+        run = listenproto("call", NOWHERE, "--verb", verb, cwd=tmp_path)
+        assert run.status == 2
+        assert run.complaint.endswith(" holds more than 1 MiB, the most that is read")
 
 
 def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import attrs
 import click
 import trio
 from click.core import ParameterSource
@@ -29,6 +30,8 @@ from listenproto_trio.cli.sound import mixed, read_sound, spoken
 __all__ = ["call"]
 
 MOST_CALLS: Final = 1000
+MOST_VERB: Final = 2**20
+"""Bytes of a verb's file."""
 
 
 @click.command(short_help="Call an application: play jambonz's part.")
@@ -189,15 +192,17 @@ def _verb(
     else:
         auth = None
     try:
-        verb = ListenVerb.from_json(obj | {"url": url})
+        # A url of its own must be one, too, though another is called: platforms would refuse it.
+        verb = ListenVerb.from_json({"url": "/"} | obj)
     except VerbError as exc:
-        if exc.option == "url":
-            raise _no_url(url) from exc
         hint = "--auth" if auth and exc.option.startswith("wsAuth") else "--verb"
         raise click.BadParameter(f"{path}: {exc}" if path else str(exc), param_hint=hint) from exc
     if url.startswith("/"):
         raise _no_url(url)
-    return verb
+    try:
+        return attrs.evolve(verb, url=url)
+    except VerbError as exc:
+        raise _no_url(url) from exc
 
 
 def _no_url(url: str) -> click.BadParameter:
@@ -235,12 +240,10 @@ def _check_metadata(line: Line, path: Path | None) -> None:
 def _read_verb(path: Path) -> dict[str, JSON]:
     hint = "--verb"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = options.read_file(path, MOST_VERB, option=hint).decode()
         if text.startswith("\ufeff"):
             raise ValueError("it starts with a byte order mark (BOM), which JSON must not")
         obj = DECODER.decode(text)
-    except OSError as exc:
-        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=hint) from exc
     except (ValueError, RecursionError) as exc:
         raise click.BadParameter(f"{path} is no JSON text: {exc}", param_hint=hint) from exc
     if not isinstance(obj, dict):

@@ -12,7 +12,8 @@ from listenproto.l16 import SAMPLE_BYTES, WavError, parse_wav
 from listenproto.messages import Mode, PlayAudio
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
-from listenproto_trio.cli.sound import Resampler, mono, read_sound
+from listenproto_trio.cli.options import read_file
+from listenproto_trio.cli.sound import MOST_SOUND, Resampler, mono, read_sound, sound_in
 from listenproto_trio.playback import Playback
 from listenproto_trio.transport import CallEnded
 
@@ -79,8 +80,8 @@ class ClipEcho:
 
 def _clip(path: Path) -> PlayAudio:
     """A file as a clip: as it is where a platform can play it."""
-    with suppress(WavError, OSError):
-        content = path.read_bytes()
+    content = read_file(path, MOST_SOUND, option="--play")
+    with suppress(WavError):
         if parse_wav(content).pcm:
             return PlayAudio(content, "wav")
-    return PlayAudio(read_sound(path, CLIP_RATE, option="--play"), sample_rate=CLIP_RATE)
+    return PlayAudio(sound_in(content, path, CLIP_RATE, option="--play"), sample_rate=CLIP_RATE)

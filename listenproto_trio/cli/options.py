@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -27,12 +30,16 @@ __all__ = [
     "new_file",
     "path",
     "profile",
+    "read_file",
     "speed",
     "stream_rate",
     "verbose",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+CHUNK_SIZE: Final = 2**16
+"""How much of a file is read at a time."""
 
 
 def _credentials(text: str) -> tuple[str, str]:
@@ -77,6 +84,30 @@ def path(text: str) -> str:
     if not re.fullmatch(r"/[!-~]*", text) or "?" in text or "#" in text:
         raise click.BadParameter("a path starts with '/' and has no spaces, '?' and '#'")
     return text
+
+
+def read_file(path: Path, most: int, *, option: str) -> bytes:
+    """All of a file or a pipe; click.BadParameter for the option where that is not possible.
+
+    What is neither, such as a device, may have no end, and a pipe is bounded by ``most`` bytes.
+    """
+    read = io.BytesIO()
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+                said = f"{path} is neither a regular file nor a pipe"
+                raise click.BadParameter(said, param_hint=option)
+            size = found.st_size
+            while size <= most and (chunk := file.read(CHUNK_SIZE)):
+                read.write(chunk)
+                size = read.tell()
+    except OSError as exc:
+        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
+    if size > most:
+        said = f"{path} holds more than {most >> 20} MiB, the most that is read"
+        raise click.BadParameter(said, param_hint=option)
+    return read.getvalue()
 
 
 existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -15,15 +15,27 @@ import soxr
 from listenproto.l16 import WavError, read_wav
 from listenproto.messages import MixType
 from listenproto.playout import Heard
+from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.speech import speech
 
-__all__ = ["HeardFile", "Resampler", "mixed", "mono", "read_sound", "spoken"]
+__all__ = [
+    "MOST_SOUND",
+    "HeardFile",
+    "Resampler",
+    "mixed",
+    "mono",
+    "read_sound",
+    "sound_in",
+    "spoken",
+]
 
 Samples: TypeAlias = npt.NDArray[np.int16]
 
 L16: Final = np.dtype("<i2")
 SPEECH_RATE: Final = 8000
+MOST_SOUND: Final = 2**29
+"""Bytes of a WAV file: an hour and a half at 48 kHz."""
 
 
 def mono(pcm: bytes, channels: int) -> Samples:
@@ -42,12 +54,15 @@ def read_sound(path: Path, rate: int, *, option: str) -> bytes:
     Raises click.BadParameter for the option where it cannot be read, is no 16-bit PCM, or holds
     no audio.
     """
+    return sound_in(read_file(path, MOST_SOUND, option=option), path, rate, option=option)
+
+
+def sound_in(content: bytes, path: Path, rate: int, *, option: str) -> bytes:
+    """The same of a file that has been read."""
     try:
-        wav = read_wav(path.read_bytes())
+        wav = read_wav(content)
         if not wav.pcm:
             raise WavError("it holds no audio")
-    except OSError as exc:
-        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     except WavError as exc:
         said = f"{path} cannot be played: {exc}"
         raise click.BadParameter(said, param_hint=option) from exc
