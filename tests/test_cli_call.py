@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import signal
 import socket
 import struct
@@ -498,3 +499,30 @@ def test_an_app_that_answers_no_close_fails_the_call(
         call = figures(url, "--hangup-after", "0", cwd=tmp_path, status=1)
     assert (call["end"], call["failures"]) == ("hangup", [why])
     assert call["closed"] is None or not call["closed"]["clean"]
+
+
+def test_a_failure_that_calls_share_is_told_once(tmp_path: Path) -> None:
+    run = listenproto("call", "ws://127.0.0.1:1/", "--calls", "20", cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == (
+        "20 calls: no connection to 127.0.0.1:1: nothing listens there (Connection refused)"
+    )
+
+
+def test_a_failure_of_one_call_names_it(tmp_path: Path) -> None:
+    with serving("--max-calls", "1", cwd=tmp_path) as (url, _):
+        words = ["--calls", "2", *FAST]
+        run = listenproto("call", url, *words, cwd=tmp_path)
+    assert run.status == 1
+    assert re.match(r"#[12] 127\.0\.0\.1:\d+ refused the call with 503: ", run.complaint)
+
+
+def test_an_action_hook_that_is_waited_for_is_told(
+    clips: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # takes the output for that of a terminal
+    with application() as (base, _):
+        verb = verb_file(tmp_path, actionHook=f"{base}/done")
+        run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert "call: waiting for the actionHook" in run.out

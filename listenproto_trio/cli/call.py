@@ -106,7 +106,8 @@ def call(
 
     The caller says the shipped speech or --audio, presses keys, and hangs up. The verb is as in
     --verb, but for its url. Its actionHook is POSTed at the end. Ctrl-C hangs up. Exit status 1
-    where a call failed, the app broke the protocol, or the actionHook was not taken.
+    where a call failed, the app broke the protocol or closed with anything but 1000, or the
+    actionHook was not taken.
 
     \b
     Example:
@@ -279,9 +280,8 @@ async def _place_all(
         )
         for number, (_, trace) in enumerate(files, 1)
     ]
-    progress, bar = screen.progress(
-        f"{len(files)} calls" if len(files) > 1 else "call", line.seconds
-    )
+    title = f"{len(files)} calls" if len(files) > 1 else "call"
+    progress, bar = screen.progress(title, line.seconds)
 
     def hang_up() -> None:
         screen.say("hanging up; Ctrl-C again ends at once")
@@ -290,6 +290,11 @@ async def _place_all(
 
     def show(seconds: float) -> None:
         progress.update(bar, completed=seconds)
+
+    def hooking() -> None:
+        if all(one.result is not None for one in placed):
+            said = f"{title}: waiting for the actionHook"
+            progress.update(bar, description=said, refresh=True)
 
     with progress:
         async with trio.open_nursery() as watching:
@@ -300,7 +305,7 @@ async def _place_all(
             await watching.start(watch_signals, hang_up, at_once)
             async with trio.open_nursery() as nursery:
                 for one, (heard, trace) in zip(placed, files, strict=True):
-                    nursery.start_soon(place, line, one, heard, trace, screen, show)
+                    nursery.start_soon(place, line, one, heard, trace, screen, show, hooking)
             watching.cancel_scope.cancel()
     return placed
 
@@ -314,6 +319,10 @@ def _show(screen: Screen, placed: list[Placed]) -> None:
             screen.say(f"{one.prefix}wrote {file}")
         if one.hooked is not None and not one.hooked.failure:
             screen.say(f"{one.prefix}{one.hooked}")
+    failed: dict[str, list[Placed]] = {}
     for one in placed:
-        for failure in one.failures:
-            complain(f"{one.prefix}{failure}")
+        for failure in dict.fromkeys(one.failures):
+            failed.setdefault(failure, []).append(one)
+    for failure, them in failed.items():
+        whose = f"{len(them)} calls: " if len(them) > 1 else them[0].prefix
+        complain(f"{whose}{failure}")

@@ -85,8 +85,12 @@ async def place(
     trace_file: Path | None,
     screen: Screen,
     progress: Callable[[float], None],
+    hooking: Callable[[], None],
 ) -> None:
-    """Place one call; ``placed`` says what became of it. What fails is this call's alone."""
+    """Place one call; ``placed`` says what became of it. What fails is this call's alone.
+
+    ``progress`` is told of each step, in seconds of the call, ``hooking`` of an actionHook's begin.
+    """
     beside = Beside(screen.say)
     try:
         with ExitStack() as files:
@@ -105,6 +109,7 @@ async def place(
         placed.failures.append(f"{exc}{hint}")
     _conclude(placed, beside)
     if line.hook is not None and placed.result is not None:
+        hooking()
         with trio.CancelScope() as waiting:
             placed.give_up = waiting.cancel
             placed.hooked = await line.hook.call(placed.result.action_hook(), line.trust())

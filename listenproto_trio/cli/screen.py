@@ -145,7 +145,11 @@ class Screen:
 
     def progress(self, title: str, total: float) -> tuple[Progress, TaskID]:
         """A bar that goes away, in seconds."""
-        columns = TextColumn(title), BarColumn(), TextColumn("{task.completed:.1f} s")
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f} s"),
+        )
         hidden = self.as_json or not self.console.is_terminal
         progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
         return progress, progress.add_task(title, total=total)
