@@ -176,6 +176,11 @@ class ListenTask:
         """The WebSocket could not be opened: the verb is over."""
         self._finish(End.NOT_CONNECTED)
 
+    @property
+    def sends_audio(self) -> bool:
+        """Whether what is captured now goes out: not in a pause without silence, nor at the end."""
+        return self._silence_in_pause is not False and not self.ended
+
     def capture(self, pcm: bytes, *, lost: bool = False) -> None:
         """The next audio of the call: L16 at the verb's rate, interleaved in stereo, whole frames.
 
@@ -194,7 +199,7 @@ class ListenTask:
         if not self._connected:
             raise LocalProtocolError("audio is sent once connected", clause="LP-META-1")
         samples = len(pcm) // self._frame
-        sending = not lost and self._silence_in_pause is not False
+        sending = self.sends_audio and not lost
         if self._silence_in_pause is not None:
             pcm = bytes(len(pcm))
         left = self._left(sending)

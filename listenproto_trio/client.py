@@ -111,9 +111,9 @@ class PlatformCall:
             room = await self.transport.room(until=trio.current_time() + patience)
         except CallEnded:
             return True
-        self.task.capture(pcm, lost=not room)
-        if not room:
+        if not room and self.task.sends_audio:
             self.samples_dropped += len(pcm) // (SAMPLE_BYTES * self.task.verb.channels)
+        self.task.capture(pcm, lost=not room)
         self.transport.wake()
         return room
 

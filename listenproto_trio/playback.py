@@ -6,7 +6,7 @@ import enum
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Final
 
 import trio
@@ -80,7 +80,7 @@ class Playback:
         self._flushed_at = math.inf
         """When it is flushed if no answer has come by then."""
         self._killed = False
-        """Whether what stops playing was sent behind it."""
+        """Whether a killAudio was sent behind it that its answer can speak of."""
         self._stopped = False
         """Whether it should be this one that it stops, which will be answered even so."""
         self._stand_in: Playback | None = None
@@ -197,7 +197,7 @@ class Playbacks:
                 if _was_cut_short(playback, answer.message):
                     outcome = Outcome.FLUSHED
                 elif playback._stopped and playback._stand_in is not None:
-                    self._stop(playback._stand_in)
+                    self._cut_short(playback._stand_in)
         if playback is not None:
             self._resolve([playback], outcome)
 
@@ -205,7 +205,7 @@ class Playbacks:
         """The mark that an event is for: of those of that name the oldest, as a rule.
 
         One that was forgotten, or whose event is overdue as marks do get lost, is passed over for
-        the next one, if that can have come to such an event.
+        the next one, if that can have come to such an event, or no event can come for the first.
         """
         marks = self._marks.get(answer.name)
         if marks is None:
@@ -226,7 +226,7 @@ class Playbacks:
         return playback
 
     def _killed(self) -> None:
-        """A killAudio was sent: the clips are gone, the marks will be heard of."""
+        """A killAudio was sent: the clips are gone, or the first of them; marks are heard of."""
         for mark in self._all_marks():
             mark._killed = True
         self._forget_those_over()
@@ -235,16 +235,20 @@ class Playbacks:
             self._until = -math.inf
             self._flush(waiting)
         elif waiting:
-            first, *rest = waiting
-            self._stop(first)
             for clip in waiting:
                 clip._killed = True
             for clip, behind in pairwise(waiting):
                 clip._stand_in = behind
-            spared = max(0.0, first._due - trio.current_time())
-            self._until -= spared
-            for clip in rest:
-                clip._due -= spared
+            self._cut_short(waiting[0])
+
+    def _cut_short(self, clip: Playback) -> None:
+        """A clip is stopped, and what is behind it plays from now on."""
+        self._stop(clip)
+        spared = max(0.0, clip._due - trio.current_time())
+        self._until -= spared
+        _, *behind = dropwhile(lambda other: other is not clip, self._clips.values())
+        for other in behind:
+            other._due -= spared
 
     def _replaced(self) -> None:
         """A clip that does not wait was sent: those in front of it are gone."""
@@ -303,7 +307,7 @@ class Playbacks:
 
     def _resolve(self, playbacks: Iterable[Playback], outcome: Outcome) -> None:
         for playback in playbacks:
-            playback._outcome = outcome
+            playback._outcome = playback.outcome or outcome  # what it has told, it stays with
         self.recheck()
 
 

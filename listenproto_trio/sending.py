@@ -161,7 +161,9 @@ class Sending:
     async def kill_audio(self, *, guard: float = 0.0) -> None:
         """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.
 
-        What :meth:`speak` says in another task ends with it.
+        Those that had come to their end before it was read there are PLAYED even so. Deployed, it
+        stops the clip that plays, and those behind it go on. What :meth:`speak` says in another
+        task ends with it.
 
         For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
         comes close behind a killAudio, 0.1 avoids it (LP-KILL-3). Raises ValueError, and sends
@@ -173,7 +175,7 @@ class Sending:
         self._quiet_until = max(self._quiet_until, trio.current_time() + guard)
 
     async def clear_marks(self) -> None:
-        """Have the pending marks forgotten: they are FLUSHED."""
+        """Have the pending marks forgotten: FLUSHED, but for one whose event is on its way."""
         await self.send(ClearMarks())
 
     async def disconnect(self) -> None:

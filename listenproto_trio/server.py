@@ -185,7 +185,7 @@ class _Server:
                 finally:
                     del self._running[scope]
             code, reason = call._close_for(failure)
-            if scope.cancel_called:
+            if call.transport.was_cut:  # not where the call had ended, and its handler had not
                 code, reason = 1001, SHUTTING_DOWN
                 self.calls_cut += call.session.metadata is not None
         finally:

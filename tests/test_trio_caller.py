@@ -310,6 +310,22 @@ async def test_the_caller_waits_for_no_app() -> None:
     assert statistics.audio_sent // 2 + statistics.samples_dropped == 5 * RATE
 
 
+@virtual
+async def test_what_would_not_be_sent_cannot_be_lost() -> None:
+    limits = Limits(outbox_size=1000)
+    async with line(STREAM, limits=limits, pair=lockstep_stream_pair) as both:
+        both.app_stream.shut()
+        while await both.platform.capture(audio(1), patience=0):
+            assert both.platform.samples_dropped == 0
+        assert both.platform.samples_dropped == RATE
+        both.platform.task.pause()
+        assert await both.platform.capture(audio(1), patience=0) is False
+        both.platform.task.pause(silence=True)
+        assert await both.platform.capture(audio(1), patience=0) is False
+        assert both.platform.samples_dropped == 2 * RATE
+        both.app_stream.open()
+
+
 @pytest.mark.parametrize("ping_time", [2, 0.5])
 @virtual
 async def test_a_caller_in_a_hurry_waits_for_an_app_until_that_is_stuck(ping_time: float) -> None:

@@ -17,7 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from listenproto import DEPLOYED, DOCUMENTED, Close, ListenTask, ListenVerb, Profile
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    Close,
+    ListenTask,
+    ListenVerb,
+    MarkEvent,
+    Mode,
+    Profile,
+)
 from listenproto.playout import Fate, MarkPoint, Over
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
@@ -155,6 +164,8 @@ async def test_a_kill_that_comes_too_late_for_one_clip_stops_the_next() -> None:
         clips = await played(call, 1, 2, 3)
         await trio.sleep(1 + FAR - 0.1)
         await call.kill_audio()
+        assert await clips[0].wait() is P
+        assert call.ahead == pytest.approx(3)
         await call.drain()
         assert outcomes(clips) == [P, F, P]
         assert [over.fate for over in playout.overs] == [Fate.PLAYED, Fate.KILLED, Fate.PLAYED]
@@ -233,6 +244,21 @@ async def test_figures_tell_of_a_killed_clip_or_the_time_does(
         assert clips[1].outcome is (F if stopped is clips[1] else P)
         await platform.done("clip-3", {"playbackMilliseconds": "5"})
         assert clips[2].outcome is F
+
+
+@virtual
+async def test_what_has_been_told_stays_told() -> None:
+    platform = Scripted()
+    streaming, event = Answering(mode=Mode.STREAMING), {"name": "m", "event": "playout"}
+    async with Call.over(platform, answering=streaming) as call:
+        await call.send_audio(audio(3))
+        mark = await call.mark("m")
+        await call.clear_marks()
+        assert await mark.wait() is F
+        platform.say.send_nowait(json.dumps({"type": "mark", "data": event}))
+        await wait_all_tasks_blocked()
+        assert await anext(call) == MarkEvent("m", "playout")
+        assert mark.outcome is F
 
 
 @virtual

@@ -198,7 +198,10 @@ async def test_a_handler_that_is_cut_short_is_told_why(caplog: pytest.LogCapture
 
 
 @virtual
-async def test_a_handler_that_lingers_behind_its_call_is_not_told_so() -> None:
+async def test_a_handler_that_lingers_behind_its_call_is_not_told_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     said: list[str] = []
 
     async def linger(call: Call) -> None:
@@ -216,6 +219,9 @@ async def test_a_handler_that_lingers_behind_its_call_is_not_told_so() -> None:
         server.stop.set()
         await server.ended.wait()
     assert said == ["the call is over: the other end closed with 1000"]
+    assert log_of(caplog)[-1] == "stopped; calls cut short: 0"
+    (line,) = [line for line in log_of(caplog) if line.startswith("call c")]
+    assert line.startswith("call c: the other end closed with 1000; received 1 messages")
 
 
 @virtual
