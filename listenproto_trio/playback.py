@@ -242,9 +242,13 @@ class Playbacks:
             self._cut_short(waiting[0])
 
     def _cut_short(self, clip: Playback) -> None:
-        """A clip is stopped, and what is behind it plays from now on."""
-        self._stop(clip)
-        spared = max(0.0, clip._due - trio.current_time())
+        """A clip is stopped, and what is behind it plays from now on.
+
+        It may play on all the same, as one of two kills within a frame does nothing (LP-CLIP-29).
+        """
+        now = trio.current_time()
+        self._stop(clip, answered_by=max(clip._due, now) + ROUND_TRIP)
+        spared = max(0.0, clip._due - now)
         self._until -= spared
         _, *behind = dropwhile(lambda other: other is not clip, self._clips.values())
         for other in behind:
@@ -255,18 +259,18 @@ class Playbacks:
         self._forget_those_over()
         self._until = -math.inf
         for clip in self._clips.values():
-            self._stop(clip)
+            self._stop(clip, answered_by=trio.current_time() + ROUND_TRIP)
+
+    def _stop(self, clip: Playback, *, answered_by: float) -> None:
+        """If no answer comes by then, there was none to come."""
+        clip._killed = clip._stopped = True
+        clip._flushed_at = min(clip._flushed_at, answered_by)
+        self.recheck()
 
     def _marks_cleared(self) -> None:
         """A clearMarks was sent: the marks are gone."""
         self._forget_those_over()
         self._flush(self._all_marks())
-
-    def _stop(self, clip: Playback) -> None:
-        """Its answer is to come at once; if none does, there was none to come."""
-        clip._killed = clip._stopped = True
-        clip._flushed_at = min(clip._flushed_at, trio.current_time() + ROUND_TRIP)
-        self.recheck()
 
     def _flush(self, playbacks: Iterable[Playback]) -> None:
         """They are gone, but for those whose answer may be on its way."""

@@ -215,7 +215,7 @@ CALLED = "call call-1"
 CANCELLED = {
     "a handler": (serve_stream, read_on, METADATA, CALLED, logging.WARNING),
     "one that fails then": (serve_stream, fail_when_cancelled, METADATA, CALLED, logging.ERROR),
-    "no call yet": (serve_stream, read_on, None, "call without metadata", logging.INFO),
+    "no call yet": (serve_stream, read_on, None, "connection", logging.INFO),
     "a block": (serve_over, read_on, METADATA, CALLED, logging.WARNING),
 }
 

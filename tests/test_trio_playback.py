@@ -191,6 +191,16 @@ async def test_a_kill_of_each_of_two_clips_that_are_told_of_late() -> None:
         assert outcomes(clips) == [P, F, F]
 
 
+@virtual
+async def test_two_kills_within_a_frame_stop_one_clip() -> None:
+    async with far_away(CLIPS, DEPLOYED) as (call, _):
+        clips = await played(call, 0.1, 1.5)
+        await call.kill_audio()
+        await call.kill_audio()
+        await call.drain()
+        assert outcomes(clips) == [F, P]
+
+
 class Scripted:
     """A WebSocket of a platform of which a test writes the messages."""
 
