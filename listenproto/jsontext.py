@@ -46,7 +46,8 @@ def _constant(literal: str) -> Any:
 DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
 """Reads JSON without NaN, infinities and endless numbers; raises ValueError for these."""
 _STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
-_NO_SPACE: Final = re.compile(r"[^ \t\r\n]|\Z")
+_NO_SPACE: Final = re.compile(r"[^ \t\r\n]")
+_CLOSING: Final = ("]", "}")
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -65,27 +66,23 @@ class _Excess:
     member: int
 
 
-def _excess(text: str) -> _Excess:
-    """The first excess of a text; at its end where there is none.
-
-    Looked for before the parser spends memory or stack on it.
-    """
-    none = _Excess("", len(text), len(text))
+def _excess(text: str) -> _Excess | None:
+    """The first excess of a text, looked for before the parser spends memory or stack on it."""
     if text.count("[") + text.count("{") + text.count(",") <= MAX_DEPTH:
-        return none
+        return None  # the usual message, which need not be looked through
     depth = count = value = member = 0
     quoted = False
     inside: int | None = None  # where the innermost container starts, while it may be empty
     for match in _STRUCTURE.finditer(text):
         token = match[0]
         if inside is not None:
-            count += token not in "]}" or _skip_space(text, inside) < match.start()
+            count += token not in _CLOSING or _skip_space(text, inside) < match.start()
             inside = None
         if token == '"':
             quoted = not quoted
         elif quoted or token[0] == "\\":
             continue
-        elif token in "]}":
+        elif token in _CLOSING:
             depth -= 1
         else:
             if depth == 0:
@@ -100,15 +97,13 @@ def _excess(text: str) -> _Excess:
                 return _Excess(f"nested deeper than {MAX_DEPTH}", value, member)
         if count > MAX_VALUES:
             return _Excess(f"more than {MAX_VALUES} values", value, member)
-    return none
+    return None
 
 
 def _check_encodable(value: Any, piece: str) -> None:
-    if _SURROGATE.search(piece) or not piece.isascii():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("a lone surrogate is no text") from None
+    suspect = _SURROGATE.search(piece) or not piece.isascii()
+    if suspect and well_formed(value) != value:
+        raise ValueError("a lone surrogate is no text")
 
 
 def well_formed(value: Any) -> Any:
@@ -131,7 +126,7 @@ def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, i
     excess = _excess(text)
     at = _skip_space(text, 0)
     for _ in range(MAX_VALUES):
-        if at >= excess.value and excess.reason:
+        if excess and at >= excess.value:
             raise ValueError(excess.reason)
         value, end = DECODER.raw_decode(text, at)
         if not lone_surrogates:
@@ -147,9 +142,10 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
     """The members of a JSON object that stand whole in front of where its text breaks off."""
     members: dict[str, Any] = {}
     excess = _excess(text)
+    end = excess.member if excess else len(text)
     at = _skip_space(text, 0)
     try:
-        while at < excess.member and text[at] == ("," if members else "{"):
+        while at < end and text[at] == ("," if members else "{"):
             start = _skip_space(text, at + 1)
             key, at = DECODER.raw_decode(text, start)
             at = _skip_space(text, at)

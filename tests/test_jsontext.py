@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto.jsontext import MAX_DEPTH, MAX_NUMBER, MAX_VALUES, members_before_the_cut, values
+from listenproto.jsontext import (
+    MAX_DEPTH,
+    MAX_NUMBER,
+    MAX_VALUES,
+    members_before_the_cut,
+    same,
+    values,
+)
 from listenproto.testing import json_objects, json_values, nearly_legal_texts
 
 SPACE = st.text(" \t\r\n", max_size=3)
@@ -167,6 +174,24 @@ def test_the_limit_of_values_is_that_of_the_whole_text(piece: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("[" * 65, "nested deeper than 64", id="nesting"),
+        pytest.param("[" + "1," * 20_000, "more than 10000 values", id="values in one"),
+        pytest.param("{}" * 20_000, "more than 10000 values", id="values in a row"),
+        pytest.param("[" + "\\[" * 65, "Expecting value", id="no nesting behind a backslash"),
+        pytest.param("9" * 65, "a number of 65 characters, at most 64", id="long number"),
+        pytest.param("1e999", "the number 1e999 is too large", id="large number"),
+        pytest.param("NaN", "NaN is not JSON", id="NaN"),
+        pytest.param('"\\ud800"', "a lone surrogate is no text", id="lone surrogate"),
+    ],
+)
+def test_a_fault_says_what_it_is(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        list(values(text))
+
+
+@pytest.mark.parametrize(
     "junk",
     [
         pytest.param("x", id="word"),
@@ -249,3 +274,56 @@ def test_members_in_front_of_nesting_that_is_too_deep_stand_whole() -> None:
     text = '{"sampleRate":16000,"mixType":"stereo","customerData":' + "[" * 100
     assert members_before_the_cut(text) == {"sampleRate": 16000, "mixType": "stereo"}
     assert members_before_the_cut('{"a":1,"b":2}' + "[" * 100) == {"a": 1, "b": 2}
+
+
+def test_members_in_front_of_too_many_values_stand_whole() -> None:
+    many = "[1" + ",1" * MAX_VALUES + "]"
+    assert members_before_the_cut(f'{{"a":1,"b":{many},"c":2}}') == {"a": 1}
+    assert members_before_the_cut('{"a":1,"b":2}' + many) == {"a": 1, "b": 2}
+
+
+@given(json_values(), json_values())
+def test_being_the_same_json_goes_both_ways_and_is_equality(one: Any, other: Any) -> None:
+    assert same(one, json.loads(json.dumps(one)))
+    assert same(one, other) == same(other, one)
+    if same(one, other):
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        ([1, [True]], [1.0, [True]]),
+        ({"a": 1, "b": {"c": None}}, {"b": {"c": None}, "a": 1.0}),
+    ],
+)
+def test_the_same_json(one: Any, other: Any) -> None:
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, "1"),
+        (1, True),
+        (0, False),
+        (None, False),
+        ({}, []),
+        ({}, None),
+        ([], ""),
+        ([1], [2]),
+        ([1], [True]),
+        ([1], [1, 2]),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": True}),
+        ({"a": 1}, {"b": 1}),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": [{"b": 0}]}, {"a": [{"b": False}]}),
+    ],
+)
+def test_not_the_same_json(one: Any, other: Any) -> None:
+    assert not same(one, other)
+    assert not same(other, one)

@@ -38,6 +38,7 @@ TESTS: Final = {
     "ledger": ["test_observer", "test_sessions", "test_playout"],
     "observer": ["test_observer", "test_sessions"],
     "codec": ["test_codec", "test_sessions"],
+    "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
     "playout": ["test_playout", "test_sessions"],
     "platform_session": ["test_sessions", "test_playout", "test_codec"],
     "app_session": ["test_sessions"],
