@@ -49,7 +49,7 @@ PLAY_RATES: Final = (8000, 16000, 24000, 32000, 48000, 64000)
 
 SAMPLE_BYTES: Final = 2
 
-_SWAPPED: Final = sys.byteorder == "big"
+_SWAPPED: Final = sys.byteorder != "little"
 
 
 def flicks_of(samples: int, rate: int) -> int:
@@ -74,9 +74,7 @@ class Aligner:
 
     def whole(self, pcm: bytes) -> bytes:
         """All whole frames that are there now, the carried bytes in front."""
-        if not self._rest and not len(pcm) % self.unit:
-            return pcm
-        pcm = self._rest + pcm
+        pcm = self._rest + pcm  # no copy where nothing is carried
         cut = len(pcm) - len(pcm) % self.unit
         self._rest = pcm[cut:]
         return pcm[:cut]

@@ -6,8 +6,10 @@ import io
 import math
 import struct
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, find, given
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from listenproto.l16 import (
     FLICKS,
+    GROWING_HEADER,
     LISTEN_RATES,
     MAX_CHUNKS,
     PLAY_RATES,
@@ -112,6 +115,14 @@ def test_whole_frames_pass_an_aligner_uncopied() -> None:
     assert aligner.whole(audio + b"\x01") == audio
     assert aligner.whole(b"\x02") == b"\x01\x02"
     assert aligner.whole(audio) is audio
+
+
+def test_what_an_aligner_carries_comes_in_front_of_whole_frames() -> None:
+    aligner = Aligner(4)
+    assert aligner.whole(b"a") == b""
+    assert aligner.whole(b"bcde") == b"abcd"
+    assert aligner.whole(b"") == b""
+    assert aligner.whole(b"fgh") == b"efgh"
 
 
 # Loudness.
@@ -222,6 +233,11 @@ LEFT_TO_DS64 = chunk(b"data", AUDIO, size=0xFFFFFFFF)
             id="extensible",
         ),
         pytest.param(
+            riff(fmt(codec=0xFFFE, more=extension(1)[:10]), chunk(b"data", AUDIO)),
+            Wav(AUDIO, 8000, 1),
+            id="extensible, cut behind its format",
+        ),
+        pytest.param(
             riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"fact", b"12345"), chunk(b"data", AUDIO)),
             Wav(AUDIO, 8000, 1),
             id="odd-sized chunks in front",
@@ -262,6 +278,11 @@ LEFT_TO_DS64 = chunk(b"data", AUDIO, size=0xFFFFFFFF)
             id="room for a ds64 chunk",
         ),
         pytest.param(rf64(ds64(8), fmt(), LEFT_TO_DS64), Wav(AUDIO, 8000, 1), id="RF64"),
+        pytest.param(
+            rf64(ds64(8, more=b""), fmt(), LEFT_TO_DS64),
+            Wav(AUDIO, 8000, 1),
+            id="RF64, with no room for a table",
+        ),
         pytest.param(
             rf64(ds64(4, more=bytes(16)), fmt(channels=2), LEFT_TO_DS64, form=b"BW64"),
             Wav(AUDIO[:4], 8000, 2),
@@ -306,7 +327,7 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (riff(fmt(), chunk(b"LIST", b"") * MAX_CHUNKS, chunk(b"data", AUDIO)), "more than 1000"),
         (GOOD[:-1], "claims 8 bytes, 7 are there"),
         (GOOD[:30], "claims 16 bytes, 10 are there"),
-        (riff(fmt(), chunk(b"LIST", b"", size=9)), "claims 9 bytes"),
+        (riff(fmt(), chunk(b"LIST", b"", size=9)), "its 'LIST' chunk claims 9 bytes"),
         (riff(chunk(b"fmt ", b"\1\0\1\0")), "fmt chunk has 4 bytes"),
         (riff(fmt(), chunk(b"data", AUDIO + b"\7")), "9 bytes of audio"),
         (riff(fmt(channels=2), chunk(b"data", AUDIO[:6])), "6 bytes of audio"),
@@ -315,6 +336,7 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (riff(fmt(bits=0), chunk(b"data", AUDIO)), "0-bit PCM"),
         (riff(fmt(codec=3, bits=32), chunk(b"data", AUDIO)), "32-bit floating point"),
         (riff(fmt(codec=3), chunk(b"data", AUDIO)), "16-bit floating point"),
+        (riff(fmt(codec=6, bits=8), chunk(b"data", AUDIO)), "8-bit A-law"),
         (riff(fmt(codec=7, bits=8), chunk(b"data", AUDIO)), "8-bit mu-law"),
         (riff(fmt(codec=0), chunk(b"data", AUDIO)), "16-bit format 0"),
         (riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)), "16-bit floating"),
@@ -335,6 +357,24 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
 def test_wav_files_that_cannot_be_played(file: bytes, words: str) -> None:
     with pytest.raises(WavError, match=words):
         parse_wav(file)
+
+
+class Noted(bytes):
+    """Bytes that note the longest piece that was asked of them."""
+
+    longest = 0
+
+    def __getitem__(self, part: Any) -> Any:
+        piece = super().__getitem__(part)
+        self.longest = max(self.longest, len(piece))
+        return piece
+
+
+def test_a_head_is_read_in_small_pieces_however_long_its_chunks_are() -> None:
+    long = bytes(10_000)
+    wav = Noted(rf64(ds64(8, more=long), chunk(b"LIST", long), fmt(more=long), LEFT_TO_DS64))
+    assert read_wav_head(wav).length == 8
+    assert wav.longest <= 40  # the longest fmt chunk that means something
 
 
 def test_a_wav_file_cut_anywhere_cannot_be_played() -> None:
@@ -394,6 +434,11 @@ def test_two_channels_are_mixed_down_to_their_mean(frames: list[tuple[int, int]]
         assert abs(sample - (left + right) / 2) <= 0.5
 
 
+def test_half_a_frame_is_not_mixed_down() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Wav(l16(1, 2, 3), 8000, 2).mono()
+
+
 @given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
 def test_a_header_is_read_back_by_others_and_by_us(audio: bytes, rate: int, channels: int) -> None:
     header = wav_header(len(audio), rate, channels)
@@ -419,7 +464,7 @@ def test_a_header_is_that_of_the_wave_module(rate: int, channels: int) -> None:
 @given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
 def test_a_header_that_can_grow_is_read_back_too(audio: bytes, rate: int, channels: int) -> None:
     header = growing_wav_header(len(audio), rate, channels)
-    assert len(header) == 80
+    assert len(header) == GROWING_HEADER == 80
     assert parse_wav(header + audio) == Wav(audio, rate, channels)
     with wave.open(io.BytesIO(header + audio)) as file:
         assert file.getparams()[:4] == (channels, 2, rate, len(audio) // (2 * channels))
@@ -429,11 +474,12 @@ def test_a_header_that_can_grow_is_read_back_too(audio: bytes, rate: int, channe
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_header_grows_past_32_bits_in_its_place(channels: int) -> None:
     most = 2**32 - 4 - 72
-    for length in (most, most + 4, 2**40):
+    for length in (most, most + 3, most + 4, 2**40):  # most + 3 would be written as unknown
         header = growing_wav_header(length, 48000, channels)
         head = read_wav_head(header)
         assert (head.start, head.length, head.end) == (80, length, 80 + length)
         assert header[48:76] == growing_wav_header(0, 48000, channels)[48:76]
+        assert head.ds64 == (None if length == most else 20)
         if length == most:
             assert (header[:4], header[12:16]) == (b"RIFF", b"JUNK")
             continue
@@ -441,6 +487,24 @@ def test_a_header_grows_past_32_bits_in_its_place(channels: int) -> None:
         samples = length // (2 * channels)
         assert struct.unpack("<QQQI", header[20:48]) == (72 + length, length, samples, 0)
         assert header[72:] == b"data\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize("header", [wav_header, growing_wav_header])
+def test_a_header_is_for_one_channel_unless_told_otherwise(
+    header: Callable[..., bytes],
+) -> None:
+    assert header(8, 8000) == header(8, 8000, 1)
+
+
+def test_a_header_leaves_open_a_length_that_32_bits_cannot_hold() -> None:
+    most = 2**32 - 1 - 36
+    for length in (most - 1, most):
+        head = read_wav_head(wav_header(length, 8000))
+        assert (head.length, head.end) == (length, 44 + length)
+    for length in (most + 1, 2**40):
+        header = wav_header(length, 8000)
+        assert (header[4:8], header[40:]) == (b"\xff\xff\xff\xff",) * 2
+        assert read_wav_head(header).length is None
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (11025, 6), (7919, 2)])

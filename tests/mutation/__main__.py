@@ -39,6 +39,7 @@ TESTS: Final = {
     "observer": ["test_observer", "test_sessions"],
     "codec": ["test_codec", "test_sessions"],
     "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
+    "l16": ["test_l16", "test_codec"],
     "playout": ["test_playout", "test_sessions"],
     "platform_session": ["test_sessions", "test_playout", "test_codec"],
     "app_session": ["test_sessions"],
