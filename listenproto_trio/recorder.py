@@ -20,7 +20,8 @@ object::
 
     endedAt         when the recording ended
     how             how that came about, the first of these that holds:
-                    failed          the handler raised; error is the name of the exception
+                    failed          the handler raised, or this end failed while it read; error is
+                                    the name of the exception
                     protocol error  the platform broke the protocol beyond going on; error
                                     says how, clause is the requirement
                     lost            the connection is gone without a close
@@ -269,7 +270,7 @@ class Recording:
 
 def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
     """How a recording ended."""
-    failure, closed = _failure(raised), call.closed
+    failure, closed = _failure(raised) or call.transport.failure, call.closed
     clean = closed is not None and closed.clean
     error: str | None = None
     clause: str | None = None

@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from listenproto import Audio, Dtmf, ListenVerb, MixType, Mode
+from listenproto import Audio, Dtmf, ListenVerb, MixType, Mode, Payload
 from listenproto_trio import (
     Answering,
     Call,
@@ -31,6 +31,7 @@ from listenproto_trio import (
 )
 from listenproto_trio.recorder import BYTES_A_SECOND, LISTED
 from tests.test_trio_recording import heard_in
+from tests.test_trio_websocket import Pipe
 from tests.trio_support import (
     ATTRIBUTES,
     CALL_SID,
@@ -326,6 +327,22 @@ async def test_a_call_ends_as_its_handler_fails(
     end = end_of(tmp_path)
     assert (end["how"], end["error"], end["samples"]) == ("failed", name, 800)
     assert "wordpass" not in (tmp_path / f"{CALL_SID}.json").read_text()
+
+
+@virtual
+async def test_a_call_ends_as_this_end_fails_while_it_reads(tmp_path: Path) -> None:
+    class Broken(Pipe):
+        async def receive(self) -> Payload:
+            if (payload := await super().receive()) == "":
+                raise LookupError("a library's own")
+            return payload
+
+    pipe = Broken(json.dumps(ATTRIBUTES), audio(0.1), "")
+    with pytest.raises(LookupError):
+        async with Call.over(pipe, answering=OFF) as call:
+            await recording_to(Recorder(tmp_path))(call)
+    end = end_of(tmp_path)
+    assert (end["how"], end["error"], end["samples"]) == ("failed", "LookupError", 800)
 
 
 @virtual
