@@ -2,9 +2,10 @@
 
 The sidecar is there from the start, with ``end`` null; so it still is where the process died, and
 :func:`~listenproto_trio.recover_wav` mends the WAV then; and where there was no room for another.
-When keys are pressed, and at the end of the recording, it is replaced at one stroke; it is written
-no faster than 64 KiB a second, so that a flood of keys is told of a moment later. It is a JSON
-object::
+When a key is pressed, and at the end of the recording, it is replaced at one stroke. A flood of
+keys alone is put off: where more than 1 MiB has been written of late, as for tens of keys within a
+second, there are 64 KiB a second from then on, and what was put off is told of with an event that
+comes later. It is a JSON object::
 
     recording       1, the version of this format
     wav             the name of the WAV, which is in the same folder
@@ -72,6 +73,8 @@ LISTED: Final = 1000
 """So many keys, and gaps, a sidecar lists: a platform may send any number."""
 BYTES_A_SECOND: Final = 2**16
 """How much is written again and again of a sidecar, for keys that may come in any number."""
+SECONDS_AHEAD: Final = 16
+"""So much of it may be written at once: a MiB, for all the keys that a person presses in a row."""
 LONGEST: Final = 100
 """Characters of a name; file systems take some 255 with what is put behind it."""
 RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
@@ -132,8 +135,8 @@ class Recording:
         self._about: dict[str, JSON] = {}
         self._key_untold = False
         """Whether the sidecar does not have all keys that it is to list."""
-        self._tell_from = 0.0
-        """When it may be written again, on trio's clock."""
+        self._written_until = 0.0
+        """Up to when all that may be written has been, on trio's clock."""
         self._keys: list[JSON] = []
         self._gaps: list[JSON] = []
         self._unlisted = 0
@@ -166,7 +169,7 @@ class Recording:
             self._key_untold |= self._list(self._keys, key)
         elif isinstance(event, Dropped) and event.samples:
             self._list(self._gaps, {"samples": event.samples, "at": self.samples})
-        if self._key_untold and trio.current_time() >= self._tell_from:
+        if self._key_untold and self._written_until <= trio.current_time() + SECONDS_AHEAD:
             with suppress(OSError):  # the end tries it again, and says what is wrong
                 self._write_again()
 
@@ -265,7 +268,8 @@ class Recording:
         os.replace(new, self.sidecar)
 
     def _wrote(self, size: int) -> None:
-        self._tell_from = trio.current_time() + size / BYTES_A_SECOND
+        start = max(self._written_until, trio.current_time())
+        self._written_until = start + size / BYTES_A_SECOND
 
 
 def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:

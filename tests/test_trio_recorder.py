@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import memory_stream_pair
@@ -29,7 +30,7 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.recorder import BYTES_A_SECOND, LISTED
+from listenproto_trio.recorder import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
 from tests.test_trio_recording import heard_in
 from tests.test_trio_websocket import Pipe
 from tests.trio_support import (
@@ -228,7 +229,27 @@ async def test_a_key_is_on_record_once_it_is_pressed(tmp_path: Path) -> None:
 
     async with calling(record, CLIPS, answering=OFF):
         pass
-    assert keys_of(tmp_path) == "5#"
+    assert (keys_of(tmp_path), end_of(tmp_path)["error"]) == ("5#", None)
+
+
+@virtual
+async def test_keys_in_a_row_are_on_record_at_once_in_a_pause(tmp_path: Path) -> None:
+    """However large the metadata: no event may come behind the last of them."""
+
+    async def record(call: Call) -> None:
+        with started(Recorder(tmp_path), call) as recording:
+            for key in card:
+                recording.take(Dtmf(key))
+                on_record.append(keys_of(tmp_path))
+                await trio.sleep(0.1)
+
+    card = "4111111111111111#1225#123#"
+    on_record: list[str] = []
+    verb = attrs.evolve(CLIPS, metadata={"padding": "y" * 7800})
+    async with calling(record, verb, answering=OFF):
+        pass
+    assert len(json.dumps(sidecar_of(tmp_path)["metadata"])) > 7800
+    assert on_record == [card[:count] for count in range(1, len(card) + 1)]
 
 
 @virtual
@@ -245,13 +266,15 @@ async def test_a_flood_of_keys_is_written_at_its_pace_and_told_in_whole(tmp_path
                     written += size
                 if number % 100 == 0:
                     await trio.sleep(0.3)
-            assert size < written < BYTES_A_SECOND * (trio.current_time() - start) + size
+            seconds = trio.current_time() - start + SECONDS_AHEAD
+            assert size < written < BYTES_A_SECOND * seconds + size
             await trio.sleep(10)
             recording.take(Audio(audio(0.02)))
             assert keys_of(tmp_path) == LISTED // 10 * "0123456789"
 
     async with calling(record, CLIPS, answering=OFF):
         pass
+    assert end_of(tmp_path)["error"] is None
 
 
 # How calls end.
