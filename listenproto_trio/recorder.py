@@ -265,7 +265,12 @@ class Recording:
         self._key_untold = False
         new = self.path.with_suffix(".new")
         self._wrote(_write_new(new, self._about))
-        os.replace(new, self.sidecar)
+        try:
+            os.replace(new, self.sidecar)
+        except OSError:
+            with suppress(OSError):
+                new.unlink()  # where it stays, no other can be written
+            raise
 
     def _wrote(self, size: int) -> None:
         start = max(self._written_until, trio.current_time())

@@ -354,6 +354,31 @@ async def test_where_no_last_sidecar_can_be_written_the_first_stays(
 
 
 @virtual
+async def test_a_sidecar_that_cannot_be_replaced_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = tmp_path / FILES[0]
+    seen: list[list[str]] = []
+
+    async def record(call: Call) -> None:
+        with started(Recorder(tmp_path), call) as recording:
+            sidecar.unlink()
+            sidecar.mkdir()
+            recording.take(Dtmf("1"))
+            seen.append(names_in(tmp_path))
+            sidecar.rmdir()
+            recording.take(Dtmf("2"))
+            seen.append([key["digit"] for key in sidecar_of(tmp_path)["keys"]])
+
+    async with calling(record, CLIPS):
+        pass
+    assert seen == [FILES, ["1", "2"]]
+    assert end_of(tmp_path)["error"] is None
+    assert names_in(tmp_path) == FILES
+    assert lines(caplog) == []
+
+
+@virtual
 async def test_a_header_that_cannot_be_written_at_the_end_costs_no_audio(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
