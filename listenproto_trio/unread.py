@@ -115,7 +115,8 @@ class Unread:
         """The rate and the channels of the audio are known."""
         self._frame = SAMPLE_BYTES * metadata.mix_type.channels
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
-        self._audio.max_size = int(self._seconds * second)
+        # At least 1, so that no two messages fit into no time at all.
+        self._audio.max_size = max(1, int(self._seconds * second))
 
     @property
     def reader(self) -> trio.lowlevel.Task | None:
@@ -139,11 +140,10 @@ class Unread:
             share, size = self._audio, len(event.pcm) + OVERHEAD
             self._came = samples + len(event.pcm) // self._frame, events
         else:
-            share = self._others
-            # None counts for more than may wait in all: alone, each that came can be read.
-            size = min(_size(event), share.max_size)
+            share, size = self._others, _size(event)
             self._came = samples, events + 1
-        share.add(_Waiting(event, size, before, self._came))
+        # None counts for more than may wait in all: alone, each that came can be read.
+        share.add(_Waiting(event, min(size, share.max_size), before, self._came))
         while self._drops and share.full:
             oldest = share.take()
             self.samples_dropped += oldest.after[0] - oldest.before[0]

@@ -171,3 +171,30 @@ async def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
     queue.put(large)
     queue.put(KEY)
     assert await rest(queue) == [Dropped(events=1), KEY]
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+@virtual
+async def test_audio_of_more_than_may_wait_can_be_read(seconds: int) -> None:
+    queue = unread(unread_seconds=seconds)
+    queue.open(Metadata())
+    long = Audio(bytes(2 * 16000))
+    queue.put(TINY)
+    queue.put(long)
+    assert await queue.get() == Dropped(samples=1)
+    assert await queue.get() == long
+    queue.put(long)
+    queue.put(TINY)
+    assert await rest(queue) == [Dropped(samples=16000), TINY]
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+@virtual
+async def test_reading_is_held_by_audio_of_more_than_may_wait_and_more(seconds: int) -> None:
+    queue = unread("hold", unread_seconds=seconds)
+    queue.open(Metadata())
+    held = []
+    for _ in range(2):
+        queue.put(Audio(bytes(2 * 16000)))
+        held.append(queue.held)
+    assert held == [False, True]
