@@ -22,7 +22,7 @@ from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
 from listenproto.shown import shown
 
-__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
+__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
 
 
 class VerbError(ValueError):
@@ -102,10 +102,11 @@ def _rate(rates: tuple[int, ...]) -> _Rule:
 _URL_TEXT: Final = r'[!"$-\[\]-~]+'
 # RFC 1035, 2.3.4: any other cannot even be looked up
 _NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
-_ABSOLUTE: Final = (
+ABSOLUTE: Final = (
     "a ws, wss, http or https URL with a host (1 to 63 characters between dots) and no user name,"
     " in printable ASCII without spaces, '#' and '\\'"
 )
+"""What an absolute URL of an app is."""
 _OBJECT: Final = (
     "a JSON object (UTF-8 text, finite numbers, integers below 10**60,"
     f" at most {_DEEPEST} levels deep)"
@@ -124,7 +125,7 @@ _username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and 
 _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
 # LP-VERB-1
 _path = _matching(rf"/(?!/)({_URL_TEXT})?", "a path of the same characters, with one '/' in front")
-_url = _Rule(f"{_ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
+_url = _Rule(f"{ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
 _mix = _Rule("one of 'mono', 'stereo', 'mixed'", lambda v: isinstance(v, MixType))
@@ -303,7 +304,7 @@ class ListenVerb(_Options):
         if not self.url.startswith("/"):
             return self
         if not _is_absolute(base):
-            raise VerbError("base", base, _ABSOLUTE)
+            raise VerbError("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
 

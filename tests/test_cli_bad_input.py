@@ -233,6 +233,7 @@ def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
         "/listen",
         "ws://user@app.example/",
         "ws://a b/",
+        "ws://app.example/#a",
         "ws://a..b/",
         "wss://.example/",
         f"ws://{'a' * 64}.example/",
@@ -242,8 +243,9 @@ def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        f"Invalid value for URL: {url!r} is no ws, wss, http or https URL with a host (1 to 63 "
-        "characters between dots) and no user name, such as ws://127.0.0.1:3000/"
+        f"Invalid value for URL: {url!r} is not a ws, wss, http or https URL with a host (1 to 63 "
+        "characters between dots) and no user name, in printable ASCII without spaces, '#' and "
+        "'\\', such as ws://127.0.0.1:3000/"
     )
 
 

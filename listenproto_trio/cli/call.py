@@ -16,7 +16,7 @@ from listenproto.errors import LocalProtocolError
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
 from listenproto.profile import PROFILES
-from listenproto.verb import ListenVerb, VerbError
+from listenproto.verb import ABSOLUTE, ListenVerb, VerbError
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
@@ -106,8 +106,8 @@ def call(
 
     The caller says the shipped speech or --audio, presses keys, and hangs up. The verb is as in
     --verb, but for its url. Its actionHook is POSTed at the end. Ctrl-C hangs up. Exit status 1
-    where a call failed, the app broke the protocol or closed with anything but 1000, or the
-    actionHook was not taken.
+    where a call failed, the app broke the protocol or closed with any code but 1000 (1005, without
+    one, is good too), or the actionHook was not taken.
 
     \b
     Example:
@@ -207,10 +207,7 @@ def _verb(
 
 
 def _no_url(url: str) -> click.BadParameter:
-    said = (
-        f"{url!r} is no ws, wss, http or https URL with a host (1 to 63 characters between dots) "
-        "and no user name, such as ws://127.0.0.1:3000/"
-    )
+    said = f"{url!r} is not {ABSOLUTE}, such as ws://127.0.0.1:3000/"
     return click.BadParameter(said, param_hint="URL")
 
 
