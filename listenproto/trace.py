@@ -65,9 +65,11 @@ class TraceError(ValueError):
 
     ``line`` is its number in the file, ``what`` it is instead. ``before`` is the trace up to there,
     which may be all that its writer had time for; None where not even the header could be read.
+    ``cut_short`` says, of a file, that it ends within that line, as where its writer was killed.
     """
 
     before: Trace | None = None
+    cut_short: bool = False
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(line, what)

@@ -229,16 +229,30 @@ def read_trace_file(path: Path) -> Trace:
     It may be a pipe; a line without an end takes no more memory than the longest that there is.
     """
     with open(path, "rb") as file:
-        return read_trace(_lines(file))
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    number = 0
-    while octets := file.readline(MAX_LINE + 1):
-        number += 1
-        if len(octets) > MAX_LINE:
-            raise TraceError(number, f"longer than {MAX_LINE} bytes")
+        lines = _Lines(file)
         try:
-            yield octets.decode()
-        except UnicodeDecodeError:
-            raise TraceError(number, "not UTF-8 text") from None
+            return read_trace(lines)
+        except TraceError as exc:
+            exc.cut_short = lines.cut_short
+            raise
+
+
+class _Lines:
+    """The lines of a file, with their ends."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.cut_short = False
+        """Whether the last one that was read has no end."""
+
+    def __iter__(self) -> Iterator[str]:
+        number = 0
+        while octets := self._file.readline(MAX_LINE + 1):
+            number += 1
+            if len(octets) > MAX_LINE:
+                raise TraceError(number, f"longer than {MAX_LINE} bytes")
+            self.cut_short = not octets.endswith(b"\n")
+            try:
+                yield octets.decode()
+            except UnicodeDecodeError:
+                raise TraceError(number, "not UTF-8 text") from None

@@ -137,7 +137,8 @@ def test_lint_says_what_is_no_trace_and_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [1, 20, -1])
 def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -> None:
-    trace(tmp_path, "cut.jsonl", [*TWICE[:-1], TWICE[-1][:left]])
+    cut = trace(tmp_path, "cut.jsonl", [*TWICE[:-1], TWICE[-1][:left]])
+    cut.write_bytes(cut.read_bytes().rstrip(b"\n"))
     good = trace(tmp_path, "good.jsonl", GOOD).name
     run = listenproto("lint", "-v", "cut.jsonl", good, cwd=tmp_path)
     assert run.status == 1
@@ -146,7 +147,8 @@ def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -
         "   0.040  close 1000                     ──▶\ncut.jsonl:4: platform: LP-META-4: "
         in run.out
     )
-    assert "\ncut.jsonl: 4 messages, seen by the app: 1 breach\n" in run.out
+    judged = "4 messages, seen by the app, judged up to line 6: 1 breach"
+    assert f"\ncut.jsonl: {judged}\n" in run.out
     assert run.out.endswith("good.jsonl: 4 messages, seen by the app: no breaches\n")
     run = listenproto("lint", "--json", "cut.jsonl", cwd=tmp_path)
     told = json.loads(run.out)
@@ -158,9 +160,20 @@ def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
     path = trace(tmp_path, "cut.jsonl", [*GOOD[:-1], GOOD[-1][:20]])
     path.write_bytes(path.read_bytes().rstrip())
     run = listenproto("lint", path.name, cwd=tmp_path)
-    assert (run.status, run.out) == (1, "cut.jsonl: 3 messages, seen by the app: no breaches\n")
+    judged = "3 messages, seen by the app, judged up to line 5: no breaches"
+    assert (run.status, run.out) == (1, f"cut.jsonl: {judged}\n")
     said = "no line of a trace: Unterminated string, at character 20"
     assert run.complaint == f"cut.jsonl: cut short at line 6: {said}"
+
+
+@pytest.mark.parametrize("more", [GOOD[4:], []], ids=["in the middle", "at the end"])
+def test_lint_names_a_line_that_is_wrong_and_whole(more: list[str], tmp_path: Path) -> None:
+    trace(tmp_path, "odd.jsonl", [*GOOD[:3], GOOD[3].replace("platform", "nobody"), *more])
+    run = listenproto("lint", "odd.jsonl", cwd=tmp_path)
+    judged = "1 messages, seen by the app, judged up to line 3"
+    assert (run.status, run.out) == (1, f"odd.jsonl: {judged}: no breaches\n")
+    said = "line 4 is no line of a trace: 'from' must be platform or app, not 'nobody'"
+    assert run.complaint == f"odd.jsonl: {said}"
 
 
 def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:

@@ -59,14 +59,14 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
 def _read(path: Path) -> tuple[Trace | None, str | None]:
     """What can be read of a trace, and what is wrong with it.
 
-    One whose writer was killed ends within a line: what stands in front of it is as good as ever.
+    What stands in front of a wrong line is as good as ever. The writer of one that ends within a
+    line was killed, most likely: that is no fault of the line.
     """
     try:
         return read_trace_file(path), None
     except TraceError as exc:
-        if exc.before is None:
-            return None, str(exc)
-        return exc.before, f"cut short at line {exc.line}: {exc.what}"
+        cut = exc.cut_short and exc.before is not None
+        return exc.before, f"cut short at line {exc.line}: {exc.what}" if cut else str(exc)
     except OSError as exc:
         return None, in_words(exc)
 
@@ -81,6 +81,8 @@ def _show(
     for number, violation in violations:
         screen.say(f"{path}:{number}: {violation.sender.value}: {violation}")
     judged = f"{trace.messages} messages, seen by the {trace.header.vantage.value}"
+    if lack is not None:
+        judged += f", judged up to line {len(trace.lines) + 1}"  # the first is the header
     count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
     screen.say(f"{path}: {judged}: {count}")
     breaches: list[JSON] = [
