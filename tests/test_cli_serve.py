@@ -525,6 +525,29 @@ def opened(url: str) -> Iterator[ClientConnection]:
         yield websocket
 
 
+@pytest.mark.parametrize(
+    ("frame", "says", "failed"),
+    [
+        (b"\x88\x82\0\0\0\0\x03\xe8", "over: the other end closed with 1000", 0),
+        (b"\x88\x80\0\0\0\0", "over: the other end closed with 1005", 0),
+        (b"\x88\x82\0\0\0\0\x03\xe9", "failed: the other end closed with 1001", 1),
+        (b"\x88\x85\0\0\0\0\x03\xf1big", "failed: the other end closed with 1009 (big)", 1),
+    ],
+)
+def test_a_platform_that_closes_and_is_not_done_has_failed(
+    frame: bytes, says: str, failed: int, tmp_path: Path
+) -> None:
+    with serving("--json", cwd=tmp_path) as (url, process):
+        with opened(url) as platform:
+            platform.send('{"callSid":"c"}')
+            line_with(process, "#1 call from", on_stderr=True)
+            platform.socket.sendall(frame)
+            assert line_with(process, "#1 ", on_stderr=True) == f"#1 {says}\n"
+        out, err = stop(process)
+    assert json.loads(out)["failed"] is bool(failed)
+    assert err.endswith(f"calls: 1, failed: {failed}\n")
+
+
 @pytest.mark.parametrize("said", ["hello", bytes(320), None], ids=["text", "audio", "nothing"])
 def test_the_trace_of_what_never_was_a_call_is_named(
     said: str | bytes | None, tmp_path: Path

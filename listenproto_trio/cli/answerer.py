@@ -24,6 +24,7 @@ from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
+from listenproto_trio.cli.placed import GOOD_CLOSES
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
@@ -200,12 +201,14 @@ class Answerer:
         self, number: int, call: Call, breaches: Breaches, recording: Recording | None
     ) -> None:
         """A call is over: tell of it."""
-        clean = call.closed is None or call.closed.clean
-        failed = not clean or call.error is not None
+        closed, transport = call.closed, call.transport
+        failed = call.error is not None or transport.failure is not None
+        if closed is not None:
+            failed = failed or not closed.clean or closed.code not in GOOD_CLOSES
         self.failed += failed
-        how, ended = call.transport.ending(), "failed" if failed else "over"
+        how, ended = transport.ending(), "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")
-        if call.closed is None and not failed:  # the server has stopped meanwhile
+        if closed is None and not failed:  # the server has stopped meanwhile
             ended = "cut short"
         path = recording.path if recording else None
         sidecar = recording.sidecar if recording else None

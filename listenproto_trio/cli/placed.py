@@ -19,10 +19,10 @@ from listenproto_trio.cli.hook import Hooked
 from listenproto_trio.client import AppMessage, PlatformCall
 from listenproto_trio.statistics import Statistics
 
-__all__ = ["COLUMNS", "Placed"]
+__all__ = ["COLUMNS", "GOOD_CLOSES", "Placed"]
 
 GOOD_CLOSES: Final = {1000, 1005}
-"""What an app closes with that is done, or says nothing of it: all else is a failure."""
+"""What a peer closes with that is done, or says nothing of it: all else is a failure."""
 
 COLUMNS: Final = ("call", "ended by", "said s", "heard s", "clips", "marks", "late s", "breaches")
 
