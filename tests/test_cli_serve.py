@@ -28,6 +28,7 @@ from websockets.typing import Subprotocol
 
 from listenproto import SUBPROTOCOL, Peer, judge_trace
 from listenproto.l16 import parse_wav, peak, wav_header
+from listenproto_trio.cli.echo import MOST_CLIP
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
 from tests.cli_support import line_with, listenproto, serving, started
@@ -183,6 +184,34 @@ def test_more_files_than_can_wait_are_all_played(tmp_path: Path) -> None:
     assert call["app_messages"] == {"PlayAudio": 13}
     assert abs(call["seconds_heard"] - 1.3) < 0.001
     assert out.count("playDone") == 13
+
+
+def test_the_longest_clip_fits_into_a_message(tmp_path: Path) -> None:
+    file = sound(tmp_path, "long.wav", (MOST_CLIP - 44) // 2 / 8000)
+    assert file.stat().st_size == MOST_CLIP
+    with (
+        serving("--play", file, cwd=tmp_path) as (url, _),
+        connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=2**24) as platform,
+    ):
+        platform.send('{"callSid":"c"}')
+        assert json.loads(platform.recv())["type"] == "playAudio"
+
+
+@pytest.mark.parametrize(("seconds", "channels"), [(800, 1), (400, 3)])
+def test_a_clip_that_no_message_holds_is_refused_at_the_start(
+    seconds: int, channels: int, tmp_path: Path
+) -> None:
+    """Behind it stands what is refused next: without it, the command would serve."""
+    sound(tmp_path, "long.wav", seconds, channels=channels)
+    words = ["--play", "long.wav", "--certfile", "long.wav"]
+    run = listenproto("serve", *words, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint == (
+        "Invalid value for --play: long.wav is too long for a clip, a message of at most 16 MiB, "
+        "12 of audio: play a shorter one, or all of it with --mode streaming"
+    )
+    run = listenproto("serve", "--mode", "streaming", *words, cwd=tmp_path)
+    assert run.complaint == "Invalid value for --certfile: long.wav holds no certificate (PEM)"
 
 
 def test_each_call_is_told_to_programs_at_its_end(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import click
+
+from listenproto.framing import DEFAULT_MAX_MESSAGE
 from listenproto.l16 import SAMPLE_BYTES, WavError, parse_wav
 from listenproto.messages import Mode, PlayAudio
 from listenproto_trio.answering import MOST_CLIPS
@@ -23,6 +26,8 @@ CLIP_RATE: Final = 16000
 """Of clips made from files that cannot be played as they are."""
 CLIP_SECONDS: Final = 2
 """How long the clips of an echo are."""
+MOST_CLIP: Final = (DEFAULT_MAX_MESSAGE - 2**10) // 4 * 3
+"""Bytes of a clip: it goes out in one message, as base64, with less than a KiB beside it."""
 
 
 class Files:
@@ -80,6 +85,16 @@ class ClipEcho:
 
 def _clip(path: Path) -> PlayAudio:
     """A file as a clip: as it is where a platform can play it."""
+    clip = _of_any_length(path)
+    if len(clip.content) > MOST_CLIP:
+        most = f"{DEFAULT_MAX_MESSAGE >> 20} MiB, {MOST_CLIP / 2**20:.0f} of audio"
+        said = f"{path} is too long for a clip, a message of at most {most}: "
+        said += "play a shorter one, or all of it with --mode streaming"
+        raise click.BadParameter(said, param_hint="--play")
+    return clip
+
+
+def _of_any_length(path: Path) -> PlayAudio:
     content = read_file(path, MOST_SOUND, option="--play")
     with suppress(WavError):
         if parse_wav(content).pcm:
