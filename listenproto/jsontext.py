@@ -14,12 +14,22 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DECODER", "members_before_the_cut", "same", "values", "well_formed", "whole_number"]
+__all__ = [
+    "DECODER",
+    "TOO_LARGE",
+    "members_before_the_cut",
+    "same",
+    "values",
+    "well_formed",
+    "whole_number",
+]
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
 MAX_NUMBER: Final = 64
 """Bounds: nesting, values in all, characters of a number."""
+TOO_LARGE: Final = 10**15
+"""What a whole number that means something is below."""
 
 
 def _check_length(literal: str) -> str:
@@ -162,16 +172,16 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
     return members
 
 
-def whole_number(value: Any, *, below: int = 10**15) -> int | None:
+def whole_number(value: Any) -> int | None:
     """A number that may come as a number or as a string of digits; None for anything else.
 
-    In JSON, 8000 and 8000.0 are one number. Beyond ``below``, or at it, whatever the sign, is none.
+    In JSON, 8000 and 8000.0 are one number. It has at most 15 digits, in either form.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and abs(value) < below else None
+    return value if type(value) is int and abs(value) < TOO_LARGE else None
 
 
 def same(one: Any, other: Any) -> bool:

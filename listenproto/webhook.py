@@ -18,7 +18,7 @@ import attrs
 
 from listenproto.codec import DIGITS
 from listenproto.frozen import Frozen, plain
-from listenproto.jsontext import values, well_formed, whole_number
+from listenproto.jsontext import TOO_LARGE, values, well_formed, whole_number
 from listenproto.messages import JSON
 from listenproto.shown import shown
 from listenproto.verb import ListenVerb
@@ -30,9 +30,6 @@ Verb: TypeAlias = ListenVerb | Mapping[str, JSON]
 
 MAX_FIELDS: Final = 1000
 """How many fields a query may have."""
-
-MAX_NUMBER: Final = 2**53
-"""Up to here every JSON reader has whole numbers exactly."""
 
 MAX_KEPT: Final = 1000
 """How much of a value an error keeps: characters, bytes, items in all."""
@@ -177,7 +174,7 @@ class _Hook(Frozen):
     @property
     def sip_status(self) -> int | None:
         """The status code of SIP."""
-        return whole_number(self.attributes.get("sip_status"), below=MAX_NUMBER)
+        return whole_number(self.attributes.get("sip_status"))
 
 
 @attrs.frozen
@@ -210,8 +207,8 @@ class ActionHook(_Hook):
 
     @dial_call_duration.validator
     def _check_duration(self, attribute: object, value: int | None) -> None:
-        if value is not None and (type(value) is not int or not 0 <= value < MAX_NUMBER):
-            allowed = "a whole number of seconds below 2**53"
+        if value is not None and (type(value) is not int or not 0 <= value < TOO_LARGE):
+            allowed = "a whole number of seconds below 10**15"
             raise WebhookError("dial_call_duration", value, allowed)
 
     @digits.validator
@@ -223,7 +220,7 @@ class ActionHook(_Hook):
     @classmethod
     def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
         duration, digits = obj.pop("dial_call_duration", None), obj.pop("digits", None)
-        number = whole_number(duration, below=MAX_NUMBER)
+        number = whole_number(duration)
         return {
             "attributes": obj,
             "dial_call_duration": duration if number is None else number,

@@ -16,6 +16,7 @@ from listenproto.jsontext import (
     members_before_the_cut,
     same,
     values,
+    whole_number,
 )
 from listenproto.testing import json_objects, json_values, nearly_legal_texts
 
@@ -327,3 +328,16 @@ def test_the_same_json(one: Any, other: Any) -> None:
 def test_not_the_same_json(one: Any, other: Any) -> None:
     assert not same(one, other)
     assert not same(other, one)
+
+
+def test_a_number_in_quotes_has_the_bound_of_one_without() -> None:
+    for number in (0, 7, 10**15 - 1):
+        assert whole_number(number) == whole_number(str(number)) == number
+    for number in (10**15, 10**16, -(10**15), 10**5000):
+        assert whole_number(number) is None
+    for text in (str(10**15), "9" * 5000, "0" * 16, "-1", "+1", " 1", "\u0661", ""):
+        assert whole_number(text) is None
+    assert whole_number(-7) == -7
+    assert whole_number(7.0) == 7
+    for other in (True, None, 7.5, 1e15, [7]):
+        assert whole_number(other) is None
