@@ -39,8 +39,9 @@ from tests.test_wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload
 KIB: Final = 1024
 MAX_HEAD: Final = 4 * KIB
 MAX_MESSAGE: Final = 64 * KIB
-SLACK: Final = 16 * KIB
-"""What Python itself may take: objects of a fixed number, spare room in buffers."""
+SLACK: Final = 64 * KIB
+"""What Python itself may take: objects of a fixed number, spare room in buffers, and garbage with
+cycles in it, such as errors with their tracebacks, until that is collected."""
 MESSAGE: Final = 256
 """What a message may take besides its payload."""
 
