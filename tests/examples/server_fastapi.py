@@ -7,6 +7,7 @@ from contextlib import suppress
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from starlette.types import Message
+from starlette.websockets import WebSocketState
 
 from listenproto import (
     AppEvent,
@@ -52,8 +53,9 @@ async def events(websocket: WebSocket, session: AppSession) -> AsyncIterator[App
                 yield event
         except RemoteProtocolError as error:
             session.close(error.close_code, str(error))
-        with suppress(WebSocketDisconnect):  # receive() tells of it too, behind all that has come
-            await write(websocket, session)
+        if websocket.application_state is WebSocketState.CONNECTED:
+            with suppress(WebSocketDisconnect):  # receive() tells of it, behind all that has come
+                await write(websocket, session)
 
 
 def read(session: AppSession, message: Message) -> Sequence[AppEvent]:

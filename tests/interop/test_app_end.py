@@ -328,7 +328,7 @@ async def test_forgotten_marks(dial: Dial) -> None:
         await platform.close()
         await app.call()
     assert heard == [{"type": "mark", "data": {"name": "gone"}}, {"type": "clearMarks"}]
-    assert outcomes == [Outcome.FLUSHED]
+    assert outcomes == [Outcome.PLAYED]
     assert events == [MarkEvent("gone", "playout")]
     assert app.records[0].breaches(Mode.STREAMING) == []
 
