@@ -93,12 +93,12 @@ class ClipLedger:
 
     def sent(self, clip_id: ClipId | None, flicks: int, *, waits: bool) -> None:
         """Enter a clip; ``waits``: behind those that are there, instead of in their place."""
-        if not waits:
-            if self._at_platform:
+        if self._at_platform:
+            if not waits:
                 # The one that played is done; it may be that this is still to be told of several.
                 self._clips = self._clips[:1] + [c for c in self._clips[1:] if c.interrupts]
-            else:
-                self._maybe_done(replaced=True)
+        elif not waits or (self._clips and self._clips[-1].interrupts):
+            self._maybe_done(replaced=True)  # nothing waits behind one that did not wait
         self._last_ends_at = max(self._last_ends_at, self.now) + flicks
         self._clips.append(_Clip(clip_id, flicks, self._last_ends_at, interrupts=not waits))
         del self._clips[:-MAX_CLIPS]

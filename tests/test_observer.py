@@ -731,11 +731,14 @@ def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
     assert observer.see(*DONE) == []
 
 
-def test_a_clip_that_another_took_the_place_of_is_maybe_done_wherever_it_was() -> None:
+@pytest.mark.parametrize("queue_play", [None, True])  # nothing waits behind one that did not
+def test_a_clip_that_another_took_the_place_of_is_maybe_done_wherever_it_was(
+    queue_play: bool | None,
+) -> None:
     """LP-CLIP-30, at the app: the platform tells of it, though it did not play to its end."""
     replacing = attrs.evolve(DOCUMENTED, clips_wait_unasked=False)
     observer = Observer(CLIPS, profile=replacing, vantage=A)
-    for sender, message in [METADATA, TEN_SECONDS, seconds(1), clip("b")]:
+    for sender, message in [METADATA, TEN_SECONDS, seconds(1), clip("b", queue_play=queue_play)]:
         assert observer.see(sender, message) == []
     match = observer.clips.match(None)
     assert match is not None
