@@ -14,6 +14,7 @@ import trio
 from listenproto.app_session import ClipDone
 from listenproto.codec import clip_flicks
 from listenproto.l16 import FLICKS, SAMPLE_BYTES
+from listenproto.ledger import GRACE
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -33,7 +34,7 @@ __all__ = ["Outcome", "Playback", "Playbacks", "UnreadAudioError"]
 PATIENCE: Final = 10.0
 """Seconds that an answer may take beyond the time that playing takes."""
 
-ROUND_TRIP: Final = 1.0
+ROUND_TRIP: Final = GRACE / FLICKS
 """Seconds that an answer may be on its way while what stops it is sent (LP-CLIP-30)."""
 
 FRAME: Final = 0.02
@@ -199,7 +200,7 @@ class Playbacks:
                 elif playback._stopped and playback._stand_in is not None:
                     self._cut_short(playback._stand_in)
         if playback is not None:
-            self._resolve([playback], outcome)
+            self._resolve(playback, outcome)
 
     def _mark_of(self, answer: MarkEvent) -> Playback | None:
         """The mark that an event is for: of those of that name the oldest, as a rule.
@@ -213,12 +214,12 @@ class Playbacks:
         now = trio.current_time()
         while len(marks) > 1:
             first, second = marks[0], marks[1]
-            doubtful = first._flushed_at < math.inf or first._deadline <= now
+            forgotten = first._flushed_at < math.inf
+            doubtful = forgotten or first._deadline <= now
             reached = second._killed if answer.event == "cleared" else second._due <= now
             if first.outcome is None and not (doubtful and reached):
                 break
-            forgotten = first._flushed_at < math.inf
-            self._resolve([first], Outcome.FLUSHED if forgotten else Outcome.TIMED_OUT)
+            self._resolve(first, Outcome.FLUSHED if forgotten else Outcome.TIMED_OUT)
             marks.popleft()
         playback = marks.popleft()
         if not marks:
@@ -295,7 +296,7 @@ class Playbacks:
         """The call is over."""
         for playback in self.under_way():
             flushed = playback._flushed_at < math.inf
-            self._resolve([playback], Outcome.FLUSHED if flushed else Outcome.LOST)
+            self._resolve(playback, Outcome.FLUSHED if flushed else Outcome.LOST)
         self._clips.clear()
         self._marks.clear()
 
@@ -309,9 +310,8 @@ class Playbacks:
     def _all_marks(self) -> Iterator[Playback]:
         return (playback for marks in self._marks.values() for playback in marks)
 
-    def _resolve(self, playbacks: Iterable[Playback], outcome: Outcome) -> None:
-        for playback in playbacks:
-            playback._outcome = playback.outcome or outcome  # what it has told, it stays with
+    def _resolve(self, playback: Playback, outcome: Outcome) -> None:
+        playback._outcome = playback.outcome or outcome  # what it has told, it stays with
         self.recheck()
 
 
