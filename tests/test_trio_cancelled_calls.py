@@ -6,17 +6,15 @@ message that was cut.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 
 import attrs
 import pytest
 import trio
 import trio_websocket
-import trustme
 from trio.testing import lockstep_stream_pair
 
 from listenproto import (
@@ -58,6 +56,7 @@ from tests.trio_support import (
     Valve,
     asking,
     audio,
+    identities,
     name_of,
     repeatable,
     virtual,
@@ -208,17 +207,6 @@ async def disconnecting_without_an_answer(interruption: Interruption) -> None:
     said = [Accepted, '{"type":"disconnect"}', Closed(1000, "", clean=True)]
     cancelled = await answer(leave, said, interruption, limits=Limits(close_time=3.0))
     assert cancelled or taken == [3.0]
-
-
-@cache
-def identities() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's, and that of a client which trusts it."""
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("app.example").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
 
 
 def secured(stream: trio.abc.Stream, *, server_side: bool = False) -> trio.SSLStream:

@@ -12,7 +12,6 @@ from functools import partial
 import attrs
 import pytest
 import trio
-import trustme
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from listenproto import Closed, End, ListenTask, Mode, Rejected
@@ -39,6 +38,7 @@ from tests.trio_support import (
     audio,
     bare_platform,
     clip,
+    identities,
     living,
     real,
     virtual,
@@ -394,29 +394,17 @@ async def test_a_peer_that_answers_no_close_has_the_close_time() -> None:
             assert trio.current_time() == began + 5 + 3
 
 
-@pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's, and that of a client which trusts it."""
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("app.example").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
-
-
 @pytest.mark.parametrize("handler", [read_on, send_for_ever])
 @virtual
-async def test_a_tls_peer_that_reads_no_more_has_no_more(
-    handler: Handler, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
-) -> None:
+async def test_a_tls_peer_that_reads_no_more_has_no_more(handler: Handler) -> None:
     """TLS has a goodbye of its own, which waits for room."""
     limits = Limits(close_time=3)
     answering = Answering(mode=Mode.STREAMING, limits=limits)
-    async with serving(handler, grace=0, answering=answering, ssl_context=contexts[0]) as server:
+    identity, trusting = identities()
+    async with serving(handler, grace=0, answering=answering, ssl_context=identity) as server:
         app_stream, platform_stream = lockstep_stream_pair()
         server.listener.take(app_stream)
-        secured = trio.SSLStream(platform_stream, contexts[1], server_hostname="app.example")
+        secured = trio.SSLStream(platform_stream, trusting, server_hostname="app.example")
         platform = await bare_platform(secured)
         await platform.say("{}")
         if handler is read_on:
