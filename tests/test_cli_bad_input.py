@@ -211,7 +211,7 @@ def test_a_pipe_of_more_than_is_read(tmp_path: Path) -> None:
     with piped(b" " * 2**21) as verb:
         run = listenproto("call", NOWHERE, "--verb", verb, cwd=tmp_path)
         assert run.status == 2
-        assert run.complaint.endswith(" holds more than 1 MiB, the most that is read")
+        assert run.complaint.endswith(" is larger than 1 MiB, the most that is read")
 
 
 def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--dtmf", "E@1"], "'E@1' is no key press"),
-        (["--dtmf", "5"], "as in 5@2.0"),
+        (["--dtmf", "E@1"], "'E@1' is not KEY@SECONDS"),
+        (["--dtmf", "5"], "e.g. 5@2.0; the keys are 0123456789*#ABCD"),
         (["--dtmf", "5@-1"], "'5@-1'"),
         (["--dtmf", "5@nan"], "'5@nan'"),
         (["--auth", ":secret"], "USER:PASSWORD"),

@@ -34,37 +34,49 @@ MOST_VERB: Final = 2**20
 """Bytes of a verb's file."""
 
 
-@click.command(short_help="Call an application: play jambonz's part.")
+@click.command(short_help="Call an application, as jambonz would.")
 @click.argument("url", metavar="URL")
 @click.option(
     "--audio",
     type=options.existing_file,
-    help="What the caller says (WAV).  [default: shipped speech]",
+    help="What the caller says (WAV).  [default: built-in speech]",
 )
 @click.option(
-    "--audio-far", type=options.existing_file, help="What the other party says: stereo, mixed."
+    "--audio-far",
+    type=options.existing_file,
+    help="What the other party says (WAV), if mixType is stereo or mixed.",
 )
 @click.option(
-    "--verb", "verb_file", type=options.existing_file, help="The listen verb, a JSON object."
+    "--verb", "verb_file", type=options.existing_file, help="The listen verb, a JSON file."
 )
 @options.mode
 @click.option(
-    "--dtmf", "keys", type=options.keys, metavar="KEYS", help="Keys to press, as in 5@2.0,#@4.5."
+    "--dtmf",
+    "keys",
+    type=options.keys,
+    metavar="KEYS",
+    help="Keys to press, each KEY@SECONDS, e.g. 5@2.0,#@4.5.",
 )
 @click.option(
     "--hangup-after",
     type=options.Seconds(min=0),
     metavar="S",
-    help="Hang up after so many seconds.  [default: when all is said]",
+    help="Hang up after S seconds.  [default: when the audio ends]",
 )
 @options.profile
-@click.option("--nested-in-dial", is_flag=True, help="The verb stands in a dial: no way back.")
 @click.option(
-    "--bidirectional-in-dial", is_flag=True, help="The platform has a way back there as well."
+    "--nested-in-dial",
+    is_flag=True,
+    help="The verb is nested in a dial, so the app cannot send audio.",
 )
-@options.auth("The verb's wsAuth (or in LISTENPROTO_AUTH, where the verb has none).")
-@click.option("--heard", type=options.new_file, help="Write what the caller hears (WAV).")
-@click.option("--trace", type=options.new_file, help="Write the call's trace (JSON lines).")
+@click.option(
+    "--bidirectional-in-dial",
+    is_flag=True,
+    help="With --nested-in-dial: the app can send audio all the same.",
+)
+@options.auth("HTTP Basic credentials (wsAuth). LISTENPROTO_AUTH is used if the verb has none.")
+@click.option("--heard", type=options.new_file, help="Write what the caller hears here (WAV).")
+@click.option("--trace", type=options.new_file, help="Write a trace of the call (JSON lines).")
 @options.speed
 @click.option(
     "--calls",
@@ -72,10 +84,10 @@ MOST_VERB: Final = 2**20
     default=1,
     show_default=True,
     metavar="N",
-    help="Place so many at the same time; files are numbered then.",
+    help="Place N calls at once; their files are numbered.",
 )
-@click.option("--cafile", type=options.existing_file, help="Trust these certificates too (PEM).")
-@click.option("--insecure", is_flag=True, help="Trust any certificate: for tests alone.")
+@click.option("--cafile", type=options.existing_file, help="Also trust the CAs in this file (PEM).")
+@click.option("--insecure", is_flag=True, help="Do not check certificates (testing only).")
 @options.verbose
 @options.as_json
 @click.pass_context
@@ -102,12 +114,12 @@ def call(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Call the application at URL: play jambonz's part, with a caller on the line.
+    """Call the application at URL as jambonz would, with a simulated caller.
 
-    The caller says the shipped speech or --audio, presses keys, and hangs up. The verb is as in
-    --verb, but for its url. Its actionHook is POSTed at the end. Ctrl-C hangs up. Exit status 1
-    where a call failed, the app broke the protocol or closed with any code but 1000 (1005, without
-    one, is good too), or the actionHook was not taken.
+    The caller says the built-in speech or --audio, presses keys and hangs up. --verb gives the
+    listen verb, except for its url. The verb's actionHook is POSTed at the end. Ctrl-C hangs up.
+    Exit status 1 if a call failed, the app broke the protocol or closed with a code other than
+    1000 (no code, 1005, is fine too), or the actionHook was not answered with 2xx.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they are read."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ CHUNK_SIZE: Final = 2**16
 
 
 def _credentials(text: str) -> tuple[str, str]:
-    """USER:PASSWORD."""
+    """Read ``USER:PASSWORD``."""
     user, _, password = text.partition(":")
     if not user or not password:
-        raise click.BadParameter("credentials are USER:PASSWORD, neither part empty")
+        raise click.BadParameter("credentials must be USER:PASSWORD, with neither part empty")
     return user, password
 
 
 def keys(text: str) -> tuple[Key, ...]:
-    """Keys and their moments, ``5@2.0,#@4.5``."""
+    """Read keys and when to press them, ``5@2.0,#@4.5``."""
     return tuple(_key(part.strip()) for part in text.split(","))
 
 
@@ -62,13 +62,13 @@ def _key(part: str) -> Key:
     except ValueError:
         at = math.nan
     if len(digit) != 1 or digit not in DIGITS or not 0 <= at < math.inf:
-        allowed = f"one of {DIGITS}, '@' and the second of the call, as in 5@2.0"
-        raise click.BadParameter(f"{part!r} is no key press: that is {allowed}")
+        said = f"{part!r} is not KEY@SECONDS, e.g. 5@2.0; the keys are {DIGITS}"
+        raise click.BadParameter(said)
     return Key(digit, at)
 
 
 class Seconds(click.FloatRange):
-    """A finite number, of seconds or of times."""
+    """A finite number: of seconds, or a factor."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -80,16 +80,17 @@ class Seconds(click.FloatRange):
 
 
 def path(text: str) -> str:
-    """The path of a URL."""
+    """Read the path of a URL."""
     if not re.fullmatch(r"/[!-~]*", text) or "?" in text or "#" in text:
-        raise click.BadParameter("a path starts with '/' and has no spaces, '?' and '#'")
+        raise click.BadParameter("a path must start with '/' and have no spaces, '?' or '#'")
     return text
 
 
 def read_file(path: Path, most: int, *, option: str) -> bytes:
-    """All of a file or a pipe; click.BadParameter for the option where that is not possible.
+    """Read a whole file or pipe of at most ``most`` bytes.
 
-    What is neither, such as a device, may have no end, and a pipe is bounded by ``most`` bytes.
+    Raises click.BadParameter for the option if it cannot be read, is larger, or is neither: a
+    device, for one, may never end.
     """
     read = io.BytesIO()
     try:
@@ -105,7 +106,7 @@ def read_file(path: Path, most: int, *, option: str) -> bytes:
     except OSError as exc:
         raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     if size > most:
-        said = f"{path} holds more than {most >> 20} MiB, the most that is read"
+        said = f"{path} is larger than {most >> 20} MiB, the most that is read"
         raise click.BadParameter(said, param_hint=option)
     return read.getvalue()
 
@@ -116,7 +117,7 @@ folder = click.Path(path_type=Path, file_okay=False)
 
 
 def auth(said: str) -> Callable[[_F], _F]:
-    """--auth: HTTP Basic credentials; in the environment no list of processes shows them."""
+    """--auth: HTTP Basic credentials; set in the environment, no process list shows them."""
     return click.option(
         "--auth",
         type=_credentials,
@@ -128,24 +129,25 @@ def auth(said: str) -> Callable[[_F], _F]:
 
 def mode(command: _F) -> _F:
     """--mode and --rate: what the app may send back."""
-    said = f"Of the app's stream: {', '.join(map(str, PLAY_RATES))} a second.  [default: 8000]"
+    rates_in_words = ", ".join(map(str, PLAY_RATES))
+    said = f"Sample rate of the app's audio in Hz: {rates_in_words}.  [default: 8000]"
     rates = click.Choice(PLAY_RATES)
     command = click.option("--rate", type=rates, metavar="N", help=said)(command)
-    said = "What the app may send back, the same at both ends.  [default: clips]"
+    said = "What the app may send back; must be the same at both ends.  [default: clips]"
     modes = click.Choice([one.value for one in Mode])
     return click.option("--mode", "way", type=modes, help=said)(command)
 
 
 def stream_rate(way: str | None, rate: int | None) -> int:
-    """The rate of the app's stream; anything where it does not stream."""
+    """The sample rate of the app's audio; any rate if it does not stream."""
     if rate is not None and way != Mode.STREAMING.value:
-        raise click.UsageError("--rate is that of a stream: it needs --mode streaming")
+        raise click.UsageError("--rate only works with --mode streaming")
     return rate or PLAY_RATES[0]
 
 
 def profile(command: _F) -> _F:
-    """--profile: how the other end is taken to behave."""
-    said = "The platform is as documented, or as deployed ones are; the same at both ends."
+    """--profile: how the platform behaves."""
+    said = "Behave as documented, or as real deployments do; must be the same at both ends."
     choice = click.Choice([*PROFILES])
     option = click.option(
         "--profile", type=choice, default="documented", show_default=True, help=said
@@ -154,24 +156,24 @@ def profile(command: _F) -> _F:
 
 
 def speed(command: _F) -> _F:
-    """--speed: how fast media time runs."""
+    """--speed: how many times faster than real time."""
     return click.option(
         "--speed",
         type=Seconds(min=0.01, max=100),
         default=1.0,
         show_default=True,
         metavar="X",
-        help="Run media time so much faster than the clock.",
+        help="Run the call X times faster than real time.",
     )(command)
 
 
 def verbose(command: _F) -> _F:
-    """--verbose: the ladder of a call as it grows."""
+    """--verbose: the messages of a call as they pass."""
     said = "Show each message as it passes."
     return click.option("-v", "--verbose", is_flag=True, help=said)(command)
 
 
 def as_json(command: _F) -> _F:
-    """--json: figures for programs."""
-    said = "Figures as JSON on standard output, all else on standard error."
+    """--json: results for programs."""
+    said = "Print results as JSON on standard output, everything else on standard error."
     return click.option("--json", "as_json", is_flag=True, help=said)(command)

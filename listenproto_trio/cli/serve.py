@@ -27,9 +27,9 @@ from listenproto_trio.failures import in_words
 __all__ = ["serve"]
 
 
-@click.command(short_help="Take calls: record them, echo, play files.")
+@click.command(short_help="Answer calls: record, echo, play files.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where to listen."
+    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on."
 )
 @click.option(
     "--port",
@@ -37,7 +37,7 @@ __all__ = ["serve"]
     default=3000,
     show_default=True,
     metavar="N",
-    help="At which port; 0: any that is free.",
+    help="Port; 0 picks a free one.",
 )
 @click.option(
     "--path",
@@ -45,28 +45,37 @@ __all__ = ["serve"]
     default="/",
     show_default=True,
     metavar="PATH",
-    help="Take calls at this path.",
+    help="Answer calls at this path.",
 )
 @options.mode
-@click.option("--echo", is_flag=True, help="Say back what the caller says.")
+@click.option("--echo", is_flag=True, help="Send back what the caller says.")
 @click.option(
-    "--play", "files", type=options.existing_file, multiple=True, help="Play to each caller (WAV)."
+    "--play",
+    "files",
+    type=options.existing_file,
+    multiple=True,
+    help="Play this file to each caller (WAV); can be repeated.",
 )
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
-@click.option("--trace", type=options.folder, help="Write each call's trace into this folder.")
-@options.auth("Ask for HTTP Basic credentials (or in LISTENPROTO_AUTH).")
-@click.option("--certfile", type=options.existing_file, help="TLS: the certificate chain (PEM).")
+@click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
+@options.auth("Require HTTP Basic credentials (or set LISTENPROTO_AUTH).")
+@click.option("--certfile", type=options.existing_file, help="TLS: certificate chain (PEM).")
 @click.option(
-    "--keyfile", type=options.existing_file, help="TLS: its key.  [default: in --certfile]"
+    "--keyfile",
+    type=options.existing_file,
+    help="TLS: private key (PEM).  [default: in --certfile]",
 )
 @click.option(
     "--health",
     type=options.path,
     metavar="PATH",
-    help="Answer a plain GET there with 200, or with 503 when full.",
+    help="Health check: answer a plain GET here with 200, or 503 when full.",
 )
 @click.option(
-    "--max-calls", type=click.IntRange(min=1), metavar="N", help="Refuse more at the same time."
+    "--max-calls",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Maximum number of simultaneous calls.",
 )
 @click.option(
     "--grace",
@@ -74,7 +83,7 @@ __all__ = ["serve"]
     default=30.0,
     show_default=True,
     metavar="S",
-    help="Seconds that open calls may go on once told to stop.",
+    help="When stopping, let open calls go on for up to S seconds.",
 )
 @options.profile
 @options.verbose
@@ -99,10 +108,10 @@ def serve(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Take calls as an application: record them, echo, play files.
+    """Answer calls as an application: record them, echo them, play files.
 
-    The mode is that of the verb with which the platform is told to call. SIGTERM or Ctrl-C: no
-    new calls, open ones have --grace; a second Ctrl-C ends at once.
+    --mode must match the verb that the platform calls with. SIGTERM or Ctrl-C stops: no new calls
+    are answered, and open ones may go on for --grace seconds. A second Ctrl-C ends at once.
 
     \b
     Example:
