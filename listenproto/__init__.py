@@ -18,7 +18,7 @@ from listenproto.handshake import (
     judge,
     judge_upgrade,
 )
-from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES, WavError
+from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -47,6 +47,7 @@ from listenproto.task import End, ListenResult, ListenTask
 from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto.wav import WavError
 from listenproto.webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
 from listenproto.wire import Closed, Ping, Pong
 

@@ -18,7 +18,7 @@ import attrs
 
 from listenproto.errors import LocalProtocolError
 from listenproto.jsontext import members_before_the_cut, values, whole_number
-from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, WavError, flicks_of, parse_wav
+from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
 from listenproto.messages import (
     JSON,
     Audio,
@@ -40,6 +40,7 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
+from listenproto.wav import WavError, parse_wav
 
 __all__ = [
     "DIGITS",

@@ -11,10 +11,11 @@ from typing import IO, Self
 
 import trio
 
-from listenproto.l16 import GROWING_HEADER, SAMPLE_BYTES, growing_wav_header, samples_in
+from listenproto.l16 import SAMPLE_BYTES, samples_in
 from listenproto.messages import Payload, Peer
 from listenproto.playout import Heard
 from listenproto.trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
+from listenproto.wav import GROWING_HEADER, growing_wav_header
 
 __all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
 

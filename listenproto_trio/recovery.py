@@ -12,15 +12,8 @@ from typing import Final
 
 import attrs
 
-from listenproto.l16 import (
-    SAMPLE_BYTES,
-    Octets,
-    WavError,
-    WavHead,
-    chunk_name,
-    growing_wav_header,
-    read_wav_head,
-)
+from listenproto.l16 import SAMPLE_BYTES
+from listenproto.wav import Octets, WavError, WavHead, chunk_name, growing_wav_header, read_wav_head
 from listenproto_trio.recording import lock, put
 
 __all__ = ["Recovered", "recover_wav"]

@@ -40,7 +40,7 @@ from listenproto import (
     Violation,
     judge,
 )
-from listenproto.l16 import wav_header
+from listenproto.wav import wav_header
 from tests.test_wire import KEY, open_client, open_server, take
 
 End: TypeAlias = AppConnection | PlatformConnection

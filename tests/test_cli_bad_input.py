@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from listenproto.l16 import wav_header
+from listenproto.wav import wav_header
 from listenproto_trio import Limits, client
 from tests.cli_support import ROOT, answering, listenproto
 

@@ -27,7 +27,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from listenproto import SUBPROTOCOL, Peer, judge_trace
-from listenproto.l16 import parse_wav, peak, wav_header
+from listenproto.l16 import peak
+from listenproto.wav import parse_wav, wav_header
 from listenproto_trio.cli.echo import MOST_CLIP
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech

@@ -23,15 +23,7 @@ from listenproto.codec import (
     encode,
 )
 from listenproto.errors import LocalProtocolError
-from listenproto.l16 import (
-    FLICKS,
-    PLAY_RATES,
-    WavError,
-    flicks_of,
-    growing_wav_header,
-    parse_wav,
-    wav_header,
-)
+from listenproto.l16 import FLICKS, PLAY_RATES, flicks_of
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -60,6 +52,7 @@ from listenproto.testing import (
     platform_messages,
     play_audio,
 )
+from listenproto.wav import WavError, growing_wav_header, parse_wav, wav_header
 
 WAV = wav_header(4, 44100) + b"\x01\x00\xff\x7f"
 PEERS = st.sampled_from(Peer)

@@ -1,15 +1,11 @@
-"""Audio: exact media time, whole samples over any chunking, WAV files good and bad."""
+"""Audio: exact media time, whole samples over any chunking, loudness."""
 
 from __future__ import annotations
 
-import io
 import math
 import struct
-import wave
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import example, find, given
@@ -17,24 +13,16 @@ from hypothesis import strategies as st
 
 from listenproto.l16 import (
     FLICKS,
-    GROWING_HEADER,
     LISTEN_RATES,
-    MAX_CHUNKS,
     PLAY_RATES,
     Aligner,
-    Wav,
-    WavError,
     beep,
     flicks_of,
-    growing_wav_header,
-    parse_wav,
+    mixed_down,
     peak,
-    read_wav,
-    read_wav_head,
     samples_in,
-    wav_header,
 )
-from listenproto.testing import chunkings, pcm
+from listenproto.testing import chunkings
 
 RATES = sorted({*LISTEN_RATES, *PLAY_RATES, 11025, 22050, 44100})
 SAMPLES = st.lists(st.integers(-32768, 32767), max_size=50)
@@ -144,11 +132,11 @@ def test_peaks_by_example(samples: tuple[int, ...], loudest: int) -> None:
 def test_a_machine_of_the_other_byte_order_swaps_on_the_way_in_and_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mixed, tone = Wav(l16(256, 512), 8000, 2).mono(), numbers(beep(8000))
+    mixed, tone = mixed_down(l16(256, 512)), numbers(beep(8000))
     monkeypatch.setattr("listenproto.l16._SWAPPED", True)
     swapped = struct.pack(">2h", 256, 512)
     assert peak(swapped) == 512
-    assert Wav(swapped, 8000, 2).mono() == mixed[::-1]
+    assert mixed_down(swapped) == mixed[::-1]
     assert [*struct.unpack(f">{len(tone)}h", beep(8000))] == tone
 
 
@@ -175,260 +163,14 @@ def test_the_beep_is_a_pure_tone(rate: int) -> None:
         assert abs(sample - loud * math.sin(turn)) < 1
 
 
-# WAV files.
-
-
-def chunk(name: bytes, body: bytes, *, size: int | None = None) -> bytes:
-    """A chunk with its pad byte; ``size`` lies about its length."""
-    length = len(body) if size is None else size
-    return name + struct.pack("<I", length) + body + b"\0" * (len(body) % 2)
-
-
-def fmt(
-    *, codec: int = 1, channels: int = 1, rate: int = 8000, bits: int = 16, more: bytes = b""
-) -> bytes:
-    frame = channels * bits // 8
-    body = struct.pack("<HHIIHH", codec, channels, rate, rate * frame & 0xFFFFFFFF, frame, bits)
-    return chunk(b"fmt ", body + more)
-
-
-def extension(codec: int) -> bytes:
-    guid_tail = bytes.fromhex("000000001000800000aa00389b71")
-    return struct.pack("<HHIH", 22, 16, 4, codec) + guid_tail
-
-
-def riff(*chunks: bytes) -> bytes:
-    body = b"WAVE" + b"".join(chunks)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def rf64(*chunks: bytes, form: bytes = b"RF64") -> bytes:
-    return form + b"\xff\xff\xff\xffWAVE" + b"".join(chunks)
-
-
-def ds64(length: int, *, whole: int = 0, more: bytes = bytes(4)) -> bytes:
-    return chunk(b"ds64", struct.pack("<QQQ", whole, length, 0) + more)
-
-
-AUDIO = l16(1, -2, 3, -4)
-LEFT_TO_DS64 = chunk(b"data", AUDIO, size=0xFFFFFFFF)
-
-
-@pytest.mark.parametrize(
-    ("file", "wav"),
-    [
-        pytest.param(riff(fmt(), chunk(b"data", AUDIO)), Wav(AUDIO, 8000, 1), id="plain"),
-        pytest.param(
-            riff(fmt(channels=2, rate=44100), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 44100, 2),
-            id="stereo",
-        ),
-        pytest.param(riff(fmt(), chunk(b"data", b"")), Wav(b"", 8000, 1), id="empty data"),
-        pytest.param(
-            riff(fmt(more=b"\0\0"), chunk(b"data", AUDIO)), Wav(AUDIO, 8000, 1), id="18 byte fmt"
-        ),
-        pytest.param(
-            riff(fmt(codec=0xFFFE, more=extension(1)), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="extensible",
-        ),
-        pytest.param(
-            riff(fmt(codec=0xFFFE, more=extension(1)[:10]), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="extensible, cut behind its format",
-        ),
-        pytest.param(
-            riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"fact", b"12345"), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="odd-sized chunks in front",
-        ),
-        pytest.param(
-            riff(chunk(b"LIST", b"data\4\0\0\0xxxx"), fmt(), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="what looks like a chunk inside another",
-        ),
-        pytest.param(
-            riff(fmt(), chunk(b"data", AUDIO), chunk(b"LIST", b"odd"), b"rubbish"),
-            Wav(AUDIO, 8000, 1),
-            id="more behind the data",
-        ),
-        pytest.param(
-            riff(fmt(), chunk(b"data", AUDIO, size=0xFFFFFFFF)),
-            Wav(AUDIO, 8000, 1),
-            id="unknown length",
-        ),
-        pytest.param(
-            riff(fmt(), chunk(b"data", AUDIO, size=0xFFFFFFFF) + b"\7"),
-            Wav(AUDIO, 8000, 1),
-            id="unknown length, half a sample at the end",
-        ),
-        pytest.param(
-            riff(fmt(channels=2), chunk(b"data", AUDIO, size=0xFFFFFFFF) + b"\7\7\7"),
-            Wav(AUDIO, 8000, 2),
-            id="unknown length, half a stereo frame at the end",
-        ),
-        pytest.param(
-            b"RIFF\xff\xff\xff\xffWAVE" + fmt() + chunk(b"data", AUDIO),
-            Wav(AUDIO, 8000, 1),
-            id="unknown length of the whole",
-        ),
-        pytest.param(
-            riff(chunk(b"JUNK", bytes(28)), fmt(), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="room for a ds64 chunk",
-        ),
-        pytest.param(rf64(ds64(8), fmt(), LEFT_TO_DS64), Wav(AUDIO, 8000, 1), id="RF64"),
-        pytest.param(
-            rf64(ds64(8, more=b""), fmt(), LEFT_TO_DS64),
-            Wav(AUDIO, 8000, 1),
-            id="RF64, with no room for a table",
-        ),
-        pytest.param(
-            rf64(ds64(4, more=bytes(16)), fmt(channels=2), LEFT_TO_DS64, form=b"BW64"),
-            Wav(AUDIO[:4], 8000, 2),
-            id="BW64, with a table, more behind the data",
-        ),
-        pytest.param(
-            rf64(ds64(0), fmt(), chunk(b"data", AUDIO)),
-            Wav(AUDIO, 8000, 1),
-            id="RF64 that did not need to be",
-        ),
-        pytest.param(
-            riff(ds64(2), fmt(), LEFT_TO_DS64), Wav(AUDIO, 8000, 1), id="ds64 means nothing in RIFF"
-        ),
-    ],
-)
-def test_wav_files_that_can_be_played(file: bytes, wav: Wav) -> None:
-    assert parse_wav(file) == wav
-
-
-@pytest.mark.parametrize("rate", RATES)
-def test_wav_files_of_every_rate(rate: int) -> None:
-    assert parse_wav(riff(fmt(rate=rate), chunk(b"data", AUDIO))) == Wav(AUDIO, rate, 1)
-
-
-GOOD = riff(fmt(), chunk(b"data", AUDIO))
-
-
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        (b"", "no RIFF/WAVE header"),
-        (b"RIFF", "no RIFF/WAVE header"),
-        (b"RIFX" + GOOD[4:], "no RIFF/WAVE header"),
-        (GOOD[:8] + b"AVI " + GOOD[12:], "no RIFF/WAVE header"),
-        (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
-        (GOOD[:12], "no fmt chunk"),
-        (GOOD[:16], "no fmt chunk"),
-        (riff(chunk(b"LIST", b"odd")), "no fmt chunk"),
-        (riff(chunk(b"data", AUDIO), fmt()), "before a fmt chunk"),
-        (riff(fmt()), "no data chunk"),
-        (riff(fmt(), b"data\0\0"), "no data chunk"),
-        (riff(fmt(), chunk(b"LIST", b"") * MAX_CHUNKS, chunk(b"data", AUDIO)), "more than 1000"),
-        (GOOD[:-1], "claims 8 bytes, 7 are there"),
-        (GOOD[:30], "claims 16 bytes, 10 are there"),
-        (riff(fmt(), chunk(b"LIST", b"", size=9)), "its 'LIST' chunk claims 9 bytes"),
-        (riff(chunk(b"fmt ", b"\1\0\1\0")), "fmt chunk has 4 bytes"),
-        (riff(fmt(), chunk(b"data", AUDIO + b"\7")), "9 bytes of audio"),
-        (riff(fmt(channels=2), chunk(b"data", AUDIO[:6])), "6 bytes of audio"),
-        (riff(fmt(bits=8), chunk(b"data", AUDIO)), "audio is 8-bit PCM, only 16-bit PCM is read"),
-        (riff(fmt(bits=24), chunk(b"data", AUDIO)), "24-bit PCM"),
-        (riff(fmt(bits=0), chunk(b"data", AUDIO)), "0-bit PCM"),
-        (riff(fmt(codec=3, bits=32), chunk(b"data", AUDIO)), "32-bit floating point"),
-        (riff(fmt(codec=3), chunk(b"data", AUDIO)), "16-bit floating point"),
-        (riff(fmt(codec=6, bits=8), chunk(b"data", AUDIO)), "8-bit A-law"),
-        (riff(fmt(codec=7, bits=8), chunk(b"data", AUDIO)), "8-bit mu-law"),
-        (riff(fmt(codec=0), chunk(b"data", AUDIO)), "16-bit format 0"),
-        (riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)), "16-bit floating"),
-        (riff(fmt(codec=0xFFFE), chunk(b"data", AUDIO)), "16-bit format 65534"),
-        (rf64(fmt(), LEFT_TO_DS64), "a ds64 chunk, there is none"),
-        (rf64(fmt(), LEFT_TO_DS64, ds64(8)), "a ds64 chunk, there is none"),
-        (rf64(chunk(b"ds64", bytes(23)), fmt(), LEFT_TO_DS64), "ds64 chunk has 23 bytes"),
-        (rf64(ds64(10), fmt(), LEFT_TO_DS64), "its 'data' chunk claims 10 bytes, 8 are there"),
-        (rf64(ds64(2**63), fmt(), LEFT_TO_DS64), "claims 9223372036854775808 bytes"),
-        (rf64(ds64(7), fmt(), LEFT_TO_DS64), "7 bytes of audio"),
-        (riff(fmt(channels=0), chunk(b"data", AUDIO)), "0 channels"),
-        (riff(fmt(channels=3), chunk(b"data", AUDIO)), "3 channels"),
-        (riff(fmt(rate=0), chunk(b"data", AUDIO)), "its 0 samples a second"),
-        (riff(fmt(rate=8001), chunk(b"data", AUDIO)), "8001 samples a second"),
-        (riff(fmt(rate=0xFFFFFFFF), chunk(b"data", AUDIO)), "4294967295 samples a second"),
-    ],
-)
-def test_wav_files_that_cannot_be_played(file: bytes, words: str) -> None:
-    with pytest.raises(WavError, match=words):
-        parse_wav(file)
-
-
-class Noted(bytes):
-    """Bytes that note the longest piece that was asked of them."""
-
-    longest = 0
-
-    def __getitem__(self, part: Any) -> Any:
-        piece = super().__getitem__(part)
-        self.longest = max(self.longest, len(piece))
-        return piece
-
-
-def test_a_head_is_read_in_small_pieces_however_long_its_chunks_are() -> None:
-    long = bytes(10_000)
-    wav = Noted(rf64(ds64(8, more=long), chunk(b"LIST", long), fmt(more=long), LEFT_TO_DS64))
-    assert read_wav_head(wav).length == 8
-    assert wav.longest <= 40  # the longest fmt chunk that means something
-
-
-def test_a_wav_file_cut_anywhere_cannot_be_played() -> None:
-    for at in range(len(GOOD)):
-        with pytest.raises(WavError):
-            parse_wav(GOOD[:at])
-
-
-CHUNKS = st.builds(
-    chunk,
-    st.sampled_from([b"fmt ", b"data", b"LIST"]) | st.binary(min_size=4, max_size=4),
-    st.binary(max_size=40),
-    size=st.none() | st.sampled_from([0, 0xFFFFFFFF, 0xFFFFFFFE, 2**31]) | st.integers(0, 50),
-)
-FORMATS = st.builds(
-    fmt,
-    codec=st.sampled_from([0, 1, 3, 0xFFFE]),
-    channels=st.sampled_from([0, 1, 2, 3]),
-    rate=st.sampled_from([0, 1, 8000, FLICKS, 2**32 - 1]),
-    bits=st.sampled_from([0, 8, 16]),
-    more=st.binary(max_size=24),
-)
-
-
-LENGTHS = st.builds(ds64, st.integers(0, 50) | st.integers(0, 2**64 - 1))
-
-
-@given(
-    st.binary()
-    | st.lists(CHUNKS | FORMATS, max_size=5).map(lambda c: riff(*c))
-    | st.lists(CHUNKS | FORMATS | LENGTHS, max_size=5).map(lambda c: rf64(*c))
-)
-@example(b"RIFF\0\0\0\0WAVEdata\xff\xff\xff\xff")
-@example(riff(fmt(channels=0), chunk(b"data", AUDIO, size=0xFFFFFFFF)))
-def test_any_bytes_are_a_wav_file_or_a_wav_error(file: bytes) -> None:
-    try:
-        wav = parse_wav(file)
-    except WavError:
-        return
-    assert len(wav.pcm) % (2 * wav.channels) == 0
-    assert len(wav.mono()) == len(wav.pcm) // wav.channels
-    assert FLICKS % wav.rate == 0
-
-
-@given(pcm())
-def test_one_channel_is_mixed_to_itself(audio: bytes) -> None:
-    assert Wav(audio, 8000, 1).mono() == audio
+# Two channels.
 
 
 @given(st.lists(st.tuples(st.integers(-32768, 32767), st.integers(-32768, 32767)), max_size=30))
 @example([(32767, 32767), (-32768, -32768), (32767, -32768)])
 def test_two_channels_are_mixed_down_to_their_mean(frames: list[tuple[int, int]]) -> None:
     both = l16(*(sample for frame in frames for sample in frame))
-    mixed = numbers(Wav(both, 8000, 2).mono())
+    mixed = numbers(mixed_down(both))
     assert len(mixed) == len(frames)
     for (left, right), sample in zip(frames, mixed, strict=True):
         assert abs(sample - (left + right) / 2) <= 0.5
@@ -436,84 +178,4 @@ def test_two_channels_are_mixed_down_to_their_mean(frames: list[tuple[int, int]]
 
 def test_half_a_frame_is_not_mixed_down() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        Wav(l16(1, 2, 3), 8000, 2).mono()
-
-
-@given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
-def test_a_header_is_read_back_by_others_and_by_us(audio: bytes, rate: int, channels: int) -> None:
-    header = wav_header(len(audio), rate, channels)
-    assert len(header) == 44
-    assert parse_wav(header + audio) == Wav(audio, rate, channels)
-    with wave.open(io.BytesIO(header + audio)) as file:
-        assert file.getparams()[:4] == (channels, 2, rate, len(audio) // (2 * channels))
-        assert file.getcomptype() == "NONE"
-        assert file.readframes(file.getnframes()) == audio
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2)])
-def test_a_header_is_that_of_the_wave_module(rate: int, channels: int) -> None:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(channels)
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes(AUDIO)
-    assert wav_header(len(AUDIO), rate, channels) + AUDIO == file.getvalue()
-
-
-@given(pcm(channels=2), st.sampled_from(RATES), st.integers(1, 2))
-def test_a_header_that_can_grow_is_read_back_too(audio: bytes, rate: int, channels: int) -> None:
-    header = growing_wav_header(len(audio), rate, channels)
-    assert len(header) == GROWING_HEADER == 80
-    assert parse_wav(header + audio) == Wav(audio, rate, channels)
-    with wave.open(io.BytesIO(header + audio)) as file:
-        assert file.getparams()[:4] == (channels, 2, rate, len(audio) // (2 * channels))
-        assert file.readframes(file.getnframes()) == audio
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_header_grows_past_32_bits_in_its_place(channels: int) -> None:
-    most = 2**32 - 4 - 72
-    for length in (most, most + 3, most + 4, 2**40):  # most + 3 would be written as unknown
-        header = growing_wav_header(length, 48000, channels)
-        head = read_wav_head(header)
-        assert (head.start, head.length, head.end) == (80, length, 80 + length)
-        assert header[48:76] == growing_wav_header(0, 48000, channels)[48:76]
-        assert head.ds64 == (None if length == most else 20)
-        if length == most:
-            assert (header[:4], header[12:16]) == (b"RIFF", b"JUNK")
-            continue
-        assert header[:20] == b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0"
-        samples = length // (2 * channels)
-        assert struct.unpack("<QQQI", header[20:48]) == (72 + length, length, samples, 0)
-        assert header[72:] == b"data\xff\xff\xff\xff"
-
-
-@pytest.mark.parametrize("header", [wav_header, growing_wav_header])
-def test_a_header_is_for_one_channel_unless_told_otherwise(
-    header: Callable[..., bytes],
-) -> None:
-    assert header(8, 8000) == header(8, 8000, 1)
-
-
-def test_a_header_leaves_open_a_length_that_32_bits_cannot_hold() -> None:
-    most = 2**32 - 1 - 36
-    for length in (most - 1, most):
-        head = read_wav_head(wav_header(length, 8000))
-        assert (head.length, head.end) == (length, 44 + length)
-    for length in (most + 1, 2**40):
-        header = wav_header(length, 8000)
-        assert (header[4:8], header[40:]) == (b"\xff\xff\xff\xff",) * 2
-        assert read_wav_head(header).length is None
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (11025, 6), (7919, 2)])
-def test_wav_of_any_rate_and_channels_can_be_read(rate: int, channels: int) -> None:
-    pcm = bytes(range(4 * channels))
-    assert read_wav(wav_header(len(pcm), rate, channels) + pcm) == Wav(pcm, rate, channels)
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(0, 1), (8000, 0)])
-def test_wav_without_rate_or_channels_is_refused(rate: int, channels: int) -> None:
-    with pytest.raises(WavError, match=f"it has {channels} channels at {rate} samples a second"):
-        read_wav(wav_header(0, rate, channels))
+        mixed_down(l16(1, 2, 3))

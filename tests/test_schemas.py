@@ -19,7 +19,6 @@ from referencing import Registry
 
 from listenproto.codec import DIGITS, decode, decode_opening, encode
 from listenproto.errors import LocalProtocolError
-from listenproto.l16 import WavError, parse_wav, wav_header
 from listenproto.messages import (
     JSON,
     ClearMarks,
@@ -51,6 +50,7 @@ from listenproto.testing import (
 )
 from listenproto.trace import MAX_AUDIO, Header, Line, Moment, TraceError, read_trace
 from listenproto.verb import ListenVerb, VerbError
+from listenproto.wav import WavError, parse_wav, wav_header
 from listenproto.webhook import ActionHook, WebhookError
 
 FOLDER: Final = Path(__file__).parent.parent / "spec" / "schemas"

@@ -11,9 +11,10 @@ from hypothesis.strategies import SearchStrategy
 
 import listenproto as lp
 from listenproto.codec import DIGITS, encode
-from listenproto.l16 import SAMPLE_BYTES, wav_header
+from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import JSON, ClipId
 from listenproto.rules import MODES
+from listenproto.wav import wav_header
 
 __all__ = [
     "app_messages",

@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 from listenproto.app_session import AppSession
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES, wav_header
+from listenproto.l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -39,6 +39,7 @@ from listenproto.testing.messages import (
     unknown_messages,
 )
 from listenproto.verb import ListenVerb
+from listenproto.wav import wav_header
 
 __all__ = ["PlatformMachine"]
 

@@ -11,8 +11,9 @@ from typing import Final
 import click
 
 from listenproto.framing import DEFAULT_MAX_MESSAGE
-from listenproto.l16 import SAMPLE_BYTES, WavError, parse_wav
+from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import Mode, PlayAudio
+from listenproto.wav import WavError, parse_wav
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file

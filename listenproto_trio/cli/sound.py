@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from listenproto.l16 import WavError, read_wav
 from listenproto.messages import MixType
 from listenproto.playout import Heard
+from listenproto.wav import WavError, read_wav
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.speech import speech

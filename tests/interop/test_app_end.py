@@ -28,7 +28,7 @@ from listenproto import (
     Policy,
     basic_credentials,
 )
-from listenproto.l16 import wav_header
+from listenproto.wav import wav_header
 from listenproto_trio import Call, CallEvent, Limits, Outcome
 from tests.interop import (
     DIALS,

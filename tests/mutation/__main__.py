@@ -40,6 +40,7 @@ TESTS: Final = {
     "codec": ["test_codec", "test_sessions"],
     "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
     "l16": ["test_l16", "test_codec"],
+    "wav": ["test_wav", "test_codec"],
     "playout": ["test_playout", "test_sessions"],
     "platform_session": ["test_sessions", "test_playout", "test_codec"],
     "app_session": ["test_sessions"],
