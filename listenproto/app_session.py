@@ -122,7 +122,9 @@ class AppSession(Session):
     def _take(self, message: Message) -> list[AppEvent]:
         observer = self.observer
         if isinstance(message, Metadata) and not isinstance(self._mode, Mode):
-            observer.mode = self._told_by(self._mode, message)
+            refused = any(v.dropped for v in observer.judge(Peer.PLATFORM, message))
+            if not refused:  # LP-ODD-4: what is dropped is not even asked about
+                observer.mode = self._told_by(self._mode, message)
         match = observer.clips.match(message.id) if isinstance(message, PlayDone) else None
         violations = observer.see(Peer.PLATFORM, message)
         for violation in violations:

@@ -58,6 +58,7 @@ class Ladder:
         self._bytes_a_second = dict.fromkeys(Peer, SAMPLE_BYTES * stream_rate)
         self._stretches = {peer: _Stretch() for peer in Peer}
         self._longest = longest
+        self._opened = False
 
     def rungs(self, at: int, sender: Peer, message: Message | Moment) -> Iterator[str]:
         """What there is to tell once this has passed, ``at`` in microseconds."""
@@ -69,7 +70,8 @@ class Ladder:
                 yield from self.rest()
             self._stretches[sender].add(at, len(message.pcm))
             return
-        if isinstance(message, Metadata):
+        if isinstance(message, Metadata) and not self._opened:  # LP-META-4: another is dropped
+            self._opened = True
             channels = message.mix_type.channels
             bytes_a_second = SAMPLE_BYTES * channels * message.sample_rate
             self._bytes_a_second[Peer.PLATFORM] = bytes_a_second

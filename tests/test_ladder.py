@@ -25,6 +25,8 @@ def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
         (APP, '{"to":"nobody"}'),
         (APP, "hello"),
         (PLATFORM, '{"type":"playDone"}'),
+        (PLATFORM, '{"sampleRate":8000,"mixType":"mono"}'),
+        (PLATFORM, bytes(6400)),
         (APP, bytes(160)),
         (APP, Moment.LOST),
     ]
@@ -40,8 +42,10 @@ def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
         "   0.080                                 ◀── unknown message",
         "   0.090                                 ◀── malformed: this text is no JS…",
         "   0.100  playDone                       ──▶",
-        "   0.110                                 ◀── audio 0.01 s",
-        "   0.120                                 ◀── connection lost",
+        "   0.110  metadata 8000 Hz               ──▶",
+        "   0.120  audio 0.10 s                   ──▶",
+        "   0.130                                 ◀── audio 0.01 s",
+        "   0.140                                 ◀── connection lost",
     ]
 
 

@@ -175,6 +175,36 @@ class TestTheApp:
         app.close(1011)
         assert list(app.outgoing()) == [Close(1011)]
 
+    @pytest.mark.parametrize("told", ["off", "nonsense"])
+    def test_metadata_that_is_dropped_is_not_asked_for_the_mode(self, told: str) -> None:
+        """LP-META-4, LP-ODD-4."""
+        first, second = '{"way": "streaming", "callSid": "c"}', f'{{"way": "{told}", "callSid": "c"}}'
+
+        def way(request: Request | None, metadata: Metadata) -> Mode:
+            return Mode(metadata.attributes["way"])
+
+        def is_as_before(app: AppSession) -> bool:
+            return app.mode is Mode.STREAMING and app.metadata == Metadata(json.loads(first))
+
+        alone = AppSession(mode=way)
+        alone.receive(first)
+        assert clauses(alone.receive(second)) == ["LP-META-4"]
+        alone.send(Audio(bytes(2)))
+        assert is_as_before(alone)
+        together = AppSession(mode=way)
+        assert clauses(together.receive(first + second)[1:]) == ["LP-META-4"]
+        together.send(Mark("m"))
+        assert is_as_before(together)
+        behind_the_close = AppSession(mode=way)
+        behind_the_close.receive(first)
+        behind_the_close.closed(1000)
+        assert clauses(behind_the_close.receive(second)) == ["LP-END-6"]
+        assert is_as_before(behind_the_close)
+        never_opened = AppSession(mode=way)
+        never_opened.closed(1000)
+        assert clauses(never_opened.receive(second)) == ["LP-END-6"]
+        assert (never_opened.mode, never_opened.metadata) == (None, None)
+
     def test_the_mode_may_be_told_by_the_request(self) -> None:
         def way(request: Request | None, metadata: Metadata) -> Mode:
             assert request is not None

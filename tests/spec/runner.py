@@ -38,6 +38,7 @@ from listenproto import (
     Message,
     Metadata,
     Mode,
+    ModeOf,
     Observer,
     Payload,
     Peer,
@@ -266,7 +267,7 @@ def _refused(send: Callable[[], object], clause: str | None, number: int) -> Fai
 def _perform_app(vector: Vector) -> Failures:
     limits = vector.get("limits", {})
     app = AppSession(
-        mode=mode_of(vector),
+        mode=_told_once(mode_of(vector)),
         profile=PROFILES[vector.get("profile", "documented")],
         max_clips=limits.get("clips"),
         max_marks=limits.get("marks"),
@@ -298,6 +299,12 @@ def _perform_app(vector: Vector) -> Failures:
                 yield from _events(number, last, events)
                 if "fatal" in last:
                     yield f"step {number}: it goes on"
+
+
+def _told_once(mode: Mode) -> ModeOf:
+    """The mode, which only metadata that is taken is asked for (LP-META-4)."""
+    left = [mode]
+    return lambda request, metadata: left.pop()
 
 
 def _said(app: AppSession, payload: Payload, number: int) -> Failures:
