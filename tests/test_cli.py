@@ -188,13 +188,13 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
     run = listenproto("recover", *names, cwd=tmp_path)
     assert run.status == 1
     assert run.out.splitlines() == [
-        "cut.wav: 1.00 s of audio: mended, it told of 8000 samples less; "
-        "1 byte of half a sample cut off",
-        "whole.wav: 0.50 s of audio: nothing to mend",
-        "short.wav: 0.25 s of audio: mended, it told of 6000 samples more",
-        "half.wav: 1.00 s of audio: mended; 1 byte of half a sample cut off",
+        "cut.wav: 1.00 s of audio: repaired: the header was 8000 samples short; "
+        "removed 1 byte of an incomplete sample",
+        "whole.wav: 0.50 s of audio: nothing to repair",
+        "short.wav: 0.25 s of audio: repaired: the header was 6000 samples too long",
+        "half.wav: 1.00 s of audio: repaired; removed 1 byte of an incomplete sample",
     ]
-    assert run.complaint.startswith("text.wav cannot be mended: no RIFF/WAVE header")
+    assert run.complaint.startswith("text.wav cannot be repaired: no RIFF/WAVE header")
     assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)
     again = listenproto("recover", "--json", "cut.wav", "text.wav", cwd=tmp_path)
     mended, failed = map(json.loads, again.out.splitlines())

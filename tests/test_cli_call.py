@@ -445,7 +445,7 @@ def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
         run = listenproto("call", url, *FAST, cwd=tmp_path)
     assert run.status == 1
     peer = url.removeprefix("ws://").rstrip("/")
-    assert run.complaint.startswith(f"the call with {peer} ended by an error: ")
+    assert run.complaint.startswith(f"the call with {peer} failed: ")
     assert "UTF-8" in run.complaint
 
 

@@ -208,8 +208,8 @@ def test_a_clip_that_no_message_holds_is_refused_at_the_start(
     run = listenproto("serve", *words, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        "Invalid value for --play: long.wav is too long for a clip, a message of at most 16 MiB, "
-        "12 of audio: play a shorter one, or all of it with --mode streaming"
+        "Invalid value for --play: long.wav is too long for a clip (at most 12 MiB of audio): "
+        "play a shorter file, or use --mode streaming"
     )
     run = listenproto("serve", "--mode", "streaming", *words, cwd=tmp_path)
     assert run.complaint == "Invalid value for --certfile: long.wav holds no certificate (PEM)"
@@ -458,7 +458,7 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
             run = listenproto("call", url, *called, cwd=tmp_path)
             assert run.status == 1
             (failure,) = run.err.splitlines()
-            assert failure.startswith("listenproto: disk/heard.wav is not whole: No space left")
+            assert failure.startswith("listenproto: disk/heard.wav is incomplete: No space left")
             assert "hangup" in run.out
             out, err = stop(process, status=1)
         assert "No space left" in out + err
@@ -479,18 +479,18 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_call(
         (disk / "there").mkdir()
         (disk / "big").write_bytes(bytes(64 * 1024))
         run = listenproto("serve", option, "disk/there", cwd=tmp_path)
-        said = f"Invalid value for {option}: no file can be written in disk/there: "
+        said = f"Invalid value for {option}: cannot write files in disk/there: "
         assert (run.status, run.out, run.complaint) == (2, "", f"{said}No space left on device")
         (disk / "big").unlink()
         assert [*(disk / "there").iterdir()] == []
         make_read_only(disk)
         for folder in ("there", "new"):
             run = listenproto("serve", option, f"disk/{folder}", cwd=tmp_path)
-            said = f"Invalid value for {option}: no file can be written in disk/{folder}: "
+            said = f"Invalid value for {option}: cannot write files in disk/{folder}: "
             assert (run.status, run.complaint) == (2, f"{said}Read-only file system")
     run = listenproto("serve", option, "/proc/listenproto", cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    assert run.complaint.startswith(f"Invalid value for {option}: no file can be written in /proc/")
+    assert run.complaint.startswith(f"Invalid value for {option}: cannot write files in /proc/")
 
 
 def test_folders_for_files_are_made_at_the_start(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_output_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
         process.terminate()
         _, err = process.communicate()
     assert process.returncode == 1
-    assert err.count("listenproto: what there is to say cannot be written: No space left") == 1
+    assert err.count("listenproto: cannot write output: No space left") == 1
     assert len([*(tmp_path / "rec").glob("*.wav")]) == 2
 
 

@@ -146,7 +146,7 @@ def test_a_demo_that_goes_otherwise_than_it_must_fails(
     (streaming, _) = demo_module.CALLS
     monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
     run = listenproto("demo", "--out", "out", cwd=tmp_path)
-    assert (run.status, run.complaint) == (1, "not everything went as it must, see above")
+    assert (run.status, run.complaint) == (1, "something went wrong, see above")
     assert "wrong: echo-2s was to be played, it was None\n" in run.out
 
 
@@ -204,7 +204,7 @@ def test_an_interrupt_loses_nothing_recorded(tmp_path: Path) -> None:
         assert b"".join(came).startswith(said.tobytes())
     run = listenproto("recover", recording, folder / "heard.wav", cwd=tmp_path)
     assert run.status == 0
-    assert run.out.count("nothing to mend") == 2
+    assert run.out.count("nothing to repair") == 2
 
 
 def test_an_interrupt_tears_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Breaches of a call, counted: a peer may break the same thing thousands of times."""
+"""The breaches of a call, counted: a peer may repeat the same one thousands of times."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from listenproto.observer import Violation
 __all__ = ["Breaches"]
 
 MOST: Final = 20
-"""How many different breaches are told apart; the others are counted together."""
+"""How many different breaches are listed; the others are only counted."""
 
 
 class Breaches:
-    """The breaches of one call, those alike counted together."""
+    """The breaches of one call, equal ones counted together."""
 
     def __init__(self) -> None:
         self.total = 0
         self._times: Counter[tuple[Peer, str, str]] = Counter()
 
     def add(self, breach: Violation) -> bool:
-        """Count one; whether it is the first of its kind."""
+        """Count one; returns whether it is the first of its kind."""
         self.total += 1
         kind = (breach.sender, breach.clause, breach.reason)
         if kind not in self._times and len(self._times) == MOST:
@@ -31,17 +31,17 @@ class Breaches:
         return self._times[kind] == 1
 
     def lines(self) -> list[str]:
-        """Each kind in one line, and one for those that are not told apart."""
+        """One line for each kind, and one for those that are only counted."""
         lines = [
             f"the {sender.value} broke {clause}: {reason}" + (f" ({n} times)" if n > 1 else "")
             for (sender, clause, reason), n in self._times.items()
         ]
         if others := self.total - self._times.total():
-            lines.append(f"there were {others} more breaches, of more kinds than are shown")
+            lines.append(f"{others} more breaches, of kinds that are not listed")
         return lines
 
     def to_json(self) -> list[JSON]:
-        """Each kind, for programs."""
+        """Each kind, as JSON."""
         return [
             {"sender": sender.value, "clause": clause, "reason": reason, "times": n}
             for (sender, clause, reason), n in self._times.items()

@@ -1,4 +1,4 @@
-"""``listenproto demo``: two whole calls on loopback."""
+"""``listenproto demo``: two complete calls on loopback."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def _new_folder() -> Path:
     return next(path for path in map(Path, names) if not path.exists())
 
 
-@click.command(short_help="Play two whole calls, both ends, on this machine.")
+@click.command(short_help="Run two complete calls, both ends, on this machine.")
 @click.option(
     "--out",
     type=options.folder,
-    help="Folder for the files; must not hold any.  [default: a new one]",
+    help="Folder for the files; must be empty or new.  [default: a new one]",
 )
 @options.speed
 def demo(out: Path | None, speed: float) -> None:
-    """Play two whole calls on loopback, both peers, with real speech.
+    """Run two complete calls on loopback, both ends, with real speech.
 
-    A streaming call (the speech echoed, marks, killAudio, DTMF) and a clips call (a queue,
+    A streaming call (echoed speech, marks, killAudio, DTMF) and a clips call (queued clips,
     playDone, one clip too many), in real time. Exit status 0 only if every message obeyed the
     protocol.
 
@@ -44,18 +44,18 @@ def demo(out: Path | None, speed: float) -> None:
     """
     folder = out or _new_folder()
     if folder.exists() and any(folder.iterdir()):
-        raise click.BadParameter(f"{folder} is not empty", param_hint="--out")
+        raise click.BadParameter(f"{folder} is not empty, name another", param_hint="--out")
     screen = Screen()
     # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
     # done to stumble over: a nursery, a lock of the display, a message.
     with showing_log(screen):
         trio.run(_play_all, screen, folder, speed, restrict_keyboard_interrupt_to_checkpoints=True)
-    screen.say("Every message obeyed the protocol, seen from both ends.")
+    screen.say("Every message obeyed the protocol, as seen from both ends.")
     screen.exit()
 
 
 async def _play_all(screen: Screen, folder: Path, speed: float) -> None:
-    """Play and show the calls. Raises Failure where not everything goes as it must."""
+    """Run the calls and show them. Raises Failure if something went wrong."""
     screen.say(f"writing to {folder}")
     played = []
     for number, call in enumerate(CALLS, 1):
@@ -69,7 +69,7 @@ async def _play_all(screen: Screen, folder: Path, speed: float) -> None:
             raise Failure(f"{title}: {with_file(failure)}") from exc
         _show(screen, played[-1])
     if any(one.faults for one in played):
-        raise Failure("not everything went as it must, see above")
+        raise Failure("something went wrong, see above")
 
 
 async def _play(screen: Screen, call: DemoCall, folder: Path, speed: float, title: str) -> Played:
@@ -93,7 +93,7 @@ def _show(screen: Screen, played: Played) -> None:
     )
     for name, outcome in played.outcomes.items():
         if outcome.value == "refused":
-            screen.say(f"{name} was refused by the app itself: 10 clips were outstanding")
+            screen.say(f"{name} was refused by our own app, as 10 clips were outstanding")
     for fault in played.faults:
         screen.say(f"wrong: {fault}")
     for path in played.files:

@@ -1,4 +1,4 @@
-"""What ``listenproto serve`` sends back: what was said, or files."""
+"""What ``listenproto serve`` sends back: the caller's own audio, or files."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from listenproto_trio.transport import CallEnded
 __all__ = ["ClipEcho", "Files", "StreamEcho"]
 
 CLIP_RATE: Final = 16000
-"""Of clips made from files that cannot be played as they are."""
+"""Sample rate of clips made from files that cannot be sent as they are."""
 CLIP_SECONDS: Final = 2
-"""How long the clips of an echo are."""
+"""Length of the clips of an echo."""
 MOST_CLIP: Final = (DEFAULT_MAX_MESSAGE - 2**10) // 4 * 3
-"""Bytes of a clip: it goes out in one message, as base64, with less than a KiB beside it."""
+"""Largest clip in bytes: it goes out in one message, as base64, with less than a KiB around it."""
 
 
 class Files:
-    """Files that are played to each caller: as clips, or as a stream with a mark behind each."""
+    """Files that are played to each caller: as clips, or as a stream with a mark after each."""
 
     def __init__(self, paths: Sequence[Path], mode: Mode, rate: int) -> None:
         clips, streams = mode is Mode.CLIPS, mode is Mode.STREAMING
@@ -40,7 +40,7 @@ class Files:
         self._streams = [read_sound(path, rate, option="--play") for path in paths if streams]
 
     async def play(self, call: Call) -> None:
-        """Play them; the next clips wait in the queue, as many as may be."""
+        """Play them; as many clips as may wait are queued."""
         with suppress(CallEnded):
             for number, pcm in enumerate(self._streams, 1):
                 await call.speak(pcm)
@@ -53,7 +53,7 @@ class Files:
 
 
 class StreamEcho:
-    """Says back what is said, as a stream."""
+    """Echoes the caller as a stream."""
 
     def __init__(self, call: Call, rate: int) -> None:
         self._call = call
@@ -61,13 +61,13 @@ class StreamEcho:
         self._resampler = Resampler(call.metadata.sample_rate, rate)
 
     async def take(self, pcm: bytes) -> None:
-        """Send back a piece of what came."""
+        """Send this piece of audio back."""
         if back := self._resampler.take(mono(pcm, self._channels).tobytes()):
             await self._call.send_audio(back)
 
 
 class ClipEcho:
-    """Says back what is said, two seconds at a time, as clips."""
+    """Echoes the caller in clips of two seconds."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -76,7 +76,7 @@ class ClipEcho:
         self._said = bytearray()
 
     async def take(self, pcm: bytes) -> None:
-        """Send back what came, once there is enough."""
+        """Send back what came, once it makes a clip."""
         self._said += mono(pcm, self._channels).tobytes()
         if len(self._said) >= CLIP_SECONDS * self._rate * SAMPLE_BYTES:
             clip = PlayAudio(bytes(self._said), sample_rate=self._rate)
@@ -85,12 +85,12 @@ class ClipEcho:
 
 
 def _clip(path: Path) -> PlayAudio:
-    """A file as a clip: as it is where a platform can play it."""
+    """A file as a clip: unchanged if a platform can play it."""
     clip = _of_any_length(path)
     if len(clip.content) > MOST_CLIP:
-        most = f"{DEFAULT_MAX_MESSAGE >> 20} MiB, {MOST_CLIP / 2**20:.0f} of audio"
-        said = f"{path} is too long for a clip, a message of at most {most}: "
-        said += "play a shorter one, or all of it with --mode streaming"
+        most = f"{MOST_CLIP / 2**20:.0f} MiB of audio"
+        said = f"{path} is too long for a clip (at most {most}): "
+        said += "play a shorter file, or use --mode streaming"
         raise click.BadParameter(said, param_hint="--play")
     return clip
 

@@ -23,7 +23,7 @@ HOOK_SECONDS: Final = 10.0
 
 @attrs.frozen
 class Hooked:
-    """What came of an actionHook: the status of the answer, or what failed."""
+    """The outcome of an actionHook: the status of the answer, or what failed."""
 
     url: str
     status: int | None = None
@@ -35,14 +35,14 @@ class Hooked:
 
 @attrs.frozen
 class Hook:
-    """Where a result is sent, and how. The password is not shown."""
+    """Where and how a result is sent. The password is not shown."""
 
     url: httpx.URL
     method: str
     auth: tuple[str, str] | None = attrs.field(repr=False)
 
     async def call(self, payload: Mapping[str, JSON], context: ssl.SSLContext) -> Hooked:
-        """Send a listen's result; waits for the answer, ten seconds at most."""
+        """Send a listen's result; waits for the answer for ten seconds at most."""
         shown = str(self.url.copy_with(username=None, password=None, query=None))
         with trio.move_on_after(HOOK_SECONDS):
             try:
@@ -72,10 +72,10 @@ class Hook:
 
 
 def read_hook(verb: ListenVerb) -> Hook | None:
-    """The verb's actionHook; None where it has none.
+    """The verb's actionHook; None if it has none.
 
-    A relative one is on the server of the verb's URL. One that is an object has its own ``url``,
-    ``method``, ``username`` and ``password``. Raises :class:`~listenproto.VerbError`.
+    A path is resolved against the verb's URL. An object has its own ``url``, ``method``,
+    ``username`` and ``password``. Raises :class:`~listenproto.VerbError`.
     """
     hook = verb.action_hook
     if hook is None:
@@ -94,7 +94,7 @@ def read_hook(verb: ListenVerb) -> Hook | None:
 
 
 def _absolute(base: str, asked: str) -> httpx.URL | None:
-    """An http or https URL, seen from ``base``; None where no host can be looked up for it."""
+    """An http or https URL, resolved against ``base``; None if its host cannot be looked up."""
     try:
         url = httpx.URL(urljoin(base, asked))
         url.raw_host.decode().encode("idna")  # as the look-up does: UnicodeError is a ValueError
@@ -106,7 +106,7 @@ def _absolute(base: str, asked: str) -> httpx.URL | None:
 
 
 def _why(error: BaseException) -> str:
-    """What broke an exchange: httpx hides it behind its own errors."""
+    """What broke an exchange; httpx hides it behind its own errors."""
     why, cause = str(error) or type(error).__name__, error.__cause__ or error.__context__
     while cause is not None:
         cause = first(cause)

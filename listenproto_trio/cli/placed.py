@@ -1,4 +1,4 @@
-"""What became of a call that ``listenproto call`` placed."""
+"""The outcome of a call that ``listenproto call`` placed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,27 @@ __all__ = ["COLUMNS", "GOOD_CLOSES", "Placed"]
 GOOD_CLOSES: Final = {1000, 1005}
 """What a peer closes with that is done, or says nothing of it: all else is a failure."""
 
-COLUMNS: Final = ("call", "ended by", "said s", "heard s", "clips", "marks", "late s", "breaches")
+COLUMNS: Final = (
+    "call",
+    "ended by",
+    "said (s)",
+    "heard (s)",
+    "clips",
+    "marks",
+    "late (s)",
+    "breaches",
+)
 
 
 @attrs.define(kw_only=True)
 class Placed:
-    """One call: what came, how it ended, and all that was wrong."""
+    """One call: what came, how it ended, and what was wrong."""
 
     number: int
     prefix: str
     task: ListenTask
     call: PlatformCall | None = None
-    """None where there was no connection."""
+    """None if there was no connection."""
     hooked: Hooked | None = None
     came: Counter[str] = attrs.field(factory=Counter)
     """How many messages of each kind the app sent."""
@@ -43,10 +52,10 @@ class Placed:
     """Flicks of audio that the caller heard."""
     breaches: Breaches = attrs.field(factory=Breaches)
     files: list[Path] = attrs.field(factory=list)
-    """What was written."""
+    """The files that were written."""
     failures: list[str] = attrs.field(factory=list)
     give_up: Callable[[], None] = lambda: None
-    """Hang up, or stop whatever is waited for otherwise."""
+    """Hang up, or stop dialing, or stop waiting for the actionHook."""
 
     def take(self, message: AppMessage) -> None:
         """The app has sent this."""
@@ -71,7 +80,7 @@ class Placed:
 
     @property
     def said(self) -> float:
-        """Seconds of audio that the call has had."""
+        """Seconds of audio that the caller said."""
         return self.task.clock / self.task.verb.sample_rate
 
     @property
@@ -84,7 +93,7 @@ class Placed:
 
     @property
     def bad_close(self) -> str | None:
-        """What was wrong with the end of the connection; None where nothing was."""
+        """What was wrong with the end of the connection; None if nothing was."""
         assert self.call is not None
         closed = self.call.closed
         if closed is None or not closed.clean:
@@ -94,7 +103,7 @@ class Placed:
         return f"the app closed with {closed.code}" + (closed.reason and f": {closed.reason}")
 
     def row(self) -> tuple[object, ...]:
-        """The figures, for people: see COLUMNS."""
+        """The row of the table; see COLUMNS."""
         return (
             self.number,
             self.end,
@@ -107,7 +116,7 @@ class Placed:
         )
 
     def figures(self) -> dict[str, JSON]:
-        """The figures, for programs."""
+        """The results, as JSON."""
         result, hooked = self.result, self.hooked
         closed = self.call.closed if self.call else None
         return {

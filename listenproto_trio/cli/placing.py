@@ -37,7 +37,7 @@ FAILED: Final = {End.NOT_CONNECTED, End.LOST, End.ERROR}
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """What all calls of a run have in common. ``audio`` is L16 as the verb has it."""
+    """What all calls of a run have in common. ``audio`` is L16 at the verb's rate and channels."""
 
     verb: ListenVerb
     audio: bytes
@@ -49,17 +49,17 @@ class Line:
     speed: float
     hook: Hook | None
     trust: Callable[[], ssl.SSLContext]
-    """Whom to trust: a context of its own for each connection, as libraries change theirs."""
+    """Makes a TLS context: a new one for each connection, as libraries change theirs."""
 
     @property
     def seconds(self) -> float:
-        """How long a call lasts at most."""
+        """How long a call lasts at most, in seconds."""
         if self.hang_up_after is not None:
             return self.hang_up_after
         return len(self.audio) / SAMPLE_BYTES / self.verb.channels / self.verb.sample_rate
 
     def task(self, *, keep_passed: bool) -> ListenTask:
-        """The verb, being carried out for a call of its own."""
+        """The task of a new call, with its own attributes."""
         attributes: dict[str, JSON] = {
             "callSid": str(uuid.uuid4()),
             "direction": "inbound",
@@ -87,9 +87,10 @@ async def place(
     progress: Callable[[float], None],
     hooking: Callable[[], None],
 ) -> None:
-    """Place one call; ``placed`` says what became of it. What fails is this call's alone.
+    """Place one call and note the outcome in ``placed``. A failure concerns this call only.
 
-    ``progress`` is told of each step, in seconds of the call, ``hooking`` of an actionHook's begin.
+    ``progress`` is called at each step, with the seconds of the call so far, ``hooking`` before
+    the actionHook.
     """
     beside = Beside(screen.say)
     try:
@@ -118,7 +119,7 @@ async def place(
 
 
 def _conclude(placed: Placed, beside: Beside) -> None:
-    """The call is over: note what was wrong, and keep no file of a call that never was."""
+    """Note what was wrong with the call; delete its files if it was never connected."""
     ended = placed.result.end if placed.result else None
     if placed.call is None:
         for path in placed.files:
@@ -127,8 +128,8 @@ def _conclude(placed: Placed, beside: Beside) -> None:
         if not placed.failures:
             placed.failures.append("the call was given up before it was answered")
     elif ended in FAILED:
-        how = placed.call.how_it_ended()
-        placed.failures.append(f"the call with {placed.call.peer} ended by an error: {how}")
+        how = placed.call.transport.ending()
+        placed.failures.append(f"the call with {placed.call.peer} failed: {how}")
     elif placed.bad_close is not None:
         placed.failures.append(placed.bad_close)
     placed.failures += placed.breaches.lines()
@@ -168,7 +169,7 @@ def _hears(
     files: ExitStack,
     progress: Callable[[float], None],
 ) -> Hear:
-    """What is done with what the caller hears."""
+    """What to do with the audio that the caller hears."""
     task = placed.task
     write: Hear | None = None
     if path is not None:

@@ -1,4 +1,4 @@
-"""``listenproto recover``: recordings that were cut short, mended."""
+"""``listenproto recover``: repair recordings left by a crash."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from listenproto_trio.recovery import Recovered, recover_wav
 __all__ = ["recover"]
 
 
-@click.command(short_help="Mend recordings that were cut short.")
+@click.command(short_help="Repair recordings left by a crash.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=options.existing_file)
 @options.as_json
 def recover(files: tuple[Path, ...], as_json: bool) -> None:
-    """Mend WAV files whose writer was cut short: have the header say what is there.
+    """Repair WAV files left by a crash: correct the lengths in their headers.
 
-    No audio is taken away but half a sample; a file that is right is left alone. Exit status 1
-    if one cannot be mended.
+    No audio is removed, except for an incomplete sample at the end. A file that is right is not
+    changed. Exit status 1 if one cannot be repaired.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def recover(files: tuple[Path, ...], as_json: bool) -> None:
             recovered = recover_wav(path)
         except (WavError, OSError) as exc:
             said = in_words(exc) if isinstance(exc, OSError) else str(exc)
-            complain(f"{path} cannot be mended: {said}")
+            complain(f"{path} cannot be repaired: {said}")
             screen.figures({"file": str(path), "error": said})
             failed = True
         else:
@@ -45,17 +45,18 @@ def recover(files: tuple[Path, ...], as_json: bool) -> None:
 
 def _show(screen: Screen, recovered: Recovered) -> None:
     if not recovered.mended:
-        said = "nothing to mend"
+        said = "nothing to repair"
     elif recovered.claimed is None:
-        said = "mended, it told of no length"
+        said = "repaired: the header had no length"
     else:
         missing = recovered.samples - recovered.claimed
-        said = "mended"
+        said = "repaired"
         if missing:
-            said += f", it told of {abs(missing)} samples {'less' if missing > 0 else 'more'}"
+            off = "short" if missing > 0 else "too long"
+            said += f": the header was {abs(missing)} samples {off}"
     if recovered.cut:
         plural = "" if recovered.cut == 1 else "s"
-        said += f"; {recovered.cut} byte{plural} of half a sample cut off"
+        said += f"; removed {recovered.cut} byte{plural} of an incomplete sample"
     screen.say(f"{recovered.path}: {recovered.seconds:.2f} s of audio: {said}")
     screen.figures(
         {

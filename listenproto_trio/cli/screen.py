@@ -1,4 +1,4 @@
-"""What the commands show: lines, ladders of messages, tables of figures; or the figures as JSON."""
+"""What the commands print: lines, ladders of messages, tables; or their results as JSON."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from listenproto_trio.transport import Tap
 __all__ = ["Failure", "Screen", "complain", "drop_output", "of_call", "showing_log", "tell_all"]
 
 LONGEST_STRETCH: Final = 2_000_000
-"""How long a stretch of audio may get in a ladder that is written as the call goes on."""
+"""Longest stretch of audio in one line of a ladder that is printed live, in microseconds."""
 
 of_call: Final = ContextVar("of_call", default="")
-"""What the log's lines start with where it is a call that they are about."""
+"""The prefix of log lines about a call."""
 
 SHORTEST_NUMBER: Final = len("#1 ")
-"""What the number of a call takes in front of its ladder."""
+"""Characters that the number of a call takes in front of its ladder, at least."""
 
 MOST: Final = 500
-"""How long a line may get whose words a peer, or a file, has chosen."""
+"""Longest line in characters, as a peer or a file may have chosen its words."""
 
 
 class Failure(click.ClickException):
@@ -47,22 +47,22 @@ class Failure(click.ClickException):
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # and not SystemExit, which would end what goes on beside
+        raise BrokenPipeError  # not SystemExit, which would end the calls that go on
 
 
 def complain(line: str) -> None:
-    """One line of what is wrong, on standard error."""
-    with suppress(OSError):  # there is nobody left to be told
+    """Print one line about a problem on standard error."""
+    with suppress(OSError):  # nobody reads that either
         print(f"listenproto: {_printable(line)}", file=sys.stderr, flush=True)
 
 
 @attrs.frozen
 class Screen:
-    """Where a command says what it has to say.
+    """Prints the output of a command.
 
-    With ``as_json``, standard output is for the figures alone, one JSON text a line, and all else
-    goes to standard error. ``verbose`` shows every message. Where no more can be written, as on a
-    full disk, the command goes on without, having said so once; so :meth:`exit` is its end.
+    With ``as_json``, standard output has only the results, one JSON text a line, and everything
+    else goes to standard error. ``verbose`` shows every message. If output cannot be written, as
+    on a full disk, the command says so once and goes on; :meth:`exit` then exits with status 1.
     """
 
     as_json: bool = False
@@ -78,17 +78,17 @@ class Screen:
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """What is written here may be lost."""
+        """Go on if writing fails in this block."""
         try:
             yield
         except OSError as exc:
             first = not self._lost
             self._lost.append(exc)
-            if first and not isinstance(exc, BrokenPipeError):  # who shut a pipe wants no more
-                complain(f"what there is to say cannot be written: {exc.strerror}")
+            if first and not isinstance(exc, BrokenPipeError):  # the reader of a pipe may leave
+                complain(f"cannot write output: {exc.strerror}")
 
     def exit(self, *, failed: bool = False) -> NoReturn:
-        """All is said: exit with 1 where something failed, or not all could be written."""
+        """Exit: with status 1 if something failed or output could not be written, else 0."""
         with self._going_on():
             sys.stdout.flush()
         if self._lost:
@@ -97,19 +97,19 @@ class Screen:
         sys.exit(int(failed or lost))
 
     def say(self, line: str, *, style: str = "") -> None:
-        """One line, without what could steer a terminal."""
+        """Print one line, without control characters."""
         if not self._lost:
             with self._going_on():
                 self.console.print(Text(_printable(line), style=style))
 
     def figures(self, figures: Mapping[str, JSON]) -> None:
-        """One JSON text, where JSON was asked for."""
+        """Print one JSON text, if JSON was asked for."""
         if self.as_json and not self._lost:
             with self._going_on():
                 click.echo(json.dumps(figures, ensure_ascii=False))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table for people, numbers to the right; nothing where JSON was asked for."""
+        """Print a table, numbers aligned right; nothing if JSON was asked for."""
         if self.as_json or self._lost:
             return
         rows = [*rows]
@@ -124,7 +124,7 @@ class Screen:
             self.console.print(table, soft_wrap=False, width=width)
 
     def ladder(self, profile: Profile, stream_rate: int, prefix: str = "") -> Tap | None:
-        """A tap that shows each message as it passes; None where that was not asked for."""
+        """A tap that shows each message as it passes; None if that was not asked for."""
         if not self.verbose:
             return None
         rungs = Ladder(stream_rate, longest=LONGEST_STRETCH)
@@ -144,7 +144,7 @@ class Screen:
         return show
 
     def progress(self, title: str, total: float) -> tuple[Progress, TaskID]:
-        """A bar that goes away, in seconds."""
+        """A progress bar in seconds that disappears at the end."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -157,7 +157,7 @@ class Screen:
 
 @contextmanager
 def showing_log(screen: Screen) -> Iterator[None]:
-    """Show what the log has that a command does not say itself: who got no call, what failed."""
+    """Show log records that a command does not report itself: refused connections, failures."""
     lines, level = _LogLines(screen), log.level
     log.addHandler(lines)
     log.setLevel(logging.INFO)
@@ -174,18 +174,18 @@ class _LogLines(logging.Handler):
         self._screen = screen
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is about a connection without a call, or a failure."""
+        """Whether the record is about a connection without a call, or a failure."""
         return getattr(record, "is_call", True) is False or record.levelno >= logging.ERROR
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show it in one line."""
+        """Show the record in one line."""
         failure = record.exc_info[1] if record.exc_info else None
         why = f": {failure!r}" if failure else ""
         self._screen.say(f"{of_call.get()}{record.getMessage()}{why}")
 
 
 def _numbered(prefix: str, rung: str) -> str:
-    """A rung behind the number of its call, which may take of the space before the time."""
+    """A line of a ladder after the number of its call, which may use the space before the time."""
     spare = len(rung) - len(rung.lstrip())
     return prefix + rung[max(0, min(len(prefix) - SHORTEST_NUMBER, spare)) :]
 
@@ -195,19 +195,19 @@ def _shown(cell: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without what could steer a terminal, and bounded: a peer may have chosen it."""
+    """The text without control characters, at most MOST long: a peer may have chosen it."""
     text = text if len(text) <= MOST else f"{text[:MOST]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def drop_output() -> None:
-    """Write no more to where nothing can be written: Python would try again at its end."""
+    """Redirect standard output to nowhere if it is broken: Python would flush it on exit."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell_all(*taps: Tap | None) -> Tap | None:
-    """One tap for all that are there."""
+    """One tap that calls all of those given; None if there are none."""
     given: list[Callable[[Peer, Payload | Moment], None]] = [tap for tap in taps if tap is not None]
     if not given:
         return None

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP: the first asks for an end, Ctrl-C behind it has it at once."""
+"""Ctrl-C, SIGTERM, SIGHUP: the first asks to stop, a Ctrl-C after it stops at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def watch_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call ``ask`` at the first of them, ``at_once`` at an interrupt behind it."""
+    """Call ``ask`` at the first signal, ``at_once`` at each Ctrl-C after it."""
     asked = False
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         task_status.started()
