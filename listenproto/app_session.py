@@ -28,9 +28,11 @@ from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.rules import State
 from listenproto.session import ABNORMAL, Session
+from listenproto.shown import shown
 from listenproto.upgrade import Request
+from listenproto.verb import ListenVerb
 
-__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf"]
+__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf", "mode_of"]
 
 
 @attrs.frozen
@@ -49,15 +51,44 @@ ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode]
 """How an app knows the mode of a call: by what it put into the URL or the metadata."""
 
 
+def mode_of(verb: ListenVerb | None, given: Mode | ModeOf | None = None) -> Mode | ModeOf:
+    """The mode of the way back, or what tells it: as given, else the verb's, else clips.
+
+    A verb that is nested in a dial has off mode (LP-VERB-3), which only ``given`` can tell. Raises
+    ValueError for anything else that the verb does not say itself.
+    """
+    if verb is None:
+        return Mode.CLIPS if given is None else given
+    if not isinstance(verb, ListenVerb):
+        raise TypeError(
+            f"verb must be a ListenVerb (ListenVerb.from_json reads JSON), not {shown(verb)}"
+        )
+    own = verb.mode()
+    if given is None:
+        return own
+    if given is own or given is Mode.OFF:
+        return given
+    raise ValueError(
+        f"mode={given} contradicts the verb, which has {own.value} mode: leave mode out, "
+        "or give Mode.OFF where the verb is nested in a dial"
+    )
+
+
 class AppSession(Session):
     """The application's end.
 
-    ``mode`` is the mode of the way back, or a function of the upgrade request (None where there
-    was none) and the metadata that tells it; where that raises, :meth:`receive` does, now and ever
-    after, and there is no metadata. ``max_clips`` and ``max_marks`` are how many may be under way;
-    None leaves it to the platform (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells deployed platforms
-    to let clips wait in line. ``salvage_metadata`` reads the front of metadata that was cut short,
-    instead of failing (LP-META-12).
+    ``verb`` is the listen verb with which the call is made: the mode of the way back follows from
+    it, and what the platform sends that does not fit it is reported (LP-META-7, LP-META-15,
+    LP-DTMF-1). Its URL may be relative. ``mode`` is for an app that does not know the verb: the
+    mode, or a function of the upgrade request (None where there was none) and the metadata that
+    tells it; where that raises, :meth:`receive` does, now and ever after, and there is no metadata.
+    Beside a verb only ``Mode.OFF`` says more, for one that is nested in a dial; a mode that
+    contradicts the verb raises ValueError. Without either it is clips.
+
+    ``max_clips`` and ``max_marks`` are how many may be under way; None leaves it to the platform
+    (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells deployed platforms to let clips wait in line.
+    ``salvage_metadata`` reads the front of metadata that was cut short, instead of failing
+    (LP-META-12).
     """
 
     _peer = Peer.APP
@@ -67,7 +98,8 @@ class AppSession(Session):
     def __init__(
         self,
         *,
-        mode: Mode | ModeOf = Mode.CLIPS,
+        verb: ListenVerb | None = None,
+        mode: Mode | ModeOf | None = None,
         profile: Profile = DOCUMENTED,
         max_clips: int | None = 10,
         max_marks: int | None = 30,
@@ -77,7 +109,7 @@ class AppSession(Session):
         keep_passed: bool = False,
     ) -> None:
         super().__init__(keep_passed=keep_passed)
-        self._mode = mode
+        self._mode = mode_of(verb, mode)
         self._error: Exception | None = None
         self._queue_clips = queue_clips
         self.salvages_metadata = salvage_metadata
@@ -86,8 +118,10 @@ class AppSession(Session):
         self.metadata: Metadata | None = None
         self.samples_received = 0
         """How many samples of each channel have come."""
+        known = self._mode if isinstance(self._mode, Mode) else None
         self.observer = Observer(
-            mode if isinstance(mode, Mode) else None,
+            known if verb is None else verb,
+            mode=known,
             profile=profile,
             vantage=Peer.APP,
             limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),

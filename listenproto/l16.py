@@ -12,6 +12,8 @@ import math
 import sys
 from typing import Final
 
+from listenproto.shown import shown
+
 __all__ = [
     "FLICKS",
     "LISTEN_RATES",
@@ -19,6 +21,7 @@ __all__ = [
     "SAMPLE_BYTES",
     "Aligner",
     "beep",
+    "check_stream_rate",
     "flicks_of",
     "mixed_down",
     "peak",
@@ -37,6 +40,15 @@ PLAY_RATES: Final = (8000, 16000, 24000, 32000, 48000, 64000)
 SAMPLE_BYTES: Final = 2
 
 _SWAPPED: Final = sys.byteorder != "little"
+
+
+def check_stream_rate(rate: object) -> None:
+    """Raise ValueError for a rate of an app's stream that no verb can ask for (LP-VERB-1)."""
+    if type(rate) is not int or rate not in PLAY_RATES:
+        allowed = ", ".join(map(str, PLAY_RATES))
+        raise ValueError(
+            f"stream_rate must be one of {allowed} (samples a second); it is {shown(rate)}"
+        )
 
 
 def flicks_of(samples: int, rate: int) -> int:

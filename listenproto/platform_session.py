@@ -27,7 +27,7 @@ from listenproto.observer import Observer, Violation
 from listenproto.playout import Clip, Fate, Heard, Over, Playout
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.session import ABNORMAL, Session
-from listenproto.verb import ListenVerb
+from listenproto.verb import ListenVerb, stream_rate_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
@@ -46,7 +46,8 @@ class PlatformSession(Session):
 
     ``way`` is the listen verb, or the mode of the way back; ``mode`` is given where it is not the
     verb's own, as in a dial; ``stream_rate`` is the rate of the app's audio in samples a second,
-    8000 where neither this nor the verb gives one; ``max_seconds`` bounds what is buffered for the
+    8000 where neither this nor the verb gives one, and ValueError where it is none that a verb can
+    ask for, or another than this verb asks for; ``max_seconds`` bounds what is buffered for the
     caller (LP-STRM-4).
     """
 
@@ -66,10 +67,10 @@ class PlatformSession(Session):
         self._profile = profile
         self._newest_text: str | None = None
         self.observer = Observer(way, mode=mode, profile=profile, vantage=Peer.PLATFORM)
-        if stream_rate is None and isinstance(way, ListenVerb):
-            stream_rate = way.stream_rate
         self.playout = Playout(
-            stream_rate=stream_rate or 8000, profile=profile, max_seconds=max_seconds
+            stream_rate=stream_rate_of(way if isinstance(way, ListenVerb) else None, stream_rate),
+            profile=profile,
+            max_seconds=max_seconds,
         )
 
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:

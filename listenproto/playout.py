@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, flicks_of
+from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
 from listenproto.messages import ClipId
 from listenproto.profile import DOCUMENTED, Profile
 
@@ -125,8 +125,8 @@ def _joined(items: Iterable[_Item]) -> deque[_Item]:
 class Playout:
     """The line of what is to be played to the caller, and how far it has got.
 
-    ``stream_rate`` is the rate of :meth:`add_stream`'s audio; ``max_seconds`` bounds what is
-    buffered (LP-STRM-5).
+    ``stream_rate`` is the rate of :meth:`add_stream`'s audio in samples a second, one that a verb
+    can ask for: ValueError for any other. ``max_seconds`` bounds what is buffered (LP-STRM-5).
     """
 
     _head: int
@@ -139,6 +139,7 @@ class Playout:
         profile: Profile = DOCUMENTED,
         max_seconds: float = 3600.0,
     ) -> None:
+        check_stream_rate(stream_rate)
         self._profile = profile
         self._stream_rate = stream_rate
         self._aligner = Aligner(SAMPLE_BYTES)

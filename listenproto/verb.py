@@ -18,11 +18,18 @@ import attrs
 from attrs.validators import optional
 
 from listenproto.frozen import Frozen, plain
-from listenproto.l16 import LISTEN_RATES, PLAY_RATES
+from listenproto.l16 import LISTEN_RATES, PLAY_RATES, check_stream_rate
 from listenproto.messages import JSON, MixType, Mode
 from listenproto.shown import shown
 
-__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
+__all__ = [
+    "ABSOLUTE",
+    "BidirectionalAudio",
+    "ListenVerb",
+    "VerbError",
+    "WsAuth",
+    "stream_rate_of",
+]
 
 
 class VerbError(ValueError):
@@ -307,6 +314,24 @@ class ListenVerb(_Options):
             raise VerbError("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
+
+
+def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
+    """The rate of the app's stream in samples a second: as given, else the verb's, else 8000.
+
+    Raises ValueError for a rate that no verb can ask for, and for another than this verb asks for.
+    """
+    asked = None if verb is None else verb.stream_rate
+    usual = asked or PLAY_RATES[0]
+    if given is None:
+        return usual
+    check_stream_rate(given)
+    if verb is not None and given != usual:
+        says = f"asks for a stream at {asked}" if asked else f"has {verb.mode().value} mode"
+        raise ValueError(
+            f"stream_rate={given} contradicts the verb, which {says}: leave stream_rate out"
+        )
+    return given
 
 
 def _camel(attribute: str) -> str:

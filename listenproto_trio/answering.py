@@ -7,10 +7,12 @@ from typing import Final
 
 import attrs
 
-from listenproto.app_session import AppSession, ModeOf
+from listenproto.app_session import AppSession, ModeOf, mode_of
 from listenproto.handshake import Policy
+from listenproto.l16 import check_stream_rate
 from listenproto.messages import Mode
 from listenproto.profile import DOCUMENTED, Profile
+from listenproto.verb import ListenVerb, stream_rate_of
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import Tap
 from listenproto_trio.unread import UnreadPolicy
@@ -25,16 +27,27 @@ MOST_CLIPS: Final = 10
 class Answering:
     """How calls are answered; one value for all calls of a server.
 
-    ``mode`` is the mode of the way back, or a function of request and metadata that tells it;
-    ``stream_rate`` the rate of a stream back in samples a second, from which waits compute how
-    long playing takes. ``unread`` says what happens to audio that is not read in time. With
+    ``verb`` is the listen verb with which the calls are made: mode and rate follow from it, and
+    what the platform sends that does not fit it is reported. An app that does not know the verb
+    gives instead ``mode``, the mode of the way back or a function of request and metadata that
+    tells it (clips, unless given), and ``stream_rate``, the rate of a stream back in samples a
+    second (8000, unless given), from which this end reckons how long playing takes. Beside a verb
+    they are left out, but for ``Mode.OFF`` where the verb is nested in a dial. Raises ValueError
+    for a mode or a rate that contradicts the verb, and for a rate that no verb can ask for.
+
+    ``unread`` says what happens to audio that is not read in time. With
     ``drain``, a call whose handler has returned is closed only when its clips and marks are over.
     ``tap`` gives, for each call, what is told of every payload; raising costs that call, while what
     the tap itself raises is logged, once, and costs no more than the tap.
     """
 
-    mode: Mode | ModeOf = Mode.CLIPS
-    stream_rate: int = 8000
+    verb: ListenVerb | None = None
+    mode: Mode | ModeOf = attrs.field(
+        default=attrs.Factory(lambda self: mode_of(self.verb), takes_self=True)
+    )
+    stream_rate: int = attrs.field(
+        default=attrs.Factory(lambda self: stream_rate_of(self.verb), takes_self=True)
+    )
     profile: Profile = DOCUMENTED
     policy: Policy = attrs.field(factory=Policy)
     limits: Limits = attrs.field(factory=Limits)
@@ -45,9 +58,19 @@ class Answering:
     salvage_metadata: bool = False
     tap: Callable[[AppSession], Tap] | None = None
 
+    @mode.validator
+    def _check_mode(self, attribute: attrs.Attribute[Mode | ModeOf], mode: Mode | ModeOf) -> None:
+        mode_of(self.verb, mode)
+
+    @stream_rate.validator
+    def _check_rate(self, attribute: attrs.Attribute[int], rate: int) -> None:
+        check_stream_rate(rate)
+        stream_rate_of(self.verb, rate)
+
     def session(self) -> AppSession:
         """The session of a new call."""
         return AppSession(
+            verb=self.verb,
             mode=self.mode,
             profile=self.profile,
             max_clips=self.max_clips,

@@ -199,18 +199,19 @@ async def play_call(
             progress(task.session.playout.now / FLICKS)
 
         async with trio.open_nursery() as nursery:
-            answering = Answering(mode=demo.mode, stream_rate=RATE, tap=tap)
-            start = partial(serve, handler, port=0, host="127.0.0.1", answering=answering)
-            (listener,) = await nursery.start(start)
-            host, port = listener.socket.getsockname()[:2]
             streaming = demo.mode is Mode.STREAMING
             verb = ListenVerb(
-                url=f"ws://{host}:{port}/{demo.name}",
+                url=f"/{demo.name}",
                 pass_dtmf=True,
                 bidirectional_audio=BidirectionalAudio(
                     streaming=streaming, sample_rate=RATE if streaming else None
                 ),
             )
+            answering = Answering(verb=verb, tap=tap)
+            start = partial(serve, handler, port=0, host="127.0.0.1", answering=answering)
+            (listener,) = await nursery.start(start)
+            host, port = listener.socket.getsockname()[:2]
+            verb = verb.resolve(f"ws://{host}:{port}/")
             task = ListenTask(verb, attributes, keep_passed=True)
             header = Header(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
             trace = TraceFile(folder / "trace.jsonl", header)

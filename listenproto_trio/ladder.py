@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from listenproto.l16 import SAMPLE_BYTES
+from listenproto.l16 import SAMPLE_BYTES, check_stream_rate
 from listenproto.messages import (
     Audio,
     Close,
@@ -48,13 +48,15 @@ class _Stretch:
 class Ladder:
     """The rungs of a call as it goes on: one for each text, one for each stretch of audio.
 
-    ``stream_rate`` is that of the app's audio in samples a second. A stretch is told of when a
+    ``stream_rate`` is that of the app's audio in samples a second; ValueError for one that no verb
+    can ask for. A stretch is told of when a
     text follows, or once it lasts ``longest`` microseconds.
     """
 
     HEAD: Final = f"{'time':>8}  {'platform':<{WIDTH}}      app"
 
     def __init__(self, stream_rate: int = 8000, *, longest: float = math.inf) -> None:
+        check_stream_rate(stream_rate)
         self._bytes_a_second = dict.fromkeys(Peer, SAMPLE_BYTES * stream_rate)
         self._stretches = {peer: _Stretch() for peer in Peer}
         self._longest = longest

@@ -82,3 +82,8 @@ def test_a_long_stretch_is_told_in_parts_as_it_goes_on() -> None:
     ]
     assert [*rungs.rest()] == ["   0.060                                 ◀── audio 0.01 s"]
     assert [*rungs.rest()] == []
+
+
+def test_a_ladder_takes_no_rate_that_a_verb_cannot_say() -> None:
+    with pytest.raises(ValueError, match="stream_rate must be one of"):
+        Ladder(22050)

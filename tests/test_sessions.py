@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import partial
+from typing import Any
 from unittest import mock
 
+import attrs
 import pytest
 
 from listenproto import (
@@ -14,6 +17,7 @@ from listenproto import (
     FLICKS,
     AppSession,
     Audio,
+    BidirectionalAudio,
     ClearMarks,
     ClipDone,
     Close,
@@ -32,6 +36,7 @@ from listenproto import (
     PlatformSession,
     PlayAudio,
     PlayDone,
+    Playout,
     Profile,
     RemoteProtocolError,
     Request,
@@ -215,6 +220,47 @@ class TestTheApp:
         app.request = Request("/streaming", ())
         app.receive(METADATA)
         assert app.mode is Mode.STREAMING
+
+    def test_a_verb_says_which_mode_it_is_and_what_must_come(self) -> None:
+        verb = ListenVerb(
+            url="/listen",
+            sample_rate=16000,
+            metadata={"room": 7},
+            bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=24000),
+        )
+        app = AppSession(verb=verb)
+        assert app.mode is Mode.STREAMING
+        violations = clauses(app.receive(METADATA))
+        assert violations == ["LP-META-7", "LP-META-15"]
+        key = '{"event":"dtmf","dtmf":"5"}'
+        violation, dtmf = app.receive(key)
+        assert (clauses([violation]), dtmf) == (["LP-DTMF-1"], Dtmf("5", None))
+        app.send(Audio(bytes(2)))
+        fitting = AppSession(verb=attrs.evolve(verb, pass_dtmf=True))
+        assert clauses(fitting.receive('{"sampleRate":16000,"room":7}')) == []
+        assert fitting.receive(key) == [Dtmf("5", None)]
+
+    @pytest.mark.parametrize("mode", [None, *Mode])
+    def test_a_mode_beside_the_verb_says_the_same_or_off(self, mode: Mode | None) -> None:
+        """LP-VERB-3: a verb that is nested in a dial has off mode."""
+        verb = ListenVerb(url="/")
+        if mode is Mode.STREAMING:
+            with pytest.raises(ValueError, match=r"^mode=Mode\.STREAMING contradicts the verb, .*"):
+                AppSession(verb=verb, mode=mode)
+            return
+        app = AppSession(verb=verb, mode=mode)
+        assert app.mode is (mode or Mode.CLIPS)
+        app.receive(METADATA)
+        if mode is Mode.OFF:
+            with pytest.raises(LocalProtocolError, match="needs clips mode"):
+                app.send(PlayAudio(b"", sample_rate=8000))
+
+    def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
+        verb = ListenVerb(url="/")
+        with pytest.raises(ValueError, match="contradicts the verb, which has clips mode"):
+            AppSession(verb=verb, mode=lambda request, metadata: Mode.CLIPS)
+        with pytest.raises(TypeError, match=r"ListenVerb\.from_json"):
+            AppSession(verb=verb.to_json())  # type: ignore[arg-type]
 
     def test_audio_comes_in_whole_frames(self) -> None:
         app = opened_app(metadata='{"mixType": "stereo"}')
@@ -784,6 +830,23 @@ def test_the_platform_takes_the_rate_of_the_stream_from_the_verb() -> None:
     platform.send(Metadata({}))
     platform.receive(bytes(480))
     assert [heard.rate for heard in platform.play(FLICKS)] == [24000]
+
+
+@pytest.mark.parametrize("rate", [22050, 0, -8000, 8000.0, "8000", True])
+def test_a_stream_has_no_rate_that_a_verb_cannot_say(rate: Any) -> None:
+    """LP-VERB-1."""
+    for takes_a_rate in (partial(PlatformSession, Mode.STREAMING), Playout):
+        with pytest.raises(ValueError, match="stream_rate must be one of 8000"):
+            takes_a_rate(stream_rate=rate)
+
+
+@pytest.mark.parametrize("asked", [16000, None])
+def test_a_rate_that_contradicts_the_verb_is_refused(asked: int | None) -> None:
+    way = BidirectionalAudio(streaming=asked is not None, sample_rate=asked)
+    verb = ListenVerb(url="/", bidirectional_audio=way)
+    PlatformSession(verb, stream_rate=asked or 8000)
+    with pytest.raises(ValueError, match="stream_rate=24000 contradicts the verb"):
+        PlatformSession(verb, stream_rate=24000)
 
 
 def test_tiny_messages_of_a_stream_are_joined() -> None:

@@ -35,7 +35,7 @@ LISTEN = ListenVerb(
     finish_on_key="#",
     bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000),
 )
-ANSWERING = Answering(mode=LISTEN.mode())
+ANSWERING = Answering(verb=LISTEN)
 
 
 async def incoming(request: HttpRequest) -> Response:

@@ -1,7 +1,7 @@
 """An agent's mouth on trio: speaks at the pace of playout, and falls silent when interrupted.
 
-Set up the verb with ``"bidirectionalAudio": {"streaming": true, "sampleRate": 8000}``. Here the
-shipped speech stands for a speech synthesizer, and whatever is loud for a caller who speaks.
+Here the shipped speech stands for a speech synthesizer, and whatever is loud for a caller who
+speaks.
 """
 
 import logging
@@ -12,12 +12,18 @@ from functools import partial
 
 import trio
 
-from listenproto import Audio, Dtmf, Mode
+from listenproto import Audio, BidirectionalAudio, Dtmf, ListenVerb
 from listenproto.l16 import peak
 from listenproto_trio import Answering, Call, Outcome, serve
 from listenproto_trio.speech import speech
 
 LOUD = 3000  # of 32768; a real agent asks a voice activity detector
+
+VERB = ListenVerb(  # what the application answers the call with: mode and rate follow from it
+    url="/",
+    pass_dtmf=True,
+    bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000),
+)
 
 
 async def talk(call: Call) -> None:
@@ -60,8 +66,7 @@ async def synthesized() -> AsyncIterator[bytes]:
 async def main(port: int) -> None:
     """Take calls until SIGTERM, then let those that run have ten seconds."""
     stop = trio.Event()
-    answering = Answering(mode=Mode.STREAMING, stream_rate=8000)
-    start = partial(serve, talk, host="127.0.0.1", port=port, answering=answering)
+    start = partial(serve, talk, host="127.0.0.1", port=port, answering=Answering(verb=VERB))
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(start, stop=stop, grace=10))

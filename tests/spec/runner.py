@@ -266,8 +266,11 @@ def _refused(send: Callable[[], object], clause: str | None, number: int) -> Fai
 
 def _perform_app(vector: Vector) -> Failures:
     limits = vector.get("limits", {})
+    known: dict[str, Any] = {"mode": _told_once(mode_of(vector))}
+    if "verb" in vector:
+        known = {"verb": verb_of(vector), "mode": mode_of(vector)}
     app = AppSession(
-        mode=_told_once(mode_of(vector)),
+        **known,
         profile=PROFILES[vector.get("profile", "documented")],
         max_clips=limits.get("clips"),
         max_marks=limits.get("marks"),
