@@ -615,6 +615,20 @@ def test_a_flood_of_one_breach_is_one_line(tmp_path: Path) -> None:
     assert err.count("LP-ODD-2") == 1
 
 
+def test_an_echo_starts_with_the_first_sample(tmp_path: Path) -> None:
+    """Also where the audio comes together with the metadata, before anything else has its turn."""
+    metadata = b'{"callSid":"c"}'
+    segment = bytes([0x81, 0x80 | len(metadata), 0, 0, 0, 0]) + metadata
+    said = [bytes([number, 1]) * 160 for number in range(100)]
+    for pcm in said:
+        segment += b"\x82\xfe" + len(pcm).to_bytes(2, "big") + bytes(4) + pcm
+    with serving("--mode", "streaming", "--echo", cwd=tmp_path) as (url, _):
+        for _ in range(10):  # which of several tasks has the first turn is chance
+            with opened(url) as platform:
+                platform.socket.sendall(segment)
+                assert [platform.recv(timeout=10) for _ in said] == said
+
+
 def test_an_echo_comes_behind_the_files(tmp_path: Path) -> None:
     file = sound(tmp_path, "one.wav", 0.3)
     words = ["--mode", "streaming", "--echo", "--play", file]

@@ -155,23 +155,26 @@ class Answerer:
         breaches = Breaches()
         recorded = nullcontext() if self.recordings is None else self._record(call, number)
         recording: Recording | None = None
-        played = trio.Event()
+        echo: StreamEcho | ClipEcho | None = None
 
         async def play() -> None:
+            nonlocal echo
             await self.files.play(call)
-            played.set()
+            echo = self._echo(call)
 
         try:
             with recorded as recording:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(play)
-                    echo = self._echo(call)
+                    if self.files:
+                        nursery.start_soon(play)
+                    else:
+                        echo = self._echo(call)
                     async for event in call:
                         if recording is not None:
                             recording.take(event)
                         if isinstance(event, Violation) and breaches.add(event):
                             self.screen.say(f"#{number} {event.sender.value}: {event}")
-                        elif isinstance(event, Audio) and echo is not None and played.is_set():
+                        elif isinstance(event, Audio) and echo is not None:
                             with suppress(CallEnded):  # what was said before is still recorded
                                 await echo.take(event.pcm)
                     nursery.cancel_scope.cancel()

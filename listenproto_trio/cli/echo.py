@@ -39,6 +39,10 @@ class Files:
         self._clips = [_clip(path) for path in paths if clips]
         self._streams = [read_sound(path, rate, option="--play") for path in paths if streams]
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to play."""
+        return bool(self._clips or self._streams)
+
     async def play(self, call: Call) -> None:
         """Play them; as many clips as may wait are queued."""
         with suppress(CallEnded):
