@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["shown"]
+__all__ = ["masked", "shown"]
+
+
+def masked(text: str) -> str:
+    """The text without what may be the user name and the password of a URL in it.
+
+    It need not be a valid URL: people put passwords into it as they are, with a slash or a space
+    in them, and leave the scheme out.
+    """
+    before, at, behind = text.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    if slashes:
+        return f"{scheme}//***@{behind}"
+    return f"***@{behind}" if at and ":" in before else text
 
 
 class _Short(reprlib.Repr):
     def repr_str(self, x: str, level: int) -> str:
-        return super().repr_str(re.sub(r"//[^/?#]*@", "//***@", x), level)
+        return super().repr_str(masked(x), level)
 
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
         return super().repr_dict({k: "***" if k == "password" else x[k] for k in x}, level)

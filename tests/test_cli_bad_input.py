@@ -224,14 +224,18 @@ def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [tmp_path / "verb.json"]
 
 
+@pytest.mark.parametrize("url", ["ftp://app.example/", "app.example", "ws:app.example", "/listen"])
+def test_a_url_without_a_scheme_that_will_do(url: str, tmp_path: Path) -> None:
+    run = listenproto("call", url, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    said = "must start with ws:// or wss://, e.g. ws://127.0.0.1:3000/"
+    assert run.complaint == f"Invalid value for URL: {url!r} {said}"
+
+
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://app.example/",
-        "app.example",
         "ws://",
-        "/listen",
-        "ws://user@app.example/",
         "ws://a b/",
         "ws://app.example/#a",
         "ws://a..b/",
@@ -239,14 +243,42 @@ def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
         f"ws://{'a' * 64}.example/",
     ],
 )
-def test_a_url_that_is_none(url: str, tmp_path: Path) -> None:
+def test_a_url_that_no_app_can_have(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        f"Invalid value for URL: {url!r} is not a ws, wss, http or https URL with a host (1 to 63 "
+        f"Invalid value for URL: {url!r} must be a ws, wss, http or https URL with a host (1 to 63 "
         "characters between dots) and no user name, in printable ASCII without spaces, '#' and "
-        "'\\', such as ws://127.0.0.1:3000/"
+        "'\\'"
     )
+
+
+@pytest.mark.parametrize("user", ["listen:hunter2", "hunter2"])
+def test_a_url_with_a_password_is_refused_without_showing_it(user: str, tmp_path: Path) -> None:
+    run = listenproto("call", f"ws://{user}@app.example/", cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint == (
+        "Invalid value for URL: 'ws://***@app.example/' must not have a user name or password in "
+        "it: use --auth USER:PASSWORD"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["call", "listen:hunter2@app.example"],
+        ["call", "ws://listen:hun/ter2@app.example"],
+        ["call", "ws://listen:hun ter2@app.example"],
+        ["call", NOWHERE, "ws://listen:hunter2@app.example"],
+        ["call", NOWHERE, "--audio", "ws://listen:hunter2@app.example"],
+        ["lint", "ws://listen:hunter2@app.example"],
+    ],
+)
+def test_no_password_of_a_url_is_shown_wherever_it_stands(words: list[str], tmp_path: Path) -> None:
+    run = listenproto(*words, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert "***@app.example" in run.complaint
+    assert "ter2" not in run.complaint
 
 
 @pytest.mark.parametrize(

@@ -560,6 +560,10 @@ def test_no_password_in_repr() -> None:
     "obj",
     [
         {"url": "wss://alice:secret@example.com/calls"},
+        {"url": "wss://alice:with/secret@example.com/calls"},
+        {"url": "wss://alice:a secret@example.com/calls"},
+        {"url": "wss://alice:@secret@example.com/calls"},
+        {"url": "alice:secret@example.com/calls"},
         {"url": URL, "wsAuth": "alice:secret"},
         {"url": URL, "wsAuth": ["alice", "secret"]},
         {"url": URL, "wsAuth": {"username": "alice:secret", "password": "x"}},

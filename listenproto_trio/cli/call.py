@@ -16,6 +16,7 @@ from listenproto.errors import LocalProtocolError
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
 from listenproto.profile import PROFILES
+from listenproto.shown import shown
 from listenproto.verb import ABSOLUTE, ListenVerb, VerbError
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
@@ -219,8 +220,14 @@ def _verb(
 
 
 def _no_url(url: str) -> click.BadParameter:
-    said = f"{url!r} is not {ABSOLUTE}, such as ws://127.0.0.1:3000/"
-    return click.BadParameter(said, param_hint="URL")
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in ("ws", "wss", "http", "https"):
+        said = "must start with ws:// or wss://, e.g. ws://127.0.0.1:3000/"
+    elif "@" in rest.partition("/")[0]:
+        said = "must not have a user name or password in it: use --auth USER:PASSWORD"
+    else:
+        said = f"must be {ABSOLUTE}"
+    return click.BadParameter(f"{shown(url)} {said}", param_hint="URL")
 
 
 def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
