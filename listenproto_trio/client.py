@@ -24,13 +24,16 @@ from listenproto.shown import shown
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto.wire import Closed
-from listenproto_trio.failures import first, in_words, peer_of
+from listenproto_trio.failures import first, in_words, peer_of, redirect_from
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
+
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+"""Answers that say where else to ask (RFC 9110, 15.4)."""
 
 TLS_ALERT: Final = b"\x15\x03"
 """What TLS starts an alert with, whatever its version."""
@@ -329,6 +332,10 @@ def _why_not(
 ) -> str:
     there = _host_of(task)
     if rejected is not None:
+        location = rejected.header("location")
+        if rejected.status in REDIRECTS and location is not None:
+            where = redirect_from(task.verb.websocket_url, location)
+            return f"{there} answered {rejected.status}, a redirect: call {where} instead"
         said = rejected.body.decode(errors="replace").strip()
         return f"{there} refused the call with {rejected.status}: {said or 'it gave no reason'}"
     if not answered:

@@ -6,10 +6,13 @@ import os
 import ssl
 from contextlib import suppress
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import trio
 
-__all__ = ["first", "in_words", "peer_of", "with_file"]
+from listenproto.shown import masked
+
+__all__ = ["first", "in_words", "peer_of", "redirect_from", "with_file"]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, TLS is spoken here: its URL must be wss",
@@ -68,6 +71,13 @@ def in_words(error: BaseException) -> str:
 def with_file(error: OSError) -> str:
     """What is wrong, behind the name of the file that it is wrong with, if there is one."""
     return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
+
+
+def redirect_from(url: str, location: str) -> str:
+    """Where a Location header leads, as a URL to be shown: printable, short, without a password."""
+    with suppress(ValueError):  # it is shown as it came, then
+        location = urljoin(url, location)
+    return f"{masked(location)!r:.300}"
 
 
 def peer_of(stream: trio.abc.Stream | None) -> str | None:

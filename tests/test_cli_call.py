@@ -46,7 +46,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def application(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def application(status: int = 200, **headers: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An HTTP server that takes actionHooks; gives its URL, and what came."""
     came: list[dict[str, Any]] = []
 
@@ -55,6 +55,8 @@ def application(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]
             body = self.rfile.read(int(self.headers["Content-Length"]))
             came.append({"path": self.path, **dict(self.headers), "payload": json.loads(body)})
             self.send_response(status)
+            for header in headers.items():
+                self.send_header(*header)
             self.end_headers()
 
         def log_message(self, *args: object) -> None:
@@ -271,6 +273,17 @@ def test_an_action_hook_that_is_refused_fails_the_call(clips: str, tmp_path: Pat
     run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
     assert run.status == 1  # a relative one is on the server of the URL, which takes calls alone
     assert run.complaint.startswith(f"actionHook http{clips[2:]}done: answered 426")
+
+
+def test_an_action_hook_that_redirects_says_where_to(clips: str, tmp_path: Path) -> None:
+    with application(status=308, Location="https://me:secret@app.example/done") as (base, _):
+        verb = verb_file(tmp_path, actionHook=f"{base}/done")
+        run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == (
+        f"actionHook {base}/done: answered 308 Permanent Redirect, a redirect: use "
+        "'https://***@app.example/done' instead"
+    )
 
 
 def test_an_action_hook_is_told_of_a_call_that_was_not_connected(tmp_path: Path) -> None:

@@ -516,6 +516,11 @@ NO_SERVERS = [
         "it starts with byte 0x15 [RFC 9112 4]; that is an alert of TLS: is it a wss server?",
     ),
     (partial(accept, None), "without naming one of the offered subprotocols"),
+    (partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"), "302: it gave no reason"),
+    (
+        partial(say_and_close, b"HTTP/1.1 201 Made\r\nLocation: /a\r\n\r\n"),
+        "201: it gave no reason",
+    ),
 ]
 
 
@@ -535,6 +540,44 @@ async def test_what_is_no_listen_server_is_no_call(
     assert ("wss" in str(refused.value)) is ("wss" in words)
     assert task.result is not None
     assert "dial_call_duration" not in task.result.action_hook()
+
+
+REDIRECTS = [
+    (b"https://app.example/calls", "'https://app.example/calls'"),
+    (b"/calls?to=1", "'ws://app.example/calls?to=1'"),
+    (b"//other.example/", "'ws://other.example/'"),
+    (b"https://me:secret@app.example/", "'https://***@app.example/'"),
+    (b"http://[", "'http://['"),
+    (b"https://app.example/\x9b2J", r"'https://app.example/\x9b2J'"),
+]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(("location", "shown"), REDIRECTS)
+@virtual
+async def test_a_redirect_says_where_it_leads(status: int, location: bytes, shown: str) -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\n\r\n" % (status, location)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say_and_close, head, app_stream)
+        with pytest.raises(CallRejected) as refused:
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise AssertionError("there is no call")
+    assert str(refused.value) == (
+        f"app.example:80 answered {status}, a redirect: call {shown} instead"
+    )
+
+
+@virtual
+async def test_a_redirect_to_a_long_url_is_cut_short() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    head = b"HTTP/1.1 302 Found\r\nLocation: https://app.example/%b\r\n\r\n" % (b"a" * 10000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say_and_close, head, app_stream)
+        with pytest.raises(CallRejected, match="a" * 100) as refused:
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise AssertionError("there is no call")
+    assert len(str(refused.value)) < 400
 
 
 @virtual

@@ -13,7 +13,7 @@ import trio
 
 from listenproto.messages import JSON
 from listenproto.verb import ListenVerb, VerbError
-from listenproto_trio.failures import first, in_words
+from listenproto_trio.failures import first, in_words, redirect_from
 
 __all__ = ["Hook", "Hooked", "read_hook"]
 
@@ -67,8 +67,11 @@ class Hook:
             status = response.status_code
             if response.is_success:
                 return Hooked(shown, status)
-            said = f"{status} {response.reason_phrase}".rstrip()
-            return Hooked(shown, status, f"answered {said}; 2xx was expected")
+            said = f"answered {status} {response.reason_phrase}".rstrip()
+            if response.has_redirect_location:
+                where = redirect_from(shown, response.headers["location"])
+                return Hooked(shown, status, f"{said}, a redirect: use {where} instead")
+            return Hooked(shown, status, f"{said}; 2xx was expected")
 
 
 def read_hook(verb: ListenVerb) -> Hook | None:
