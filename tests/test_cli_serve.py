@@ -560,7 +560,7 @@ def opened(url: str) -> Iterator[ClientConnection]:
     [
         (b"\x88\x82\0\0\0\0\x03\xe8", "over: the other end closed with 1000", 0),
         (b"\x88\x80\0\0\0\0", "over: the other end closed with 1005", 0),
-        (b"\x88\x82\0\0\0\0\x03\xe9", "failed: the other end closed with 1001", 1),
+        (b"\x88\x82\0\0\0\0\x03\xe9", "over: the other end closed with 1001", 0),
         (b"\x88\x85\0\0\0\0\x03\xf1big", "failed: the other end closed with 1009 (big)", 1),
     ],
 )

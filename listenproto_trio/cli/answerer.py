@@ -33,6 +33,9 @@ from listenproto_trio.transport import CallEnded, Tap
 
 __all__ = ["Answerer"]
 
+GOOD_ENDS: Final = GOOD_CLOSES | {1001}
+"""What a platform closes with that is done, or is itself going away, as for a restart."""
+
 SHOWN: Final = 20
 """How many calls, the newest, are shown at the end."""
 
@@ -207,7 +210,7 @@ class Answerer:
         closed, transport = call.closed, call.transport
         failed = call.error is not None or transport.failure is not None
         if closed is not None:
-            failed = failed or not closed.clean or closed.code not in GOOD_CLOSES
+            failed = failed or not closed.clean or closed.code not in GOOD_ENDS
         self.failed += failed
         how, ended = transport.ending(), "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")
