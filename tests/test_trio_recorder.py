@@ -30,7 +30,7 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.recorder import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
+from listenproto_trio.sidecar import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
 from tests.test_trio_recording import heard_in
 from tests.test_trio_websocket import Pipe
 from tests.trio_support import (

@@ -28,7 +28,8 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.recorder import LISTED, file_stem
+from listenproto_trio.recorder import file_stem
+from listenproto_trio.sidecar import LISTED
 from tests.disk_support import files_up_to, make_read_only, small_disk
 from tests.test_trio_recorder import (
     FILES,
