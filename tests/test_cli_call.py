@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
 from listenproto.l16 import peak
 from listenproto.wav import Wav, parse_wav, wav_header
-from listenproto_trio.cli.sound import mono
 from listenproto_trio.recording import read_trace_file
+from listenproto_trio.resampling import mono
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
 

@@ -17,8 +17,9 @@ from listenproto.wav import WavError, parse_wav
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file
-from listenproto_trio.cli.sound import MOST_SOUND, Resampler, mono, read_sound, sound_in
+from listenproto_trio.cli.sound import MOST_SOUND, read_sound, sound_in
 from listenproto_trio.playback import Playback
+from listenproto_trio.resampling import Resampler, mono
 from listenproto_trio.transport import CallEnded
 
 __all__ = ["ClipEcho", "Files", "StreamEcho"]

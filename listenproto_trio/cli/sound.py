@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
-import attrs
 import click
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from listenproto.messages import MixType
@@ -17,35 +15,21 @@ from listenproto.playout import Heard
 from listenproto.wav import WavError, read_wav
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
+from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
 from listenproto_trio.speech import speech
 
 __all__ = [
     "MOST_SOUND",
     "HeardFile",
-    "Resampler",
     "mixed",
-    "mono",
     "read_sound",
     "sound_in",
     "spoken",
 ]
 
-Samples: TypeAlias = npt.NDArray[np.int16]
-
-L16: Final = np.dtype("<i2")
 SPEECH_RATE: Final = 8000
 MOST_SOUND: Final = 2**29
 """Bytes of a WAV file: an hour and a half at 48 kHz."""
-
-
-def mono(pcm: bytes, channels: int) -> Samples:
-    """One channel, the mean of all, rounded down: as ``Wav.mono`` has it, at numpy's speed."""
-    samples = np.frombuffer(pcm, L16).astype(np.int16)
-    if channels == 1:
-        return samples
-    total = samples.reshape(-1, channels).sum(axis=1, dtype=np.int32)
-    mean: Samples = (total // channels).astype(np.int16)  # LP-CLIP-21
-    return mean
 
 
 def read_sound(path: Path, rate: int, *, option: str) -> bytes:
@@ -95,56 +79,18 @@ def mixed(mix: MixType, caller: bytes, far: bytes) -> bytes:
     return loudest.astype(L16).tobytes()
 
 
-class Resampler:
-    """One channel of L16 that comes piece by piece, made one at another rate."""
-
-    def __init__(self, rate: int, wanted: int) -> None:
-        self._stream = None
-        if rate != wanted:
-            self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
-
-    def take(self, pcm: bytes, *, last: bool = False) -> bytes:
-        """The next piece, as far as it is known: some is held back until more comes."""
-        if self._stream is None:
-            return pcm
-        samples: Samples = self._stream.resample_chunk(mono(pcm, 1), last=last)
-        return samples.astype(L16).tobytes()
-
-
-@attrs.define
-class _Run:
-    """Audio of one rate that was heard without a gap."""
-
-    rate: int
-    end: int
-    resampler: Resampler
-
-
 class HeardFile:
     """What a caller hears of clips of any rates, in a WAV file of one rate."""
 
     def __init__(self, path: Path, rate: int) -> None:
         self._wav = HeardWav(path, rate)
-        self._rate = rate
-        self._run: _Run | None = None
+        self._line = HeardAtOneRate(self._wav, rate)
 
-    def hear(self, heard: Sequence[Heard]) -> None:
+    def hear(self, heard: Iterable[Heard]) -> None:
         """Add what a step of playout gave."""
-        for piece in heard:
-            if self._run is None or (piece.rate, piece.start) != (self._run.rate, self._run.end):
-                self._end_run()
-                self._wav.fill(piece.start)
-                self._run = _Run(piece.rate, piece.start, Resampler(piece.rate, self._rate))
-            self._run.end = piece.end
-            self._wav.write(self._run.resampler.take(piece.pcm))
-
-    def _end_run(self) -> None:
-        if self._run is not None:
-            self._wav.write(self._run.resampler.take(b"", last=True))
-            self._run = None
+        self._line.hear(heard)
 
     def close(self, until: int) -> None:
         """The call was over at ``until`` flicks."""
-        self._end_run()
-        self._wav.fill(until)
+        self._line.end(until)
         self._wav.close()
