@@ -25,7 +25,7 @@ Hear = Callable[[list[Heard]], None]
 
 @attrs.frozen
 class Key:
-    """A key pressed ``at`` so many seconds into the call, for ``duration`` timestamp units."""
+    """A key pressed ``at`` seconds into the call, for ``duration`` timestamp units of 1/8000 s."""
 
     digit: str
     at: float
@@ -33,11 +33,11 @@ class Key:
 
 
 class _Pace:
-    """Steps of media time at their moments, all counted from the start: no drift adds up."""
+    """Steps of media time, each due at a time counted from the start, so no drift adds up."""
 
     def __init__(self, speed: float, lateness: Lateness) -> None:
         if not speed > 0:
-            raise ValueError(f"a speed of {speed:g} leads nowhere, it takes more than 0")
+            raise ValueError(f"the speed must be more than 0; it is {speed:g}")
         self._start = trio.current_time()
         self._step = 1 / MESSAGES_PER_SECOND / speed
         self._steps = 0
@@ -55,7 +55,7 @@ class _Pace:
 async def hear_beep(
     task: ListenTask, *, hear: Hear = lambda heard: None, speed: float = 1.0
 ) -> None:
-    """Let the caller hear what comes before the connection is made: the verb's beep, or nothing."""
+    """Let the caller hear what plays before the connection is made: the verb's beep, if any."""
     pace = _Pace(speed, Lateness())
     while task.buffered:
         await pace.step()
@@ -73,17 +73,17 @@ async def talk(
 ) -> ListenResult:
     """Be the caller until the listen ends: say ``audio``, press keys, hear what the app plays.
 
-    ``audio`` is L16 at the verb's rate and channels, silence follows it; the caller hangs up
-    after ``hang_up_after`` seconds of the call, or when the audio is over. ``speed`` runs media
-    time faster than the clock, or slower. Gives how the listen ended.
+    ``audio`` is L16 at the verb's rate and channels; silence follows it. The caller hangs up
+    ``hang_up_after`` seconds into the call, or when the audio ends. ``speed`` is how many times
+    faster than real time the call runs. Returns how the listen ended.
 
-    The caller waits for no app: where one reads so little that ``outbox_size`` of the
-    :class:`~listenproto_trio.Limits` is full, what is said then is lost, and counted as
-    :attr:`PlatformCall.samples_dropped`. Only media time that is faster than the clock waits, so
-    that an app which is slower than that loses nothing; once no room has come for ``ping_time`` it
-    waits no more, until there is room again.
+    The caller does not wait for the app. If the app reads so slowly that ``outbox_size`` of the
+    :class:`~listenproto_trio.Limits` is full, audio is dropped and counted in
+    :attr:`PlatformCall.samples_dropped`. Only a call faster than real time waits for room, so that
+    an app which cannot keep up loses nothing. After ``ping_time`` without room it stops waiting,
+    until there is room again.
 
-    Raises ValueError for a speed that is 0, negative or NaN.
+    Raises ValueError if ``speed`` is 0, negative or NaN.
     """
     task = call.task
     frame = SAMPLE_BYTES * task.verb.channels

@@ -1,4 +1,4 @@
-"""Two whole calls on loopback, both peers in this process, everything on record."""
+"""Two complete calls on loopback, both ends in this process, with recordings and traces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _note(playback: Playback, outcomes: Outcomes) -> None:
 
 
 async def streaming_app(call: Call, recording: WavFile, outcomes: Outcomes) -> None:
-    """Echo the speech with marks in it, say it all again in one go, stop at a key, go at ``#``."""
+    """Echo the speech with marks, send it again all at once, stop at a key, disconnect at ``#``."""
     heard = 0
     spoken = speech()
     async with trio.open_nursery() as nursery:
@@ -75,7 +75,7 @@ async def streaming_app(call: Call, recording: WavFile, outcomes: Outcomes) -> N
 
 
 async def clips_app(call: Call, recording: WavFile, outcomes: Outcomes) -> None:
-    """Queue more clips than play at once, one more than may be; go when all are done."""
+    """Queue as many clips as may be outstanding and one more; disconnect when all are done."""
     spoken = speech()
 
     async def play_clips() -> None:
@@ -100,14 +100,14 @@ async def clips_app(call: Call, recording: WavFile, outcomes: Outcomes) -> None:
 
 @attrs.frozen(kw_only=True)
 class DemoCall:
-    """A call to be played: what the app does, what the caller does, what must come of it."""
+    """A call to run: what the app does, what the caller does, and which outcomes it must have."""
 
     name: str
     mode: Mode
     app: Script
     keys: tuple[Key, ...] = ()
     seconds: float
-    """After which the caller hangs up, if the app has not ended the call by then."""
+    """When the caller hangs up, if the app has not ended the call by then."""
     expected: Outcomes
 
 
@@ -135,7 +135,7 @@ CALLS: Final = (
 
 @attrs.frozen(kw_only=True)
 class Played:
-    """A call that was played: its files, its end, and all that was wrong with it."""
+    """A finished call: its files, its end, and all that was wrong with it."""
 
     call: DemoCall
     result: ListenResult
@@ -148,9 +148,9 @@ class Played:
 async def play_call(
     demo: DemoCall, folder: Path, *, speed: float = 1.0, progress: Callable[[float], None]
 ) -> Played:
-    """Play one call with its files in ``folder``; ``progress`` is told the seconds of the call.
+    """Run one call with its files in ``folder``; ``progress`` gets the seconds of the call so far.
 
-    Raises OSError where a file cannot be written: the call ends there, without a word in the log.
+    Raises OSError if a file cannot be written: the call ends there, and nothing is logged.
     """
     folder.mkdir(parents=True)
     failures: list[BaseException] = []
@@ -246,17 +246,17 @@ async def play_call(
 def _faults(
     demo: DemoCall, outcomes: Outcomes, traces: tuple[Path, ...], recording: WavFile
 ) -> list[str]:
-    """All that went otherwise than it must have."""
+    """All that went wrong."""
     faults = []
     for path in traces:
         found: list[tuple[int, Violation]] = judge_trace(read_trace_file(path))
         faults += [f"{path.name}, line {number}: {violation}" for number, violation in found]
     for name, expected in demo.expected.items():
         if outcomes.get(name) is not expected:
-            came = outcomes.get(name)
-            faults.append(f"{name} was to be {expected.value}, it was {came and came.value}")
+            came = outcomes[name].value if name in outcomes else "not reported"
+            faults.append(f"{name} should have been {expected.value}, it was {came}")
     recorded = recording.path.read_bytes()[GROWING_HEADER:]
     spoken = speech()[: len(recorded)]
     if not recorded.startswith(spoken):
-        faults.append("recording.wav does not hold the speech sample for sample")
+        faults.append("recording.wav differs from the speech")
     return faults

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, and what broke it, in words."""
+"""What broke a connection, in words, and the address of the other end."""
 
 from __future__ import annotations
 
@@ -15,42 +15,39 @@ from listenproto.shown import masked
 __all__ = ["first", "in_words", "peer_of", "redirect_from", "with_file"]
 
 _TLS: Final = {
-    "HTTP_REQUEST": "the other end speaks plain HTTP, TLS is spoken here: its URL must be wss",
-    "WRONG_VERSION_NUMBER": "the other end does not speak TLS: for one that does not, it is ws",
-    "UNEXPECTED_EOF_WHILE_READING": "the other end went away in the middle of TLS",
+    "HTTP_REQUEST": "the other end speaks plain HTTP, but this end has TLS; it must use wss://",
+    "WRONG_VERSION_NUMBER": "the other end does not speak TLS; a server without TLS needs ws://",
+    "UNEXPECTED_EOF_WHILE_READING": "the other end disconnected during TLS",
     "TLSV1_ALERT_UNKNOWN_CA": "the other end does not trust this end's certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the other end does not trust this end's certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the other end finds this end's certificate expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the other end finds this end's certificate bad",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the other end says that this end's certificate has expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the other end says that this end's certificate is bad",
 }
 """By OpenSSL's names."""
 
-_EXPIRED: Final = "its certificate has expired: it needs a new one"
-_OTHER_NAME: Final = "its certificate is for another name: the URL must have one that it is for"
+_EXPIRED: Final = "the certificate has expired; the server needs a new one"
+_OTHER_NAME: Final = "the certificate does not match the host; use a host that it names"
 _CERTIFICATE: Final = {
-    9: "its certificate is not valid yet: one of the two clocks is wrong",
+    9: "the certificate is not valid yet; check the clocks of both ends",
     10: _EXPIRED,
     62: _OTHER_NAME,
     64: _OTHER_NAME,
 }
 """By OpenSSL's X509_V_ERR codes."""
-_UNTRUSTED: Final = (
-    "its certificate is not trusted: it needs one of an authority that is, or its own must be "
-    "trusted at this end"
-)
+_UNTRUSTED: Final = "certificate not trusted"
 _TRIO_CONNECTING: Final = "Error connecting to ("
-"""So trio words it: the address, as a tuple, is the caller's to tell."""
+"""How trio's own message starts; it shows the address as a tuple, which our callers show better."""
 
 
 def first(error: BaseException) -> BaseException:
-    """The first failure of a group that is no group itself."""
+    """The first failure in a group, or in the groups inside it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def in_words(error: BaseException) -> str:
-    """What broke a connection; empty where the error does not say."""
+    """What broke a connection, in words; empty if the error does not say."""
     while isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
         if error.__cause__ is None:
             return ""
@@ -69,7 +66,7 @@ def in_words(error: BaseException) -> str:
 
 
 def with_file(error: OSError) -> str:
-    """What is wrong, behind the name of the file that it is wrong with, if there is one."""
+    """The error in words, after the name of the file that it is about, if there is one."""
     return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
 
 
@@ -81,11 +78,11 @@ def redirect_from(url: str, location: str) -> str:
 
 
 def peer_of(stream: trio.abc.Stream | None) -> str | None:
-    """The address of the other end, as host:port; None where there is none."""
+    """The address of the other end as host:port; None if it has none."""
     if isinstance(stream, trio.SSLStream):
         return peer_of(stream.transport_stream)
     if isinstance(stream, trio.SocketStream):
-        with suppress(OSError, ValueError):  # it is gone already, or of another kind
+        with suppress(OSError, ValueError):  # it is gone already, or not an internet socket
             address: Any = stream.socket.getpeername()
             host, port = address[:2]
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""A call as a ladder of messages: one line for each text, one for each stretch of audio."""
+"""A call as a ladder of messages: a line for each text, and one for each stretch of audio."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ class _Stretch:
 
 
 class Ladder:
-    """The rungs of a call as it goes on: one for each text, one for each stretch of audio.
+    """The lines of a call as it goes on: one for each text, one for each stretch of audio.
 
-    ``stream_rate`` is that of the app's audio in samples a second; ValueError for one that no verb
-    can ask for. A stretch is told of when a
-    text follows, or once it lasts ``longest`` microseconds.
+    ``stream_rate`` is the sample rate of the app's audio in Hz; ValueError for one that no verb
+    can have. A stretch is shown when a text follows, or once it lasts ``longest`` microseconds.
     """
 
     HEAD: Final = f"{'time':>8}  {'platform':<{WIDTH}}      app"
@@ -63,7 +62,7 @@ class Ladder:
         self._opened = False
 
     def rungs(self, at: int, sender: Peer, message: Message | Moment) -> Iterator[str]:
-        """What there is to tell once this has passed, ``at`` in microseconds."""
+        """The lines to show now that this message has passed, ``at`` in microseconds."""
         if message is Moment.OPEN:
             return
         if isinstance(message, Audio):
@@ -81,7 +80,7 @@ class Ladder:
         yield _rung(at, sender, describe(message))
 
     def rest(self) -> Iterator[str]:
-        """The stretches of audio that have not been told of."""
+        """The stretches of audio that have not been shown yet."""
         for peer, stretch in sorted(self._stretches.items(), key=lambda item: item[1].since):
             if stretch.messages:
                 seconds = stretch.size / self._bytes_a_second[peer]
@@ -103,7 +102,7 @@ def ladder(trace: Trace) -> Iterator[str]:
 
 
 def _fitting(what: str, name: str, rest: str) -> str:
-    """The three in a row; the name is what is cut where there is no room for all."""
+    """The three in a row; the name is shortened if they do not fit."""
     room = WIDTH - len(f"{what}  {rest}")
     if len(name) > room > 1:
         name = f"{name[: room - 1]}…"

@@ -1,4 +1,4 @@
-"""What a call may take: time, memory, patience."""
+"""Limits on the time and memory that a call may take."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Limits:
     head_size: int = DEFAULT_MAX_HEAD
     message_size: int = DEFAULT_MAX_MESSAGE
     outbox_size: int = 2**20
-    """How much may wait to be sent before sending waits; audio of a caller in real time is lost."""
+    """How much may wait to be sent. When it is full, sending waits, and a simulated caller in real
+    time loses audio."""
     unread_seconds: float = 30.0
     """How much of the platform's audio may wait to be read."""
     unread_events: int = 1000
-    """How many other events may wait to be read; nor may they hold more than a message may."""
+    """How many other events may wait to be read; together they hold at most ``message_size``."""
     ping_interval: float = 20.0
     ping_time: float = 20.0
-    """How long the answer to a ping may take before the connection counts as lost; and how long a
-    caller faster than real time waits for room."""
+    """How long the answer to a ping may take before the connection counts as lost. Also how long a
+    simulated caller faster than real time waits for room."""
     close_time: float = 5.0
     """How long the other end may take to answer a close or a disconnect."""

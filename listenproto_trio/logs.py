@@ -1,4 +1,4 @@
-"""The log of calls: the logger ``listenproto``, and the same fields on every record."""
+"""The log of calls: the logger ``listenproto``, with the same fields on every record."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log: Final = logging.getLogger("listenproto")
 class CallLog(logging.LoggerAdapter[logging.Logger]):
     """Logs to ``listenproto``; each record has ``is_call`` and what is known of the call.
 
-    ``is_call`` tells a call from a connection that is none, or none yet: a scanner, a question for
-    the health path, who was refused or gave no metadata. ``call_sid``, ``call_id``, ``peer`` and
-    ``path`` are None where not known, as the first two are in a call that has none. An ``extra`` of
-    one's own is kept beside these.
+    ``is_call`` is false for a connection that is not a call, or not yet: a scanner, a health check,
+    a refused request, one without metadata. ``call_sid``, ``call_id``, ``peer`` and ``path`` are
+    None if they are not known; a call may also come without the first two. Your own ``extra`` is
+    kept.
     """
 
     def __init__(self, fields: Callable[[], Mapping[str, object]]) -> None:
@@ -35,7 +35,7 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
 def about(
     metadata: Metadata | None, path: str | None, peer: str | None, *, is_call: bool
 ) -> dict[str, str | bool | None]:
-    """The fields. The path is to be without its query, where tokens are put."""
+    """The fields of a record. ``path`` must be without its query, which may hold tokens."""
     call_id = metadata.attributes.get("callId") if metadata else None
     return {
         "is_call": is_call,

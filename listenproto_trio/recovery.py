@@ -1,4 +1,4 @@
-"""WAV files that were never closed: have the header say what there is."""
+"""Repair WAV files that were never closed: correct the lengths in their headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from listenproto_trio.recording import lock, put
 __all__ = ["Recovered", "recover_wav"]
 
 _UNKNOWN: Final = 0xFFFFFFFF
-"""What stands for a length that 32 bits do not hold."""
+"""Stands for a length that does not fit in 32 bits."""
 
 
 _BEHIND: Final = frozenset(
@@ -42,16 +42,16 @@ _BEHIND: Final = frozenset(
         *("fact", "PEAK", "JUNK", "junk", "PAD", "FLLR", "iXML", "axml", "_PMX", "cart", "DISP"),
     )
 )
-"""Names of chunks that programs put behind the audio."""
+"""Names of chunks that programs write after the audio."""
 
 
 @attrs.frozen(kw_only=True)
 class Recovered:
-    """What a WAV file holds, and what had to be mended.
+    """What a WAV file holds, and what was repaired.
 
-    ``samples`` of each channel are in it, ``claimed`` of them are what the header told of before;
-    None: it left that open. ``cut`` is how many bytes were dropped from the end, which were no
-    whole frame. ``mended`` says whether the file was changed at all.
+    ``samples`` is how many samples of each channel are in it, ``claimed`` how many the header
+    gave before; None if it gave no length. ``cut`` is how many bytes of an incomplete frame were
+    removed from the end. ``mended`` is whether the file was changed.
     """
 
     path: Path
@@ -68,28 +68,28 @@ class Recovered:
 
 
 def recover_wav(path: Path) -> Recovered:
-    """Have the header of a WAV file say what there is, be that more or less than it said.
+    """Correct the lengths in the header of a WAV file, whether they are too small or too large.
 
-    Of use for a :class:`~listenproto_trio.WavFile` whose process died, and for any WAV or RF64
-    file of 16-bit PCM, with any channels and rate, whose audio stands last: then the audio is
-    what the file has, whatever the header claims. Well-known chunks up to the end of the file, as
-    tags are, are no audio. No audio is ever taken away: only what is left
-    of a frame at the end is. A file that is right is not touched, and may be read-only.
+    For a :class:`~listenproto_trio.WavFile` whose process died, and for any WAV or RF64 file of
+    16-bit PCM, with any channels and rate, whose audio comes last: then the rest of the file is
+    audio, whatever the header says. Well-known chunks at the end of the file, such as tags, are
+    not audio. No audio is ever removed, except for an incomplete frame at the end. A file that is
+    right is not changed, and may be read-only.
 
-    Raises :class:`~listenproto.WavError` for what is no such file or cannot be mended, OSError
-    for one that cannot be opened or written, or that is still being recorded.
+    Raises :class:`~listenproto.WavError` for a file of another kind or one that cannot be
+    repaired, OSError for one that cannot be opened or written, or that is still being recorded.
     """
     with open(path, "rb", opener=_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise WavError("it is no regular file")
+            raise WavError("it is not a regular file")
         if not lock(file):
             raise OSError(errno.EBUSY, "it is still being recorded", str(path))
         if os.fstat(file.fileno()).st_size == 0:
-            raise WavError("it is empty: not even the header of a WAV file was written")
+            raise WavError("it is empty, without even a WAV header")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as wav:
             head = read_wav_head(wav)
             if not head.channels or not head.rate:
-                raise WavError(f"it has {head.channels} channels at {head.rate} samples a second")
+                raise WavError(f"its header says {head.channels} channels at {head.rate} Hz")
             frame = SAMPLE_BYTES * head.channels
             tagged = _chunks_at_the_end(wav, head)
             there = head.length if tagged else _length(wav, head)
@@ -114,12 +114,12 @@ def recover_wav(path: Path) -> Recovered:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe without waiting for its other end."""
+    """Open a file; if it is a pipe, without waiting for its other end."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _length(wav: Octets, head: WavHead) -> int:
-    """How many bytes of audio there are, half a frame at the end included."""
+    """How many bytes of audio there are, an incomplete frame at the end included."""
     there = len(wav) - head.start
     if head.length is None:
         return there
@@ -128,20 +128,19 @@ def _length(wav: Octets, head: WavHead) -> int:
     if behind is not None:
         if head.end != len(wav) or head.length % (SAMPLE_BYTES * head.channels):
             raise WavError(
-                f"a {chunk_name(behind)} chunk stands behind its audio, which cannot grow then"
+                f"a {chunk_name(behind)} chunk follows the audio, which cannot be made longer then"
             )
         return head.length
     return head.length if there == padded else there
 
 
 def _chunk_behind(wav: Octets, at: int, end: int) -> bytes | None:
-    """The name of the chunk that stands behind the audio, if there are chunks up to ``end``.
+    """The name of the chunk after the audio, if only chunks follow up to ``end``.
 
-    Audio that a header does not tell of may look like a chunk, but hardly ever like chunks that
-    end where the whole is to end; that of a recording of ours never does, as it ends with its
-    audio.
+    Audio that the header does not count may look like a chunk, but hardly ever like chunks that
+    end where the file should end. In our own recordings it never does: they end with their audio.
     """
-    if end in (8, 8 + _UNKNOWN):  # it was left open
+    if end in (8, 8 + _UNKNOWN):  # it was never written
         end = len(wav)
     first: bytes | None = None
     while at + 8 <= min(end, len(wav)):
@@ -154,11 +153,11 @@ def _chunk_behind(wav: Octets, at: int, end: int) -> bytes | None:
 
 
 def _chunks_at_the_end(wav: Octets, head: WavHead) -> bool:
-    """Whether only chunks are behind the end that the header tells of, where a player stops.
+    """Whether only chunks follow the end that the header gives, where players stop.
 
-    Programs have put them there without telling of them. Audio that a header does not tell of
-    yet might look like that; so they must be of known names and end where the file does, and in
-    front of the audio must not stand what a recording of ours has, which nothing but audio follows.
+    Some programs append them without changing the header. Audio that the header does not count
+    yet might look like them, so they must have known names and end where the file does, and the
+    header must not be that of our own recordings, in which nothing but audio follows.
     """
     if head.length is None or head.length % (SAMPLE_BYTES * head.channels):
         return False
@@ -175,13 +174,13 @@ def _chunks_at_the_end(wav: Octets, head: WavHead) -> bool:
 
 
 def _mended(front: bytes, head: WavHead, length: int) -> bytes:
-    """What stands in front of the audio, with the lengths as they are."""
+    """The bytes before the audio, with the right lengths."""
     mended = bytearray(front)
     frame, whole, ds64 = SAMPLE_BYTES * head.channels, head.start - 8 + length, head.ds64
     riff, data = whole, length
     if ds64 is None and whole >= _UNKNOWN:
         if mended[12:16] != b"JUNK" or int.from_bytes(mended[16:20], "little") < 28:
-            raise WavError(f"its header has no room to tell of {length} bytes of audio")
+            raise WavError(f"its header has no room for a length of {length} bytes")
         mended[:4], mended[12:16], mended[44:48], ds64 = b"RF64", b"ds64", bytes(4), 20
     if ds64 is not None:
         struct.pack_into("<QQQ", mended, ds64, whole, length, length // frame)

@@ -1,4 +1,4 @@
-"""The speech that is shipped: about 11 s of a synthetic voice, 8000 samples a second, mono."""
+"""The built-in speech: about 11 s of a synthetic voice, 8000 Hz, mono."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["speech"]
 
 
 def speech() -> bytes:
-    """The shipped speech: L16 of one channel at 8000 samples a second."""
+    """The built-in speech: L16 of one channel at 8000 Hz."""
     wav = resources.files("listenproto_trio").joinpath("speech.wav").read_bytes()
     return parse_wav(wav).pcm

@@ -13,19 +13,19 @@ __all__ = ["Lateness", "Statistics"]
 
 @attrs.define
 class Lateness:
-    """How late things are that have a time each: in seconds, against what came soonest before.
+    """How late things come that each have a time, in seconds.
 
-    What comes sooner than all before it is not late, and makes nothing late that came already.
+    Lateness is measured against the earliest arrival so far.
     """
 
     soonest: float = math.inf
     now: float = 0.0
-    """How late the newest was; 0 where nothing came."""
+    """Lateness of the newest arrival; 0 if nothing came."""
     worst: float = 0.0
-    """How late the latest was; 0 where nothing came."""
+    """Greatest lateness so far; 0 if nothing came."""
 
     def note(self, offset: float) -> None:
-        """Something came so many seconds behind its time, on whatever clock that is."""
+        """Something came ``offset`` seconds after its time, on any clock."""
         if offset < self.soonest:
             self.soonest = offset
         self.now = offset - self.soonest
@@ -37,16 +37,16 @@ class Lateness:
 class Statistics:
     """A call at one moment: messages, bytes of audio, seconds.
 
-    ``samples_dropped`` and ``events_dropped`` are at the application's end what was not read in
-    time, at the platform's, captured audio that found no room to be sent, and messages of the app
-    that were out of place, broken or found no room.
+    ``samples_dropped`` and ``events_dropped`` count, at the application's end, what was not read
+    in time; at the platform's end, captured audio that there was no room to send, and messages of
+    the app that were out of place, broken or for which there was no room.
     ``buffered`` is how much the caller is still to hear, as far as this end knows.
 
-    ``lateness`` is how late the newest was, ``worst_lateness`` the latest. At the application's
-    end that is how much later than its media time the platform's audio came, against what came
-    soonest until then: a pause of the listen and audio that the platform dropped look the same
-    there, and audio that comes ever sooner, as of a caller faster than real time, is not late. At
-    the platform's end it is how far behind their moments the caller's steps ran.
+    ``lateness`` is that of the newest arrival, ``worst_lateness`` the greatest so far. At the
+    application's end it is how much later than its media time the platform's audio came, against
+    the earliest so far. A pause of the listen, or audio that the platform dropped, looks like
+    lateness there; audio that is faster than real time is never late. At the platform's end it is
+    how far the caller's steps ran behind schedule.
     """
 
     messages_received: int = 0
@@ -69,7 +69,7 @@ class Statistics:
         events_dropped: int,
         samples_dropped: int = 0,
     ) -> Statistics:
-        """Those of a call with this session."""
+        """The statistics of a call with this session."""
         return cls(
             messages_received=session.received.messages,
             messages_sent=session.sent.messages,
@@ -83,7 +83,7 @@ class Statistics:
         )
 
     def to_json(self) -> dict[str, int | float]:
-        """The figures by their names, for JSON; seconds to the millisecond."""
+        """The figures by name, for JSON; seconds are rounded to milliseconds."""
         figures: dict[str, int | float] = attrs.asdict(self)
         return {
             name: round(figure, 3) if isinstance(figure, float) else figure

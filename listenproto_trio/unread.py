@@ -1,4 +1,4 @@
-"""The events of a call that wait to be read: bounded, and nothing lost in silence."""
+"""The events of a call that wait to be read: bounded, and what is dropped is reported."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from listenproto_trio.limits import Limits
 __all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]
 
 UnreadPolicy: TypeAlias = Literal["hold", "drop_oldest"]
-"""What to do when events are not read in time: stop reading, or drop the oldest and say so."""
+"""If events are not read in time: stop reading the connection, or drop the oldest and report it."""
 
 
 @attrs.frozen
 class Dropped:
-    """Not read in time and dropped here: so many samples of each channel, so many other events."""
+    """Dropped here, not read in time: ``samples`` of each channel, ``events`` other than audio."""
 
     samples: int = 0
     events: int = 0
 
 
 CallEvent: TypeAlias = Audio | Dropped | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation
-"""What iterating a call gives."""
+"""What iterating over a call gives."""
 
 OVERHEAD: Final = 64
-"""What a value counts beside its bytes, so that tiny ones cannot hoard memory."""
+"""Bytes that each value counts beside its content, so that tiny ones cannot fill the memory."""
 
 
 @attrs.frozen
 class _Waiting:
-    """An event that waits; ``before`` and ``after``: the samples and other events up to there."""
+    """An event that waits, with the count of samples and other events before and after it."""
 
     event: CallEvent
     size: int
@@ -48,7 +48,7 @@ class _Waiting:
 
 @attrs.define
 class _Share:
-    """The events of one kind that wait, oldest first, and how much may wait."""
+    """The waiting events of one kind, oldest first, and how much may wait."""
 
     max_size: int
     max_events: float = float("inf")
@@ -74,7 +74,7 @@ class _Share:
 
 
 class _Watch(trio.abc.Instrument):
-    """Tells of each task that ends: trio has no other way to learn when one does."""
+    """Reports each task that ends; trio has no other way to learn of that."""
 
     def __init__(self, ended: Callable[[trio.lowlevel.Task], None]) -> None:
         self._ended = ended
@@ -86,15 +86,15 @@ class _Watch(trio.abc.Instrument):
 class Unread:
     """A queue of events, with a bound on the audio in it and one on all the others.
 
-    Nothing stands in it for what was dropped: an event knows how much came before it, so what is
-    missing in front of it shows when its turn comes.
+    Dropped events leave no entry: each event carries the count of what came before it, so a gap
+    shows when its turn comes.
     """
 
     def __init__(
         self, policy: UnreadPolicy, limits: Limits, *, on_hold: Callable[[], None]
     ) -> None:
         self._reader: trio.lowlevel.Task | None = None
-        """The task that has read last."""
+        """The task that read last."""
         self.samples_dropped = self.events_dropped = 0
         self._drops = policy == "drop_oldest"
         self._seconds = limits.unread_seconds
@@ -104,7 +104,7 @@ class Unread:
         self._audio = _Share(limits.message_size)
         self._others = _Share(limits.message_size, limits.unread_events)
         self._came = self._told = (0, 0)
-        """How many samples and other events were put, and how many of them get() has told of."""
+        """Samples and other events that were put, and how many of them get() has returned."""
         self._over = False
         self._abandoned = False
         self._getting = False
@@ -112,15 +112,15 @@ class Unread:
         self._room = trio.lowlevel.ParkingLot()
 
     def open(self, metadata: Metadata) -> None:
-        """The rate and the channels of the audio are known."""
+        """Take the rate and the channels of the audio, now that they are known."""
         self._frame = SAMPLE_BYTES * metadata.mix_type.channels
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
-        # At least 1, so that no two messages fit into no time at all.
+        # At least 1, so that with a limit of no time two messages are still too many.
         self._audio.max_size = max(1, int(self._seconds * second))
 
     @property
     def reader(self) -> trio.lowlevel.Task | None:
-        """The task that reads the queue; None where none has begun to, or it has ended."""
+        """The task that reads the queue; None if none has started to, or it has ended."""
         reader = self._reader
         if reader is None or reader.parent_nursery is None:
             return reader
@@ -128,7 +128,7 @@ class Unread:
 
     @property
     def held(self) -> bool:
-        """Whether reading is held back."""
+        """Whether the connection is not to be read for now."""
         return self._audio.full or self._others.full
 
     def put(self, event: CallEvent) -> None:
@@ -142,7 +142,7 @@ class Unread:
         else:
             share, size = self._others, _size(event)
             self._came = samples, events + 1
-        # None counts for more than may wait in all: alone, each that came can be read.
+        # An event counts at most what may wait in all, so that any event fits on its own.
         share.add(_Waiting(event, min(size, share.max_size), before, self._came))
         while self._drops and share.full:
             oldest = share.take()
@@ -151,7 +151,7 @@ class Unread:
         self._news.unpark_all()
 
     def end(self) -> None:
-        """No more will come."""
+        """No more events will come."""
         self._over = True
         self._news.unpark_all()
 
@@ -164,7 +164,7 @@ class Unread:
         self._room.unpark_all()
 
     async def may_read(self) -> None:
-        """Wait until there is room for what reading may bring."""
+        """Wait until there is room for what reading the connection may bring."""
         await trio.lowlevel.checkpoint()
         if not self.held:
             return
@@ -177,12 +177,12 @@ class Unread:
             trio.lowlevel.remove_instrument(self._watch)
 
     def _ended(self, task: trio.lowlevel.Task) -> None:
-        """A task has ended while reading is held back: if it was the reader, that is news."""
+        """A task has ended while reading is held back; if it was the reader, call ``on_hold``."""
         if task is self._reader:
             self._on_hold()
 
     async def get(self) -> CallEvent | None:
-        """The next event; None when there is no more.
+        """Wait for the next event; None at the end.
 
         Raises trio.BusyResourceError while another task waits for one.
         """
@@ -200,9 +200,9 @@ class Unread:
         return event
 
     def _next(self) -> CallEvent | None:
-        """Take the next event, or a note of what was dropped in front of it; None without any."""
+        """Take the next event, or a Dropped for what is missing before it; None if none waits."""
         shares = [share for share in (self._audio, self._others) if share.waiting]
-        # Of two that as much came before, the audio was first: it had no samples.
+        # If both have the same count before them, the audio came first: it had no samples.
         first = min(shares, key=lambda share: share.waiting[0].before, default=None)
         before = first.waiting[0].before if first else self._came
         if before != self._told:
@@ -217,7 +217,7 @@ class Unread:
 
 
 def _size(event: CallEvent) -> int:
-    """About how many bytes an event holds on to: each value in it counts, down to the smallest."""
+    """About how many bytes an event keeps in memory: each value in it counts, however small."""
     size = 0
     held: list[object] = [event]
     while held:

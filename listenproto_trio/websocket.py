@@ -1,4 +1,4 @@
-"""A call on a WebSocket of somebody else's: whole messages instead of bytes."""
+"""A call on another library's WebSocket: whole messages instead of bytes."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ from listenproto_trio.failures import in_words
 __all__ = ["MessageCarrier", "MessageConnection", "TrioWebSocket", "WebSocket"]
 
 BATCH: Final = 65536
-"""About how many bytes, or characters of text, are taken out of the outbox at a time."""
+"""About how many bytes, or characters of text, are taken from the outbox at a time."""
 
 
 class WebSocket(Protocol):
-    """A WebSocket that somebody else has accepted; what :meth:`Call.over` asks of it.
+    """A WebSocket that another library has accepted: the methods that :meth:`Call.over` needs.
 
-    Each method is called by one task at a time, the three at the same time.
+    Each method is called by one task at a time, but the three may run at the same time.
     """
 
     async def receive(self) -> Payload:
-        """The next message, or how it was closed; cancelled, it has lost no message.
+        """Return the next message, or a ``Close``. If cancelled, it must not lose a message.
 
-        Where the connection is gone without a close, a ``Close`` with the code 1006, or
+        If the connection is lost without a close, return a ``Close`` with code 1006 or raise
         trio.BrokenResourceError or trio.ClosedResourceError.
         """
 
     async def send(self, payload: str | bytes) -> None:
-        """Send a message. It is cancelled only where the connection is given up.
+        """Send a message. It is cancelled only when the connection is given up.
 
-        Raises trio.BrokenResourceError or trio.ClosedResourceError where it cannot be sent.
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent.
         """
 
     async def close(self, code: int, reason: str) -> None:
-        """Close, and wait for the answer; it comes once, and nothing is sent after it.
+        """Close, and wait for the answer. Called once; nothing is sent after it.
 
-        Cancelled, it gives the connection up at once, also where a message is half sent, as
-        ``aclose`` of all that is trio's does; then nothing comes any more.
+        If cancelled, it must drop the connection at once, even in the middle of a message, as
+        trio's ``aclose`` methods do; nothing may be received after that.
         """
 
 
 class MessageConnection:
-    """The join of a session and a WebSocket: as a connection, but with messages for bytes."""
+    """Joins a session and a WebSocket: like a connection, with messages instead of bytes."""
 
     def __init__(self, session: AppSession) -> None:
         self._session = session
         self._received: deque[Payload] = deque()
         self._closed = False
         self._last: list[Payload] | None = None
-        """What is left to be sent after a failure."""
+        """What is still to be sent after a failure."""
 
     @property
     def finished(self) -> bool:
@@ -84,7 +84,7 @@ class MessageConnection:
         self._received += data
 
     def events(self) -> Iterator[ConnectionEvent]:
-        """What the messages meant; raises :class:`~listenproto.RemoteProtocolError` at a fault."""
+        """The events of the messages; :class:`~listenproto.RemoteProtocolError` at a fault."""
         while self._received and not self.finished:
             payload = self._received.popleft()
             if isinstance(payload, Close):
@@ -95,19 +95,19 @@ class MessageConnection:
                 yield from self._session.receive(payload)
 
     def ping(self) -> None:
-        """That is for the WebSocket's library to do."""
+        """Do nothing: the WebSocket's library sends pings."""
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close behind what has been sent."""
+        """Close, after what has been sent."""
         self._session.close(code, reason)
 
     def fail(self, error: ProtocolError) -> None:
-        """Close at once with the error's code: what was still to be sent is dropped."""
+        """Close at once with the error's code; what waits to be sent is dropped."""
         self._session.close(error.close_code, str(error))
         self._last = [one for one in self._session.outgoing() if isinstance(one, Close)]
 
     def data_to_send(self) -> list[Payload]:
-        """The messages to be sent next, and the close; empty where there are none."""
+        """The messages to send next, and the close; empty if there are none."""
         data: list[Payload] = []
         if self._last is not None:
             data, self._last = self._last, []
@@ -122,13 +122,13 @@ class MessageConnection:
 
 
 class MessageCarrier:
-    """Messages on somebody else's WebSocket."""
+    """Sends and receives messages on another library's WebSocket."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self.failure = ""
         self._websocket = websocket
         self._closed = False
-        """Whether it is closed, or being closed: it is done once, and cancelling that drops it."""
+        """Whether it is closed or being closed: that is done once, and cancelling it drops it."""
 
     async def receive(self) -> list[Payload]:
         payload: Payload = Close(ABNORMAL)
@@ -158,7 +158,7 @@ class MessageCarrier:
 class TrioWebSocket:
     """trio-websocket's WebSocket, for :meth:`Call.over`.
 
-    Whether this end's own close was answered before the connection went, it does not tell.
+    It does not tell whether our own close was answered before the connection was lost.
     """
 
     def __init__(self, websocket: trio_websocket.WebSocketConnection) -> None:
@@ -169,7 +169,7 @@ class TrioWebSocket:
         try:
             return await self._websocket.get_message()
         except trio_websocket.ConnectionClosed:
-            if self._closing is not None:  # what is said until then, this end has said
+            if self._closing is not None:  # until then, ``closed`` is our own close
                 await self._closing.wait()
         how = self._websocket.closed
         return Close(ABNORMAL) if how is None else Close(how.code, how.reason or "")

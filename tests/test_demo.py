@@ -147,7 +147,7 @@ def test_a_demo_that_goes_otherwise_than_it_must_fails(
     monkeypatch.setattr(cli.demo, "CALLS", [attrs.evolve(streaming, keys=(), seconds=0.1)])
     run = listenproto("demo", "--out", "out", cwd=tmp_path)
     assert (run.status, run.complaint) == (1, "something went wrong, see above")
-    assert "wrong: echo-2s was to be played, it was None\n" in run.out
+    assert "wrong: echo-2s should have been played, it was not reported\n" in run.out
 
 
 def test_of_several_failures_the_first_is_told(
@@ -170,7 +170,7 @@ def test_a_recording_that_does_not_hold_the_speech_is_a_fault(tmp_path: Path) ->
         recording.write(speech()[:1600])
         bad = demo_module._faults(clips, clips.expected, (), recording)
     assert good == []
-    assert bad == ["recording.wav does not hold the speech sample for sample"]
+    assert bad == ["recording.wav differs from the speech"]
 
 
 def test_an_interrupt_is_told_in_one_line(tmp_path: Path) -> None:

@@ -368,10 +368,10 @@ async def test_an_app_that_is_slower_than_a_caller_in_a_hurry_loses_nothing(spee
 @virtual
 async def test_a_speed_that_leads_nowhere_is_refused_at_once(speed: float) -> None:
     async with line(STREAM) as both:
-        with pytest.raises(ValueError, match=r"a speed of .* it takes more than 0"):
+        with pytest.raises(ValueError, match="speed must be more than 0"):
             await talk(both.platform, audio(1), speed=speed)
         assert both.platform.task.clock == 0
-    with pytest.raises(ValueError, match="a speed of"):
+    with pytest.raises(ValueError, match="speed must be more than 0"):
         await hear_beep(ListenTask(STREAM, ATTRIBUTES), speed=speed)
 
 

@@ -105,7 +105,7 @@ def test_no_audio_is_ever_taken_away(
         try:
             recovered = recover_wav(path)
         except WavError as refused:
-            assert "stands behind its audio" in str(refused)
+            assert "follows the audio" in str(refused)
             assert path.read_bytes() == before
             return
         after = path.read_bytes()
@@ -208,7 +208,7 @@ def test_what_is_no_regular_file_is_let_be(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/zero")
     if kind == "pipe":
         os.mkfifo(path)
-    with pytest.raises(WavError, match=r"^it is no regular file$"):
+    with pytest.raises(WavError, match=r"^it is not a regular file$"):
         recover_wav(path)
 
 
@@ -225,9 +225,9 @@ GOOD = wav(audio(0.01), whole=36 + 160, claims=160)
         (wav(b"", whole=0, claims=0, form=b""), "data chunk comes before a fmt chunk"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(bits=24)), "24-bit PCM, only 16-bit PCM"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(codec=7, bits=8)), "8-bit mu-law"),
-        (wav(bytes(9), whole=0, claims=0, form=fmt(channels=0)), "it has 0 channels"),
-        (wav(bytes(9), whole=0, claims=0, form=fmt(rate=0)), "at 0 samples a second"),
-        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a 'LIST' chunk stands"),
+        (wav(bytes(9), whole=0, claims=0, form=fmt(channels=0)), "its header says 0 channels"),
+        (wav(bytes(9), whole=0, claims=0, form=fmt(rate=0)), "at 0 Hz"),
+        (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a 'LIST' chunk follows"),
         (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST + b"more", "a 'LIST' chunk"),
     ],
 )
@@ -290,6 +290,6 @@ def test_where_a_header_has_no_room_for_64_bits_nothing_is_done(tmp_path: Path) 
     path.write_bytes(wav_header(0, RATE))
     os.truncate(path, 5 * GIB)
     before = state_of(path)
-    with pytest.raises(WavError, match=f"no room to tell of {5 * GIB - 44} bytes"):
+    with pytest.raises(WavError, match=f"no room for a length of {5 * GIB - 44} bytes"):
         recover_wav(path)
     assert state_of(path) == before

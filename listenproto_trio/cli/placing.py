@@ -104,9 +104,7 @@ async def place(
             f"{exc.filename}: {in_words(exc)}" if exc.filename else in_words(exc)
         )
     except CallRejected as exc:
-        hint = (
-            " (--cafile FILE trusts more)" if "its certificate is not trusted" in str(exc) else ""
-        )
+        hint = "; pass its CA with --cafile FILE" if "certificate not trusted" in str(exc) else ""
         placed.failures.append(f"{exc}{hint}")
     _conclude(placed, beside)
     if line.hook is not None and placed.result is not None:
