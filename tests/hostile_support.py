@@ -6,9 +6,7 @@ is what two ends of our own have said to each other, each direction in one piece
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Any, Final, TypeAlias
 from unittest import mock
 
@@ -41,13 +39,10 @@ from listenproto import (
     judge,
 )
 from listenproto.wav import wav_header
-from tests.test_wire import KEY, open_client, open_server, take
+from tests.wire_support import KEY, open_client, open_server, take
 
 End: TypeAlias = AppConnection | PlatformConnection
 Outcome: TypeAlias = list[ConnectionEvent | tuple[str, str, int]]
-
-DEEP: Final = os.environ.get("LISTENPROTO_EXAMPLES") == "deep"
-"""Whether there is time to try everything."""
 
 STEP: Final = FLICKS // 50
 
@@ -179,12 +174,6 @@ def outcome(driven: Driven, chunks: Iterable[bytes], *, writes: bool = True) -> 
     driven.take(*chunks, writes=writes)
     driven.finish()
     return driven.saw
-
-
-def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
-    """The stream in pieces, none of them empty: an empty one would be its end."""
-    edges = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
-    return [stream[a:b] for a, b in pairwise(edges) if a < b]
 
 
 def recorded(mode: Mode) -> tuple[bytes, bytes]:

@@ -47,7 +47,7 @@ from listenproto.codec import encode
 from listenproto.playout import Over, Playout
 from listenproto.rules import State
 from listenproto.testing import AppMachine, PlatformMachine, PlatformUnderTest, listen_verbs
-from tests.examples.test_my_app import Menu, MenuMachine
+from tests.examples.my_app import Menu
 
 SEARCH = settings(
     max_examples=100,
@@ -591,7 +591,10 @@ class Hasty(Menu):
         self.over = False
 
 
-class HastyMachine(MenuMachine):
+class HastyMachine(AppMachine):
+    verbs = listen_verbs(Mode.CLIPS)
+    keys = "12*#"
+
     def make_app(self, verb: ListenVerb, profile: Profile) -> Hasty:
         return Hasty()
 

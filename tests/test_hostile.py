@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from listenproto import Closed, Disconnect, End, Mode, PlatformConnection, Violation
 from listenproto.testing import nearly_legal_texts
+from tests.depth import DEEP
 from tests.hostile_support import (
     CALLS,
-    DEEP,
     HEADS,
     KILLED,
     MASKS,
@@ -26,11 +26,21 @@ from tests.hostile_support import (
     Outcome,
     a_platform,
     an_app,
-    cut,
     outcome,
 )
-from tests.test_wire import BINARY, CLOSE, CONT, PING, TEXT, bytewise, close_payload, frame, frames
-from tests.test_wire import request as asking
+from tests.wire_support import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    TEXT,
+    bytewise,
+    close_payload,
+    cut,
+    frame,
+    frames,
+)
+from tests.wire_support import request as asking
 
 MAX_HEAD: Final = 400
 MAX_MESSAGE: Final = 2000

@@ -34,7 +34,7 @@ from tests.hostile_support import (
     a_task,
     an_app,
 )
-from tests.test_wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload, frame
+from tests.wire_support import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload, frame
 
 # Counting branches would be counted as memory, and takes five times as long.
 pytestmark = pytest.mark.no_cover

@@ -174,6 +174,7 @@ def test_the_readme_shows_the_examples_that_the_suite_runs() -> None:
         "server_trio",
         "caller_trio",
         "server_asyncio",
+        "my_app",
         "test_my_app",
     }
     for name, code in shown:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -25,54 +23,33 @@ from listenproto_trio import (
     Key,
     Limits,
     Recorder,
-    Recording,
     recover_wav,
     serve_stream,
     talk,
 )
 from listenproto_trio.sidecar import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
-from tests.test_trio_recording import heard_in
-from tests.test_trio_websocket import Pipe
+from tests.recording_support import (
+    FILES,
+    OFF,
+    end_of,
+    heard_in,
+    names_in,
+    recording_to,
+    sidecar_of,
+    started,
+)
 from tests.trio_support import (
     ATTRIBUTES,
     CALL_SID,
     CLIPS,
     RATE,
+    Pipe,
     asking,
     audio,
     bare_platform,
     calling,
     virtual,
 )
-
-OFF = Answering(mode=Mode.OFF, unread="hold")
-
-
-def recording_to(recorder: Recorder) -> Callable[[Call], Awaitable[None]]:
-    """A handler that records, and nothing else."""
-
-    async def record(call: Call) -> None:
-        with recorder.record(call) as recording:
-            async for event in call:
-                recording.take(event)
-
-    return record
-
-
-def sidecar_of(folder: Path, name: str = CALL_SID) -> dict[str, Any]:
-    return json.loads((folder / f"{name}.json").read_text("utf-8"))
-
-
-def end_of(folder: Path) -> dict[str, Any]:
-    return sidecar_of(folder)["end"]
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-FILES = [f"{CALL_SID}.json", f"{CALL_SID}.wav"]
-
 
 # What stands beside the audio.
 
@@ -165,13 +142,6 @@ async def test_metadata_that_was_cut_is_on_record_as_such(tmp_path: Path) -> Non
     about = sidecar_of(tmp_path)
     assert about["truncated"] is True
     assert about["metadata"] == {"callSid": CALL_SID}
-
-
-@contextmanager
-def started(recorder: Recorder, call: Call) -> Iterator[Recording]:
-    with recorder.record(call) as recording:
-        assert recording.error is None
-        yield recording
 
 
 @virtual

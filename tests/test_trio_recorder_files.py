@@ -31,16 +31,16 @@ from listenproto_trio import (
 from listenproto_trio.recorder import file_stem
 from listenproto_trio.sidecar import LISTED
 from tests.disk_support import files_up_to, make_read_only, small_disk
-from tests.test_trio_recorder import (
+from tests.recording_support import (
     FILES,
     OFF,
     end_of,
+    heard_in,
     names_in,
     recording_to,
     sidecar_of,
     started,
 )
-from tests.test_trio_recording import heard_in
 from tests.trio_support import (
     ATTRIBUTES,
     CALL_SID,

@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-import wave
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,27 +18,12 @@ import trio
 
 from listenproto import FLICKS, Header, Heard, Line, Mode, Peer, TraceError
 from listenproto.trace import MAX_LINE
-from listenproto.wav import GROWING_HEADER, growing_wav_header, wav_header
+from listenproto.wav import growing_wav_header
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
 from listenproto_trio.recording import read_trace_file
 from tests.disk_support import files_up_to, small_disk
+from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
 from tests.trio_support import RATE, STREAM, audio, calling, virtual
-
-HEADER = GROWING_HEADER
-GIB = 2**30
-
-
-def heard_in(path: Path, channels: int = 1) -> bytes:
-    """What a reader that is not ours finds in a WAV file as it lies."""
-    with wave.open(str(path)) as file:
-        assert file.getparams()[:3] == (channels, 2, RATE)
-        return file.readframes(file.getnframes())
-
-
-def state_of(path: Path) -> tuple[int, int, int]:
-    """What changes as soon as a file is written."""
-    state = path.stat()
-    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def test_a_wav_is_whole_to_its_last_second_at_any_moment(tmp_path: Path) -> None:
@@ -191,8 +175,6 @@ for start in range(0, len(said), size):
     print(start + size, flush=True)
 raise SystemExit("it was to be killed before the end")
 """
-COUNTED = struct.pack("<1000000I", *range(1_000_000))
-"""L16 in which each frame shows where it belongs."""
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -317,19 +299,6 @@ def test_a_header_that_cannot_be_written_any_more_costs_no_audio(tmp_path: Path)
 
 
 # More than 32 bits can tell of.
-
-
-def rf64_lengths(path: Path) -> tuple[int, int, int]:
-    """What an RF64 file says of its lengths: the whole, the audio, the samples."""
-    with open(path, "rb") as file:
-        head = file.read(HEADER)
-    assert head[:20] == b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0"
-    assert head[44:48] == bytes(4)
-    assert head[48:72] == wav_header(0, RATE)[12:36]
-    assert head[72:] == b"data\xff\xff\xff\xff"
-    whole, length, samples = struct.unpack("<QQQ", head[20:44])
-    assert whole == path.stat().st_size - 8
-    return whole, length, samples
 
 
 def test_a_recording_grows_past_4_gib(tmp_path: Path) -> None:

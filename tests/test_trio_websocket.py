@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -47,8 +46,10 @@ from listenproto_trio import (
 from tests.trio_support import (
     ATTRIBUTES,
     CALL_SID,
+    DROPPED,
     STREAM,
     Bare,
+    Pipe,
     audio,
     bare_platform,
     clip,
@@ -59,50 +60,6 @@ from tests.trio_support import (
 
 METADATA: Final = json.dumps({"callSid": CALL_SID})
 STREAMING: Final = Answering(mode=Mode.STREAMING)
-DROPPED: Final = "dropped"
-
-
-class Pipe:
-    """A WebSocket of which a test is the other end."""
-
-    def __init__(self, *coming: Payload, answers: bool = True) -> None:
-        self.coming, self._received = trio.open_memory_channel[Payload](math.inf)
-        self.sent: list[Payload] = []
-        self.broken = False
-        self._answers = answers
-        self._busy = False
-        for payload in coming:
-            self.coming.send_nowait(payload)
-
-    async def receive(self) -> Payload:
-        try:
-            return await self._received.receive()
-        except trio.EndOfChannel:
-            raise trio.BrokenResourceError from None
-
-    async def send(self, payload: str | bytes) -> None:
-        await self._write(payload)
-
-    async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._write(Close(code, reason))
-            if not self._answers:
-                await trio.sleep_forever()
-        except trio.Cancelled:
-            self.sent.append(DROPPED)
-            raise
-        self.coming.send_nowait(Close(code))
-
-    async def _write(self, payload: Payload) -> None:
-        assert not self._busy, "one writer owns the WebSocket"
-        self._busy = True
-        try:
-            await trio.sleep(0.1)
-        finally:
-            self._busy = False
-        if self.broken:
-            raise trio.BrokenResourceError
-        self.sent.append(payload)
 
 
 async def read_on(call: Call) -> list[CallEvent]:

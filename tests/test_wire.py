@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,96 +21,28 @@ from wsproto.utilities import generate_accept_token
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.wire import ClientWire, Closed, Ping, Pong, ServerWire, State, Wire, WireEvent
-
-CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
-UPGRADE = {
-    "Host": "app.example",
-    "Upgrade": "websocket",
-    "Connection": "keep-alive, Upgrade",
-    "Sec-WebSocket-Key": KEY,
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Protocol": "audio.jambonz.org, other",
-}
-
-
-def head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    lines = [first, *(f"{name}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
-
-
-def request(first: str = "GET /call?id=7 HTTP/1.1", **changes: str | None) -> bytes:
-    changed = UPGRADE | {name.replace("_", "-"): value for name, value in changes.items()}
-    return head(first, [(name, value) for name, value in changed.items() if value is not None])
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    fin: bool = True,
-    rsv: int = 0,
-    mask: bytes = b"",
-    length: int | None = None,
-    form: int | None = None,
-) -> bytes:
-    """One frame. ``length`` lies about the payload's, ``form`` (7, 16, 64) about its own size."""
-    length = len(payload) if length is None else length
-    form = form or (7 if length < 126 else 16 if length < 65536 else 64)
-    short = {7: length, 16: 126, 64: 127}[form]
-    start = bytes([fin << 7 | rsv << 4 | opcode, bool(mask) << 7 | short])
-    extended = b"" if form == 7 else length.to_bytes(form // 8, "big")
-    if mask:
-        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-    return start + extended + mask + payload
-
-
-def masked(opcode: int, payload: bytes = b"", **options: Any) -> bytes:
-    return frame(opcode, payload, mask=b"\x37\xfa\x21\x3d", **options)
-
-
-def close_payload(code: int, reason: bytes = b"") -> bytes:
-    return code.to_bytes(2, "big") + reason
-
-
-def open_server(**options: Any) -> ServerWire:
-    wire = ServerWire(**options)
-    wire.feed(request())
-    (event,) = wire.events()
-    assert isinstance(event, Request)
-    wire.accept("audio.jambonz.org")
-    wire.data_to_send()
-    return wire
-
-
-def key_of(asked: bytes) -> bytes:
-    (line,) = [line for line in asked.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key: ")]
-    return line.partition(b": ")[2]
-
-
-def answer(wire: ClientWire, status: str = "101 Switching Protocols", **changes: Any) -> bytes:
-    """The server's 101; takes the wire's request out of it."""
-    headers = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Accept": generate_accept_token(key_of(wire.data_to_send())).decode(),
-    }
-    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
-    return head(f"HTTP/1.1 {status}", [item for item in headers.items() if item[1] is not None])
-
-
-def open_client(**options: Any) -> ClientWire:
-    wire = ClientWire("app.example", **options)
-    wire.feed(answer(wire))
-    (event,) = wire.events()
-    assert isinstance(event, Accepted)
-    return wire
-
-
-def take(wire: Wire, data: bytes) -> list[WireEvent]:
-    wire.feed(data)
-    return list(wire.events())
+from tests.wire_support import (
+    BINARY,
+    CLOSE,
+    CONT,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    UPGRADE,
+    answer,
+    bytewise,
+    close_payload,
+    cut,
+    frame,
+    frames,
+    head,
+    masked,
+    open_client,
+    open_server,
+    request,
+    take,
+)
 
 
 def fault(wire: Wire, data: bytes, *before: WireEvent) -> RemoteProtocolError:
@@ -151,16 +82,6 @@ def outcome(wire: Wire, chunks: Iterable[bytes]) -> Outcome:
         except RemoteProtocolError as error:
             return [*seen, (str(error), error.clause, error.close_code)]
     return seen
-
-
-def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
-    """The stream in pieces, none of them empty: an empty one would be its end."""
-    edges = [0, *sorted({place % (len(stream) + 1) for place in places}), len(stream)]
-    return [stream[a:b] for a, b in pairwise(edges) if a < b]
-
-
-def bytewise(stream: bytes) -> list[bytes]:
-    return [stream[i : i + 1] for i in range(len(stream))]
 
 
 PLACES = st.lists(st.integers(0, 2**16), max_size=12)
@@ -1177,24 +1098,6 @@ def test_an_answer_cut_off_anywhere() -> None:
         *_, last = outcome(wire, [*cut(stream[:end], ()), b""])
         assert last == Closed(1006, "", clean=False)
         assert wire.finished
-
-
-@st.composite
-def frames(draw: st.DrawFn, masks: Sequence[bytes]) -> bytes:
-    """A frame, good or nearly so."""
-    form = draw(st.sampled_from([None] * 6 + [7, 16, 64]))
-    payload = draw(st.binary(max_size=20) | st.builds(bytes, st.integers(120, 130)))
-    if form == 7:
-        payload = payload[:125]
-    return frame(
-        draw(st.sampled_from([CONT, TEXT, BINARY, CLOSE, PING, PONG] * 3 + [*range(16)])),
-        payload,
-        fin=draw(st.booleans()),
-        rsv=draw(st.sampled_from([0] * 10 + [1, 2, 4])),
-        mask=draw(st.sampled_from(masks)),
-        length=draw(st.sampled_from([None] * 10 + [100, 2**17])) if form in (None, 64) else None,
-        form=form,
-    )
 
 
 def flipped(stream: bytes, bits: Sequence[int]) -> bytes:

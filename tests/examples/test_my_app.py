@@ -1,53 +1,8 @@
-"""An app of one's own, and the test that holds it against the protocol."""
+"""The test that holds an app of one's own against the protocol."""
 
-from listenproto import (
-    AppSession,
-    ClipDone,
-    Disconnect,
-    Dtmf,
-    KillAudio,
-    ListenVerb,
-    Mode,
-    PlayAudio,
-    Profile,
-    RemoteProtocolError,
-)
+from listenproto import ListenVerb, Mode, Profile
 from listenproto.testing import AppMachine, listen_verbs
-
-PROMPTS = {"1": bytes(16000), "2": bytes(48000)}
-"""What is said at which key: L16, 8000 samples a second."""
-
-
-class Menu:
-    """Says a prompt at a key, is silent at ``*``, and ends the call at ``#``."""
-
-    def __init__(self) -> None:
-        self.session = AppSession(mode=Mode.CLIPS)
-        self.closed = self.session.closed
-        self.connection_lost = self.session.connection_lost
-        self.outgoing = self.session.outgoing
-        self.speaking = self.over = False
-
-    def receive(self, payload: str | bytes) -> None:
-        try:
-            for event in self.session.receive(payload):
-                if isinstance(event, Dtmf) and not self.over:
-                    self.press(event.digit)
-                elif isinstance(event, ClipDone):
-                    self.speaking = False
-        except RemoteProtocolError as error:
-            self.session.close(error.close_code, str(error))
-
-    def press(self, key: str) -> None:
-        if key == "#":
-            self.over = True
-            self.session.send(Disconnect())
-        elif key == "*":
-            self.speaking = False
-            self.session.send(KillAudio())
-        elif key in PROMPTS and not self.speaking:
-            self.speaking = True
-            self.session.send(PlayAudio(PROMPTS[key], sample_rate=8000))
+from tests.examples.my_app import Menu
 
 
 class MenuMachine(AppMachine):
