@@ -231,3 +231,13 @@ def test_what_other_modules_take_from_a_module_is_in_its_all(module: str) -> Non
         for alias in node.names
     }
     assert taken - set(importlib.import_module(module).__all__) == set()
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share is in support modules, so that no test file depends on another."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None) or ""
+                names = [module, *(alias.name for alias in node.names)]
+                assert not re.search(r"\btest_", " ".join(names)), f"{path}:{node.lineno}"

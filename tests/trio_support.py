@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, partial, wraps
@@ -49,6 +49,7 @@ from listenproto_trio import (
     open_call_on,
     serve_stream,
 )
+from tests.depth import DEEP
 
 RATE: Final = 8000
 CALL_SID: Final = "call-1"
@@ -324,13 +325,37 @@ async def fill_the_outbox(both: Line) -> int:
             return sent
 
 
-class Interruption(trio.abc.Instrument):
-    """Cancels an operation at its ``nth`` checkpoint, those of all its tasks counted."""
+Place: TypeAlias = tuple[str, ...]
+"""Where a task waits: the lines of the package and of the tests that are on its stack."""
 
-    def __init__(self, nth: int) -> None:
+
+def place_of(task: trio.lowlevel.Task) -> Place:
+    """Where a task waits now, as far as it is of an operation that can be interrupted.
+
+    How a library waits is its own affair.
+    """
+    lines: list[str] = []
+    for frame, line in task.iter_await_frames():
+        if frame.f_code is Interruption.of.__code__:
+            lines.clear()
+        elif frame.f_globals["__name__"].startswith(("listenproto_trio.", "tests.")):
+            lines.append(f"{frame.f_code.co_qualname}:{line}")
+    return task.name, *lines
+
+
+class Interruption(trio.abc.Instrument):
+    """Cancels an operation at its ``nth`` checkpoint, all its tasks together; never for 0.
+
+    With a ``place`` those count that are there. ``met`` has the place of each checkpoint that the
+    operation came to, up to that.
+    """
+
+    def __init__(self, nth: int, place: Place | None = None) -> None:
         self._left = nth
+        self._place = place
         self._scope = trio.CancelScope()
         self._task: trio.lowlevel.Task | None = None
+        self.met: list[Place] = []
 
     @property
     def reached(self) -> bool:
@@ -350,7 +375,11 @@ class Interruption(trio.abc.Instrument):
         return self._scope.cancelled_caught
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self._belongs(task):
+        if self.reached or not self._belongs(task):
+            return
+        place = place_of(task)
+        self.met.append(place)
+        if self._place in (None, place):
             self._left -= 1
             if self._left == 0:
                 self._scope.cancel()
@@ -378,19 +407,35 @@ def living() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def walk(scenario: Scenario) -> int:
-    """Play a scenario interrupted at its first checkpoint, at its second, ... and once not at all.
+FEW: Final = 20
+"""Checkpoints of a scenario that are always walked one by one."""
 
-    Gives at how many checkpoints it was interrupted. No task is left behind each time.
+
+async def walk(scenario: Scenario) -> int:
+    """Play a scenario whole, and interrupted at each of its checkpoints in turn.
+
+    Gives how many these are. Of more than FEW it is by default interrupted at two for each place
+    where it waits: the first there, and the last. No task is left behind each time.
     """
     tasks = living()
-    for walked in itertools.count():
-        interruption = Interruption(walked + 1)
+
+    async def play(interruption: Interruption) -> bool:
         await scenario(interruption)
         assert living() == tasks
-        if not interruption.reached:
-            return walked
-    raise AssertionError("it counts for ever")
+        return interruption.reached
+
+    whole = Interruption(0)
+    await play(whole)
+    if DEEP or len(whole.met) <= FEW:
+        walked = 0
+        while await play(Interruption(walked + 1)):
+            walked += 1
+        assert walked > 0
+        return walked
+    for place, times in Counter(whole.met).items():
+        assert await play(Interruption(1, place)), place
+        await play(Interruption(times, place))  # its order may differ, and have less of them
+    return len(whole.met)
 
 
 def repeatable(test: Callable[..., None]) -> Callable[..., None]:
