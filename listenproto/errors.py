@@ -10,10 +10,10 @@ SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000)
 
 
 class ProtocolError(Exception):
-    """A peer broke the protocol; the message names what was wrong and what would be right.
+    """A peer broke the protocol; the message says what was wrong and what would be right.
 
-    ``clause`` is the requirement of ``spec/listen.md`` that was broken (an RFC section where the
-    listen protocol has none of its own); ``close_code`` is the WebSocket close code
+    ``clause`` is the requirement of ``spec/listen.md`` that was broken, or a section of an RFC if
+    the listen protocol has none of its own; ``close_code`` is the WebSocket close code
     (RFC 6455, 7.4.1) that answers it.
     """
 
@@ -27,15 +27,15 @@ class ProtocolError(Exception):
 
 
 class LocalProtocolError(ProtocolError):
-    """You asked this end to do what the protocol forbids. Nothing was sent, no state changed."""
+    """You asked for something that the protocol forbids. Nothing was sent, no state changed."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer did what this end cannot go on from; close with ``close_code``."""
+    """The peer did something after which this end cannot go on; close with ``close_code``."""
 
 
 def check_close_code(code: int) -> None:
-    """Raise :class:`LocalProtocolError` for a code that no close can say (RFC 6455, 7.4)."""
+    """Raise :class:`LocalProtocolError` for a code that must not be sent (RFC 6455, 7.4)."""
     if not any(code in codes for codes in SENDABLE_CODES):
-        said = f"a close cannot say {code}: 1000 to 1003, 1007 to 1013, 3000 to 4999 can be said"
+        said = f"close code {code} must not be sent; use 1000-1003, 1007-1013 or 3000-4999"
         raise LocalProtocolError(said, clause="RFC 6455 7.4")

@@ -1,9 +1,9 @@
 """The observer: watches a conversation and names each breach, with its clause.
 
-It is a third party. It sees messages pass in the order of one end's wire, its *vantage*: that end's
-own order is exact, the other's is what has arrived, so what may have crossed on the way is never
-held against a peer. Sessions ask it before they send and when they receive; lint asks it about
-what is on record.
+It is a third party. It sees messages in the order in which they pass at one end, its *vantage*. Of
+the other end it knows only what has arrived, so messages that may have crossed on the way are never
+counted as a breach. Sessions ask it before they send and when they receive; lint asks it about
+recorded calls.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = ["AppLimits", "Observer", "Violation"]
 
 @attrs.frozen
 class Violation:
-    """A breach of the protocol: which clause, by whom, with which message or head, and why.
+    """A breach of the protocol: which clause, by whom, with which message or HTTP head, and why.
 
-    What a receiver has to report comes so as well where nobody breaks anything: a message that
-    there was no room for (LP-STRM-5), half a sample frame where the connection was lost (LP-AUD-5).
+    A receiver also reports in this way what is nobody's fault: a message for which there was no
+    room (LP-STRM-5), an incomplete sample frame when the connection was lost (LP-AUD-5).
     """
 
     clause: str
@@ -55,7 +55,7 @@ class Violation:
     message: Message | Request | Accepted | Rejected
     reason: str
     fatal: bool = False
-    """The conversation cannot go on: there is no metadata to go on with."""
+    """The conversation cannot go on, as there is no usable metadata."""
 
     @property
     def dropped(self) -> bool:
@@ -64,7 +64,7 @@ class Violation:
 
     @property
     def close_code(self) -> int:
-        """The WebSocket close code for it where it is fatal (LP-META-2, LP-META-3)."""
+        """The WebSocket close code that answers it if it is fatal (LP-META-2, LP-META-3)."""
         return 1007 if self.clause == "LP-ODD-2" else 1002
 
     def __str__(self) -> str:
@@ -73,23 +73,23 @@ class Violation:
 
 @attrs.frozen(kw_only=True)
 class AppLimits:
-    """What a careful app keeps to beyond what it must; None: to nothing."""
+    """Limits that a careful app keeps, beyond those of the protocol; None: no limit."""
 
     clips: int | None = None
     """How many clips may be outstanding (LP-CLIP-5)."""
     marks: int | None = None
     """How many marks may be pending (LP-MARK-3)."""
     safe_mark_names: bool = False
-    """No names with quotes, backslashes and control characters, which deployed platforms send
+    """Refuse names with quotes, backslashes or control characters, which deployed platforms send
     back as broken JSON (LP-MARK-6)."""
 
 
 class Observer:
     """Watches a conversation, message by message, and names each breach.
 
-    ``way`` is the listen verb, or the mode of the way back where the verb is not known; None
-    where it is to be set later, before the app sends anything. ``mode`` is given where it is not
-    the verb's own, as in a dial (LP-VERB-3). ``without`` switches clauses off.
+    ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
+    later, before the app sends anything. ``mode`` is needed only if it is not the verb's own, as
+    in a dial (LP-VERB-3). ``without`` switches clauses off.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Observer:
         self._listen_rate = 8000
 
     def judge(self, sender: Peer, message: Message) -> list[Violation]:
-        """What is wrong with that message at this point; nothing is recorded."""
+        """Return what is wrong with that message at this point; record nothing."""
         breach = self._place(sender, message)
         if breach is not None and breach[0] not in self._without:
             fatal = sender is Peer.PLATFORM and self.states[sender] is State.START
@@ -135,7 +135,7 @@ class Observer:
         ]
 
     def see(self, sender: Peer, message: Message) -> list[Violation]:
-        """Record that the message passes, and say what is wrong with it."""
+        """Record that the message passes, and return what is wrong with it."""
         violations = self.judge(sender, message)
         for violation in violations:
             if violation.fatal and self._fatal is None:
@@ -151,18 +151,19 @@ class Observer:
         return violations
 
     def left_over(self, sender: Peer) -> str | None:
-        """What is left of a sample frame of that peer's audio, in words; None if nothing is."""
+        """The incomplete sample frame at the end of that peer's audio, in words; None without."""
         rest = self._audio_bytes[sender] % self._frame_bytes[sender]
         if not rest:
             return None
-        return f"the audio ends inside a sample frame: {rest} of {self._frame_bytes[sender]} bytes"
+        frame = self._frame_bytes[sender]
+        return f"the audio ends with an incomplete sample frame: {rest} of {frame} bytes"
 
     def _waits(self, clip: PlayAudio) -> bool:
         """Whether the clip waits for those in front of it, or starts in their place (D8)."""
         return self._clips_wait_unasked or clip.queue_play is True
 
     def _place(self, sender: Peer, message: Message) -> tuple[str, str] | None:
-        """The clause that has no place for such a message here and now, and why."""
+        """The clause that does not allow such a message here and now, and why; None if all do."""
         kind = type(message)
         if isinstance(message, Malformed):
             return message.clause, message.reason
@@ -178,8 +179,8 @@ class Observer:
         if self.mode in modes or (isinstance(message, Audio) and not message.pcm):
             return None  # LP-AUD-9: audio of no bytes means nothing in every mode
         allowed = " or ".join(sorted(mode.value for mode in modes))
-        mode = self.mode.value if self.mode else "no"
-        return clause, f"{_name(kind)} needs {allowed} mode, this call has {mode} mode"
+        mode = self.mode.value if self.mode else "not set"
+        return clause, f"{_name(kind)} needs {allowed} mode, but the call's mode is {mode}"
 
     def _move(self, sender: Peer, message: Message) -> None:
         kind = type(message)
@@ -205,7 +206,7 @@ _MOVERS: Final = frozenset(CROSSINGS) | {
     for kind, after in row.items()
     if after is not state
 }
-"""The messages that move a peer at all; most of a call is audio, which does not."""
+"""The messages that change a peer's state; audio, most of a call, does not."""
 
 _Found = list[tuple[str, str]]
 
@@ -217,7 +218,7 @@ def _name(kind: type[Any]) -> str:
 def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
     found: _Found = []
     if message.truncated and not observer._cuts_metadata:
-        found.append(("LP-META-11", "the metadata was cut short; what stood in front was read"))
+        found.append(("LP-META-11", "the metadata was cut off; only its beginning was read"))
     elif message.size > MAX_METADATA:
         reason = f"the metadata has {message.size} bytes, at most {MAX_METADATA} may be sent"
         found.append(("LP-META-11", reason))
@@ -227,10 +228,10 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
     if (message.sample_rate, message.mix_type) != (verb.sample_rate, verb.mix_type):
         says = f"{message.sample_rate} {message.mix_type.value}"
         asked = f"{verb.sample_rate} {verb.mix_type.value}"
-        found.append(("LP-META-7", f"the metadata says {says}, the verb asks for {asked}"))
+        found.append(("LP-META-7", f"the metadata says {says}, but the verb asks for {asked}"))
     for key, value in verb.to_json().get("metadata", {}).items():
         if key not in message.attributes or not same(message.attributes[key], value):
-            reason = f"the metadata has not the {key!r:.60} that the verb gives it"
+            reason = f"{key!r:.60} is not as in the verb's metadata"
             found.append(("LP-META-15", reason))
             break
     return found
@@ -239,7 +240,7 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
 def _check_dtmf(observer: Observer, sender: Peer, message: Dtmf) -> _Found:
     if observer._verb is None or observer._verb.pass_dtmf:
         return []
-    return [("LP-DTMF-1", "dtmf was sent although the verb does not ask for it with passDtmf")]
+    return [("LP-DTMF-1", "dtmf was sent, but the verb does not set passDtmf")]
 
 
 def _too_many(
@@ -248,7 +249,7 @@ def _too_many(
     """Whether one more is beyond what the platform takes, or else beyond the app's own limit."""
     for clause, limit in (must, should):
         if limit is not None and number >= limit:
-            return [(clause, f"{number} {what}, more may not be")]
+            return [(clause, f"{number} {what} already, and no more are allowed")]
     return []
 
 
@@ -261,10 +262,10 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
         ("LP-CLIP-5", observer._limits.clips),
     )
     if message.id is not None and observer.clips.holds(message.id):
-        reason = f"the id {message.id!r:.60} is that of a clip which may still be playing"
+        reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
         found.append(("LP-CLIP-15", reason))
     if message.content_type == "raw" and len(message.content) % SAMPLE_BYTES:
-        reason = f"{len(message.content)} bytes are no whole number of samples"
+        reason = f"{len(message.content)} bytes are not a whole number of samples"
         found.append(("LP-CLIP-16", reason))
     return found
 
@@ -272,12 +273,12 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
 def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:
     match = observer.clips.match(message.id)
     if match is not None:
-        reason = f"playDone for the clip {message.id!r:.60} came after that of a later one"
+        reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
         return [] if match.in_order else [("LP-CLIP-25", reason)]
     which = "" if message.id is None else f" with the id {message.id!r:.60}"
     if observer.clips.was_killed(message.id):
         return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
-    return [("LP-CLIP-24", f"playDone{which} stands for no clip")]
+    return [("LP-CLIP-24", f"playDone{which} matches no clip")]
 
 
 _UNSAFE: Final = frozenset('"\\')
@@ -292,7 +293,7 @@ def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
     )
     unsafe = [c for c in message.name if c in _UNSAFE or ord(c) < 32 or ord(c) == 127]
     if unsafe and observer._limits.safe_mark_names:
-        reason = f"the name {message.name!r:.60} holds {unsafe[0]!r}, which may come back broken"
+        reason = f"the name {message.name!r:.60} has {unsafe[0]!r} in it and may come back broken"
         found.append(("LP-MARK-6", reason))
     return found
 
@@ -301,9 +302,9 @@ def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _
     match = observer.marks.match(message.name, message.event)
     if match is None:
         if observer.marks.was_forgotten(message.name):
-            reason = f"the mark {message.name!r:.60} had been forgotten by clearMarks"
+            reason = f"clearMarks had removed the mark {message.name!r:.60}"
             return [("LP-MARK-15", reason)]
-        return [("LP-MARK-9", f"{message.event} of {message.name!r:.60} stands for no mark")]
+        return [("LP-MARK-9", f"{message.event} of {message.name!r:.60} matches no mark")]
     if match.clause is None:
         return []
     fault = _MARK_FAULTS[match.clause]
@@ -312,13 +313,13 @@ def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _
 
 _MARK_FAULTS: Final = {
     "LP-MARK-14": "it came before that of an earlier mark",
-    "LP-KILL-6": "no killAudio can have cleared that mark",
+    "LP-KILL-6": "no killAudio was sent that could clear that mark",
     "LP-KILL-7": "killAudio had cleared that mark",
 }
 
 
 def _check_rest(observer: Observer, sender: Peer) -> _Found:
-    # The other's close or disconnect may have cut the audio off where it was.
+    # The other's close or disconnect may have cut the audio off anywhere.
     cut_off = observer.states[sender.other] in (State.LEAVING, State.CLOSED)
     left_over = observer.left_over(sender)
     return [] if cut_off or left_over is None else [("LP-AUD-1", left_over)]
@@ -326,16 +327,16 @@ def _check_rest(observer: Observer, sender: Peer) -> _Found:
 
 def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
     leaving = observer.states[sender] is State.LEAVING
-    # Behind its disconnect the app's audio has been judged.
+    # The app's audio was checked at its disconnect.
     found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender)
     if sender is Peer.PLATFORM and leaving and message.code != 1000:
-        found.append(("LP-END-5", f"the end of a listen is closed with 1000, not {message.code}"))
+        found.append(("LP-END-5", f"a listen must end with close code 1000, not {message.code}"))
     fatal = observer._fatal
-    # At the platform's end, or as an answer to the platform's own close, it says nothing.
+    # At the platform's end, or as an answer to the platform's own close, the code proves nothing.
     asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not State.CLOSING
     if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
         clause = "LP-META-3" if fatal.close_code == 1007 else "LP-META-2"
-        reason = f"what came for metadata is closed with {fatal.close_code}, not {message.code}"
+        reason = f"such metadata must be closed with {fatal.close_code}, not {message.code}"
         found.append((clause, reason))
     return found
 
@@ -350,7 +351,7 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     Disconnect: lambda observer, sender, message: _check_rest(observer, sender),
     Close: _check_close,
 }
-"""What a message in its place can still have wrong with it."""
+"""What else can be wrong with a message that is allowed now."""
 
 
 def _record_metadata(observer: Observer, sender: Peer, message: Metadata) -> None:
@@ -400,4 +401,4 @@ _RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], None]]] = {
     MarkEvent: _record_mark_event,
     ClearMarks: lambda observer, sender, message: observer.marks.cleared(),
 }
-"""What a message that passes leaves in the ledgers."""
+"""What a message that passes changes in the ledgers."""

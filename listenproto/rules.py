@@ -1,13 +1,13 @@
 """The rules of the conversation, as tables.
 
-Rule 1: whatever decides if a message has its place now stands here, with the clause of
-``spec/listen.md`` that it breaks otherwise. Code only looks things up.
+Rule 1: these tables decide whether a message is allowed now, and name the clause of
+``spec/listen.md`` that it breaks if it is not. Code only looks things up.
 
-Rule 2: nobody here knows which side is asking. The same rows hold for ourselves and for the other
-side; :mod:`listenproto.observer` applies them.
+Rule 2: the tables do not know which side is asking. The same rows hold for ourselves and for the
+other side; :mod:`listenproto.observer` applies them.
 
-Each peer has a lifecycle of its own (TRANSITIONS), moved by the messages it sends; three kinds of
-message move the other peer's as well (CROSSINGS).
+Each peer has a state of its own, changed by the messages that it sends (TRANSITIONS); three kinds
+of message also change the other peer's state (CROSSINGS).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ __all__ = ["BREACHES", "CROSSINGS", "HARMLESS", "MODES", "REFUSALS", "TRANSITION
 
 
 class State(enum.Enum):
-    """Where a peer stands."""
+    """What a peer may do now."""
 
     START = "start"
-    """The metadata has not passed."""
+    """The metadata has not passed yet."""
     OPEN = "open"
     LEAVING = "leaving"
-    """The app's disconnect has passed; only the close is left to send."""
+    """The app's disconnect has passed; only the close may still be sent."""
     CLOSING = "closing"
-    """The other peer's close has come; only the answer to it is left to send."""
+    """The other peer's close has come; only the answer to it may still be sent."""
     CLOSED = "closed"
 
 
@@ -88,14 +88,14 @@ CROSSINGS: Final[dict[type[Any], tuple[Peer, State, State]]] = {
     Metadata: (Peer.APP, _S.START, _S.OPEN),
     Disconnect: (Peer.PLATFORM, _S.OPEN, _S.LEAVING),
 }
-"""What a message does to the peer that reads it. A disconnect moves the platform only at its own
-vantage: at the app's, what the platform had on its way still arrives (LP-END-3). A close moves
-the other peer at that peer's vantage, from wherever it stands, to CLOSING."""
+"""How a message changes the state of the peer that reads it. A disconnect does so only at the
+platform's own vantage: at the app's, what the platform sent before still arrives (LP-END-3). A
+close moves the other peer, at that peer's vantage, from any state to CLOSING."""
 
 BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
     (Peer.PLATFORM, _S.START): (
         "LP-META-1",
-        "the platform's first message must be the metadata, a JSON object as text",
+        "the platform must first send the metadata, a JSON object in a text message",
     ),
     (Peer.PLATFORM, _S.OPEN): ("LP-META-4", "the metadata must be sent exactly once"),
     (Peer.PLATFORM, _S.LEAVING): (
@@ -106,7 +106,7 @@ BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
     (Peer.PLATFORM, _S.CLOSED): ("LP-END-6", "nothing may be sent after the close"),
     (Peer.APP, _S.START): (
         "LP-META-13",
-        "the app may send nothing before the metadata has come",
+        "the app must not send anything before the metadata has come",
     ),
     (Peer.APP, _S.LEAVING): (
         "LP-END-1",
@@ -126,7 +126,7 @@ MODES: Final[dict[type[Any], tuple[frozenset[Mode], str]]] = {
     Mark: (_STREAMING, "LP-MARK-1"),
     ClearMarks: (_STREAMING, "LP-MARK-1"),
 }
-"""The modes of the way back in which the app may send a message, and the clause that says so."""
+"""The modes in which the app may send a message, and the clause that says so."""
 
 HARMLESS: Final = frozenset(
     {
@@ -149,7 +149,7 @@ HARMLESS: Final = frozenset(
         "LP-META-7",
     }
 )
-"""Breaches that leave the message usable: it is reported and acted on. All others drop it."""
+"""Breaches that are reported while the message is still acted on. All others drop the message."""
 
 REFUSALS: Final = frozenset({"LP-CLIP-2", "LP-MARK-2"})
-"""Too many at once. Whether the platform refused it only the platform's end can tell."""
+"""Too many at once. Only the platform's end knows whether the platform refused the message."""

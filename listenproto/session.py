@@ -1,8 +1,8 @@
 """What the sessions of both peers share: the outbox, the end, the record of what passed.
 
-A session takes the WebSocket messages that come, gives what they mean as events, and holds what is
-to go out in one ordered outbox. What may be sent and what was wrong with what came, the
-:class:`~listenproto.observer.Observer` says, nobody else.
+A session takes the WebSocket messages that come, returns what they mean as events, and keeps what
+is to be sent in one ordered outbox. Only the :class:`~listenproto.observer.Observer` decides what
+may be sent and what was wrong with what came.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import attrs
 
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError, check_close_code
-from listenproto.messages import Close, Message, Payload, Peer
+from listenproto.messages import Close, Message, Mode, Payload, Peer
 from listenproto.observer import Observer, Violation
-from listenproto.rules import State
+from listenproto.rules import MODES, State
 
 __all__ = ["Session", "Traffic"]
 
 ABNORMAL: Final = 1006
-"""What stands for a close that never came (RFC 6455, 7.1.5)."""
+"""The code that stands for a close that never came (RFC 6455, 7.1.5)."""
 
 
 @attrs.define
 class Traffic:
-    """What passed one way so far, closes aside."""
+    """What passed in one direction so far, without closes."""
 
     messages: int = 0
     audio: int = 0
-    """Bytes of audio, those of half a sample among them."""
+    """Bytes of audio, incomplete samples included."""
 
 
 class Session:
     """What both ends share: the outbox, the end, the record of what passed.
 
-    ``sent`` and ``received`` count it; what waits in the outbox counts as sent.
+    ``sent`` and ``received`` count what passed; what waits in the outbox counts as sent.
     """
 
     _peer: Peer
@@ -70,7 +70,7 @@ class Session:
     def outgoing(self) -> Iterator[Payload]:
         """The payloads to be sent, in the order in which they must reach the wire.
 
-        Each is taken out of the outbox as it is given.
+        Each is removed from the outbox as it is returned.
         """
         while self._outbox:
             payload = self._outbox.popleft()
@@ -78,15 +78,15 @@ class Session:
             yield payload
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
-        """With ``keep_passed``: what passed here since the last call, sender and payload."""
+        """With ``keep_passed``: what passed here since the last call, as sender and payload."""
         while self._passed:
             yield self._passed.popleft()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the conversation behind what is in the outbox. Once it has ended, does nothing.
+        """Close after what is in the outbox. Does nothing once the conversation has ended.
 
-        Of the ``reason``, the first 123 bytes are sent. Raises :class:`LocalProtocolError` for a
-        code that cannot be sent (RFC 6455, 7.4).
+        Only the first 123 bytes of ``reason`` are sent. Raises :class:`LocalProtocolError` for a
+        code that must not be sent (RFC 6455, 7.4).
         """
         check_close_code(code)
         if not self.ended:
@@ -94,7 +94,7 @@ class Session:
             self._commit(Close(code, fits))
 
     def connection_lost(self) -> list[Violation]:
-        """The connection is gone without a close; gives what was wrong with where it broke."""
+        """The connection is lost without a close; returns what was wrong at that point."""
         already, self._lost = self.ended, True
         left_over = self.observer.left_over(self._peer.other)
         if already or left_over is None:
@@ -112,17 +112,18 @@ class Session:
 
     def _check(self, message: Message) -> None:
         if not isinstance(message, Message):
-            raise TypeError(f"a message of listenproto is sent, not {type(message).__name__}")
+            raise TypeError(f"send() takes a message of listenproto, not {type(message).__name__}")
         if isinstance(message, Close):
             raise LocalProtocolError(
-                "a close is not sent as a message, close() does that", clause="LP-END-6"
+                "a close cannot be sent as a message; call close()", clause="LP-END-6"
             )
         if self._lost:
             raise LocalProtocolError(
                 "the connection is lost, nothing more can be sent", clause="LP-END-8"
             )
         for violation in self.observer.judge(self._peer, message):
-            raise LocalProtocolError(violation.reason, clause=violation.clause)
+            said = violation.reason + _remedy(violation)
+            raise LocalProtocolError(said, clause=violation.clause)
 
     def _commit(self, message: Message, payload: Payload | None = None) -> None:
         payload = encode(message, self._peer) if payload is None else payload
@@ -138,6 +139,15 @@ class Session:
         close = Close(code, reason)
         self._note(self._peer.other, close)
         return self.observer.see(self._peer.other, close)
+
+
+def _remedy(violation: Violation) -> str:
+    """What to do about a message that the mode of the call does not allow; else nothing."""
+    modes, clause = MODES.get(type(violation.message), (frozenset[Mode](), None))
+    if violation.clause != clause:
+        return ""
+    mode = min(modes, key=lambda mode: mode.value)
+    return f"; pass mode={mode}, or a verb that has it"
 
 
 def _size(payload: Payload) -> int:

@@ -462,13 +462,17 @@ def test_a_peer_that_may_go_on_behind_its_close_stays_closed() -> None:
 @pytest.mark.parametrize(
     ("mode", "conversation", "reason"),
     [
-        (CLIPS, [STREAM], "LP-STRM-1: audio needs streaming mode, this call has clips mode"),
-        (None, [STREAM], "LP-STRM-1: audio needs streaming mode, this call has no mode"),
-        (OFF, [KILL], "LP-KILL-1: KillAudio needs clips or streaming mode, this call has off mode"),
+        (CLIPS, [STREAM], "LP-STRM-1: audio needs streaming mode, but the call's mode is clips"),
+        (None, [STREAM], "LP-STRM-1: audio needs streaming mode, but the call's mode is not set"),
+        (
+            OFF,
+            [KILL],
+            "LP-KILL-1: KillAudio needs clips or streaming mode, but",
+        ),
         (CLIPS, [BYE, SOUND], "LP-END-4: audio out of place: the listen is over"),
         (CLIPS, [(P, KillAudio())], "LP-ODD-1: KillAudio is never sent by the platform"),
-        (CLIPS, [DONE], "LP-CLIP-24: playDone stands for no clip"),
-        (CLIPS, [(P, PlayDone("x"))], "LP-CLIP-24: playDone with the id 'x' stands for no clip"),
+        (CLIPS, [DONE], "LP-CLIP-24: playDone matches no clip"),
+        (CLIPS, [(P, PlayDone("x"))], "LP-CLIP-24: playDone with the id 'x' matches no clip"),
         (CLIPS, [clip(), KILL, DONE], "LP-KILL-8: playDone for a clip that killAudio had stopped"),
     ],
 )
@@ -493,12 +497,12 @@ QUOTED = "'" + "x" * 59
         (
             CLIPS,
             [clip(LONG), clip(LONG)],
-            f"LP-CLIP-15: the id {QUOTED} is that of a clip which may still be playing",
+            f"LP-CLIP-15: the id {QUOTED} belongs to a clip that may still be playing",
         ),
         (
             CLIPS,
             [clip(LONG), clip("b"), (P, PlayDone("b")), (P, PlayDone(LONG))],
-            f"LP-CLIP-25: playDone for the clip {QUOTED} came after that of a later one",
+            f"LP-CLIP-25: playDone for the clip {QUOTED} came after that of a later clip",
         ),
         (
             CLIPS,
@@ -508,14 +512,14 @@ QUOTED = "'" + "x" * 59
         (
             CLIPS,
             [(P, PlayDone(LONG))],
-            f"LP-CLIP-24: playDone with the id {QUOTED} stands for no clip",
+            f"LP-CLIP-24: playDone with the id {QUOTED} matches no clip",
         ),
         (
             STREAMING,
             [mark(LONG), CLEAR, reached(LONG)],
-            f"LP-MARK-15: the mark {QUOTED} had been forgotten by clearMarks",
+            f"LP-MARK-15: clearMarks had removed the mark {QUOTED}",
         ),
-        (STREAMING, [reached(LONG)], f"LP-MARK-9: playout of {QUOTED} stands for no mark"),
+        (STREAMING, [reached(LONG)], f"LP-MARK-9: playout of {QUOTED} matches no mark"),
         (
             STREAMING,
             [mark("a"), mark(LONG), reached(LONG)],

@@ -252,7 +252,7 @@ class TestTheApp:
         assert app.mode is (mode or Mode.CLIPS)
         app.receive(METADATA)
         if mode is Mode.OFF:
-            with pytest.raises(LocalProtocolError, match="needs clips mode"):
+            with pytest.raises(LocalProtocolError, match=r"mode is off; pass mode=Mode\.CLIPS, or"):
                 app.send(PlayAudio(b"", sample_rate=8000))
 
     def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
@@ -271,7 +271,7 @@ class TestTheApp:
         assert repr(app.samples_received) == "2"
 
     def test_what_is_left_of_the_audio_at_the_end_is_reported(self) -> None:
-        told = "the audio ends inside a sample frame: 1 of 2 bytes"
+        told = "the audio ends with an incomplete sample frame: 1 of 2 bytes"
         ends = (
             (AppSession.closed, Violation("LP-AUD-1", Peer.PLATFORM, Close(1000), told)),
             (AppSession.connection_lost, Violation("LP-AUD-5", Peer.PLATFORM, Close(1006), told)),
@@ -451,7 +451,7 @@ class TestTheApp:
 
     def test_only_codes_that_a_close_can_say_are_said(self) -> None:
         app = opened_app()
-        with pytest.raises(LocalProtocolError, match="a close cannot say 1006"):
+        with pytest.raises(LocalProtocolError, match="close code 1006 must not be sent"):
             app.close(1006)
         assert not app.ended
 
