@@ -41,7 +41,7 @@ from listenproto.messages import (
 )
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
-from listenproto.playout import Heard, Playout
+from listenproto.playout import Gaps, Heard, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import End, ListenResult, ListenTask
 from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
@@ -77,6 +77,7 @@ __all__ = [
     "Disconnect",
     "Dtmf",
     "End",
+    "Gaps",
     "Header",
     "Heard",
     "KillAudio",

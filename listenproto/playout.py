@@ -19,11 +19,14 @@ from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, fl
 from listenproto.messages import ClipId
 from listenproto.profile import DOCUMENTED, Profile
 
-__all__ = ["Fate", "Heard", "Over", "Playout"]
+__all__ = ["Fate", "Gaps", "Heard", "Over", "Playout"]
 
 
 MAX_JOINED: Final = 8192
 """Bytes up to which messages of a stream are joined."""
+
+LONGEST_GAP: Final = FLICKS
+"""How long playout may be dry before it is a pause between two utterances, in flicks."""
 
 
 class Fate(enum.Enum):
@@ -51,6 +54,23 @@ class Heard:
     def end(self) -> int:
         """Where it ends, in flicks."""
         return self.start + flicks_of(len(self.pcm) // SAMPLE_BYTES, self.rate)
+
+
+@attrs.define
+class Gaps:
+    """How often playout ran dry in the middle of what the app said, and for how long in all.
+
+    It is a gap where the next sound comes within a second of media time; a longer silence is a
+    pause between two utterances, and silence behind a killAudio is what the app asked for.
+    """
+
+    count: int = 0
+    flicks: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """All of them together."""
+        return self.flicks / FLICKS
 
 
 @attrs.frozen
@@ -129,6 +149,8 @@ class Playout:
     can ask for: ValueError for any other. ``max_seconds`` bounds what is buffered (LP-STRM-5).
     """
 
+    gaps: Gaps
+    """Where the caller heard nothing in the middle of what was to be heard."""
     _head: int
     """Where the next sample of the first item in the line starts, in flicks."""
 
@@ -150,6 +172,9 @@ class Playout:
         self._kill_at: int | None = None
         self._doomed: deque[_Item] = deque()
         """What came while a kill waits for its frame."""
+        self.gaps = Gaps()
+        self._heard_until: int | None = None
+        """The end of what was heard last; None where silence behind it is no gap."""
         self.now = 0
 
     @property
@@ -270,6 +295,7 @@ class Playout:
                 item.played += samples
                 pcm = item.pcm[first : item.played * SAMPLE_BYTES]
                 start, self._head = self._head, self._head + samples * step
+                self._note_gap(start)
                 self._buffered -= samples * step
                 yield Heard(pcm, item.rate, start)
             if item.left:
@@ -277,6 +303,13 @@ class Playout:
             self._line.popleft()
             if item.clip is not None:
                 yield Over(item.clip, Fate.PLAYED, self._head, item.played)
+
+    def _note_gap(self, start: int) -> None:
+        """What is heard starts there, and goes on to the head of the line."""
+        if self._heard_until is not None and 0 < (gap := start - self._heard_until) <= LONGEST_GAP:
+            self.gaps.count += 1
+            self.gaps.flicks += gap
+        self._heard_until = self._head
 
     def _settle(self) -> list[Over]:
         """What is over without any time passing: marks and empty clips at the head."""
@@ -286,7 +319,7 @@ class Playout:
         clips = any(isinstance(item, _Sound) and item.clip for item in self._line)
         if self._profile.kill_spares_waiting_clips and clips:
             over = self._drop(self._line.popleft(), Fate.KILLED)
-            self._head = self.now
+            self._head, self._heard_until = self.now, None
             return over + self._settle()
         return self._drop_all(told=True)
 
@@ -298,6 +331,7 @@ class Playout:
             over += self._drop(item, Fate.KILLED if killed else Fate.FLUSHED)
         self._line.clear()
         self._doomed.clear()
+        self._heard_until = None
         return over
 
     def _drop(self, item: _Item, fate: Fate) -> list[Over]:

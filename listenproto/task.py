@@ -32,7 +32,7 @@ from listenproto.messages import (
 )
 from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
-from listenproto.playout import Heard
+from listenproto.playout import Gaps, Heard
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.session import ABNORMAL
 from listenproto.verb import ListenVerb
@@ -160,6 +160,15 @@ class ListenTask:
     def buffered(self) -> int:
         """How much the caller is still to hear, in flicks; a beep before connecting among it."""
         return self.session.playout.buffered
+
+    @property
+    def gaps(self) -> Gaps:
+        """Where the caller heard nothing in the middle of what the app said.
+
+        The app sends its audio too late or too slowly, or in a stream at another rate than the
+        verb's.
+        """
+        return self.session.playout.gaps
 
     def connected(self) -> None:
         """The WebSocket is open: the metadata goes out.

@@ -16,7 +16,8 @@ class FlatModel:
     An entry is ("sample", value, rate), ("clip_end", clip_id, queue_play, length) or
     ("mark", name). `heard` collects (value, start, rate) for every whole sample. `over` collects
     what the app is told of: ("clip", clip_id, "played" or "killed", at, samples heard of it) and
-    ("mark", name, "playout" or "cleared", at).
+    ("mark", name, "playout" or "cleared", at). `gaps` are the silences of up to a second between
+    two samples, but where something was stopped since the first.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class FlatModel:
         self.carry = b""
         self.heard: list[tuple[int, int, int]] = []
         self.over: list[tuple] = []
+        self.gaps: list[int] = []
+        self.stopped = True  # since the last sample that was heard
 
     def clip(self, pcm: bytes, rate: int, clip_id: object, *, queue_play: bool) -> bool:
         """Add a clip; False when too many wait already."""
@@ -40,6 +43,7 @@ class FlatModel:
         if self.deployed and ends and not (queue_play and ends[0][2]):
             self._end_clip("killed", self.now)
             self.pending = []
+            self.stopped = True
             ends = []
         if len(ends) > self.max_waiting:  # the first of them plays, the others wait
             return False
@@ -79,6 +83,7 @@ class FlatModel:
         """Drop everything without a word."""
         self.pending, self.doomed = [], []
         self.kill_at = None
+        self.stopped = True
 
     def play(self, flicks: int) -> None:
         """Let time pass."""
@@ -125,8 +130,11 @@ class FlatModel:
                 sample_end = self.head_start + FLICKS // rate
                 if sample_end > end:
                     break
+                if not self.stopped and 0 < self.head_start - self.sound_end <= FLICKS:
+                    self.gaps.append(self.head_start - self.sound_end)
                 self.heard.append((value, self.head_start, rate))
-                self.head_start = sample_end
+                self.head_start = self.sound_end = sample_end
+                self.stopped = False
             elif kind == "clip_end":
                 self._end_clip("played", self.head_start)
             else:
@@ -141,6 +149,7 @@ class FlatModel:
         self.over.append(("clip", clip_id, how, at, length - unheard))
 
     def _kill_now(self, at: int) -> None:
+        self.stopped = True
         if self.deployed and self._all("clip_end"):
             self._end_clip("killed", at)
             while self.pending.pop(0)[0] != "clip_end":

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from listenproto.messages import Mode
 from listenproto.observer import Violation
-from listenproto.playout import Clip, Fate, Heard, MarkPoint, Over, Playout
+from listenproto.playout import Clip, Fate, Gaps, Heard, MarkPoint, Over, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import ListenTask
 from listenproto.verb import BidirectionalAudio, ListenVerb
@@ -527,7 +527,9 @@ def flicks(op: Play, model: FlatModel) -> int:
 plays = st.builds(
     Play,
     st.sampled_from(["sample end", "end", "frame"]),
-    st.just(0) | st.sampled_from([-1, 1, SAMPLE, FRAME]) | st.integers(-SAMPLE, SAMPLE),
+    st.just(0)
+    | st.sampled_from([-1, 1, SAMPLE, FRAME, SECOND, SECOND + 1])
+    | st.integers(-SAMPLE, SAMPLE),
 ) | st.builds(
     Play,
     st.just("now"),
@@ -625,6 +627,7 @@ def test_the_caller_hears_what_the_model_plays(
         assert told(items) == model.over
         assert playout.buffered == model.left()
         assert playout.now == model.now
+        assert playout.gaps == Gaps(len(model.gaps), sum(model.gaps))
         model.heard.clear()
         model.over.clear()
     assert playout.buffered == 0
@@ -662,6 +665,7 @@ def test_it_makes_no_difference_in_how_many_steps_time_passes(
         cut = data.draw(st.integers(0, step) | st.just(min(step, SAMPLE)))
         pieces = split.do(Play("now", cut)) + split.do(Play("now", step - cut))
         assert merged(pieces) == merged(items)
+        assert split.playout.gaps == whole.playout.gaps
 
 
 @settings(max_examples=500, deadline=None)

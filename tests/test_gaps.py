@@ -1,0 +1,127 @@
+"""Gaps in what the caller hears while the app speaks: what counts as one, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    FLICKS,
+    BidirectionalAudio,
+    Gaps,
+    ListenTask,
+    ListenVerb,
+    Playout,
+    Profile,
+)
+
+MS = FLICKS // 1000
+FRAME = 20 * MS
+
+in_both_profiles = pytest.mark.parametrize(
+    "profile", [DOCUMENTED, DEPLOYED], ids=lambda profile: profile.name
+)
+
+
+def silent(ms: int) -> bytes:
+    """So many milliseconds at 8000 samples a second."""
+    return bytes(16 * ms)
+
+
+@in_both_profiles
+def test_a_stream_that_goes_on_too_late_has_a_gap(profile: Profile) -> None:
+    playout = Playout(profile=profile)
+    for _ in range(3):
+        playout.add_stream(silent(50))
+        playout.play(80 * MS)
+    assert playout.gaps == Gaps(2, 60 * MS)
+    assert playout.gaps.seconds == 0.06
+
+
+@in_both_profiles
+def test_clips_that_come_too_late_have_gaps_between_them(profile: Profile) -> None:
+    playout = Playout(profile=profile)
+    playout.add_clip(silent(100), 8000, "a", queue_play=True)
+    playout.add_clip(silent(100), 8000, "b", queue_play=True)
+    playout.play(230 * MS)
+    playout.add_clip(silent(100), 16000, "c", queue_play=True)
+    playout.play(FLICKS)
+    assert playout.gaps == Gaps(1, 30 * MS)
+
+
+@in_both_profiles
+def test_what_comes_in_time_has_none(profile: Profile) -> None:
+    playout = Playout(profile=profile)
+    for _ in range(50):
+        playout.add_stream(silent(20))
+        playout.add_mark("m")
+        playout.play(FRAME)
+    assert playout.gaps == Gaps()
+
+
+@pytest.mark.parametrize(("pause", "gaps"), [(FLICKS, Gaps(1, FLICKS)), (FLICKS + 1, Gaps())])
+def test_more_than_a_second_is_a_pause(pause: int, gaps: Gaps) -> None:
+    playout = Playout()
+    playout.add_stream(silent(20))
+    playout.play(FRAME + pause)
+    playout.add_stream(silent(20))
+    playout.play(FRAME)
+    assert playout.gaps == gaps
+
+
+def test_a_gap_ends_with_what_is_heard() -> None:
+    """An empty clip is no sound, and a sound that was killed before it began is none either."""
+    playout = Playout()
+    playout.add_clip(silent(20), 8000)
+    playout.play(2 * FRAME)
+    playout.add_clip(b"", 8000)
+    playout.play(FRAME)
+    playout.add_clip(silent(20), 8000)
+    assert playout.gaps == Gaps()
+    playout.play(FRAME)
+    assert playout.gaps == Gaps(1, 2 * FRAME)
+    playout.play(FRAME)
+    playout.add_clip(silent(20), 8000)
+    playout.kill()
+    playout.play(FRAME)
+    assert playout.gaps == Gaps(1, 2 * FRAME)
+
+
+@in_both_profiles
+@pytest.mark.parametrize("clips", [True, False])
+def test_silence_behind_a_kill_is_none(profile: Profile, clips: bool) -> None:
+    playout = Playout(profile=profile)
+
+    def say() -> None:
+        if clips:
+            playout.add_clip(silent(100), 8000, queue_play=True)
+        else:
+            playout.add_stream(silent(100))
+
+    say()
+    playout.play(50 * MS)
+    playout.kill()
+    playout.play(FRAME)
+    playout.kill()
+    playout.play(100 * MS)
+    say()
+    playout.play(130 * MS)
+    assert playout.gaps == Gaps()
+    say()
+    playout.play(FRAME)
+    assert playout.gaps == Gaps(1, 30 * MS)
+
+
+def test_the_silence_behind_a_beep_is_none_of_the_app() -> None:
+    both_ways = BidirectionalAudio(streaming=True, sample_rate=8000)
+    task = ListenTask(ListenVerb(url="/", play_beep=True, bidirectional_audio=both_ways), {})
+    task.play(FLICKS)
+    task.connected()
+    task.play(FRAME)
+    task.receive(silent(20))
+    task.play(2 * FRAME)
+    assert task.gaps == Gaps()
+    task.receive(silent(20))
+    task.play(FRAME)
+    assert task.gaps == Gaps(1, FRAME)
