@@ -134,6 +134,20 @@ def test_figures_are_told_to_programs(clips: str, tmp_path: Path) -> None:
     assert call["messages_sent"] >= 200
 
 
+def test_gaps_in_the_apps_audio_are_told(tmp_path: Path) -> None:
+    """The app speaks at 8000, and the verb says 16000."""
+    (tmp_path / "said.wav").write_bytes(wav_header(3 * 16000, 8000) + speech()[: 3 * 16000])
+    with serving("--mode", "streaming", "--play", "said.wav", cwd=tmp_path) as (url, _):
+        words = [url, "--mode", "streaming", "--rate", "16000", "--hangup-after", "2"]
+        call = figures(*words, cwd=tmp_path)
+        assert 0 < call["gaps"] <= 100
+        assert 0 < call["seconds_of_gaps"] < 2 - call["seconds_heard"]
+        run = listenproto("call", *words, cwd=tmp_path)
+    columns, row, told = run.out.splitlines()
+    gaps = int(row.split()[columns.split().index("gaps") - 3])
+    assert re.fullmatch(rf"the caller heard {gaps} gaps .*, \d\.\d\d s in all \(.*\)", told)
+
+
 def test_calls_at_the_same_time_have_files_of_their_own(streaming: str, tmp_path: Path) -> None:
     words = ["--mode", "streaming", "--calls", "3", "--heard", "heard.wav", "-v"]
     run = listenproto("call", streaming, *words, *FAST, cwd=tmp_path)

@@ -122,6 +122,10 @@ def call(
     Exit status 1 if a call failed, the app broke the protocol or closed with a code other than
     1000 (no code, 1005, is fine too), or the actionHook was not answered with 2xx.
 
+    Gaps are silences of up to a second in the middle of the app's audio: it came too late. Check
+    that the app sends at the verb's bidirectionalAudio.sampleRate (--rate), and far enough ahead
+    of playout. Their seconds are those of the call, not of a faster --speed.
+
     \b
     Example:
       listenproto call ws://127.0.0.1:3000/ --mode streaming --heard heard.wav
@@ -330,6 +334,11 @@ def _show(screen: Screen, placed: list[Placed]) -> None:
     screen.figures({"calls": [one.figures() for one in placed]})
     if any(one.call is not None for one in placed):
         screen.table(COLUMNS, [one.row() for one in placed])
+    for one in placed:
+        if gaps := one.task.gaps.count:
+            missing = f"{gaps} gap{'s' * (gaps > 1)} in the app's audio"
+            seconds = f"{one.task.gaps.seconds:.2f} s in all"
+            screen.say(f"{one.prefix}the caller heard {missing}, {seconds} (see --help)")
     for one in placed:
         for file in one.files:
             screen.say(f"{one.prefix}wrote {file}")
