@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Literal, TypeAlias, cast
 
@@ -76,22 +76,20 @@ class _Bad(ValueError):
         self.clause = clause
 
 
-def _objects(text: str) -> Iterator[tuple[dict[str, JSON], str] | Malformed]:
-    """Each JSON object of a text with its own piece of it, and what stands there instead.
+def _objects(text: str) -> list[tuple[dict[str, JSON], str]] | Malformed:
+    """Each JSON object of a text with its own piece of it, or what the whole text is instead.
 
-    One message holds one object, but an older deployed module can put two into one (LP-ODD-7).
+    One message holds one object, but an older deployed module can put several into one (LP-ODD-7).
+    What breaks off, or has anything else in it, may be half of what was meant: none of it counts.
     """
-    end = 0
     try:
-        for value, start, end in values(text):
-            piece = text[start:end]
-            if isinstance(value, dict):
-                yield value, piece
-            else:
-                reason = f"a JSON object was expected, this is {value!r:.40}"
-                yield Malformed(piece, reason, "LP-ODD-3")
+        found = [*values(text)]
     except ValueError as exc:
-        yield Malformed(text[end:], f"this text is no JSON: {exc}", "LP-ODD-2")
+        return Malformed(text, f"this text is not valid JSON: {exc}", "LP-ODD-2")
+    for value, _, _ in found:
+        if not isinstance(value, dict):
+            return Malformed(text, f"expected a JSON object, not {value!r:.40}", "LP-ODD-3")
+    return [(value, text[start:end]) for value, start, end in found]
 
 
 # The bodies. Each parser takes the JSON object and returns the message or raises _Bad.
@@ -230,11 +228,8 @@ def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
 
 
 def _read(
-    item: tuple[dict[str, JSON], str] | Malformed, parse: Callable[[Mapping[str, JSON]], Message]
+    obj: Mapping[str, JSON], text: str, parse: Callable[[Mapping[str, JSON]], Message]
 ) -> Message:
-    if isinstance(item, Malformed):
-        return item
-    obj, text = item
     try:
         return parse(obj)
     except _Bad as exc:
@@ -252,9 +247,9 @@ def decode(
 ) -> list[Message]:
     """Read one WebSocket message of ``sender``, but a platform's first; never raises.
 
-    A text may hold more than one JSON object, each becomes a message; what is no message becomes
-    :class:`Malformed`. ``string_sample_rate``: the rate that a playAudio rate written as a
-    string is taken for, as deployed platforms do.
+    A text may hold more than one JSON object, each becomes a message or, with a bad body, a
+    :class:`Malformed`; so does a text as a whole that holds anything else. ``string_sample_rate``:
+    the rate that a playAudio rate written as a string is taken for, as deployed platforms do.
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
@@ -264,7 +259,10 @@ def decode(
             _reread_string_rate(obj, string_sample_rate)
         return _parse(obj, sender)
 
-    return [_read(item, parse) for item in _objects(payload)]
+    objects = _objects(payload)
+    if isinstance(objects, Malformed):
+        return [objects]
+    return [_read(obj, text, parse) for obj, text in objects]
 
 
 def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
@@ -275,16 +273,16 @@ def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Messa
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
-    first, *rest = _objects(payload)
-    if isinstance(first, Malformed):
+    objects = _objects(payload)
+    if isinstance(objects, Malformed):
         if salvage and (members := members_before_the_cut(payload)):
-            return [_read((members, payload), partial(_parse_opening, payload, truncated=True))]
-        if first.clause == "LP-ODD-3":
-            first = attrs.evolve(first, clause="LP-META-1")
-    text = first.text if isinstance(first, Malformed) else first[1]
+            return [_read(members, payload, partial(_parse_opening, payload, truncated=True))]
+        not_an_object = objects.clause == "LP-ODD-3"
+        return [attrs.evolve(objects, clause="LP-META-1") if not_an_object else objects]
+    (first, text), *rest = objects
     return [
-        _read(first, partial(_parse_opening, text)),
-        *(_read(item, lambda obj: _parse(obj, Peer.PLATFORM)) for item in rest),
+        _read(first, text, partial(_parse_opening, text)),
+        *(_read(obj, piece, lambda obj: _parse(obj, Peer.PLATFORM)) for obj, piece in rest),
     ]
 
 

@@ -354,13 +354,60 @@ def test_two_texts_in_one_message() -> None:
     assert decode_opening(opening + opening)[1:] == [Metadata({"callSid": "c"}, 16000)]
 
 
+JUNK = [
+    ("x", "LP-ODD-2"),
+    ("'", "LP-ODD-2"),
+    (",", "LP-ODD-2"),
+    ("}", "LP-ODD-2"),
+    ("\ufeff", "LP-ODD-2"),
+    ("\u00a0", "LP-ODD-2"),
+    ('{"type":"ma', "LP-ODD-2"),
+    ('{"type":NaN}', "LP-ODD-2"),
+    ('{"type":"\\ud800"}', "LP-ODD-2"),
+    ("[1,", "LP-ODD-2"),
+    ("[1] x", "LP-ODD-2"),
+    pytest.param("[" * 100, "LP-ODD-2", id="absurd nesting"),
+    pytest.param("[" + "1," * 10_000 + "1]", "LP-ODD-2", id="too many values"),
+    ("[]", "LP-ODD-3"),
+    ("1", "LP-ODD-3"),
+    ('"killAudio"', "LP-ODD-3"),
+    ("null", "LP-ODD-3"),
+    ("[{}]", "LP-ODD-3"),
+]
+"""What cannot stand beside an object, and what a text breaks that has it."""
+
+
+@pytest.mark.parametrize(("junk", "clause"), JUNK)
 @pytest.mark.parametrize(
-    "text", ['{"type":"ma', "NaN", pytest.param("[" * 100, id="absurd nesting")]
+    "around", ["{0}{1}", "{1}{0}", "{1}{0}{1}", " {1} {0} ", "{1}{1}\n{0}", "{0}\n{1}{1}"]
 )
-def test_what_is_good_comes_before_what_is_not(text: str) -> None:
-    good, *bad = decode('{"type":"killAudio"}' + text, Peer.APP)
-    assert good == KillAudio()
-    assert [(m.text, m.clause) for m in bad if isinstance(m, Malformed)] == [(text, "LP-ODD-2")]
+def test_a_text_is_taken_whole_or_not_at_all(around: str, junk: str, clause: str) -> None:
+    """LP-ODD-7: nothing of it is acted on where anything else stands among its objects."""
+    for sender, name in ((Peer.APP, "killAudio"), (Peer.PLATFORM, "playDone")):
+        text = around.format(junk, text_of({"type": name}))
+        (message,) = decode(text, sender)
+        assert isinstance(message, Malformed)
+        assert (message.text, message.clause) == (text, clause)
+
+
+@pytest.mark.parametrize(("junk", "clause"), JUNK)
+@pytest.mark.parametrize("around", ["{0}{1}", "{1}{0}", '{1}{0}{{"type":"playDone"}}'])
+def test_metadata_is_taken_whole_or_not_at_all(around: str, junk: str, clause: str) -> None:
+    """LP-META-2 or LP-META-3, whichever comes of it."""
+    text = around.format(junk, '{"sampleRate":16000,"callSid":"c"}')
+    (message,) = decode_opening(text)
+    assert isinstance(message, Malformed)
+    assert (message.text, message.clause) == (text, clause.replace("LP-ODD-3", "LP-META-1"))
+
+
+def test_what_stands_whole_in_front_of_a_fault_can_be_salvaged() -> None:
+    """LP-META-12, as of a deployed platform that leaves a quote behind the metadata."""
+    for behind in ("'", " x", '{"type":"playDone"'):
+        text = '{"sampleRate":16000,"callSid":"c"}' + behind
+        salvaged = Metadata({"callSid": "c"}, 16000, truncated=True)
+        assert decode_opening(text, salvage=True) == [salvaged]
+    (message,) = decode_opening('x{"sampleRate":16000,"callSid":"c"}', salvage=True)
+    assert isinstance(message, Malformed)
 
 
 @pytest.mark.parametrize(
@@ -382,13 +429,12 @@ def test_a_bad_name_of_a_mark_is_named_with_its_senders_clause(
     assert "'name'" in message.reason
 
 
-def test_a_bad_body_does_not_hide_what_follows() -> None:
-    text = '{"type":"mark"} [1] {"type":"killAudio"}'
+def test_a_bad_body_does_not_hide_what_stands_around_it() -> None:
+    text = '{"type":"clearMarks"} {"type":"mark"} {"type":"killAudio"}'
     first, second, third = decode(text, Peer.APP)
-    assert isinstance(first, Malformed) and isinstance(second, Malformed)
-    assert (first.text, first.clause) == ('{"type":"mark"}', "LP-MARK-5")
-    assert (second.text, second.clause) == ("[1]", "LP-ODD-3")
-    assert third == KillAudio()
+    assert isinstance(second, Malformed)
+    assert (second.text, second.clause) == ('{"type":"mark"}', "LP-MARK-5")
+    assert (first, third) == (ClearMarks(), KillAudio())
 
 
 @pytest.mark.parametrize("written", ["8000", "44100", "", "fast"])
@@ -447,7 +493,7 @@ def test_text_that_is_no_json(text: str) -> None:
         (message,) = decode(text, sender)
         assert isinstance(message, Malformed)
         assert (message.text, message.clause) == (text, "LP-ODD-2")
-        assert message.reason.startswith("this text is no JSON: ")
+        assert message.reason.startswith("this text is not valid JSON: ")
         assert decode_opening(text) == [message]
 
 
@@ -459,19 +505,16 @@ def test_json_that_is_no_object(text: str) -> None:
     for sender in Peer:
         (message,) = decode(f" {text} ", sender)
         assert isinstance(message, Malformed)
-        assert (message.text, message.clause) == (text, "LP-ODD-3")
+        assert (message.text, message.clause) == (f" {text} ", "LP-ODD-3")
 
 
 @pytest.mark.parametrize("salvage", [False, True])
 @pytest.mark.parametrize("text", NO_OBJECTS)
 def test_an_opening_that_is_no_object_is_no_metadata(text: str, salvage: bool) -> None:
-    (message,) = decode_opening(f" {text} ", salvage=salvage)
-    assert isinstance(message, Malformed)
-    assert (message.text, message.clause) == (text, "LP-META-1")
-    (first, second) = decode_opening("{}" + text, salvage=salvage)
-    assert first == Metadata()
-    assert isinstance(second, Malformed)
-    assert second.clause == "LP-ODD-3"
+    for opening in (f" {text} ", "{}" + text):
+        (message,) = decode_opening(opening, salvage=salvage)
+        assert isinstance(message, Malformed)
+        assert (message.text, message.clause) == (opening, "LP-META-1")
 
 
 def test_a_reason_stays_short() -> None:

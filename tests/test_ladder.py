@@ -40,7 +40,7 @@ def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
         "   0.060                                 ◀── mark a name that is longer th…",
         "   0.070                                 ◀── unknown transfer",
         "   0.080                                 ◀── unknown message",
-        "   0.090                                 ◀── malformed: this text is no JS…",
+        "   0.090                                 ◀── malformed: this text is not v…",
         "   0.100  playDone                       ──▶",
         "   0.110  metadata 8000 Hz               ──▶",
         "   0.120  audio 0.10 s                   ──▶",
