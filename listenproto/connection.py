@@ -46,6 +46,8 @@ class _End(Protocol):
     def ended(self) -> bool: ...
     @property
     def waiting(self) -> int: ...
+    @property
+    def has_outgoing(self) -> bool: ...
     def receive(self, payload: str | bytes) -> Sequence[AppEvent | PlatformEvent]: ...
     def outgoing(self) -> Iterator[Payload]: ...
     def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
@@ -82,6 +84,12 @@ class Connection(Generic[_EndT]):
     def waiting(self) -> int:
         """About how many bytes wait to be sent."""
         return self._end.waiting + self._wire.pending
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` gives anything."""
+        wire = self._wire
+        return wire.has_data_to_send or (wire.is_open and self._end.has_outgoing)
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """With a session that keeps it: what passed since the last call, sender and payload."""

@@ -137,6 +137,11 @@ class Wire(abc.ABC):
         """Bytes waiting in data_to_send()."""
         return len(self._out)
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether data_to_send() gives anything."""
+        return bool(self._out) or (self._pong is not None and self.is_open)
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport, b"" being its end; what follows a close is ignored."""
         if self.state in (State.FAILED, State.CLOSED):

@@ -67,6 +67,11 @@ class Session:
         """How much waits in the outbox: bytes of audio and characters of text."""
         return self._waiting.total()
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether there is anything in the outbox."""
+        return bool(self._outbox)
+
     def outgoing(self) -> Iterator[Payload]:
         """The payloads to be sent, in the order in which they must reach the wire.
 

@@ -336,6 +336,11 @@ class ListenTask:
         is_error = isinstance(event, UnknownMessage) and event.type == "error"
         return is_error and self.profile.error_ends_verb
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether there is anything in the outbox."""
+        return self.session.has_outgoing
+
     def outgoing(self) -> Iterator[Payload]:
         """The payloads to be sent, in order; each is taken out of the outbox as it is given."""
         return self.session.outgoing()

@@ -57,6 +57,8 @@ class Connection(Protocol[_Data]):
     def ended(self) -> bool: ...
     @property
     def waiting(self) -> int: ...
+    @property
+    def has_data_to_send(self) -> bool: ...
     def feed(self, data: _Data) -> None: ...
     def events(self) -> Iterator[ConnectionEvent]: ...
     def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
@@ -213,16 +215,18 @@ class Transport:
         return "this end has closed it" if self.connection.ended else "this end was cancelled"
 
     def wake(self) -> None:
-        """Something was put into the outbox: let the writer see to it."""
+        """Wake the writer if there is something to write; tell the tap what has passed."""
         self.note()
-        self._wake.set()
+        if self.connection.has_data_to_send or self._over.is_set():
+            self._wake.set()
         if self.connection.ended:
             self._ended.set()
 
     def note(self) -> None:
         """Tell the tap what has passed."""
-        for sender, payload in self.connection.passed():
-            self.tell(sender, payload)
+        if self.tap is not None:
+            for sender, payload in self.connection.passed():
+                self.tell(sender, payload)
 
     def tell(self, sender: Peer, payload: Payload | Moment) -> None:
         """Tell the tap of a payload, or of what happened to the connection."""
@@ -230,7 +234,7 @@ class Transport:
             try:
                 self.tap(sender, payload)
             except Exception as exc:
-                self.tap = None
+                self.tap = _told_no_more
                 self._log.error("the tap failed and is told no more", exc_info=exc)
 
     async def over(self) -> None:
@@ -356,6 +360,10 @@ class Transport:
         if not self._written.is_set():  # else the writer broke: it sent none, its carrier knows why
             limit = self.limits.close_time
             self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
+
+
+def _told_no_more(sender: Peer, payload: Payload | Moment) -> None:
+    """Stands in for a tap that has failed: what passes must still be taken out of the session."""
 
 
 def _is_cancelled() -> bool:

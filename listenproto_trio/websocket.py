@@ -75,6 +75,13 @@ class MessageConnection:
         """About how many bytes wait to be sent."""
         return self._session.waiting
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` gives anything."""
+        if self._last is not None:
+            return bool(self._last)
+        return not self._closed and self._session.has_outgoing
+
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """What passed since the last call, sender and payload."""
         return self._session.passed()

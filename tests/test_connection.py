@@ -99,7 +99,9 @@ class Ends:
         """Carry bytes both ways until there are none, in pieces of the given sizes."""
         size = sizes if isinstance(sizes, itertools.cycle) else itertools.cycle([1 << 20])
         while True:
+            announced = self.platform.has_data_to_send, self.app.has_data_to_send
             up, down = self.platform.data_to_send(), self.app.data_to_send()
+            assert announced == (bool(up), bool(down))
             if not up and not down:
                 return
             for data, carry in ((up, self.to_app), (down, self.to_platform)):

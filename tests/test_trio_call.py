@@ -628,6 +628,29 @@ async def test_a_tap_that_fails_is_told_no_more_and_the_call_goes_on(
     assert record.getMessage() == "the tap failed and is told no more"
     assert record.call_sid == (None if told == 1 else CALL_SID)  # type: ignore[attr-defined]
     assert record.exc_info and str(record.exc_info[1]) == "disk full"
+    assert list(both.app.session.passed()) == []
+
+
+@virtual
+async def test_a_reader_leaves_the_writer_alone_unless_there_is_something_to_write() -> None:
+    async with line(STREAM) as both:
+        await wait_all_tasks_blocked()
+        connection, asked = both.app.transport.connection, 0
+        data_to_send = connection.data_to_send
+
+        def counted() -> object:
+            nonlocal asked
+            asked += 1
+            return data_to_send()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connection, "data_to_send", counted)
+            for _ in range(10):
+                await both.platform.capture(audio(0.02))
+                await wait_all_tasks_blocked()
+            assert (both.app.session.samples_received, asked) == (1600, 0)
+            await still_works(both)
+            assert asked > 0
 
 
 @pytest.mark.parametrize("which", ["tap", "on_message"])

@@ -542,6 +542,22 @@ async def test_what_is_no_listen_server_is_no_call(
     assert "dial_call_duration" not in task.result.action_hook()
 
 
+@virtual
+async def test_without_a_tap_what_passed_is_left_to_whoever_asked_for_it() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    task = ListenTask(STREAM, ATTRIBUTES, keep_passed=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, read_on, app_stream))
+        async with open_call_on(platform_stream, task) as call:
+            await call.capture(audio(0.02))
+    assert [(sender, type(payload)) for sender, payload in task.passed()] == [
+        (Peer.PLATFORM, str),
+        (Peer.PLATFORM, bytes),
+        (Peer.PLATFORM, Close),
+        (Peer.APP, Close),
+    ]
+
+
 REDIRECTS = [
     (b"https://app.example/calls", "'https://app.example/calls'"),
     (b"/calls?to=1", "'ws://app.example/calls?to=1'"),

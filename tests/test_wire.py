@@ -519,7 +519,9 @@ def test_fragments_are_joined_and_control_frames_come_between() -> None:
         + masked(BINARY, b"next")
     )
     assert take(wire, stream) == [Ping(b"now"), Pong(b""), "Grüß", b"next"]
+    assert wire.has_data_to_send
     assert wire.data_to_send() == frame(PONG, b"now")
+    assert not wire.has_data_to_send
 
 
 def test_only_str_and_bytes_can_be_sent() -> None:
@@ -1128,7 +1130,9 @@ def test_no_bytes_surprise_a_server(
     def run(chunks: list[bytes]) -> tuple[Outcome, State, bytes]:
         wire = ServerWire(max_head=300, max_message=150, lenient_first_text=lenient)
         seen = outcome(wire, chunks + [b""] * eof)
-        return seen, wire.state, wire.data_to_send()
+        announced, data = wire.has_data_to_send, wire.data_to_send()
+        assert announced is bool(data)
+        return seen, wire.state, data
 
     assert run(cut(stream, places)) == run(cut(stream, ())) == run(bytewise(stream))
 
