@@ -1,7 +1,7 @@
-"""The thin join of wire and session: bytes in, events out; messages in, bytes out.
+"""Joins wire and session: bytes in, events out; messages in, bytes out.
 
-A connection holds no state of its own. Feed it what the network gave, iterate its events, send
-messages, and write what :meth:`Connection.data_to_send` gives, in that order, all from one task.
+A connection has no state of its own. Feed it what the network gave, iterate over its events, send
+messages, and write what :meth:`Connection.data_to_send` returns, in that order, all from one task.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = ["AppConnection", "ConnectionEvent", "PlatformConnection"]
 ConnectionEvent: TypeAlias = (
     AppEvent | PlatformEvent | Request | Accepted | Rejected | Ping | Pong | Closed
 )
-"""What a session or a wire may give; ``Closed`` is the last of a connection."""
+"""What a session or a wire may give; ``Closed`` is the last event of a connection."""
 
 
 class _End(Protocol):
-    """What a connection asks of the session that it drives."""
+    """What a connection needs of the session that it drives."""
 
     @property
     def ended(self) -> bool: ...
@@ -72,7 +72,7 @@ class Connection(Generic[_EndT]):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be received: write what is left and close the transport."""
+        """Whether nothing more will be received: write what is left, then close the transport."""
         return self._error is not None or self._wire.finished or self._failed
 
     @property
@@ -92,13 +92,13 @@ class Connection(Generic[_EndT]):
         return wire.has_data_to_send or (wire.is_open and self._end.has_outgoing)
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
-        """With a session that keeps it: what passed since the last call, sender and payload."""
+        """What passed since the last call, sender and payload, if the session keeps it."""
         return self._end.passed()
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the network; ``b""`` where the peer has closed its side.
+        """Take bytes from the network; ``b""`` if the peer has closed its side.
 
-        What follows an error is ignored.
+        Data after an error is ignored.
         """
         if self._error is None:
             self._wire.feed(data)
@@ -106,8 +106,8 @@ class Connection(Generic[_EndT]):
     def events(self) -> Iterator[ConnectionEvent]:
         """What the bytes meant.
 
-        Raises :class:`RemoteProtocolError` exactly where the fault is, then again for ever;
-        :meth:`fail` answers it.
+        Raises :class:`RemoteProtocolError` exactly where the fault is, and again on each later
+        call; answer it with :meth:`fail`.
         """
         if self._error is not None:
             raise self._error.with_traceback(None)
@@ -132,18 +132,18 @@ class Connection(Generic[_EndT]):
             yield event
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
-        """What an event of the wire means to the end behind it."""
+        """Act on an event of the wire that the session does not see."""
 
     def ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life, up to 125 bytes; the answer comes as a Pong event."""
+        """Send a ping of up to 125 bytes; the answer comes as a Pong event."""
         self._wire.ping(payload)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close behind what has been sent; what the peer has on its way still arrives."""
+        """Close after what has been sent; what the peer sent before still arrives."""
         self._end.close(code, reason)
 
     def fail(self, error: ProtocolError) -> None:
-        """Close at once with the error's code: what was still to be sent is dropped."""
+        """Close at once with the error's code; what waits to be sent is dropped."""
         self._failed = True
         reason = str(error)
         self._end.close(error.close_code, reason)
@@ -153,7 +153,7 @@ class Connection(Generic[_EndT]):
             self._wire.close(error.close_code, reason)
 
     def data_to_send(self, limit: int = 65536) -> bytes:
-        """The bytes to be written next: about ``limit`` of them; empty where there are none."""
+        """The bytes to write next, about ``limit`` of them; empty if there are none."""
         while self._wire.is_open and self._wire.pending < limit:
             payload = next(self._end.outgoing(), None)
             if payload is None:
@@ -194,7 +194,7 @@ class AppConnection(Connection[AppSession]):
             self.session.request = event
 
     def answer(self, verdict: Verdict) -> None:
-        """Accept or refuse the request, as :func:`~listenproto.handshake.judge` says."""
+        """Accept or refuse the request, as :func:`~listenproto.handshake.judge` decided."""
         if isinstance(verdict, Accept):
             self._wire.accept(verdict.subprotocol)
         else:
@@ -208,10 +208,10 @@ class AppConnection(Connection[AppSession]):
 class PlatformConnection(Connection[ListenTask]):
     """The platform's end of one connection: a client that carries out a listen verb.
 
-    The request is for the verb's URL, with its credentials (LP-HS-2, LP-HS-4); ``headers`` go into
-    it as they are. A server that names no subprotocol is refused unless ``allow_no_subprotocol``;
-    None: as the profile of the task has it. Raises :class:`~listenproto.VerbError` for a relative
-    URL.
+    It requests the verb's URL with the verb's credentials (LP-HS-2, LP-HS-4), and adds ``headers``
+    as they are. A server that names no subprotocol is refused, unless ``allow_no_subprotocol`` is
+    true; None leaves that to the task's profile. Raises :class:`~listenproto.VerbError` for a
+    relative URL.
     """
 
     def __init__(

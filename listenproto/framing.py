@@ -1,9 +1,9 @@
 """WebSocket framing (RFC 6455) and the receive buffer, for both roles: bytes in, events out.
 
 h11 reads and writes the HTTP heads, wsproto the frames. The receive buffer is ours, and only whole
-heads, frame headers and frames leave it: so limits hold before memory is spent, nothing behind a
-head is lost, and any chunking of the same bytes gives the same events. wsproto sees text as binary
-(the opcode is rewritten on the way in and out), for it can carry no bytes that are not UTF-8.
+heads, frame headers and frames leave it. So limits hold before memory is used, nothing after a head
+is lost, and the same bytes give the same events in any chunks. wsproto is given text as binary (the
+opcode is rewritten on the way in and out), as it cannot carry text that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -46,34 +46,34 @@ _BLANK_LINE: Final = re.compile(rb"\n\r?\n")  # as h11 reads it: a bare LF ends 
 
 
 class State(enum.Enum):
-    """Where a wire stands; it only ever moves down this list."""
+    """The state of a wire; it only ever moves down this list."""
 
-    HANDSHAKE = "handshake"  # an HTTP head is awaited
+    HANDSHAKE = "handshake"  # waiting for an HTTP head
     ANSWERING = "answering"  # server: the request waits for accept() or reject()
     REJECTED = "rejected"  # client: the body of the server's refusal is being read
     OPEN = "open"
-    CLOSING = "closing"  # our close frame is sent, the peer's is awaited
-    FAILED = "failed"  # the peer broke the framing: close() is all that is left
+    CLOSING = "closing"  # our close frame is sent; waiting for the peer's
+    FAILED = "failed"  # the peer broke the framing: only close() is allowed
     CLOSED = "closed"
 
 
 @attrs.frozen
 class Ping:
-    """The peer's ping; its pong is in data_to_send(), unless our close is already sent."""
+    """The peer's ping; the pong is in data_to_send(), unless our close is already sent."""
 
     payload: bytes
 
 
 @attrs.frozen
 class Pong:
-    """The peer's pong, asked for or not."""
+    """The peer's pong, whether or not a ping was sent."""
 
     payload: bytes
 
 
 @attrs.frozen
 class Closed:
-    """The end: a close frame came (1005: without a code), or, not ``clean``, just EOF (1006)."""
+    """The end: a close frame came (1005: without a code); if not ``clean``, only EOF (1006)."""
 
     code: int
     reason: str
@@ -81,19 +81,19 @@ class Closed:
 
 
 WireEvent: TypeAlias = Request | Accepted | Rejected | str | bytes | Ping | Pong | Closed
-"""What a wire yields; str and bytes are one whole message each, fragments joined."""
+"""What a wire yields; each str or bytes is one whole message, its fragments joined."""
 
 
 class Wire(abc.ABC):
     """What both roles share. ``max_head`` and ``max_message`` are in bytes.
 
     With ``lenient_first_text`` the first message, if it is text, is decoded with surrogateescape
-    instead of failing: some peers cut their first text inside a character.
+    instead of failing: some peers cut their first text off inside a character.
     """
 
     _http_role: ClassVar[type] = h11.SERVER
     _head_start: ClassVar = b""
-    """What each head of the peer starts with."""
+    """What each HTTP head of the peer starts with."""
     _frame_role: ClassVar = ConnectionType.SERVER
 
     _first: int  # byte of the frame being received
@@ -139,34 +139,36 @@ class Wire(abc.ABC):
 
     @property
     def has_data_to_send(self) -> bool:
-        """Whether data_to_send() gives anything."""
+        """Whether data_to_send() would return anything."""
         return bool(self._out) or (self._pong is not None and self.is_open)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the transport, b"" being its end; what follows a close is ignored."""
+        """Take bytes from the transport; b"" is its end. What follows a close is ignored."""
         if self.state in (State.FAILED, State.CLOSED):
             return
         self._buffer += data
         self._eof |= not data
 
     def events(self) -> Iterator[WireEvent]:
-        """Yield what the bytes mean; RemoteProtocolError at the peer's fault, and ever after."""
+        """Yield what the bytes mean; RemoteProtocolError at a fault of the peer, and ever after."""
         while (event := self._next_event()) is not None:
             yield event
 
     def send(self, payload: str | bytes) -> None:
         """Send one message, unfragmented (RFC 6455, 6.1); LocalProtocolError if not open.
 
-        Surrogates that surrogateescape made of raw bytes go out as these bytes, though the frame
-        says text; LocalProtocolError for any other. TypeError for anything but str and bytes.
+        Surrogates that surrogateescape made of raw bytes are sent as these bytes, although the
+        frame is text; LocalProtocolError for any other. TypeError for anything but str and bytes.
         """
         if not isinstance(payload, (str, bytes)):
-            raise TypeError(f"a message is str or bytes, not {type(payload).__name__}")
+            raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
         self._require("send", "RFC 6455 6.1", State.OPEN)
         try:
             data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
         except UnicodeEncodeError as error:
-            raise LocalProtocolError(f"not a text: {error}", clause="RFC 6455 8.1") from error
+            raise LocalProtocolError(
+                f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
+            ) from error
         self._answer_ping()
         first = len(self._out)
         self._out += self._frames.send(ws.BytesMessage(data))
@@ -183,8 +185,8 @@ class Wire(abc.ABC):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame, ``reason`` cut to 123 bytes of UTF-8 (RFC 6455, 7.1.2).
 
-        It can be sent after the peer broke the framing, too. LocalProtocolError for a second one,
-        or if nothing is open yet, and for codes that must not be sent (RFC 6455, 7.4).
+        It can also be sent after the peer broke the framing. LocalProtocolError for a second close,
+        if nothing is open yet, and for codes that must not be sent (RFC 6455, 7.4).
         """
         self._require("close", "RFC 6455 5.5.1", State.OPEN, State.FAILED)
         check_close_code(code)
@@ -193,14 +195,14 @@ class Wire(abc.ABC):
         self.state = State.CLOSING if self.state is State.OPEN else State.CLOSED
 
     def data_to_send(self) -> bytes:
-        """The bytes for the transport, handed out once."""
+        """The bytes for the transport; each is returned once."""
         self._answer_ping()
         data = bytes(self._out)
         self._out.clear()
         return data
 
     def _answer_ping(self) -> None:
-        """Put the answer to the newest ping into what is to be sent, if it can be sent."""
+        """Add the pong for the newest ping to what is to be sent, if it may still be sent."""
         if self._pong is not None and self.is_open:
             self._out += self._frames.send(self._pong)
         self._pong = None
@@ -208,7 +210,7 @@ class Wire(abc.ABC):
     def _require(self, verb: str, clause: str, *allowed: State) -> None:
         if self.state not in allowed:
             states = " or ".join(state.value for state in allowed)
-            message = f"{verb}() on a wire that is {self.state.value}; it must be {states}"
+            message = f"{verb}() needs a wire that is {states}; this one is {self.state.value}"
             raise LocalProtocolError(message, clause=clause)
 
     def _fail(self, message: str, clause: str, close_code: int = 1002) -> RemoteProtocolError:
@@ -238,9 +240,9 @@ class Wire(abc.ABC):
     def _next_handshake(self) -> WireEvent | None: ...
 
     def _next_head(self) -> h11.Event | None:
-        """The next whole HTTP head; h11.RemoteProtocolError, with a status, where it is none."""
+        """The next whole HTTP head; h11.RemoteProtocolError, with a status, if it is not one."""
         buffer = self._buffer
-        if buffer and buffer[0] <= 0x20:  # say, a TLS hello: it would never come to a blank line
+        if buffer and buffer[0] <= 0x20:  # e.g. a TLS hello, which may never have a blank line
             raise h11.RemoteProtocolError(f"it starts with byte {buffer[0]:#04x}")
         if not self._head_start.startswith(bytes(buffer[: len(self._head_start)])):  # nor would SSH
             raise h11.RemoteProtocolError(f"it does not start with {self._head_start.decode()}")
@@ -297,8 +299,8 @@ class Wire(abc.ABC):
         opcode = self._opcode
         if opcode <= _BINARY:
             if (opcode == _CONTINUATION) is not self._fragmented:
-                said = "in the middle of" if self._fragmented else "that continues no"
-                raise self._fail(f"a frame {said} message", "RFC 6455 5.4")
+                said = "inside another one" if self._fragmented else "without its first frame"
+                raise self._fail(f"a message {said}", "RFC 6455 5.4")
             if opcode != _CONTINUATION:
                 self._text = opcode == _TEXT
             if opcode == _TEXT:
@@ -327,7 +329,7 @@ class Wire(abc.ABC):
         return self._first & 0x0F
 
     def _broken(self) -> str:
-        """The section of RFC 6455 that a frame breaks which wsproto refuses."""
+        """The section of RFC 6455 that is broken by a frame that wsproto refuses."""
         if self._first & 0x70 or self._opcode not in _OPCODES:
             return "RFC 6455 5.2"
         if self._masked is not (self._frame_role is ConnectionType.SERVER):

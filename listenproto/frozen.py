@@ -1,4 +1,4 @@
-"""Values that hold JSON objects, read-only ones."""
+"""Values that hold read-only JSON objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Frozen", "plain"]
 
 
 class Frozen:
-    """For a class of attrs: to be copied and pickled although a MappingProxyType cannot be."""
+    """Lets an attrs class be copied and pickled, although a MappingProxyType cannot be."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ class Frozen:
 
 
 def plain(value: Any) -> Any:
-    """The same JSON in objects and arrays of its own, which ``json.dumps`` can write."""
+    """The same JSON in new objects and arrays, which ``json.dumps`` can write."""
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value

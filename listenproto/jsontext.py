@@ -1,7 +1,7 @@
-"""JSON texts, bounded: what the protocol takes for JSON and what not (LP-ODD-2).
+"""JSON texts, bounded: what the protocol accepts as JSON (LP-ODD-2).
 
-``json.loads`` alone takes NaN and 1e999, recurses as deep as it is told to, and gives back lone
-surrogates that nothing can encode again.
+``json.loads`` alone accepts NaN and 1e999, recurses as deep as the text is nested, and returns lone
+surrogates that cannot be encoded again.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ MAX_VALUES: Final = 10_000
 MAX_NUMBER: Final = 64
 """Bounds: nesting, values in all, characters of a number."""
 TOO_LARGE: Final = 10**15
-"""What a whole number that means something is below."""
+"""Whole numbers with a meaning are below this."""
 
 
 def _check_length(literal: str) -> str:
     if len(literal) > MAX_NUMBER:
-        raise ValueError(f"a number of {len(literal)} characters, at most {MAX_NUMBER} are read")
+        raise ValueError(
+            f"a number has {len(literal)} characters, at most {MAX_NUMBER} are allowed"
+        )
     return literal
 
 
@@ -54,7 +56,7 @@ def _constant(literal: str) -> Any:
 
 
 DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
-"""Reads JSON without NaN, infinities and endless numbers; raises ValueError for these."""
+"""Reads JSON; raises ValueError for NaN, infinities and very long numbers, too."""
 _STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 _NO_SPACE: Final = re.compile(r"[^ \t\r\n]")
 _CLOSING: Final = ("]", "}")
@@ -69,7 +71,7 @@ def _skip_space(text: str, at: int) -> int:
 
 @attrs.frozen
 class _Excess:
-    """What a text holds too much of, and where the value and the member that hold it start."""
+    """What a text has too much of, and where the value and the member that hold it start."""
 
     reason: str
     value: int
@@ -77,9 +79,9 @@ class _Excess:
 
 
 def _excess(text: str) -> _Excess | None:
-    """The first excess of a text, looked for before the parser spends memory or stack on it."""
+    """The first excess in a text, found before the parser spends memory or stack on it."""
     if text.count("[") + text.count("{") + text.count(",") <= MAX_DEPTH:
-        return None  # the usual message, which need not be looked through
+        return None  # the usual message: no need to scan it
     depth = count = value = member = 0
     quoted = False
     inside: int | None = None  # where the innermost container starts, while it may be empty
@@ -113,7 +115,7 @@ def _excess(text: str) -> _Excess | None:
 def _check_encodable(value: Any, piece: str) -> None:
     suspect = _SURROGATE.search(piece) or not piece.isascii()
     if suspect and well_formed(value) != value:
-        raise ValueError("a lone surrogate is no text")
+        raise ValueError("a lone surrogate is not valid text")
 
 
 def well_formed(value: Any) -> Any:
@@ -126,12 +128,12 @@ def well_formed(value: Any) -> Any:
 
 
 def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, int, int]]:
-    """Each JSON value of a text, with where it starts and ends in it.
+    """Each JSON value of a text, with its start and end in the text.
 
     With ``lone_surrogates`` these are let through, for :func:`well_formed` to replace.
 
-    Raises ValueError, which says why, where the text is no JSON; the values in front of that
-    place have been yielded by then.
+    Raises ValueError with the reason where the text is not JSON; the values before that place have
+    been yielded by then.
     """
     excess = _excess(text)
     at = _skip_space(text, 0)
@@ -149,7 +151,7 @@ def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, i
 
 
 def members_before_the_cut(text: str) -> dict[str, Any]:
-    """The members of a JSON object that stand whole in front of where its text breaks off."""
+    """The members of a JSON object that are complete before its text breaks off."""
     members: dict[str, Any] = {}
     excess = _excess(text)
     end = excess.member if excess else len(text)
@@ -173,9 +175,9 @@ def members_before_the_cut(text: str) -> dict[str, Any]:
 
 
 def whole_number(value: Any) -> int | None:
-    """A number that may come as a number or as a string of digits; None for anything else.
+    """A whole number, written as a number or as a string of digits; None for anything else.
 
-    In JSON, 8000 and 8000.0 are one number. It has at most 15 digits, in either form.
+    In JSON, 8000 and 8000.0 are the same number. It has at most 15 digits, in either form.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
@@ -185,7 +187,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON; to Python true is 1."""
+    """Whether two values are the same JSON; in Python, true would equal 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

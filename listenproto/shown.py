@@ -10,10 +10,10 @@ __all__ = ["masked", "shown"]
 
 
 def masked(text: str) -> str:
-    """The text without what may be the user name and the password of a URL in it.
+    """The text without what may be the user name and password of a URL.
 
-    It need not be a valid URL: people put passwords into it as they are, with a slash or a space
-    in them, and leave the scheme out.
+    It need not be a valid URL: people leave out the scheme, and do not escape slashes and spaces in
+    passwords.
     """
     before, at, behind = text.rpartition("@")
     scheme, slashes, _ = before.partition("//")
@@ -41,5 +41,5 @@ _short.maxstring = _short.maxother = 80
 
 
 def shown(value: object) -> str:
-    """A short repr of any value that gives no password away."""
+    """A short repr of any value, without passwords."""
     return _short.repr(value)

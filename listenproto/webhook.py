@@ -1,8 +1,8 @@
-"""The webhooks of an application, which the WebSocket has beside it.
+"""The webhooks of an application: the HTTP requests that go with the WebSocket.
 
-The platform posts the attributes of a call to the application's call webhook (:class:`CallHook`),
-carries out the verbs that are the answer (:func:`write_verbs`, :func:`read_verbs`), and posts to a
-listen's actionHook how that ended (:class:`ActionHook`), where more verbs can be the answer.
+The platform posts the attributes of a call to the application's call webhook (:class:`CallHook`)
+and carries out the verbs that come back (:func:`write_verbs`, :func:`read_verbs`). When a listen
+ends, it posts how to the actionHook (:class:`ActionHook`), which may return more verbs.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from listenproto.verb import ListenVerb
 __all__ = ["ActionHook", "CallHook", "Verb", "WebhookError", "read_verbs", "write_verbs"]
 
 Verb: TypeAlias = ListenVerb | Mapping[str, JSON]
-"""A listen, or the JSON object of another verb."""
+"""A listen verb, or the JSON object of any other verb."""
 
 MAX_FIELDS: Final = 1000
-"""How many fields a query may have."""
+"""The most fields that a query may have."""
 
 MAX_KEPT: Final = 1000
 """How much of a value an error keeps: characters, bytes, items in all."""
 
 Body: TypeAlias = str | bytes | bytearray | memoryview
-"""What came over HTTP: text, or its bytes in UTF-8."""
+"""What came over HTTP: text, or its UTF-8 bytes."""
 
 
 class WebhookError(ValueError):
-    """What passes through a webhook is not what it must be; the message is one sentence.
+    """What came, or was to go, through a webhook is not valid; the message is one sentence.
 
-    ``field`` is its name in JSON, ``body`` or ``query`` for the whole; ``value`` what it was (None
-    also where it was missing; of a long text the first 1000 characters, of a large array or object
-    what the message shows), ``allowed`` what it must be. The message shows a long value shortened
-    and no passwords, or with ``found`` what is wrong with it.
+    ``field`` is its name in JSON, or ``body`` or ``query`` for the whole; ``value`` is what it was
+    (None also if it was missing; the first 1000 characters of a long text; of a large array or
+    object, what the message shows); ``allowed`` is what it must be. The message shortens long
+    values and shows no passwords; with ``found``, it shows that instead of the value.
     """
 
     def __init__(self, field: str, value: object, allowed: str, *, found: str = "") -> None:
@@ -57,7 +57,7 @@ class WebhookError(ValueError):
 
 
 def _kept(value: object) -> object:
-    """What an error keeps of a value: a body of many MiB does not live on in it."""
+    """The part of a value that an error keeps, so that it never keeps a body of many MiB."""
     if isinstance(value, memoryview):
         return bytes(value[:MAX_KEPT])
     if isinstance(value, str | bytes | bytearray):
@@ -87,19 +87,19 @@ class _Hook(Frozen):
 
     @classmethod
     def from_body(cls, body: Body) -> Self:
-        """What the body of a POST tells: JSON, within the bounds that hold for messages."""
+        """Read the body of a POST: JSON, within the same bounds as messages."""
         return cls.from_json(_json(body, "a JSON object", mend=True))
 
     @classmethod
     def from_query(cls, query: Body) -> Self:
-        """What the query of a GET tells: each value is a string, an empty one None."""
+        """Read the query of a GET: each value is a string, or None if it is empty."""
         text = _text(query, "query", errors="replace").removeprefix("?")
         try:
             fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
         except ValueError:
             fields = None
         if fields is None:
-            found = f"one of more than {MAX_FIELDS}"
+            found = "text with more fields"
             raise WebhookError(
                 "query", query, f"text with at most {MAX_FIELDS} fields", found=found
             )
@@ -107,7 +107,7 @@ class _Hook(Frozen):
 
     @classmethod
     def from_json(cls, obj: JSON) -> Self:
-        """What a JSON object, such as ``json.loads`` gives, tells."""
+        """Read a JSON object, such as ``json.loads`` returns."""
         if not isinstance(obj, Mapping):
             raise WebhookError("body", obj, "a JSON object")
         try:
@@ -133,7 +133,7 @@ class _Hook(Frozen):
 
     @property
     def call_sid(self) -> str | None:
-        """The call's sid, as in the metadata of its listens."""
+        """The call's sid, the same as in the metadata of its listens."""
         return self._text("call_sid")
 
     @property
@@ -143,17 +143,17 @@ class _Hook(Frozen):
 
     @property
     def from_(self) -> str | None:
-        """Who calls."""
+        """The caller."""
         return self._text("from")
 
     @property
     def to(self) -> str | None:
-        """Who is called."""
+        """The called party."""
         return self._text("to")
 
     @property
     def call_id(self) -> str | None:
-        """The Call-ID of SIP."""
+        """The SIP Call-ID."""
         return self._text("call_id")
 
     @property
@@ -173,19 +173,19 @@ class _Hook(Frozen):
 
     @property
     def sip_status(self) -> int | None:
-        """The status code of SIP."""
+        """The SIP status code."""
         return whole_number(self.attributes.get("sip_status"))
 
 
 @attrs.frozen
 class CallHook(_Hook):
-    """What the call webhook is told: a call has come in, or one going out was answered.
+    """What the call webhook receives: a call has come in, or an outgoing call was answered.
 
-    ``attributes`` are those of the call under their names in snake_case, as they came, unknown
-    ones among them. The usual ones have properties, None where they are missing or of another
-    type: as with the metadata, no call fails by what is only told. So what is no UTF-8 in a name
-    or a value, a lone surrogate included, is replaced by U+FFFD. Raises :class:`WebhookError` for
-    what is no JSON object.
+    ``attributes`` are those of the call, by their snake_case names, unknown ones included. The
+    usual ones have properties, which are None if they are missing or of another type: as with the
+    metadata, a call does not fail for information. So anything in a name or a value that is not
+    UTF-8, lone surrogates included, is replaced by U+FFFD. Raises :class:`WebhookError` for
+    anything but a JSON object.
     """
 
     __hash__ = _Hook.__hash__
@@ -193,11 +193,11 @@ class CallHook(_Hook):
 
 @attrs.frozen
 class ActionHook(_Hook):
-    """What a listen's actionHook is told of its end (LP-END-16), as ``ListenResult`` tells it.
+    """What a listen's actionHook receives at its end (LP-END-16), as ``ListenResult`` writes it.
 
     ``attributes`` are those of the call, as in :class:`CallHook`. ``dial_call_duration`` is how
-    long it listened in whole seconds, None if it never connected (LP-END-17); ``digits`` the key
-    that ended it, None if none did (LP-END-18). Raises :class:`WebhookError`.
+    long it listened, in whole seconds, None if it never connected (LP-END-17); ``digits`` is the
+    key that ended it, None if none did (LP-END-18). Raises :class:`WebhookError`.
     """
 
     __hash__ = _Hook.__hash__
@@ -215,7 +215,7 @@ class ActionHook(_Hook):
     def _check_digits(self, attribute: object, value: str | None) -> None:
         if value is None or (isinstance(value, str) and len(value) == 1 and value in DIGITS):
             return
-        raise WebhookError("digits", value, f"one key of {DIGITS}")
+        raise WebhookError("digits", value, f"one of the keys {DIGITS}")
 
     @classmethod
     def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
@@ -237,9 +237,9 @@ class ActionHook(_Hook):
 def write_verbs(*verbs: Verb) -> str:
     """The JSON array of verbs that answers a webhook; without any, the call goes on as it was.
 
-    Verbs other than a listen are carried as they are. It is to be sent as ``application/json``.
-    Raises :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs`
-    would not take.
+    Verbs other than a listen are written as they are. Send it as ``application/json``. Raises
+    :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs` would
+    refuse.
     """
     found = text = ""
     try:
@@ -247,7 +247,8 @@ def write_verbs(*verbs: Verb) -> str:
     except RecursionError:
         found = "nested too deeply"
     except (TypeError, ValueError) as exc:
-        found = "no JSON: a very long number" if "integer string" in str(exc) else f"no JSON: {exc}"
+        why = "a very long number" if "integer string" in str(exc) else str(exc)
+        found = f"not valid JSON: {why}"
     if found:
         raise WebhookError("body", verbs, "a JSON array of verbs", found=found)
     read_verbs(text)
@@ -255,7 +256,7 @@ def write_verbs(*verbs: Verb) -> str:
 
 
 def _plain(value: object) -> JSON:
-    """What ``json.dumps`` does not know: a listen, wherever it stands, and frozen JSON."""
+    """Converts what ``json.dumps`` does not know: a listen, at any depth, and frozen JSON."""
     if isinstance(value, ListenVerb):
         return value.to_json()
     if isinstance(value, Mapping):
@@ -264,11 +265,11 @@ def _plain(value: object) -> JSON:
 
 
 def read_verbs(body: Body) -> list[Verb]:
-    """The verbs of a webhook's answer, in order; no others than a listen are looked into.
+    """The verbs of a webhook's answer, in order; only listen verbs are checked.
 
-    A relative URL is on the server of the webhook: :meth:`ListenVerb.resolve`. A verb may stand
-    as ``{"say": {…}}`` as well. Raises :class:`WebhookError` for what is no JSON array of
-    verbs, :class:`~listenproto.VerbError` for a listen that cannot be carried out.
+    A relative URL is on the server of the webhook: see :meth:`ListenVerb.resolve`. A verb may
+    also be written as ``{"say": {…}}``. Raises :class:`WebhookError` for anything but a JSON array
+    of verbs, :class:`~listenproto.VerbError` for a listen that cannot be carried out.
     """
     array = _json(body, "a JSON array of verbs")
     if not isinstance(array, list):
@@ -294,21 +295,21 @@ def _text(body: Body, field: str, *, errors: str = "strict") -> str:
     if isinstance(body, str):
         return body
     if not isinstance(body, bytes | bytearray | memoryview):
-        raise TypeError(f"a {field} is str or bytes, not {type(body).__name__}")
+        raise TypeError(f"{field} must be str or bytes, not {type(body).__name__}")
     return bytes(body).decode(errors=errors)
 
 
 def _json(body: Body, allowed: str, *, mend: bool = False) -> JSON:
-    """The one JSON value of a body; with ``mend``, lone surrogates are for others to replace."""
+    """The one JSON value of a body; with ``mend``, lone surrogates are left for the caller."""
     read: list[JSON] = []
     found = ""
     try:
         text = _text(body, "body", errors="replace" if mend else "strict")
         read = [value for value, _, _ in islice(values(text, lone_surrogates=mend), 2)]
     except UnicodeDecodeError as exc:
-        found = f"no JSON: its byte {exc.start} is no UTF-8"
+        found = f"not valid JSON: byte {exc.start} is not UTF-8"
     except ValueError as exc:
-        found = f"no JSON: {exc}"
+        found = f"not valid JSON: {exc}"
     if len(read) > 1:
         found = "more than one JSON value"
     if found:  # not in the except clause: its exception would keep the body

@@ -47,16 +47,16 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 class ServerWire(Wire):
     """The server: one Request, whatever it asks for, waits for accept() or reject(); then frames.
 
-    What is no request, or has too long a head, is answered (400, 431) before events() raises.
+    Anything else, and a head that is too long, is answered (400, 431) before events() raises.
     """
 
     _request: Request | None = None
 
     def accept(self, subprotocol: str | None = None, headers: Pairs = ()) -> None:
-        """Answer 101 (RFC 6455, 4.2.2); early frames are in the next events().
+        """Answer 101 (RFC 6455, 4.2.2); frames that came early are in the next events().
 
-        LocalProtocolError if no request waits, it has an ``upgrade_fault``, it did not offer
-        ``subprotocol``, or the headers cannot be sent.
+        LocalProtocolError if no request waits, if it has an ``upgrade_fault`` or did not offer
+        ``subprotocol``, or if the headers cannot be sent.
         """
         self._require("accept", "RFC 6455 4.2.2", State.ANSWERING)
         assert self._request is not None
@@ -64,7 +64,7 @@ class ServerWire(Wire):
         if fault is None and subprotocol not in (None, *self._request.subprotocols):
             fault = f"it does not offer subprotocol {subprotocol}"
         if fault is not None:
-            raise LocalProtocolError(f"no 101 for this request: {fault}", clause="RFC 6455 4.2")
+            raise LocalProtocolError(f"cannot accept this request: {fault}", clause="RFC 6455 4.2")
         answer = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
@@ -81,10 +81,10 @@ class ServerWire(Wire):
         self.state = State.OPEN
 
     def reject(self, status: int, headers: Pairs = (), body: str = "") -> None:
-        """Answer with a final status and a text, and be finished.
+        """Answer with a final status and a text; the wire is finished then.
 
-        Content-Type, Content-Length and Connection come by themselves. LocalProtocolError if no
-        request waits, or the status (200 to 999) or headers cannot be sent.
+        Content-Type, Content-Length and Connection are added. LocalProtocolError if no request
+        waits, or if the status (200 to 999) or the headers cannot be sent.
         """
         self._require("reject", "RFC 6455 4.2.2", State.ANSWERING)
         content = body.encode(errors="replace")
@@ -93,8 +93,8 @@ class ServerWire(Wire):
             ("Content-Length", str(len(content))),
             ("Connection", "close"),
         ]
-        # On a connection of its own, a refusal by h11 leaves ours as it was, and the request's
-        # method (HEAD, CONNECT) has no say in what may be written.
+        # A new h11 connection: if it refuses this, ours is unchanged, and it does not know the
+        # request's method (HEAD, CONNECT), which would limit what may be written.
         with _local_errors("response"):
             response = h11.Response(status_code=status, headers=[*headers, *framing])
             self._out += h11.Connection(h11.SERVER).send(response)
@@ -111,8 +111,8 @@ class ServerWire(Wire):
             head = self._next_head()
         except h11.RemoteProtocolError as error:
             self.state = State.ANSWERING
-            self.reject(error.error_status_hint, body="This is no usable HTTP request.\n")
-            raise self._fail(f"no usable HTTP request: {error}", "RFC 9110 15.5") from error
+            self.reject(error.error_status_hint, body="This is not a valid HTTP request.\n")
+            raise self._fail(f"not a valid HTTP request: {error}", "RFC 9110 15.5") from error
         if head is None:
             return None
         assert isinstance(head, h11.Request)
@@ -125,10 +125,10 @@ class ServerWire(Wire):
 
 
 class ClientWire(Wire):
-    """The client: asks at once, yields Accepted or Rejected; then frames.
+    """The client: sends its request at once, yields Accepted or Rejected; then frames.
 
-    ``host`` is the Host header, port included. Whether an Accepted without subprotocol will do is
-    the user's decision. LocalProtocolError for what no request can carry.
+    ``host`` is the Host header, port included. Whether an Accepted without a subprotocol is good
+    enough is up to the caller. LocalProtocolError for what a request cannot carry.
     """
 
     _http_role = h11.CLIENT
@@ -176,7 +176,7 @@ class ClientWire(Wire):
                 while isinstance(head, h11.InformationalResponse) and head.status_code != 101:
                     head = self._next_head()
             except h11.RemoteProtocolError as error:
-                raise self._fail(f"no usable HTTP response: {error}", "RFC 9112 4") from error
+                raise self._fail(f"not a valid HTTP response: {error}", "RFC 9112 4") from error
             if head is None:
                 return None
             assert isinstance(head, h11.InformationalResponse | h11.Response)
@@ -187,20 +187,19 @@ class ClientWire(Wire):
         return self._read_body()
 
     def _judge(self, headers: Headers) -> Accepted:
-        """What a 101 response comes to (RFC 6455, 4.1)."""
+        """Check a 101 response (RFC 6455, 4.1)."""
         answer = Accepted(None, headers)
         chosen = answer.header("sec-websocket-protocol")
         if not answer.is_upgrade:
-            raise self._fail("a 101 that does not upgrade to WebSocket", "RFC 6455 4.1")
+            raise self._fail("the 101 response does not upgrade to WebSocket", "RFC 6455 4.1")
         if answer.header("sec-websocket-accept") != self._accept_token:
-            raise self._fail("a Sec-WebSocket-Accept for another key", "RFC 6455 4.1")
+            raise self._fail("Sec-WebSocket-Accept is for another key", "RFC 6455 4.1")
         if answer.header("sec-websocket-extensions"):
-            raise self._fail("an extension, but none was offered", "RFC 6455 4.1")
+            raise self._fail("the server chose an extension, but none was offered", "RFC 6455 4.1")
         if chosen not in (None, *self._offered):
-            offers = ", ".join(self._offered) or "none"
-            raise self._fail(
-                f"subprotocol {chosen!r:.60} was not offered; {offers} was", "LP-HS-18"
-            )
+            offered = ", ".join(self._offered) or "none"
+            message = f"the server chose subprotocol {chosen!r:.60}; this end offered {offered}"
+            raise self._fail(message, "LP-HS-18")
         self.state = State.OPEN
         return attrs.evolve(answer, subprotocol=chosen)
 

@@ -345,7 +345,7 @@ SERVERS = {
     "half an answer": (say(b"HTTP/1.1 101 Switch"), LOST),
     "another protocol": (
         say(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        "no call with {peer}: no usable HTTP response: it does not start with HTTP/",
+        "no call with {peer}: not a valid HTTP response: it does not start with HTTP/",
     ),
     "no WebSocket": (
         say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
@@ -353,7 +353,7 @@ SERVERS = {
     ),
     "no HTTP end": (
         say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]),
-        "no call with {peer}: no usable HTTP response: its head exceeds 16384 bytes",
+        "no call with {peer}: not a valid HTTP response: its head exceeds 16384 bytes",
     ),
 }
 

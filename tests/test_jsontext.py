@@ -181,10 +181,10 @@ def test_the_limit_of_values_is_that_of_the_whole_text(piece: str) -> None:
         pytest.param("[" + "1," * 20_000, "more than 10000 values", id="values in one"),
         pytest.param("{}" * 20_000, "more than 10000 values", id="values in a row"),
         pytest.param("[" + "\\[" * 65, "Expecting value", id="no nesting behind a backslash"),
-        pytest.param("9" * 65, "a number of 65 characters, at most 64", id="long number"),
+        pytest.param("9" * 65, "a number has 65 characters, at most 64", id="long number"),
         pytest.param("1e999", "the number 1e999 is too large", id="large number"),
         pytest.param("NaN", "NaN is not JSON", id="NaN"),
-        pytest.param('"\\ud800"', "a lone surrogate is no text", id="lone surrogate"),
+        pytest.param('"\\ud800"', "a lone surrogate is not valid text", id="lone surrogate"),
     ],
 )
 def test_a_fault_says_what_it_is(text: str, why: str) -> None:

@@ -289,7 +289,7 @@ def test_a_header_that_lacks_a_member(key: str) -> None:
         ({"bytes": "320"}, "'bytes'"),
         ({"bytes": MAX_AUDIO + 1}, "'bytes' must be at most"),
         ({"bytes": 10**20}, "'bytes' must be at most"),
-        ({"bytes": 10**400}, "a number of 401 characters"),
+        ({"bytes": 10**400}, "a number has 401 characters"),
         ({"bytes": float("nan")}, "NaN is not JSON"),
         ({"close": -1}, "'close'"),
         ({"close": "1000"}, "'close'"),

@@ -503,7 +503,7 @@ NO_SERVERS = [
         partial(say_and_close, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
         "it does not start with HTTP/ [RFC 9112 4]; it is no HTTP server, it says 'SSH-2.0-OpenSS",
     ),
-    (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "no usable HTTP response: "),
+    (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "not a valid HTTP response: "),
     (partial(say_and_close, b"HTTP/1.1 2"), "no call with app.example:80: the connection is lost"),
     (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
     (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: it gave no reason"),
@@ -604,7 +604,9 @@ async def test_a_subprotocol_that_was_not_offered_is_no_call() -> None:
     app_stream, platform_stream = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other, app_stream)
-        with pytest.raises(CallRejected, match="subprotocol 'other' was not offered"):
+        with pytest.raises(
+            CallRejected, match="the server chose subprotocol 'other'; this end offered"
+        ):
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise AssertionError("there is no call")
 

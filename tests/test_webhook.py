@@ -199,7 +199,7 @@ KEYS = ["", "12", "a", "E", "#\n", 5, True, ["#"], {}]
             ("dial_call_duration", value, "a whole number of seconds below 10**15")
             for value in DURATIONS
         ),
-        *(("digits", value, "one key of 0123456789*#ABCD") for value in KEYS),
+        *(("digits", value, "one of the keys 0123456789*#ABCD") for value in KEYS),
     ],
 )
 def test_what_cannot_be_told_of_an_end(field: str, value: JSON, allowed: str) -> None:
@@ -278,7 +278,7 @@ def test_a_body_is_json(read: Any, body: str | bytes) -> None:
     assert (error.field, error.value) == ("body", body[:1000])
     assert error.__context__ is None
     assert re.fullmatch(
-        r"body must be a JSON (object|array of verbs); it is no JSON: .{1,150}", str(error)
+        r"body must be a JSON (object|array of verbs); it is not valid JSON: .{1,150}", str(error)
     )
 
 
@@ -308,7 +308,9 @@ def test_what_is_no_text_is_replaced(hook: type[CallHook | ActionHook], body: st
 
 @pytest.mark.parametrize("body", NO_TEXT)
 def test_what_is_no_text_is_no_verb(body: str | bytes) -> None:
-    with pytest.raises(WebhookError, match=r"no JSON: (a lone surrogate is no text|its byte 8 is)"):
+    with pytest.raises(
+        WebhookError, match=r"not valid JSON: (a lone surrogate is not valid text|byte 8 is)"
+    ):
         read_verbs(body)
 
 
@@ -323,7 +325,7 @@ def test_a_query_is_bounded() -> None:
     with pytest.raises(WebhookError) as caught:
         CallHook.from_query(query)
     assert str(caught.value) == (
-        "query must be text with at most 1000 fields; it is one of more than 1000"
+        "query must be text with at most 1000 fields; it is text with more fields"
     )
     assert (caught.value.field, caught.value.value) == ("query", query[:1000])
 
@@ -338,7 +340,7 @@ def test_bytes_are_any_bytes(kind: Any) -> None:
     assert CallHook.from_body(kind(b'{"call_sid": "c"}')).call_sid == "c"
     assert CallHook.from_query(kind(b"call_sid=c")).call_sid == "c"
     assert read_verbs(kind(b"[]")) == []
-    with pytest.raises(WebhookError, match="no JSON") as caught:
+    with pytest.raises(WebhookError, match="not valid JSON") as caught:
         read_verbs(kind(b"[" + bytes(2000)))
     assert caught.value.value == b"[" + bytes(999)
 
@@ -347,10 +349,10 @@ def test_bytes_are_any_bytes(kind: Any) -> None:
 def test_a_body_of_another_type_is_a_type_error(body: Any) -> None:
     for read in (CallHook.from_body, ActionHook.from_body, read_verbs):
         with pytest.raises(
-            TypeError, match=rf"^a body is str or bytes, not {type(body).__name__}$"
+            TypeError, match=rf"^body must be str or bytes, not {type(body).__name__}$"
         ):
             read(body)
-    with pytest.raises(TypeError, match=r"^a query is str or bytes, not "):
+    with pytest.raises(TypeError, match=r"^query must be str or bytes, not "):
         CallHook.from_query(body)
 
 
@@ -498,7 +500,9 @@ def test_what_is_no_array_of_verbs(array: JSON, sentence: str) -> None:
     ids=range(7),
 )
 def test_what_is_no_json_is_not_written(verb: dict[str, Any]) -> None:
-    with pytest.raises(WebhookError, match=r"^body must be a JSON array of verbs; it is no JSON: "):
+    with pytest.raises(
+        WebhookError, match=r"^body must be a JSON array of verbs; it is not valid JSON: "
+    ):
         write_verbs(SAY, verb)
 
 
@@ -514,7 +518,7 @@ def test_what_is_frozen_or_a_listen_is_written_wherever_it_stands() -> None:
 def test_what_is_in_itself_is_not_written() -> None:
     verb: dict[str, Any] = {"verb": "dial"}
     verb["confirm"] = verb
-    with pytest.raises(WebhookError, match=r"; it is no JSON: Circular reference detected$"):
+    with pytest.raises(WebhookError, match=r"; it is not valid JSON: Circular reference detected$"):
         write_verbs(verb)
 
 

@@ -159,7 +159,7 @@ def test_requests_that_can_only_be_rejected(raw: bytes) -> None:
     (event,) = take(wire, raw)
     assert isinstance(event, Request)
     assert event.upgrade_fault
-    with pytest.raises(LocalProtocolError, match="no 101 for this request"):
+    with pytest.raises(LocalProtocolError, match="cannot accept this request"):
         wire.accept()
     assert wire.pending == 0
     wire.reject(400, body="No.")
@@ -224,9 +224,9 @@ def test_nothing_but_an_answer_is_possible_before_accept() -> None:
                 verb()
         wire.feed(request())
         list(wire.events())
-    with pytest.raises(LocalProtocolError, match="must be answering"):
+    with pytest.raises(LocalProtocolError, match="needs a wire that is answering"):
         ServerWire().accept()
-    with pytest.raises(LocalProtocolError, match="must be answering"):
+    with pytest.raises(LocalProtocolError, match="needs a wire that is answering"):
         ServerWire().reject(400)
 
 
@@ -531,7 +531,7 @@ def test_only_str_and_bytes_can_be_sent() -> None:
             wire.send(payload)
     with pytest.raises(LocalProtocolError, match="at most 125"):
         wire.ping(bytes(126))
-    with pytest.raises(LocalProtocolError, match="not a text"):
+    with pytest.raises(LocalProtocolError, match="this text cannot be sent"):
         wire.send("a\ud800b")
     assert wire.pending == 0
     assert wire.is_open
@@ -793,55 +793,55 @@ def rejected_client() -> ClientWire:
             ServerWire,
             lambda w: w.send(""),
             "6.1",
-            "send() on a wire that is handshake; it must be open",
+            "send() needs a wire that is open; this one is handshake",
         ),
         (
             asked,
             lambda w: w.send(b""),
             "6.1",
-            "send() on a wire that is answering; it must be open",
+            "send() needs a wire that is open; this one is answering",
         ),
         (
             closing_server,
             lambda w: w.ping(),
             "5.5.2",
-            "ping() on a wire that is closing; it must be open",
+            "ping() needs a wire that is open; this one is closing",
         ),
         (
             failed_server,
             lambda w: w.ping(),
             "5.5.2",
-            "ping() on a wire that is failed; it must be open",
+            "ping() needs a wire that is open; this one is failed",
         ),
         (
             rejected_client,
             lambda w: w.ping(),
             "5.5.2",
-            "ping() on a wire that is rejected; it must be open",
+            "ping() needs a wire that is open; this one is rejected",
         ),
         (
             closing_server,
             lambda w: w.close(),
             "5.5.1",
-            "close() on a wire that is closing; it must be open or failed",
+            "close() needs a wire that is open or failed; this one is closing",
         ),
         (
             closed_server,
             lambda w: w.close(),
             "5.5.1",
-            "close() on a wire that is closed; it must be open or failed",
+            "close() needs a wire that is open or failed; this one is closed",
         ),
         (
             open_server,
             lambda w: w.accept(),
             "4.2.2",
-            "accept() on a wire that is open; it must be answering",
+            "accept() needs a wire that is answering; this one is open",
         ),
         (
             open_server,
             lambda w: w.reject(400),
             "4.2.2",
-            "reject() on a wire that is open; it must be answering",
+            "reject() needs a wire that is answering; this one is open",
         ),
     ],
 )
@@ -859,8 +859,8 @@ def test_out_of_turn_the_wire_says_where_it_stands(
 
 def test_a_fault_says_what_is_wrong() -> None:
     for data, says in (
-        (masked(CONT, b"a"), "a frame that continues no message"),
-        (masked(TEXT, b"a", fin=False) + masked(TEXT, b"b"), "a frame in the middle of message"),
+        (masked(CONT, b"a"), "a message without its first frame"),
+        (masked(TEXT, b"a", fin=False) + masked(TEXT, b"b"), "a message inside another one"),
         (masked(BINARY, bytes(11)), "a message of more than 10 bytes"),
         (
             masked(TEXT, b"caf\xff"),
@@ -931,13 +931,13 @@ def test_a_client_may_be_lenient_too() -> None:
 def test_a_subprotocol_that_nobody_asked_for_says_so() -> None:
     wire = ClientWire("app.example")
     error = fault(wire, answer(wire, Sec_WebSocket_Protocol="x"))
-    assert str(error).startswith("subprotocol 'x' was not offered; none was")
+    assert str(error).startswith("the server chose subprotocol 'x'; this end offered none")
 
 
 def test_of_a_long_subprotocol_the_front_is_quoted() -> None:
     wire = ClientWire("app.example")
     error = fault(wire, answer(wire, Sec_WebSocket_Protocol="x" * 1000))
-    assert str(error).startswith(f"subprotocol '{'x' * 59} was not offered; none was")
+    assert str(error).startswith(f"the server chose subprotocol '{'x' * 59}; this end offered none")
 
 
 def test_a_refusal_needs_no_body_and_takes_any() -> None:
