@@ -36,7 +36,8 @@ class Answering:
     for a mode or a rate that contradicts the verb, and for a rate that no verb can ask for.
 
     ``unread`` says what happens to audio that is not read in time. With
-    ``drain``, a call whose handler has returned is closed only when its clips and marks are over.
+    ``drain``, a call whose handler has returned is closed only when the caller has heard all that
+    was sent, as with :meth:`Call.drain`.
     ``tap`` gives, for each call, what is told of every payload; raising costs that call, while what
     the tap itself raises is logged, once, and costs no more than the tap.
     """

@@ -19,6 +19,7 @@ from listenproto.messages import (
     Audio,
     ClearMarks,
     ClipId,
+    Disconnect,
     KillAudio,
     Mark,
     MarkEvent,
@@ -36,6 +37,12 @@ PATIENCE: Final = 10.0
 
 ROUND_TRIP: Final = GRACE / FLICKS
 """Seconds that an answer may be on its way while what stops it is sent (LP-CLIP-30)."""
+
+MARGIN: Final = 0.5
+"""Seconds that a stream may be heard later than reckoned from when it was sent.
+
+It starts to play once it has come there, and the close that flushes the rest may come faster.
+"""
 
 FRAME: Final = 0.02
 """Seconds that platforms play at a time."""
@@ -84,6 +91,8 @@ class Playback:
         """Whether a killAudio was sent behind it that its answer can speak of."""
         self._stopped = False
         """Whether it should be this one that it stops, which will be answered even so."""
+        self._taken = False
+        """Whether what was sent behind it leaves nothing of it to be heard: an answer may come."""
         self._stand_in: Playback | None = None
         """What the killAudio stops instead, if it comes too late for this one."""
         self._outcome: Outcome | None = None
@@ -141,7 +150,7 @@ class Playbacks:
         self._clips: dict[ClipId, Playback] = {}
         self._marks: defaultdict[str, deque[Playback]] = defaultdict(deque)
         self._lot = trio.lowlevel.ParkingLot()
-        self._until = -math.inf
+        self._until = self._stream_heard_by = -math.inf
 
     @property
     def ahead(self) -> float:
@@ -152,6 +161,7 @@ class Playbacks:
         """Remember what is under way by a message."""
         if isinstance(message, Audio):
             self._lasts(len(message.pcm) / SAMPLE_BYTES / self._stream_rate)
+            self._stream_heard_by = self._until + MARGIN
         elif isinstance(message, PlayAudio):
             assert message.id is not None  # the session gives it one
             if not (self._profile.clips_wait_unasked or message.queue_play):
@@ -165,6 +175,10 @@ class Playbacks:
             self._killed()
         elif isinstance(message, ClearMarks):
             self._marks_cleared()
+        elif isinstance(message, Disconnect):
+            self._silenced()
+            for playback in self.under_way():
+                playback._taken = True
 
     def _lasts(self, seconds: float) -> None:
         """So much more is to be played."""
@@ -201,6 +215,8 @@ class Playbacks:
                     self._cut_short(playback._stand_in)
         if playback is not None:
             self._resolve(playback, outcome)
+            if outcome is Outcome.PLAYED and playback._due >= self._until:  # it was the last
+                self._stream_heard_by = min(self._stream_heard_by, self._until)
 
     def _mark_of(self, answer: MarkEvent) -> Playback | None:
         """The mark that an event is for: of those of that name the oldest, as a rule.
@@ -229,11 +245,11 @@ class Playbacks:
     def _killed(self) -> None:
         """A killAudio was sent: the clips are gone, or the first of them; marks are heard of."""
         for mark in self._all_marks():
-            mark._killed = True
+            mark._killed = mark._taken = True
         self._forget_those_over()
         waiting = [clip for clip in self._clips.values() if not clip._stopped]
         if not (self._profile.kill_spares_waiting_clips and self._clips):
-            self._until = -math.inf
+            self._silenced()
             self._flush(waiting)
         elif waiting:
             for clip in waiting:
@@ -273,10 +289,16 @@ class Playbacks:
         self._forget_those_over()
         self._flush(self._all_marks())
 
+    def _silenced(self) -> None:
+        """Nothing of what was sent will be heard any more."""
+        self._until = self._stream_heard_by = -math.inf
+        self.recheck()
+
     def _flush(self, playbacks: Iterable[Playback]) -> None:
         """They are gone, but for those whose answer may be on its way."""
         now = trio.current_time()
         for playback in playbacks:
+            playback._taken = True
             on_its_way = playback._killed or playback._due <= now + ROUND_TRIP
             over = now + ROUND_TRIP if on_its_way else now
             playback._flushed_at = min(playback._flushed_at, over)
@@ -294,6 +316,7 @@ class Playbacks:
 
     def lost(self) -> None:
         """The call is over."""
+        self._silenced()
         for playback in self.under_way():
             flushed = playback._flushed_at < math.inf
             self._resolve(playback, Outcome.FLUSHED if flushed else Outcome.LOST)
@@ -302,6 +325,29 @@ class Playbacks:
 
     def under_way(self) -> list[Playback]:
         return [p for p in (*self._clips.values(), *self._all_marks()) if p.outcome is None]
+
+    async def all_heard(self) -> None:
+        """Wait until nothing that was sent is still to be heard, what is sent meanwhile included.
+
+        Of a stream the clock tells, unless a mark behind it does.
+        """
+        await trio.lowlevel.checkpoint()
+        while (until := self._all_heard_by()) > trio.current_time():
+            await self.news(until)
+
+    def _all_heard_by(self) -> float:
+        """When that is so at the latest."""
+        now, until = trio.current_time(), self._stream_heard_by
+        for playback in self.under_way():
+            if now < playback._deadline and not playback._taken:
+                playback._check_reader()
+                until = max(until, min(playback._deadline, playback._flushed_at))
+        return until
+
+    async def news(self, until: float) -> None:
+        """Wait until that time, or until something has become of what was sent."""
+        with trio.move_on_at(until):
+            await self._lot.park()
 
     def recheck(self) -> None:
         """Let those who wait look again whether they still can."""

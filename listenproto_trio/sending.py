@@ -64,7 +64,7 @@ class Sending:
         await self.transport.room()
         if isinstance(message, Audio | PlayAudio | Mark):
             while trio.current_time() < self._quiet_until:
-                await trio.sleep_until(self._quiet_until)
+                await self._playbacks.news(self._quiet_until)
                 await self.transport.room()
         if self._disconnected.is_set():
             raise CallEnded("the call is over: this end has disconnected")
@@ -183,6 +183,16 @@ class Sending:
         await self.send(Disconnect())
 
     async def drain(self) -> None:
-        """Wait until all clips and marks under way are over."""
-        for playback in self._playbacks.under_way():
-            await playback.wait()
+        """Wait until the caller has heard all that was sent, including what is sent meanwhile.
+
+        Clips have been heard when their playDone comes, a stream when the event of a mark behind it
+        comes. Without such a mark, a stream counts as heard half a second after the time computed
+        from ``stream_rate``: if the network delays it by more, closing the call then cuts off its
+        end. drain() sends no mark itself: marks are limited in number, their events go to the app,
+        and some deployed platforms lose them.
+
+        A killAudio, a disconnect and the end of the call end the wait at once. For answers that
+        never come it waits as long as :meth:`Playback.wait`, and raises
+        :class:`UnreadAudioError` where that does.
+        """
+        await self._playbacks.all_heard()

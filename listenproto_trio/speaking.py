@@ -68,7 +68,7 @@ class Speech:
         """Wait until a piece may be sent, of all these ``seconds`` or of a quarter of the lead."""
         piece = min(seconds, max(self._lead / 4, LEAST))
         while (too_much := self._playbacks.ahead + piece - self._lead) > ROUNDING:
-            await trio.sleep(too_much)
+            await self._playbacks.news(trio.current_time() + too_much)
 
 
 @asynccontextmanager

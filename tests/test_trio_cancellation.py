@@ -202,6 +202,16 @@ async def draining(interruption: Interruption) -> None:
         await check(both, [Audio(audio(1)), Mark("a"), Audio(audio(1)), Mark("b")])
 
 
+async def draining_a_stream(interruption: Interruption) -> None:
+    async with line(STREAM) as both:
+        await both.app.send_audio(audio(1))
+        until = trio.current_time() + 1
+        await interruption.of(both.app.drain)
+        await both.app.drain()
+        assert trio.current_time() > until
+        await check(both, [Audio(audio(1))])
+
+
 async def speaking(interruption: Interruption) -> None:
     async with line(STREAM) as both:
         pcm = b"".join(audio(0.01, number) for number in range(40))
@@ -349,6 +359,7 @@ WAITS: Final[list[Scenario]] = [
     waiting_for_a_mark,
     waiting_for_a_clip_with_a_timeout,
     draining,
+    draining_a_stream,
     speaking,
     iterating,
     resuming_a_held_reader,
@@ -503,7 +514,7 @@ WALKED: Final[dict[str, set[object]]] = {
     "Call.clear_marks": {"clear_marks"},
     "Call.close": {closing},
     "Call.disconnect": {"disconnect", cancelled_calls.disconnecting_without_an_answer},
-    "Call.drain": {draining},
+    "Call.drain": {draining, draining_a_stream},
     "Call.kill_audio": {"kill_audio"},
     "Call.mark": {"mark"},
     "Call.over": {cancelled_calls.answering_a_call, cancelled_calls.answering_and_draining},
