@@ -34,21 +34,20 @@ __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 AppMessage: TypeAlias = (
     Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
 )
-"""What the app sent, as the platform took it."""
+"""What the app sent, as the platform read it."""
 PlatformEvent: TypeAlias = AppMessage | Close
 
 MAX_ANSWERS: Final = 2**20
-"""Characters that an app may be owed in answers, before more that is to be answered is refused."""
+"""The most characters of answers that may wait for an app; it refuses what would add more."""
 
 
 class PlatformSession(Session):
     """The platform's end: takes what the app sends, and plays it to the caller.
 
-    ``way`` is the listen verb, or the mode of the way back; ``mode`` is given where it is not the
-    verb's own, as in a dial; ``stream_rate`` is the rate of the app's audio in samples a second,
-    8000 where neither this nor the verb gives one, and ValueError where it is none that a verb can
-    ask for, or another than this verb asks for; ``max_seconds`` bounds what is buffered for the
-    caller (LP-STRM-4).
+    ``way`` is the listen verb, or the mode. ``mode`` is needed only if it is not the verb's own, as
+    in a dial. ``stream_rate`` is the sample rate of the app's audio in Hz, by default the verb's,
+    or else 8000; ValueError for one that no verb can have, or that is not this verb's.
+    ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4).
     """
 
     _peer = Peer.PLATFORM
@@ -74,11 +73,11 @@ class PlatformSession(Session):
         )
 
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
-        """Take one WebSocket message of the app and act on it; gives what it was.
+        """Take one WebSocket message of the app and act on it; returns what it was.
 
-        What was wrong comes as :class:`~listenproto.observer.Violation`, instead of the message
-        where it was dropped, in front of it where it was acted on all the same (LP-ODD). What
-        was on its way when the listen ended means nothing any more (LP-END-7).
+        Faults are returned as :class:`~listenproto.observer.Violation`: instead of the message if
+        it was dropped, before it if it was acted on all the same (LP-ODD). Messages that were on
+        their way when the listen ended are ignored (LP-END-7).
         """
         self._note(Peer.APP, payload)
         if self.ended:
@@ -118,10 +117,10 @@ class PlatformSession(Session):
         return [*violations, message]
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:
-        """What there is no room for, if nothing else is wrong with the message."""
-        # Else an app that asks and never reads could make this end hold any number of answers.
+        """Why there is no room for the message; None if there is, or it is wrong anyway."""
+        # Otherwise an app that asks and never reads could make this end keep any number of answers.
         if self._waiting[str] + self.observer.marks.size >= MAX_ANSWERS:
-            lack = f"{MAX_ANSWERS} characters of answers may wait for the app"
+            lack = f"at most {MAX_ANSWERS} characters of answers may wait for the app"
         elif isinstance(message, Mark) or self._has_room(message):
             return None
         else:
@@ -134,7 +133,7 @@ class PlatformSession(Session):
         return self.playout.has_room_for_clip(clip_flicks(clip), queue_play=queue_play)
 
     def _seconds(self) -> str:
-        return f"{self.playout.max_seconds:g} s of audio may wait for the caller"
+        return f"at most {self.playout.max_seconds:g} s of audio may wait for the caller"
 
     def _no_room(self, message: Audio | PlayAudio | Mark, lack: str) -> Violation:
         return Violation("LP-STRM-5", Peer.APP, message, f"no room for it: {lack}")
@@ -177,22 +176,22 @@ class PlatformSession(Session):
     def send(self, message: Message) -> Message:
         """Put a message into the outbox: metadata, audio, dtmf.
 
-        Raises :class:`LocalProtocolError` for one that may not be sent now, metadata of more than
-        8192 bytes among them (LP-META-11); nothing has changed then.
+        Raises :class:`LocalProtocolError` if it may not be sent now, or is metadata of more than
+        8192 bytes (LP-META-11); nothing has changed then.
         """
         self._check(message)
         if isinstance(message, Metadata):
             self._commit(message, self.encode_metadata(message))
-            self._newest_text = None  # it may have been cut: nothing behind it could be read
+            self._newest_text = None  # it may have been cut off, so no text can be joined to it
         else:
             self._commit(message)
         return message
 
     def encode_metadata(self, metadata: Metadata) -> str:
-        """The text that metadata goes out as.
+        """The text as which metadata is sent.
 
-        Raises :class:`LocalProtocolError` where it has more than 8192 bytes, unless the profile
-        cuts it there (LP-META-11).
+        Raises :class:`LocalProtocolError` if it has more than 8192 bytes, unless the profile cuts
+        it off there (LP-META-11).
         """
         text = encode(metadata, self._peer)
         assert isinstance(text, str)
@@ -205,12 +204,12 @@ class PlatformSession(Session):
         return raw[:MAX_METADATA].decode(errors="surrogateescape")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the listen: playout is flushed without a word, then the close (LP-END-4)."""
+        """End the listen: flush playout without telling the app, then close (LP-END-4)."""
         self.playout.flush()
         super().close(code, reason)
 
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent]:
-        """The app's close has come: playout is flushed. 1006 is :meth:`connection_lost`."""
+        """The app's close has come: flush playout. Code 1006 means :meth:`connection_lost`."""
         if code == ABNORMAL:
             return [*self.connection_lost()]
         self.playout.flush()

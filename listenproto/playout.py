@@ -1,9 +1,9 @@
 """What the caller hears, exact to the sample: clips, stream, marks (LP-CLIP, LP-STRM, LP-MARK).
 
 Playout is one line of sounds and marks, moved on by flicks of media time. A sound starts where the
-one in front of it ends, or now if nothing plays; each of its samples has been heard when its whole
-duration has passed. All positions are whole flicks since the start, so that it makes no difference
-in how many steps time passes.
+one before it ends, or now if nothing plays; a sample has been heard when its whole duration has
+passed. All positions are whole flicks since the start, so the number of steps in which time passes
+makes no difference.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["Fate", "Gaps", "Heard", "Over", "Playout"]
 
 
 MAX_JOINED: Final = 8192
-"""Bytes up to which messages of a stream are joined."""
+"""Messages of a stream are joined up to this many bytes."""
 
 LONGEST_GAP: Final = FLICKS
-"""How long playout may be dry before it is a pause between two utterances, in flicks."""
+"""The longest silence that counts as a gap and not as a pause in speech, in flicks."""
 
 
 class Fate(enum.Enum):
@@ -35,16 +35,16 @@ class Fate(enum.Enum):
     PLAYED = enum.auto()
     """Played to its end; a mark was reached."""
     KILLED = enum.auto()
-    """A killAudio took it, and the app is told: a mark is cleared, a deployed clip is done."""
+    """Stopped by a killAudio, and the app is told: a mark is cleared, a deployed clip is done."""
     FLUSHED = enum.auto()
-    """Taken without a word: a clip by a killAudio, all by the end of the listen."""
+    """Dropped without telling the app: a clip by a killAudio, anything by the end of the listen."""
     FORGOTTEN = enum.auto()
-    """A clearMarks took the mark."""
+    """A mark that was removed by a clearMarks."""
 
 
 @attrs.frozen
 class Heard:
-    """What the caller heard: L16 of one channel at ``rate``, from ``start`` flicks on."""
+    """What the caller heard: L16 of one channel at ``rate``, from ``start`` (in flicks) on."""
 
     pcm: bytes = attrs.field(repr=lambda pcm: f"<{len(pcm)} bytes>")
     rate: int
@@ -58,10 +58,10 @@ class Heard:
 
 @attrs.define
 class Gaps:
-    """How often playout ran dry in the middle of what the app said, and for how long in all.
+    """How often playout ran out of audio while the app was speaking, and for how long in all.
 
-    It is a gap where the next sound comes within a second of media time; a longer silence is a
-    pause between two utterances, and silence behind a killAudio is what the app asked for.
+    A gap is a silence of at most a second of media time between two sounds. A longer silence
+    counts as a pause in speech, and silence after a killAudio is what the app asked for.
     """
 
     count: int = 0
@@ -69,13 +69,13 @@ class Gaps:
 
     @property
     def seconds(self) -> float:
-        """All of them together."""
+        """The length of all gaps together."""
         return self.flicks / FLICKS
 
 
 @attrs.frozen
 class Over:
-    """A clip or a mark is over: ``at`` so many flicks, after ``samples`` samples of a clip."""
+    """A clip or a mark is over, ``at`` flicks; ``samples`` of a clip were heard."""
 
     item: Clip | MarkPoint
     fate: Fate
@@ -85,7 +85,7 @@ class Over:
 
 @attrs.frozen
 class Clip:
-    """A clip in the line; two clips of the same id are two."""
+    """A clip in the line; two clips may have the same id."""
 
     id: ClipId | None
     rate: int
@@ -93,7 +93,7 @@ class Clip:
 
 @attrs.frozen
 class MarkPoint:
-    """A mark in the line; two marks of the same name are two."""
+    """A mark in the line; two marks may have the same name."""
 
     name: str
 
@@ -104,11 +104,11 @@ class _Sound:
     rate: int
     clip: Clip | None = None
     runs: bool = True
-    """Whether others wait behind it unasked; deployed, only behind a clip that was queued."""
+    """Whether a queued clip waits behind it: always, or, deployed, if this was queued as well."""
     played: int = 0
 
     def can_grow(self, more: _Sound) -> bool:
-        """Whether more of a stream is joined to this, as tiny messages cost more than they hold."""
+        """Whether more of a stream is joined to this: tiny messages take more than their size."""
         streamed = self.clip is None and more.clip is None and self.rate == more.rate
         return streamed and len(self.pcm) + len(more.pcm) <= MAX_JOINED
 
@@ -143,14 +143,14 @@ def _joined(items: Iterable[_Item]) -> deque[_Item]:
 
 
 class Playout:
-    """The line of what is to be played to the caller, and how far it has got.
+    """The line of sounds and marks that are to be played to the caller, and how far it has got.
 
-    ``stream_rate`` is the rate of :meth:`add_stream`'s audio in samples a second, one that a verb
-    can ask for: ValueError for any other. ``max_seconds`` bounds what is buffered (LP-STRM-5).
+    ``stream_rate`` is the sample rate of :meth:`add_stream`'s audio in Hz; ValueError for one that
+    no verb can have. ``max_seconds`` bounds what is buffered (LP-STRM-5).
     """
 
     gaps: Gaps
-    """Where the caller heard nothing in the middle of what was to be heard."""
+    """The silences that the caller heard while the app was speaking."""
     _head: int
     """Where the next sample of the first item in the line starts, in flicks."""
 
@@ -174,7 +174,7 @@ class Playout:
         """What came while a kill waits for its frame."""
         self.gaps = Gaps()
         self._heard_until: int | None = None
-        """The end of what was heard last; None where silence behind it is no gap."""
+        """The end of what was heard last; None if silence after it is not a gap."""
         self.now = 0
 
     @property
@@ -183,11 +183,11 @@ class Playout:
         return self._buffered
 
     def has_room(self, flicks: int) -> bool:
-        """Whether so much more of a stream can be buffered (LP-STRM-5)."""
+        """Whether ``flicks`` more of a stream can be buffered (LP-STRM-5)."""
         return self._buffered + flicks <= self._max_flicks
 
     def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
-        """Whether a clip of that length can be, without what it would take the place of."""
+        """Whether a clip of that length can be buffered, not counting what it would replace."""
         buffered = self._buffered if self._waits(queue_play) else 0
         return buffered + flicks <= self._max_flicks
 
@@ -202,9 +202,9 @@ class Playout:
     ) -> list[Over]:
         """Put a clip at the end of the line: one channel of L16, in whole samples.
 
-        Gives what is over by that. There must be room for it (:meth:`has_room_for_clip`). Under
-        a profile whose clips do not wait unasked, one without ``queue_play``, or behind one that
-        came without, starts at once: what waits is dropped, what plays is cut short (D8).
+        Returns what is over because of it. There must be room for it (:meth:`has_room_for_clip`).
+        Under a profile in which clips do not always wait, a clip without ``queue_play``, or after
+        one without it, starts at once: what waits is dropped, what plays is cut short (D8).
         """
         over: list[Over] = []
         if self._line and not self._waits(queue_play):
@@ -214,13 +214,13 @@ class Playout:
         return over + self._settle()
 
     def add_sound(self, pcm: bytes, rate: int) -> None:
-        """Put audio of the platform's own at the end of the line, such as a beep."""
+        """Put a sound of the platform itself, such as a beep, at the end of the line."""
         self._append(_Sound(pcm, rate))
 
     def add_stream(self, pcm: bytes) -> bool:
-        """Put a message of the stream behind what is buffered, cut at any byte (LP-AUD-3).
+        """Put a message of the stream after what is buffered; it may be cut anywhere (LP-AUD-3).
 
-        False if the buffer has no room for it and it is refused.
+        Returns False if there is no room for it, and it is refused.
         """
         sound = _Sound(self._aligner.whole(pcm), self._stream_rate)
         if not self.has_room(sound.flicks):
@@ -230,12 +230,12 @@ class Playout:
         return True
 
     def add_mark(self, name: str) -> list[Over]:
-        """Put a mark behind what is buffered; with nothing buffered it is over at once."""
+        """Put a mark after what is buffered; if nothing is buffered, it is over at once."""
         self._append(MarkPoint(name), doomed=self._kill_at is not None)
         return self._settle()
 
     def clear_marks(self) -> list[Over]:
-        """Forget the marks (LP-MARK-15)."""
+        """Remove all marks (LP-MARK-15)."""
         marks = [item for item in (*self._line, *self._doomed) if isinstance(item, MarkPoint)]
         self._line = _joined(item for item in self._line if isinstance(item, _Sound))
         self._doomed = _joined(item for item in self._doomed if isinstance(item, _Sound))
@@ -244,7 +244,7 @@ class Playout:
     def kill(self) -> list[Over]:
         """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL).
 
-        What of a stream comes until that frame is flushed with it, unheard.
+        Streamed audio that comes before that frame is flushed as well, unheard.
         """
         grid = self._profile.kill_grid
         if not grid:
@@ -254,14 +254,14 @@ class Playout:
         return []
 
     def flush(self) -> list[Over]:
-        """The listen is over: all goes, and the app is told nothing (LP-END-4)."""
+        """The listen is over: drop everything, and tell the app nothing (LP-END-4)."""
         self._kill_at = None
         return self._drop_all()
 
     def play(self, flicks: int) -> list[Heard | Over]:
-        """Let media time pass; gives what is heard and what is over, in order.
+        """Let media time pass; returns what is heard and what is over, in order.
 
-        ``play(a)`` then ``play(b)`` is ``play(a + b)`` but for where :class:`Heard` is cut.
+        ``play(a)`` then ``play(b)`` equals ``play(a + b)``, except for where :class:`Heard` is cut.
         """
         end = self.now + flicks
         heard: list[Heard | Over] = []
@@ -305,14 +305,14 @@ class Playout:
                 yield Over(item.clip, Fate.PLAYED, self._head, item.played)
 
     def _note_gap(self, start: int) -> None:
-        """What is heard starts there, and goes on to the head of the line."""
+        """Count a gap if the sound that starts there comes shortly after the last one."""
         if self._heard_until is not None and 0 < (gap := start - self._heard_until) <= LONGEST_GAP:
             self.gaps.count += 1
             self.gaps.flicks += gap
         self._heard_until = self._head
 
     def _settle(self) -> list[Over]:
-        """What is over without any time passing: marks and empty clips at the head."""
+        """What is over before any time passes: marks and empty clips at the head."""
         return [over for over in self._advance(self.now) if isinstance(over, Over)]
 
     def _kill(self) -> list[Over]:
@@ -324,7 +324,7 @@ class Playout:
         return self._drop_all(told=True)
 
     def _drop_all(self, *, told: bool = False) -> list[Over]:
-        """Empty the line; ``told``: the app is to hear of its marks."""
+        """Empty the line; with ``told``, the app is told of its marks."""
         over: list[Over] = []
         for item in (*self._line, *self._doomed):
             killed = told and isinstance(item, MarkPoint)

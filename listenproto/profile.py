@@ -1,8 +1,8 @@
 """The two reference behaviours: what the protocol says, and what deployed platforms do.
 
-A profile is frozen data, one field for each decision in ``spec/decisions.md`` on which deployed
-platforms differ. Code asks for the field, never for the profile's name. The defaults of the
-fields are the documented behaviour.
+A profile is frozen data, with one field for each decision in ``spec/decisions.md`` in which
+deployed platforms differ. Code looks at the field, never at the profile's name. The defaults of
+the fields are the documented behaviour.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ class Profile:
     name: str
 
     accepts_no_subprotocol: bool = False
-    """D2: goes on when the server's answer names no subprotocol."""
+    """D2: goes on if the server's answer names no subprotocol."""
 
     string_sample_rate: int | None = None
-    """What a playAudio ``sampleRate`` written as a string is read as; None: as the number."""
+    """The rate in Hz that any playAudio ``sampleRate`` written as a string means; None: its own."""
 
     text_overtakes_audio: bool = False
-    """Text goes out before audio that is still queued."""
+    """Text is sent before audio that is still queued."""
 
     joins_texts: bool = False
-    """Texts that go out together share one message."""
+    """Texts that are sent together share one message."""
 
     cuts_metadata: bool = False
-    """D5: metadata of more than 8192 bytes is cut there; else refused."""
+    """D5: metadata of more than 8192 bytes is cut off there; otherwise it is refused."""
 
     waiting_clips: int = 10
     """D8: how many clips may wait behind the one that plays."""
 
     clips_wait_unasked: bool = True
-    """D8: a clip waits behind the one that plays; else only with ``queuePlay: true``."""
+    """D8: a clip waits behind the one that plays; if false, only with ``queuePlay: true``."""
 
     kill_spares_waiting_clips: bool = False
     """D10: a killed clip yields its playDone and the clips behind it go on to play."""
@@ -50,16 +50,16 @@ class Profile:
     """playDone carries the clip's id and playback figures."""
 
     kill_grid: int = 0
-    """D13: killAudio takes effect at the next multiple of so many flicks; 0: at once."""
+    """D13: killAudio takes effect at the next multiple of this many flicks; 0: at once."""
 
     pending_marks: int = 1000
     """D15: how many marks may be pending; one more is dropped."""
 
     marks_get_lost: bool = False
-    """D14, D15: a mark that was taken may never come back."""
+    """D14, D15: a mark that was accepted may never come back."""
 
     escapes_mark_names: bool = True
-    """D15: a mark's name is escaped as JSON asks for when it comes back."""
+    """D15: a mark's name is escaped as JSON requires when it comes back."""
 
     error_ends_verb: bool = False
     """A message of type ``error`` from the app ends the listen."""
@@ -68,7 +68,7 @@ class Profile:
     """D21: finishOnKey is compared with the key as one string, not as a set of keys."""
 
     max_length_runs_in_pause: bool = False
-    """D21: maxLength is time since the start, also while a pause stops the audio."""
+    """D21: maxLength counts the time since the start, also while a pause stops the audio."""
 
 
 DOCUMENTED: Final = Profile(name="documented")

@@ -1,9 +1,9 @@
 """A listen verb being carried out: the platform's end with a caller and a clock (LP-END, LP-TIME).
 
-Two clocks run here. Captured audio (:meth:`ListenTask.capture`) is what the caller says: maxLength
+There are two clocks. Captured audio (:meth:`ListenTask.capture`) is what the caller says: maxLength
 and timeout follow it. Playout (:meth:`ListenTask.play`) is what the caller hears: clips and marks
-follow it. Within one step of time call ``play`` first, so that what was due goes out before an
-end that the captured audio brings.
+follow it. In each step of time call ``play`` first, so that what is due is sent before captured
+audio ends the listen.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class End(enum.Enum):
     DISCONNECT = "disconnect"
     APP_CLOSED = "app closed"
     ERROR = "error"
-    """The app broke the WebSocket, or told a deployed platform of an ``error``."""
+    """The app broke the WebSocket protocol, or sent ``error`` to a deployed platform."""
     LOST = "connection lost"
     NOT_CONNECTED = "not connected"
 
@@ -69,7 +69,7 @@ class ListenResult:
     def action_hook(self) -> dict[str, JSON]:
         """The JSON that is sent to the verb's actionHook (LP-END-16)."""
         payload = {_snake_case(key): value for key, value in self.attributes.items()}
-        for told in ("dial_call_duration", "digits"):  # an attribute must not speak for these
+        for told in ("dial_call_duration", "digits"):  # only the listen itself sets these
             payload.pop(told, None)
         if self.duration is not None:
             payload["dial_call_duration"] = self.duration
@@ -85,10 +85,10 @@ def _snake_case(name: str) -> str:
 class ListenTask:
     """Carries out a listen verb for one call.
 
-    ``attributes`` are those of the call, camelCase as in the metadata (callSid, direction, from,
-    to, …). ``nested_in_dial`` and ``bidirectional_in_dial`` say where the verb stands and whether
-    this platform lets an app talk there (LP-VERB-3). ``silence`` is the sample value under which
-    audio counts as silent (LP-TIME-6).
+    ``attributes`` are those of the call, in camelCase as in the metadata (callSid, direction, from,
+    to, …). ``nested_in_dial`` is whether the verb is nested in a dial, ``bidirectional_in_dial``
+    whether this platform lets an app send audio there (LP-VERB-3). ``silence`` is the sample value
+    below which audio counts as silent (LP-TIME-6).
 
     Raises :class:`LocalProtocolError` if the metadata would have more than 8192 bytes.
     """
@@ -153,12 +153,12 @@ class ListenTask:
 
     @property
     def clock(self) -> int:
-        """How much has been captured since the connection was made, in samples, pauses included."""
+        """Samples captured since the connection was made, pauses included."""
         return self._clock
 
     @property
     def buffered(self) -> int:
-        """How much the caller is still to hear, in flicks; a beep before connecting among it."""
+        """How much the caller is still to hear, in flicks, a beep before connecting included."""
         return self.session.playout.buffered
 
     @property
@@ -171,9 +171,9 @@ class ListenTask:
         return self.session.playout.gaps
 
     def connected(self) -> None:
-        """The WebSocket is open: the metadata goes out.
+        """The WebSocket is open: send the metadata.
 
-        Whatever is left of a beep is not heard (LP-VERB-6). After a hang-up, does nothing.
+        The rest of a beep is not heard (LP-VERB-6). After a hang-up, does nothing.
         """
         if self.ended:
             return
@@ -187,26 +187,26 @@ class ListenTask:
 
     @property
     def sends_audio(self) -> bool:
-        """Whether what is captured now goes out: not in a pause without silence, nor at the end."""
+        """Whether captured audio is sent: not in a pause without silence, nor after the end."""
         return self._silence_in_pause is not False and not self.ended
 
     def capture(self, pcm: bytes, *, lost: bool = False) -> None:
         """The next audio of the call: L16 at the verb's rate, interleaved in stereo, whole frames.
 
-        It goes out in messages of 20 ms, unless it is ``lost``, as where an app that does not read
-        leaves no room for it: then it counts as audio in a pause does. Once the listen has ended,
-        does nothing: a hang-up meets senders in mid-flight. Raises :class:`LocalProtocolError` for
-        half a frame, and before :meth:`connected`.
+        It is sent in messages of 20 ms. If it is ``lost``, as when an app does not read and there
+        is no room for it, it counts like audio in a pause. Does nothing once the listen has ended,
+        as that may happen at any time. Raises :class:`LocalProtocolError` for an incomplete frame,
+        and before :meth:`connected`.
         """
         if len(pcm) % self._frame:
             raise LocalProtocolError(
-                f"{len(pcm)} bytes are no whole number of {self._frame}-byte sample frames",
+                f"{len(pcm)} bytes are not a whole number of {self._frame}-byte sample frames",
                 clause="LP-AUD-1",
             )
         if self.ended:
             return
         if not self._connected:
-            raise LocalProtocolError("audio is sent once connected", clause="LP-META-1")
+            raise LocalProtocolError("audio can only be sent once connected", clause="LP-META-1")
         samples = len(pcm) // self._frame
         sending = self.sends_audio and not lost
         if self._silence_in_pause is not None:
@@ -222,7 +222,7 @@ class ListenTask:
             self._end(End.MAX_LENGTH if taken == left else End.TIMEOUT)
 
     def _left(self, sending: bool) -> int | None:
-        """How many more samples maxLength allows; None if that is not running."""
+        """How many more samples maxLength allows; None if it is not running."""
         if self._max_samples is None:
             return None
         if self.profile.max_length_runs_in_pause:
@@ -230,7 +230,7 @@ class ListenTask:
         return self._max_samples - self._sent if sending else None
 
     def _silent_at(self, pcm: bytes) -> int | None:
-        """After how many samples, of ``pcm`` or more, the silence lasts long enough (LP-TIME-6)."""
+        """After how many samples from the start of ``pcm`` silence ends the listen (LP-TIME-6)."""
         if self._max_silent is None:
             return None
         samples = len(pcm) // self._frame
@@ -264,17 +264,17 @@ class ListenTask:
             del self._partial[: self._message]
 
     def play(self, flicks: int) -> list[Heard]:
-        """Let the caller hear the next ``flicks``: what, at which rate, from when on, exactly."""
+        """Let the caller hear the next ``flicks``; returns the audio, its rates and exact times."""
         return self.session.play(flicks)
 
     def key(self, digit: str, *, duration: int = 800) -> None:
         """The caller pressed a key, for ``duration`` RTP timestamp units of 1/8000 s.
 
-        Raises :class:`LocalProtocolError` for what is no key.
+        Raises :class:`LocalProtocolError` for anything but a key.
         """
         if len(digit) != 1 or digit not in DIGITS:
             raise LocalProtocolError(
-                f"{digit!r:.60} is no key, the keys are {DIGITS}", clause="LP-DTMF-3"
+                f"{digit!r:.60} is not a key; the keys are {DIGITS}", clause="LP-DTMF-3"
             )
         if self.ended or not self._connected:
             return
@@ -288,7 +288,7 @@ class ListenTask:
             self._end(End.KEY, digit)
 
     def pause(self, *, silence: bool = False) -> None:
-        """Send no captured audio, or silence instead, until :meth:`resume` (LP-TIME-7)."""
+        """Stop sending captured audio, or send silence for it, until :meth:`resume` (LP-TIME-7)."""
         self._silence_in_pause = silence
 
     def resume(self) -> None:
@@ -296,12 +296,12 @@ class ListenTask:
         self._silence_in_pause = None
 
     def hang_up(self) -> None:
-        """The call is over. Once the listen has ended, does nothing."""
+        """The caller hangs up. Does nothing once the listen has ended."""
         if not self.ended:
             self._end(End.HANGUP)
 
     def _send_rest(self) -> None:
-        """Send the audio that is less than a message."""
+        """Send the rest of the audio, less than a whole message."""
         if self._partial and not self.session.ended:
             self.session.send(Audio(bytes(self._partial)))
         self._partial.clear()
@@ -319,10 +319,10 @@ class ListenTask:
                 end=end, duration=duration, digits=digits, attributes=self._attributes
             )
 
-    # The face of a session, for what drives one.
+    # The methods of a session, for whatever drives one.
 
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
-        """Take one WebSocket message of the app and act on it; gives what it was."""
+        """Take one WebSocket message of the app and act on it; returns what it was."""
         events = self.session.receive(payload)
         for event in events:
             if isinstance(event, Disconnect):
@@ -342,7 +342,7 @@ class ListenTask:
         return self.session.has_outgoing
 
     def outgoing(self) -> Iterator[Payload]:
-        """The payloads to be sent, in order; each is taken out of the outbox as it is given."""
+        """The payloads to be sent, in order; each is removed from the outbox as it is returned."""
         return self.session.outgoing()
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
@@ -355,12 +355,12 @@ class ListenTask:
         self._finish(End.HANGUP if code == 1000 else End.ERROR)
 
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent | Close]:
-        """The app's close has come. 1006 is :meth:`connection_lost`."""
+        """The app's close has come. Code 1006 means :meth:`connection_lost`."""
         self._finish(End.LOST if code == ABNORMAL else End.APP_CLOSED)
         return [*self.session.closed(code, reason)]
 
     def connection_lost(self) -> list[Violation]:
-        """The connection is gone without a close."""
+        """The connection is lost without a close."""
         self._finish(End.LOST)
         return self.session.connection_lost()
 

@@ -607,7 +607,7 @@ class TestThePlatform:
         *taken, refused = [event for _ in range(12) for event in platform.receive(said)]
         assert taken == [mark] * 11
         assert clauses([refused]) == ["LP-STRM-5"]
-        assert "no room for it: 1048576 characters of answers may wait" in str(refused)
+        assert "no room for it: at most 1048576 characters of answers may wait" in str(refused)
         platform.play(FLICKS)
         assert len(texts(platform)) == 11
         assert platform.receive(said) == [mark]

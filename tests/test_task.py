@@ -150,9 +150,9 @@ def test_dtmf_is_passed_where_asked_for() -> None:
         task = listening(passDtmf=passes)
         task.key("5", duration=1600)
         assert sent(task) == expected
-    with pytest.raises(LocalProtocolError, match=r"^'x' is no key"):
+    with pytest.raises(LocalProtocolError, match=r"^'x' is not a key"):
         listening().key("x")
-    with pytest.raises(LocalProtocolError, match=f"^'{'x' * 59} is no key"):
+    with pytest.raises(LocalProtocolError, match=f"^'{'x' * 59} is not a key"):
         listening().key("x" * 1000)
 
 
