@@ -85,7 +85,7 @@ def test_the_first_difference_names_the_clause(
     for end, keys in ((platform, of_the_platform), (reference, of_the_reference)):
         for key in keys:
             end.hang_up() if key == "#" else end.key(key)
-    with pytest.raises(AssertionError, match=f"^{clause}: the platform tells "):
+    with pytest.raises(AssertionError, match=f"^{clause}: the platform sends "):
         [*pair.outgoing()]
 
 

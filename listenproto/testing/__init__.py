@@ -1,12 +1,12 @@
-"""Proof by search, for your own implementation: hypothesis strategies and state machines.
+"""Test your own implementation: hypothesis strategies and state machines.
 
-Strategies give legal messages (:func:`app_messages`, :func:`platform_messages`), texts that almost
-are (:func:`nearly_legal_texts`), verbs valid and invalid (:func:`listen_verbs`,
+Strategies give legal messages (:func:`app_messages`, :func:`platform_messages`), texts that are
+almost legal (:func:`nearly_legal_texts`), valid and invalid verbs (:func:`listen_verbs`,
 :func:`invalid_verb_objects`), :func:`profiles`, and whole conversations as they pass at one end
 (:func:`conversations`, :func:`broken_conversations`).
 
-:class:`AppMachine` holds an app against the protocol, :class:`PlatformMachine` a platform. Say in
-a subclass how yours is made, and run its ``TestCase``::
+:class:`AppMachine` tests an app against the protocol, :class:`PlatformMachine` a platform. Make
+yours in a subclass, and run its ``TestCase``::
 
     class MyApp(AppMachine):
         verbs = listen_verbs(Mode.STREAMING)

@@ -1,4 +1,4 @@
-"""A state machine that holds an app against the protocol, whoever wrote it."""
+"""A state machine that tests any app against the protocol."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["AppMachine"]
 
 
 class AppMachine(CallMachine):
-    """Holds an app against the protocol: :meth:`make_app` gives yours, for one call.
+    """Tests an app against the protocol: :meth:`make_app` returns yours, for one call.
 
-    The platform around it has a caller who speaks, is silent, presses keys and hangs up; the
-    connection may be lost; and the platform says odd things, which an app survives (LP-ODD-4).
+    The simulated caller speaks, is silent, presses keys and hangs up; the connection may be lost;
+    and the platform sends odd messages, which an app must survive (LP-ODD-4).
     """
 
     under_test = frozenset({Peer.APP})
@@ -43,7 +43,7 @@ class AppMachine(CallMachine):
         super().on_pass(vantage, sender, message, found)
         if isinstance(message, Close) and sender is vantage is Peer.APP:
             gives_up = message.code in (1002, 1003, 1007)
-            assert not gives_up, f"LP-ODD-4: what is odd is survived, not answered with {message}"
+            assert not gives_up, f"LP-ODD-4: odd messages must not end the call, got {message}"
 
     @precondition(lambda self: self.odd_texts)
     @rule(text=texts_without_meaning(Peer.PLATFORM))
@@ -53,7 +53,7 @@ class AppMachine(CallMachine):
     @precondition(lambda self: self.odd_texts)
     @rule(payload=unusable_metadata())
     def another_call_begins_without_metadata(self, payload: str | bytes) -> None:
-        """The app closes with the code that this asks for (LP-META-2, LP-META-3)."""
+        """The app must close with the right code (LP-META-2, LP-META-3)."""
         app = self.make_app(self.verb, self.profile)
         observer = Observer(self.verb, profile=self.profile, vantage=Peer.APP)
         for message in messages_in(observer, Peer.PLATFORM, payload):
@@ -64,4 +64,4 @@ class AppMachine(CallMachine):
             for message in messages_in(observer, Peer.APP, answer):
                 found = observer.see(Peer.APP, message)
                 assert not found, f"the app breaks: {found}"
-        assert answers, f"the app does not close on {payload!r} for metadata (LP-META-2)"
+        assert answers, f"LP-META-2: the app does not close after {payload!r} as metadata"

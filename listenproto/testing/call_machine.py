@@ -1,4 +1,4 @@
-"""What the machines share: a call, a network, a judge, and the ends of it all."""
+"""What the machines share: a call, a network, the checks, and how a call ends."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ __all__ = ["SPEECH", "CallMachine", "texts_without_meaning"]
 
 STEP: Final = FLICKS // 50
 SPEECH: Final = 5000
-"""A sample that is not silent."""
+"""The value of a sample that is not silent."""
 
 _MOVES: Final = st.integers(0, 25) | st.just(1000)
-"""Half of the calls see all moves, and the last ones."""
+"""How many moves a call has before it may end; half of the calls do not end before the last."""
 
 _KEYS: Final[SearchStrategy[str]] = st.one_of(
     st.runner().flatmap(lambda machine: st.sampled_from(machine.keys)), st.sampled_from(DIGITS)
@@ -53,7 +53,7 @@ _KEYS: Final[SearchStrategy[str]] = st.one_of(
 
 
 def texts_without_meaning(sender: Peer) -> SearchStrategy[str]:
-    """Texts that hold no message of the protocol, most of them nearly one."""
+    """Texts that are not a message of the protocol, but most of them almost."""
 
     def means_nothing(text: str) -> bool:
         return all(isinstance(m, Malformed | UnknownMessage) for m in decode(text, sender))
@@ -62,20 +62,20 @@ def texts_without_meaning(sender: Peer) -> SearchStrategy[str]:
 
 
 class CallMachine(RuleBasedStateMachine):
-    """What the machines share: the call, the network, the judgement.
+    """What the machines share: the call, the network, the checks.
 
-    ``verbs`` and ``profiles`` are the calls that are tried; ``limits`` is what an app under test
-    keeps to beyond what it must. :attr:`exchange` is the call; a machine of yours may add rules
-    that use it.
+    ``verbs`` and ``profiles`` are the calls to try; ``limits`` are those that an app under test
+    keeps beyond the protocol's. :attr:`exchange` is the call; your machine may add rules that use
+    it.
     """
 
     verbs: ClassVar[SearchStrategy[ListenVerb]] = listen_verbs()
     profiles: ClassVar[SearchStrategy[Profile]] = st.just(DOCUMENTED)
     limits: ClassVar[AppLimits | None] = None
     keys: ClassVar[str] = DIGITS
-    """Keys that mean something to the app: they are pressed as often as all others together."""
+    """Keys that mean something to the app; they are pressed as often as all others together."""
     odd_texts: ClassVar[bool] = True
-    """Whether the other peer also sends texts that are nearly messages."""
+    """Whether the other peer also sends texts that are almost messages."""
     under_test: ClassVar[frozenset[Peer]]
 
     exchange: Exchange
@@ -115,15 +115,15 @@ class CallMachine(RuleBasedStateMachine):
     def on_pass(
         self, vantage: Peer, sender: Peer, message: Message, found: list[Violation]
     ) -> None:
-        """A message passes at the end of ``vantage``."""
+        """Called for each message that passes at the end of ``vantage``."""
         note(f"at the {vantage.value}, the {sender.value}'s: {message}")
         both = len(self.under_test) == 2
         if sender in self.under_test and (both or sender is vantage):
-            assert not found, f"the {sender.value} breaks, as the {vantage.value} sees it: {found}"
+            assert not found, f"the {sender.value} breaks, as seen by the {vantage.value}: {found}"
 
     @property
     def may_end(self) -> bool:
-        """Whether the call has gone on for a while: what ends it comes behind that."""
+        """Whether the call has gone on for long enough that it may end."""
         return self.moves_left <= 0
 
     @rule(steps=st.integers(1, 60))
@@ -133,7 +133,7 @@ class CallMachine(RuleBasedStateMachine):
         self.hear(steps * STEP)
 
     def hear(self, flicks: int) -> None:
-        """Have time pass, in steps of 20 ms at most."""
+        """Let time pass, in steps of at most 20 ms."""
         for start in range(0, flicks, STEP):
             self.exchange.pass_time(min(STEP, flicks - start), self.speech)
 
@@ -154,7 +154,7 @@ class CallMachine(RuleBasedStateMachine):
 
     @rule(digits=st.lists(_KEYS, min_size=2, max_size=12))
     def type_digits(self, digits: list[str]) -> None:
-        """Keys one after another, and the app is told of them before anything else happens."""
+        """Keys one after another; the app receives them before anything else happens."""
         for digit in digits:
             self.press(digit)
         self.exchange.deliver_all()
@@ -188,7 +188,7 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.may_end and not self.exchange.lost)
     @rule(data=st.data())
     def lose_the_connection(self, data: st.DataObject) -> None:
-        """Of what is on its way, some still arrives."""
+        """Some of what is on its way still arrives."""
         counts = {peer: st.integers(0, self.exchange.under_way(peer)) for peer in Peer}
         self.exchange.cut(data.draw(st.fixed_dictionaries(counts), label="still arriving"))
 
@@ -201,7 +201,7 @@ class CallMachine(RuleBasedStateMachine):
             self.finish()
 
     def make_last_moves(self) -> None:
-        """What faults are near to is in every call that has not ended, however the moves fell."""
+        """The moves that find most faults, made in every call that has not ended before."""
         if not self.is_over:
             self.type_digits([*self.keys * 2])
 
@@ -211,21 +211,23 @@ class CallMachine(RuleBasedStateMachine):
         return self.exchange.lost or bool(self.exchange.closes)
 
     def settle(self) -> None:
-        """All arrives, and plays to its end."""
+        """Everything arrives, and plays to its end."""
         for _ in range(3):
             self.exchange.deliver_all()
             self.exchange.play(FLICKS * 3600)
         self.exchange.deliver_all()
 
     def check_that_nothing_waits(self) -> None:
-        """All has arrived and played, and the call goes on."""
+        """Everything has arrived and played, and the call goes on."""
         states = self.exchange.observers[Peer.PLATFORM].states
-        assert states[Peer.PLATFORM] is not State.LEAVING, "LP-END-9: disconnect ends the listen"
+        assert states[Peer.PLATFORM] is not State.LEAVING, (
+            "LP-END-9: the listen goes on after disconnect"
+        )
 
     def finish(self) -> None:
-        """The caller hangs up, and all arrives: the call is over."""
+        """The caller hangs up and everything arrives: the call must be over."""
         exchange = self.exchange
         exchange.platform.hang_up()
         exchange.collect()
         exchange.deliver_all()
-        assert exchange.has_ended, "the caller has hung up, and the call does not end"
+        assert exchange.has_ended, "the caller has hung up, but the call does not end"

@@ -1,4 +1,4 @@
-"""Two platforms that are told the same: what they send and what they play must be the same."""
+"""Two platforms with the same input: they must send and play the same."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Compared", "joined"]
 
 
 def joined(heard: Iterable[Heard]) -> list[Heard]:
-    """The same in as few pieces as can be."""
+    """The same audio in as few pieces as possible."""
     pieces: list[Heard] = []
     for piece in heard:
         last = pieces[-1] if pieces else None
@@ -55,10 +55,10 @@ _WHICH: Final[dict[type[Any], str]] = {
     MarkEvent: "LP-MARK-14",
     Close: "LP-END-5",
 }
-"""The clause that says which one it is."""
+"""The clause that says what such a message contains."""
 
 _HEARD: Final = {Mode.CLIPS: "LP-CLIP-20", Mode.STREAMING: "LP-STRM-3", Mode.OFF: "LP-STRM-1"}
-"""The clause that says what the caller hears, if no killAudio has come in between."""
+"""The clause that says what the caller hears, unless a killAudio came in between."""
 
 
 def _clause(told: list[Message], right: list[Message]) -> str:
@@ -76,8 +76,8 @@ def _clause(told: list[Message], right: list[Message]) -> str:
 class Compared:
     """Drives ``platform`` and ``reference`` alike; raises AssertionError where they differ.
 
-    What is compared: the order of the texts and the close, and what each says, but for attributes
-    of the call and figures; the audio, however it is cut; what is heard, where ``platform`` tells.
+    Compared are the order and content of the texts and the close, except for the call's attributes
+    and figures; the audio, however it is cut; and what is heard, if ``platform`` reports it.
     """
 
     def __init__(
@@ -133,25 +133,25 @@ class Compared:
         clause = _HEARD[self._mode]
         if self._killed:
             clause = f"LP-KILL-2 or {clause}" if right else "LP-KILL-2"
-        assert pieces == right, f"{clause}: the caller hears {pieces}, and should hear {right}"
+        assert pieces == right, f"{clause}: the caller hears {pieces}, but should hear {right}"
         self._killed = self._killed and not right
         return pieces
 
     def outgoing(self) -> Iterator[Payload]:
-        """What the platform sends. It is compared behind its last: others may judge it first."""
+        """What the platform sends. It is compared after the last, so that others judge it first."""
         payloads, reference = ([*end.outgoing()] for end in self._both)
         yield from payloads
         told = [*self._told(0, payloads)]
         right = [*self._told(1, reference)]
         if told != right:
             clause = _clause(told, right)
-            raise AssertionError(f"{clause}: the platform tells {told}, and should tell {right}")
+            raise AssertionError(f"{clause}: the platform sends {told}, but should send {right}")
         audio, captured = self._audio
         size = min(len(audio), len(captured))
         if told and isinstance(told[-1], Close):
             size = max(len(audio), len(captured))
         same = audio[:size] == captured[:size]
-        assert same, "LP-AUD-2: the platform sends other audio than it captured"
+        assert same, "LP-AUD-2: the platform does not send the audio that it captured"
         del audio[:size], captured[:size]
 
     def _told(self, which: int, payloads: Iterable[Payload]) -> Iterator[Message]:

@@ -40,7 +40,7 @@ from listenproto.verb import ListenVerb
 __all__ = ["Passed", "broken_conversations", "conversations"]
 
 Passed: TypeAlias = list[tuple[Peer, Message]]
-"""Who sent what, in the order of the wire of one end."""
+"""Who sent what, in the order in which it passed at one end."""
 
 
 @st.composite
@@ -49,7 +49,7 @@ def conversations(
 ) -> Passed:
     """A legal conversation, from the open WebSocket on, as it passes at the end of ``vantage``.
 
-    It may stop anywhere; what either end had on its way may not have arrived.
+    It may stop anywhere; the last messages of either end may not have arrived.
     """
     passed: Passed = []
 
@@ -79,7 +79,7 @@ def conversations(
             while exchange.under_way(move):
                 exchange.deliver(move)
         elif move is not None and app.metadata is not None:
-            with suppress(LocalProtocolError):  # what has no place here is not said
+            with suppress(LocalProtocolError):  # what is not allowed now is not sent
                 app.send(move)
         exchange.collect()
     if draw(st.booleans()):
@@ -91,7 +91,7 @@ def conversations(
 def broken_conversations(
     draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer, profile: Profile = DOCUMENTED
 ) -> tuple[Passed, str]:
-    """A conversation whose last message is its one breach, and the clause that this breaks."""
+    """A conversation whose last message is its only breach, and the clause that it breaks."""
     passed = draw(conversations(verb, vantage=vantage, profile=profile))
     passed = passed[: draw(st.integers(0, len(passed)))]
     observer = Observer(verb, profile=profile, vantage=vantage)
@@ -108,7 +108,7 @@ _SPEECH: Final = Audio(b"\1\0\2\0")
 
 
 def _breaches(observer: Observer, verb: ListenVerb) -> _Breaches:
-    """What either peer may not send now, and why."""
+    """What either peer may not send now, and the clause that it would break."""
     yield from _of_the_platform(observer, verb)
     yield from _of_the_app(observer, verb.mode())
 

@@ -1,7 +1,7 @@
-"""Two ends of a call with a network between them, and an observer at either end.
+"""Two ends of a call with a network between them, and an observer at each end.
 
-The ends are anybody's: what is asked of one is :class:`AppUnderTest` or
-:class:`PlatformUnderTest`, WebSocket message by WebSocket message.
+The ends can be any implementations that have the methods of :class:`AppUnderTest` and
+:class:`PlatformUnderTest`, which are called once per WebSocket message.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from listenproto.verb import ListenVerb
 __all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 
 LATEST: Final = FLICKS * 47 // 100
-"""Within which a message arrives, in flicks, but for one step of 20 ms. There and back is less than
-the second by which an app that gets no ids back tells clips apart (LP-CLIP-30); all else holds with
-any delay."""
+"""How long a message takes at most, in flicks, plus one step of 20 ms. There and back takes less
+than the second by which an app that gets no ids back tells clips apart (LP-CLIP-30); all else holds
+with any delay."""
 
 
 class Lost(enum.Enum):
-    """What arrives last where the connection is gone without a close."""
+    """What arrives last if the connection is lost without a close."""
 
     LOST = "lost"
 
@@ -39,22 +39,22 @@ Carried: TypeAlias = Payload | Lost
 
 
 class AppUnderTest(Protocol):
-    """An app's end of one call, as the machines drive it. It never raises.
+    """An app's end of one call, as the machines drive it. Its methods must not raise.
 
-    ``AppSession`` is one, but for unusable metadata, on which it raises instead of closing.
+    ``AppSession`` is one, except that it raises on unusable metadata instead of closing.
     """
 
     def receive(self, payload: str | bytes, /) -> object:
-        """A WebSocket message of the platform: text or binary."""
+        """A WebSocket message of the platform has come: text or binary."""
 
     def closed(self, code: int, /) -> object:
-        """The platform's close has come; the WebSocket answers it by itself."""
+        """The platform's close has come; the WebSocket layer answers it by itself."""
 
     def connection_lost(self) -> object:
-        """The connection is gone without a close."""
+        """The connection is lost without a close."""
 
     def outgoing(self) -> Iterable[Payload]:
-        """What is to be sent since the last call, in order: text, binary, or a ``Close``."""
+        """Return what is to be sent since the last call, in order: text, binary, or a ``Close``."""
 
 
 class PlatformUnderTest(AppUnderTest, Protocol):
@@ -67,10 +67,10 @@ class PlatformUnderTest(AppUnderTest, Protocol):
         """The WebSocket is open: called once, before anything else."""
 
     def capture(self, pcm: bytes, /) -> object:
-        """The next audio of the caller: L16 as the verb has it, interleaved where it is stereo."""
+        """The next audio of the caller: L16 at the verb's rate, interleaved if it is stereo."""
 
     def play(self, flicks: int, /) -> Iterable[Heard] | None:
-        """Media time passes, in flicks: gives what the caller hears; None: that is not told."""
+        """Media time passes, in flicks. Returns what the caller hears, or None if not known."""
 
     def key(self, digit: str, /) -> object:
         """The caller presses a key."""
@@ -82,7 +82,7 @@ class PlatformUnderTest(AppUnderTest, Protocol):
 def messages_in(
     observer: Observer, sender: Peer, payload: Payload, *, string_sample_rate: int | None = None
 ) -> list[Message]:
-    """What a payload holds that passes where ``observer`` stands."""
+    """The messages in a payload that passes at the vantage of ``observer``."""
     if isinstance(payload, Close):
         return [payload]
     if sender is Peer.PLATFORM and observer.states[sender] is State.START:
@@ -91,10 +91,10 @@ def messages_in(
 
 
 class Exchange:
-    """One call, from the open WebSocket on. Each direction keeps its order and takes its time.
+    """One call, from the open WebSocket on. Each direction keeps its order and has its own delay.
 
-    ``on_pass`` is told of every message: at whose end it passes, whose it is, and what the
-    observer there finds wrong with it.
+    ``on_pass`` is called for every message: with the end at which it passes, the sender, the
+    message, and what the observer there finds wrong with it.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Exchange:
         self.closes: dict[Peer, Close] = {}
         """The close of each peer that has sent one."""
         self.over: set[Peer] = set()
-        """To whom the other's close, or the loss of the connection, has come."""
+        """The peers that have received the other's close, or lost the connection."""
         self.heard: list[Heard] = []
         self.observers = {
             vantage: Observer(verb, profile=profile, vantage=vantage, limits=limits)
@@ -141,7 +141,7 @@ class Exchange:
         return len(self._on_its_way[receiver])
 
     def collect(self) -> None:
-        """Put on its way what the ends want to send."""
+        """Put what the ends want to send on its way."""
         for sender in Peer:
             end = self.app if sender is Peer.APP else self.platform
             for payload in end.outgoing():
@@ -149,7 +149,7 @@ class Exchange:
                 self.put(sender, payload)
 
     def put(self, sender: Peer, payload: Carried) -> None:
-        """Put a payload on its way; behind a close, or where the connection is cut, none goes."""
+        """Put a payload on its way, unless its sender has closed or the connection is lost."""
         if sender in self.closes:
             return
         if isinstance(payload, Close):
@@ -159,7 +159,7 @@ class Exchange:
         self._on_its_way[sender.other].append((self.now, payload))
 
     def passes(self, vantage: Peer, sender: Peer, payload: Payload) -> None:
-        """Have the observer at one end judge what passes there."""
+        """Let the observer at one end judge what passes there."""
         observer = self.observers[vantage]
         rate = self._string_sample_rate
         for message in messages_in(observer, sender, payload, string_sample_rate=rate):
@@ -192,14 +192,14 @@ class Exchange:
             self.put(receiver, answer)
 
     def deliver_all(self) -> None:
-        """Whatever is on its way arrives, and what it brings about as well."""
+        """Whatever is on its way arrives, and what is sent in answer to it."""
         while any(self._on_its_way.values()):
             for receiver in Peer:
                 if self._on_its_way[receiver]:
                     self.deliver(receiver)
 
     def pass_time(self, flicks: int, sample: int = 0) -> None:
-        """Time passes: the caller hears, and says ``sample`` all along; what is late arrives."""
+        """Time passes: the caller hears, and says ``sample`` all along; overdue messages arrive."""
         self.play(flicks)
         captured, self._captured = self._captured, samples_in(self.now, self.verb.sample_rate)
         values = (self._captured - captured) * self.verb.channels
@@ -209,7 +209,7 @@ class Exchange:
                 self.deliver(receiver)
 
     def capture(self, pcm: bytes) -> None:
-        """The caller is heard."""
+        """The caller says this."""
         self.platform.capture(pcm)
         self.collect()
 
@@ -224,7 +224,7 @@ class Exchange:
         return bool(queue) and queue[0][0] < self.now - LATEST
 
     def cut(self, arriving: dict[Peer, int]) -> None:
-        """The connection is lost; of what is on its way, so many messages still arrive."""
+        """The connection is lost; ``arriving`` is how many messages still arrive at each peer."""
         for receiver, queue in self._on_its_way.items():
             while len(queue) > arriving[receiver]:
                 queue.pop()

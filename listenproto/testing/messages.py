@@ -1,4 +1,4 @@
-"""Hypothesis strategies for messages: legal ones, and texts that almost are."""
+"""Hypothesis strategies for messages: legal ones, and texts that are almost legal."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _OBJECTS: Final = st.dictionaries(_TEXT.filter(lambda k: k not in _TELLING), _JS
 
 
 def json_values() -> SearchStrategy[JSON]:
-    """JSON as the protocol takes it: finite numbers, text that UTF-8 can carry, little nesting."""
+    """JSON that the protocol accepts: finite numbers, text that UTF-8 can carry, little nesting."""
     return _JSON
 
 
 def json_objects() -> SearchStrategy[dict[str, JSON]]:
-    """JSON objects of such values, without the keys that mean something to the protocol."""
+    """JSON objects of such values, without keys that mean something to the protocol."""
     return _OBJECTS
 
 
@@ -77,7 +77,7 @@ def mark_names() -> SearchStrategy[str]:
 
 
 def chunkings(data: bytes) -> SearchStrategy[list[bytes]]:
-    """Ways to cut ``data`` into chunks, none empty; all at once and byte by byte among them."""
+    """Ways to cut ``data`` into non-empty chunks, all at once and byte by byte included."""
     places = range(1, len(data))
     somewhere = st.sets(st.sampled_from(places)) if places else st.just(set[int]())
     return st.one_of(st.just(set[int]()), st.just(set(places)), somewhere).map(
@@ -95,7 +95,7 @@ def metadata() -> SearchStrategy[lp.Metadata]:
 
 
 def audio(*, channels: int = 1) -> SearchStrategy[lp.Audio]:
-    """A message of whole sample frames; one of no bytes, which is legal, among them."""
+    """An audio message of whole sample frames; it may be empty, which is legal."""
     return st.builds(lp.Audio, pcm(channels=channels))
 
 
@@ -110,12 +110,12 @@ def play_done() -> SearchStrategy[lp.PlayDone]:
 
 
 def mark_events() -> SearchStrategy[lp.MarkEvent]:
-    """A mark, of a safe name, that was reached or cleared."""
+    """A mark event with a safe name: reached or cleared."""
     return st.builds(lp.MarkEvent, mark_names(), st.sampled_from(["playout", "cleared"]))
 
 
 def play_audio() -> SearchStrategy[lp.PlayAudio]:
-    """A clip: raw, or a WAV file of one or two channels; in whole samples, possibly none."""
+    """A clip: raw, or a WAV file of one or two channels; whole samples, possibly none."""
     raw = st.tuples(pcm(), st.just("raw"), _RATES)
     wav = st.tuples(_wav_files(1) | _wav_files(2), st.just("wav"), st.none())
     options = st.tuples(st.none() | clip_ids(), st.none() | st.booleans())
@@ -131,26 +131,26 @@ def _wav_files(channels: int) -> SearchStrategy[bytes]:
 
 
 def marks() -> SearchStrategy[lp.Mark]:
-    """A mark of a safe name."""
+    """A mark with a safe name."""
     return st.builds(lp.Mark, mark_names())
 
 
 def unknown_messages() -> SearchStrategy[lp.UnknownMessage]:
-    """JSON objects that the protocol does not name, of either peer, with a type or without."""
+    """JSON objects that the protocol does not know, of either peer, with or without a type."""
     types = st.sampled_from(["transcription", "transfer", "json", "someday"])
     typed = st.builds(lambda kind, body: {"type": kind} | body, types, json_objects())
     return st.builds(lp.UnknownMessage, typed | json_objects())
 
 
 def platform_messages(*, channels: int = 1) -> SearchStrategy[lp.Message]:
-    """What a platform may send once its :func:`metadata` has passed, but for the close."""
+    """What a platform may send after its :func:`metadata`, except for the close."""
     return st.one_of(
         audio(channels=channels), dtmf(), play_done(), mark_events(), unknown_messages()
     )
 
 
 def app_messages(mode: lp.Mode | None = None) -> SearchStrategy[lp.Message]:
-    """What an app may send, but for the close; with ``mode``, only what has its place in it."""
+    """What an app may send, except for the close; with ``mode``, only what is allowed in it."""
     strategies: dict[type, SearchStrategy[lp.Message]] = {
         lp.Audio: audio(),
         lp.PlayAudio: play_audio(),
@@ -165,7 +165,7 @@ def app_messages(mode: lp.Mode | None = None) -> SearchStrategy[lp.Message]:
 
 
 def nearly_legal_texts() -> SearchStrategy[str]:
-    """Texts that are almost messages: JSON with a wrong body, broken JSON; a few pass unharmed."""
+    """Texts that are almost messages: JSON with a wrong body, broken JSON; a few stay legal."""
     platform = st.one_of(metadata(), platform_messages()).map(lambda m: encode(m, lp.Peer.PLATFORM))
     payloads = platform | app_messages().map(lambda m: encode(m, lp.Peer.APP))
     texts = payloads.map(lambda payload: payload if isinstance(payload, str) else "{}")
@@ -173,8 +173,8 @@ def nearly_legal_texts() -> SearchStrategy[str]:
 
 
 def unusable_metadata() -> SearchStrategy[str | bytes]:
-    """First messages that an app closes on (LP-META-2, LP-META-3): binary, no JSON, no object,
-    or with members that it cannot use."""
+    """First messages after which an app must close (LP-META-2, LP-META-3): binary, not JSON, not an
+    object, or with members that it cannot use."""
     rates = [11025, 0, -8000, 8000.5, "8 kHz", "", True, None, [8000], {}]
     mixes = ["quad", "Mono", "", 1, True, None, ["mono"]]
     told = [*({"sampleRate": rate} for rate in rates), *({"mixType": mix} for mix in mixes)]

@@ -1,4 +1,4 @@
-"""A state machine that holds a platform against the protocol, whoever wrote it."""
+"""A state machine that tests any platform against the protocol."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from listenproto.wav import wav_header
 __all__ = ["PlatformMachine"]
 
 AT_ONCE: Final = 5 * FLICKS
-"""How much is played out at a stretch, so that an example does not last for long."""
+"""How much is played out in one go at most, so that an example does not take long."""
 
 _MOMENTS: Final = st.integers(0, FLICKS // 4)
 
@@ -55,19 +55,19 @@ _SOUND: Final = b"".join(
 
 
 class PlatformMachine(CallMachine):
-    """Holds a platform against the protocol: :meth:`make_platform` gives yours, for one call.
+    """Tests a platform against the protocol: :meth:`make_platform` returns yours, for one call.
 
-    The app plays clips or streams with marks, kills, clears, disconnects, closes, and says odd
-    things, which a platform survives (LP-ODD-4). What the platform sends, and what it gives for
-    heard, is compared with :meth:`make_reference`.
+    The app plays clips or streams with marks, kills, clears, disconnects, closes, and sends odd
+    messages, which a platform must survive (LP-ODD-4). What the platform sends, and what it reports
+    as heard, is compared with :meth:`make_reference`.
     """
 
     under_test = frozenset({Peer.PLATFORM})
     odd_messages: ClassVar[bool] = True
-    """Whether the app also sends what has no place, too much of it, and half samples."""
+    """Whether the app also sends what is not allowed, too much, and incomplete samples."""
 
     reference: PlatformUnderTest | None = None
-    """What :meth:`make_reference` gave for this call."""
+    """What :meth:`make_reference` returned for this call."""
 
     _sound_at = 0
     _odd_clips = 0
@@ -76,7 +76,7 @@ class PlatformMachine(CallMachine):
         return AppSession(mode=verb.mode(), profile=profile)
 
     def make_reference(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest | None:
-        """What to compare with, to the sample; None for a platform whose time is not exact."""
+        """What to compare with, to the sample; None for a platform whose timing is not exact."""
         return ListenTask(verb, {}, profile=profile)
 
     def make_exchange(self) -> Exchange:
@@ -90,18 +90,18 @@ class PlatformMachine(CallMachine):
 
     @property
     def app(self) -> AppSession:
-        """The app that talks to the platform."""
+        """The app that the platform is connected to."""
         app = self.exchange.app
         assert isinstance(app, AppSession)
         return app
 
     @property
     def may_talk(self) -> bool:
-        """Whether the app has read the metadata and has not come to its end."""
+        """Whether the app has read the metadata and has not ended."""
         return self.app.metadata is not None and not self.app.ended
 
     def say(self, message: Message) -> Message | None:
-        """Have the app send a message; gives it as it goes out, None where the app refuses."""
+        """Let the app send a message; returns it as sent, or None if the app refuses."""
         self.moves_left -= 1
         try:
             sent = self.app.send(message)
@@ -112,7 +112,7 @@ class PlatformMachine(CallMachine):
         return sent
 
     def sound(self, samples: int) -> bytes:
-        """The next so many samples of a sound that does not repeat itself for long."""
+        """The next ``samples`` of a sound that takes long to repeat itself."""
         start, self._sound_at = self._sound_at, (self._sound_at + samples) % SOUND_SAMPLES
         return _SOUND[SAMPLE_BYTES * start :][: SAMPLE_BYTES * samples]
 
@@ -168,7 +168,7 @@ class PlatformMachine(CallMachine):
     @precondition(lambda self: self.mode is not Mode.OFF and self.may_talk)
     @rule(number=st.integers(1, 3), heard=_MOMENTS, clears=st.booleans(), then=_MOMENTS)
     def take_back(self, number: int, heard: int, clears: bool, then: int) -> None:
-        """What was said is killed, or its marks are cleared, when a little has been heard of it."""
+        """What was sent is killed, or its marks are cleared, after a little of it was heard."""
         if self.mode is Mode.STREAMING:
             self.stream_and_mark(number, 2000)
         else:
@@ -183,7 +183,7 @@ class PlatformMachine(CallMachine):
     @precondition(lambda self: 1 < self.left_to_hear <= AT_ONCE)
     @rule()
     def hear_all(self) -> None:
-        """To the flick: nothing is over before it is, and then it is."""
+        """Exact to the flick: nothing is over one flick before the end, and all is at the end."""
         if self.mode is Mode.STREAMING and self.may_talk:
             self.say(Mark("last"))
         self.exchange.deliver_all()
@@ -192,7 +192,7 @@ class PlatformMachine(CallMachine):
 
     @property
     def left_to_hear(self) -> int:
-        """How much is to be heard, in flicks, where our own platform is the reference."""
+        """How much is still to be heard, in flicks, if our own platform is the reference."""
         return self.reference.buffered if isinstance(self.reference, ListenTask) else 0
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
@@ -224,19 +224,19 @@ class PlatformMachine(CallMachine):
     @precondition(lambda self: self.odd_messages and self.may_talk)
     @rule(message=app_messages())
     def say_anything(self, message: Message) -> None:
-        """Wherever it has its place or not; ids and names may repeat."""
+        """Any message, allowed now or not; ids and names may repeat."""
         self.exchange.put(Peer.APP, encode(message, Peer.APP))
 
     @precondition(lambda self: self.odd_messages and self.mode is Mode.STREAMING)
     @rule(size=st.integers(0, 400))
     def stream_half_samples(self, size: int) -> None:
-        """A message's end is no sample's (LP-AUD-3)."""
+        """A message may end inside a sample (LP-AUD-3)."""
         self.exchange.put(Peer.APP, self.sound(size)[:size])
 
     @precondition(lambda self: self.odd_messages and self.mode is Mode.CLIPS)
     @rule(number=st.integers(2, 16), size=st.integers(0, 800))
     def play_too_many(self, number: int, size: int) -> None:
-        """More than can wait (LP-CLIP-4), perhaps ending in half a sample (LP-CLIP-17)."""
+        """More clips than can wait (LP-CLIP-4), which may end inside a sample (LP-CLIP-17)."""
         for _ in range(number):
             self._odd_clips += 1
             pcm = self.sound(size)[:size]
@@ -262,6 +262,8 @@ class PlatformMachine(CallMachine):
         super().check_that_nothing_waits()
         observer = self.exchange.observers[Peer.PLATFORM]
         clips, marks = observer.clips.outstanding, observer.marks.pending
-        assert not clips, f"LP-CLIP-23: all has played, and {clips} playDones have not come"
+        assert not clips, f"LP-CLIP-23: all has played, but {clips} playDones have not come"
         lost = self.profile.marks_get_lost
-        assert lost or not marks, f"LP-MARK-8: all has played, and {marks} events have not come"
+        assert lost or not marks, (
+            f"LP-MARK-8: all has played, but {marks} mark events have not come"
+        )

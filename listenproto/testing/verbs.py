@@ -26,7 +26,7 @@ _URLS: Final = st.builds("{}://{}{}".format, _SCHEMES, _HOSTS, _PATHS | st.just(
 
 
 def _rates(rates: tuple[int, ...]) -> SearchStrategy[JSON]:
-    """A rate as verbs have it: a number, or a string of digits."""
+    """A sample rate as in a verb: a number, or a string of digits."""
     return st.sampled_from([*rates, *map(str, rates), *map(float, rates)])
 
 
@@ -58,7 +58,7 @@ _OPTIONS: Final[dict[str, SearchStrategy[JSON]]] = {
 
 @st.composite
 def _ways_back(draw: st.DrawFn, mode: Mode) -> dict[str, JSON]:
-    """The members of a verb that have the app talk in that mode, spelt in one of their ways."""
+    """The members of a verb that ask for that mode, in one of their spellings."""
     way: dict[str, JSON] = {}
     verb: dict[str, JSON] = {}
     if mode is Mode.OFF:
@@ -88,7 +88,7 @@ def _ways_back(draw: st.DrawFn, mode: Mode) -> dict[str, JSON]:
 
 
 def verb_objects(mode: Mode | None = None) -> SearchStrategy[dict[str, JSON]]:
-    """Valid listen verbs as JSON, with any of their options; those of one mode, if it is given."""
+    """Valid listen verbs as JSON, with any of their options; of one mode, if it is given."""
     modes = st.sampled_from(Mode) if mode is None else st.just(mode)
     urls = st.fixed_dictionaries({"url": _URLS | _PATHS}, optional=_OPTIONS)
     return st.builds(lambda options, way: options | way, urls, modes.flatmap(_ways_back))
@@ -113,10 +113,10 @@ def _lasting_objects(draw: st.DrawFn, mode: Mode | None) -> dict[str, JSON]:
 
 
 def listen_verbs(mode: Mode | None = None) -> SearchStrategy[ListenVerb]:
-    """Listen verbs with any of their options; those of one mode, if it is given.
+    """Listen verbs with any of their options; of one mode, if it is given.
 
-    Most tell the app of keys, and have nothing but the peers end the call: one that ends by itself,
-    or in which the app is told nothing, proves little.
+    Most pass keys to the app and let only the peers end the call: a call that ends by itself, or
+    in which the app receives nothing, tests little.
     """
     return _lasting_objects(mode).map(ListenVerb.from_json)
 
@@ -156,7 +156,7 @@ _NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
 
 @st.composite
 def invalid_verb_objects(draw: st.DrawFn) -> JSON:
-    """What is almost a listen verb, as JSON: valid but for one thing."""
+    """Almost a listen verb, as JSON: valid except for one thing."""
     verb = draw(verb_objects())
     fault = draw(st.sampled_from(["option", "url", "rate", "object"]))
     if fault == "object":
@@ -172,13 +172,13 @@ def invalid_verb_objects(draw: st.DrawFn) -> JSON:
 
 
 _KILLS: Final = ("kill_grid", "kill_spares_waiting_clips")
-"""What a deployed killAudio does, in two fields: at the frame, it stops the clip that plays."""
+"""The two fields that belong together: a deployed killAudio stops the playing clip, at a frame."""
 
 
 def profiles(*, mixed: bool = False) -> SearchStrategy[Profile]:
     """The two profiles; with ``mixed``, also ones that take each field from either of them.
 
-    Of what a killAudio does, they take all from one.
+    The fields about killAudio are taken from the same one.
     """
     both = st.sampled_from([DOCUMENTED, DEPLOYED])
     if not mixed:
