@@ -241,6 +241,7 @@ class PlatformConnection(Connection[ListenTask]):
         if allow_no_subprotocol is None:
             allow_no_subprotocol = task.profile.accepts_no_subprotocol
         self._allow_no_subprotocol = allow_no_subprotocol
+        self._offers = ", ".join(subprotocols) or "none"
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         if isinstance(event, Rejected):
@@ -249,7 +250,7 @@ class PlatformConnection(Connection[ListenTask]):
             if event.subprotocol is None and not self._allow_no_subprotocol:
                 self.task.not_connected()
                 raise RemoteProtocolError(
-                    "the server accepted without naming one of the offered subprotocols",
+                    f"the server chose no subprotocol; this end offered {self._offers}",
                     clause="LP-HS-5",
                 )
             self.task.connected()

@@ -39,11 +39,26 @@ TLS_ALERT: Final = b"\x15\x03"
 """What TLS starts an alert with, whatever its version."""
 
 
-class CallRejected(Exception):
-    """The app refused the call, or its answer was no listen server's."""
+REMEDIES: Final = {
+    "LP-HS-5": "pass one that it knows in subprotocols, or allow_no_subprotocol=True",
+    "LP-HS-18": "pass that one in subprotocols",
+}
+"""Which arguments of :func:`open_call` help where the app breaks a requirement."""
 
-    def __init__(self, reason: str, rejected: Rejected | None = None) -> None:
-        super().__init__(reason)
+
+class CallRejected(Exception):
+    """The app refused the call, or is no listen server.
+
+    ``reason`` is what is wrong, in one sentence; the message ends with what helps, where an
+    argument of :func:`open_call` does. ``rejected`` is the app's refusal, if it gave one; the cause
+    is the error that broke the connection or the protocol, if that is what happened.
+    """
+
+    def __init__(
+        self, reason: str, rejected: Rejected | None = None, *, remedy: str | None = None
+    ) -> None:
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
         self.rejected = rejected
 
 
@@ -306,7 +321,9 @@ async def open_call_on(
                 why = _why_not(transport, task, rejected, answered.is_set())
                 if answered.is_set() and rejected is None:
                     why += _hint(task, carrier.front)
-                raise CallRejected(why, rejected)
+                fault = transport.error
+                remedy = REMEDIES.get(fault.clause) if fault is not None else None
+                raise CallRejected(why, rejected, remedy=remedy) from fault
             nursery.start_soon(transport.keep_alive)
             yield call
         except Exception as exc:  # carried around the nursery, which would wrap it in a group

@@ -308,6 +308,8 @@ def test_no_password_of_a_url_is_shown_wherever_it_stands(words: list[str], tmp_
         (["--hangup-after", "inf"], "not a finite number"),
         (["--auth", "a:b\nc"], "Invalid value for --auth: wsAuth.password must be"),
         (["--heard", "same", "--trace", "same"], "--heard and --trace are both same"),
+        (["--subprotocol", ""], "'' must be one name without spaces and commas"),
+        (["--subprotocol", "a,b"], "'a,b' must be one name without spaces and commas"),
     ],
 )
 def test_misuse_of_call(words: list[str], says: str, tmp_path: Path) -> None:

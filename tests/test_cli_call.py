@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
 from listenproto.l16 import peak
 from listenproto.wav import Wav, parse_wav, wav_header
+from listenproto.wire import ServerWire
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.resampling import mono
 from listenproto_trio.speech import speech
@@ -273,6 +274,72 @@ def test_a_listen_in_a_dial_has_no_way_back(streaming: str, tmp_path: Path) -> N
     assert call["seconds_heard"] == 0
     call = figures(streaming, *words, "--bidirectional-in-dial", cwd=tmp_path)
     assert call["seconds_heard"] > 2
+
+
+def choosing(subprotocol: str | None) -> Callable[[socket.socket], None]:
+    """An app that accepts with that subprotocol, whatever was offered, and then only reads."""
+
+    def answer(connection: socket.socket) -> None:
+        wire = ServerWire()
+        wire.feed(connection.recv(65536))
+        assert [*wire.events()]
+        wire.accept(None)
+        head = wire.data_to_send()
+        if subprotocol is not None:
+            named = f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n".encode()
+            head = head.removesuffix(b"\r\n") + named
+        connection.sendall(head)
+        while not wire.finished:
+            wire.feed(connection.recv(65536))
+            for _ in wire.events():
+                pass
+            connection.sendall(wire.data_to_send())
+
+    return answer
+
+
+def test_an_app_without_a_subprotocol_is_refused_with_what_helps(tmp_path: Path) -> None:
+    words = ["--hangup-after", "0.1"]
+    with answering(choosing(None)) as url:
+        run = listenproto("call", url, *words, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint == (
+        f"no call with {url[5:-1]}: the server chose no subprotocol; this end offered "
+        "audio.jambonz.org [LP-HS-5]; offer one that it knows with --subprotocol NAME (jambonz's "
+        "SDK knows audio.drachtio.org), or accept none with --allow-no-subprotocol"
+    )
+    with answering(choosing(None)) as url:
+        run = listenproto("call", url, "--allow-no-subprotocol", *words, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+
+
+def test_an_app_with_another_subprotocol_is_refused_with_what_helps(tmp_path: Path) -> None:
+    words = ["--hangup-after", "0.1"]
+    with answering(choosing("other")) as url:
+        run = listenproto("call", url, *words, cwd=tmp_path)
+    assert run.status == 1
+    assert "the server chose subprotocol 'other'" in run.complaint
+    assert run.complaint.endswith("; offer that one with --subprotocol NAME")
+    with answering(choosing("other")) as url:
+        offered = ["--subprotocol", "audio.jambonz.org", "--subprotocol", "other"]
+        run = listenproto("call", url, *offered, *words, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+
+
+def test_subprotocols_are_offered_in_their_order(tmp_path: Path) -> None:
+    offered: list[tuple[str, ...]] = []
+
+    def leave(connection: socket.socket) -> None:
+        wire = ServerWire()
+        wire.feed(connection.recv(65536))
+        (request,) = wire.events()
+        assert isinstance(request, Request)
+        offered.append(request.subprotocols)
+
+    with answering(leave) as url:
+        words = ["--subprotocol", "second", "--subprotocol", "first"]
+        assert listenproto("call", url, *words, cwd=tmp_path).status == 1
+    assert offered == [("second", "first")]
 
 
 def test_an_action_hook_that_is_refused_fails_the_call(clips: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -247,6 +247,21 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
     assert out.count("answered 401: Wrong or missing credentials.\n") == 2
     assert "\nconnection from 127.0.0.1:" in out
     assert out.count("answered 404: No calls are taken at /listen/else.\n") == 1
+
+
+def test_which_subprotocols_are_accepted(tmp_path: Path) -> None:
+    words = ["--subprotocol", "one", "--subprotocol", "two", "--allow-no-subprotocol"]
+    with serving(*words, cwd=tmp_path) as (url, _):
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+        assert run.complaint.endswith(
+            "400: Subprotocols offered: audio.jambonz.org; supported: one and two."
+        )
+        run = listenproto("call", url, "--subprotocol", "two", *FAST, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        with connect(url, compression=None) as platform:
+            assert platform.subprotocol is None
+    with serving(cwd=tmp_path) as (url, _), pytest.raises(InvalidStatus, match="HTTP 400"):
+        connect(url, compression=None)
 
 
 def test_no_more_calls_than_may_be(tmp_path: Path) -> None:

@@ -493,7 +493,7 @@ async def say_and_close(data: bytes, stream: trio.abc.Stream) -> None:
 async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
     assert await (await bare_app(Valve(stream, 20), subprotocol)).closing() == Closed(
         1002,
-        "the server accepted without naming one of the offered subprotocols [LP-HS-5]",
+        "the server chose no subprotocol; this end offered audio.jambonz.org [LP-HS-5]",
         clean=True,
     )
 
@@ -515,7 +515,12 @@ NO_SERVERS = [
         partial(say_and_close, b"\x15\x03\x01\x00\x02\x02\x46"),
         "it starts with byte 0x15 [RFC 9112 4]; that is an alert of TLS: is it a wss server?",
     ),
-    (partial(accept, None), "without naming one of the offered subprotocols"),
+    (
+        partial(accept, None),
+        "no call with app.example:80: the server chose no subprotocol; this end offered "
+        "audio.jambonz.org [LP-HS-5]; pass one that it knows in subprotocols, or "
+        "allow_no_subprotocol=True",
+    ),
     (partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"), "302: it gave no reason"),
     (
         partial(say_and_close, b"HTTP/1.1 201 Made\r\nLocation: /a\r\n\r\n"),
@@ -606,9 +611,10 @@ async def test_a_subprotocol_that_was_not_offered_is_no_call() -> None:
         nursery.start_soon(other, app_stream)
         with pytest.raises(
             CallRejected, match="the server chose subprotocol 'other'; this end offered"
-        ):
+        ) as refused:
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise AssertionError("there is no call")
+    assert str(refused.value) == f"{refused.value.reason}; pass that one in subprotocols"
 
 
 def upgrade_response(request: bytes, subprotocol: str) -> bytes:

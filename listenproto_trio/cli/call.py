@@ -13,6 +13,7 @@ import trio
 from click.core import ParameterSource
 
 from listenproto.errors import LocalProtocolError
+from listenproto.handshake import SUBPROTOCOL
 from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
 from listenproto.profile import PROFILES
@@ -76,6 +77,10 @@ MOST_VERB: Final = 2**20
     help="With --nested-in-dial: the app can send audio all the same.",
 )
 @options.auth("HTTP Basic credentials (wsAuth). LISTENPROTO_AUTH is used if the verb has none.")
+@options.subprotocols(
+    "Offer this subprotocol; may be repeated, best first.  [default: audio.jambonz.org]",
+    or_none="Accept an app that names no subprotocol, as deployed platforms do.",
+)
 @click.option("--heard", type=options.new_file, help="Write what the caller hears here (WAV).")
 @click.option("--trace", type=options.new_file, help="Write a trace of the call (JSON lines).")
 @options.speed
@@ -106,6 +111,8 @@ def call(
     nested_in_dial: bool,
     bidirectional_in_dial: bool,
     auth: tuple[str, str] | None,
+    subprotocols: tuple[str, ...],
+    allow_no_subprotocol: bool,
     heard: Path | None,
     trace: Path | None,
     speed: float,
@@ -163,6 +170,8 @@ def call(
         profile=PROFILES[profile],
         nested_in_dial=nested_in_dial,
         bidirectional_in_dial=bidirectional_in_dial,
+        subprotocols=subprotocols or (SUBPROTOCOL,),
+        allow_no_subprotocol=allow_no_subprotocol,
         speed=speed,
         hook=_hook(verb, verb_file),
         trust=trust,

@@ -33,6 +33,7 @@ __all__ = [
     "read_file",
     "speed",
     "stream_rate",
+    "subprotocols",
     "verbose",
 ]
 
@@ -125,6 +126,28 @@ def auth(said: str) -> Callable[[_F], _F]:
         envvar="LISTENPROTO_AUTH",
         help=said,
     )
+
+
+def _subprotocol(text: str) -> str:
+    """Read the name of a subprotocol: a token (RFC 9110, 5.6.2)."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        said = f"{text!r} must be one name without spaces and commas, e.g. audio.drachtio.org"
+        raise click.BadParameter(said)
+    return text
+
+
+def subprotocols(said: str, *, or_none: str) -> Callable[[_F], _F]:
+    """--subprotocol, once for each name, and --allow-no-subprotocol."""
+    name = click.option(
+        "--subprotocol",
+        "subprotocols",
+        type=_subprotocol,
+        multiple=True,
+        metavar="NAME",
+        help=said,
+    )
+    none = click.option("--allow-no-subprotocol", is_flag=True, help=or_none)
+    return lambda command: name(none(command))
 
 
 def mode(command: _F) -> _F:

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from listenproto.errors import ProtocolError
 from listenproto.l16 import SAMPLE_BYTES, samples_in
 from listenproto.messages import JSON, Peer
 from listenproto.playout import Heard
@@ -32,6 +33,13 @@ from listenproto_trio.transport import Tap
 
 __all__ = ["Line", "place"]
 
+REMEDIES: Final = {
+    "LP-HS-5": "; offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
+    "audio.drachtio.org), or accept none with --allow-no-subprotocol",
+    "LP-HS-18": "; offer that one with --subprotocol NAME",
+}
+"""Which options help where the app breaks a requirement."""
+
 FAILED: Final = {End.NOT_CONNECTED, End.LOST, End.ERROR}
 
 
@@ -46,6 +54,9 @@ class Line:
     profile: Profile
     nested_in_dial: bool
     bidirectional_in_dial: bool
+    subprotocols: tuple[str, ...]
+    allow_no_subprotocol: bool
+    """Whether an app that names none will do, whatever the profile says."""
     speed: float
     hook: Hook | None
     trust: Callable[[], ssl.SSLContext]
@@ -104,8 +115,7 @@ async def place(
             f"{exc.filename}: {in_words(exc)}" if exc.filename else in_words(exc)
         )
     except CallRejected as exc:
-        hint = "; pass its CA with --cafile FILE" if "certificate not trusted" in str(exc) else ""
-        placed.failures.append(f"{exc}{hint}")
+        placed.failures.append(exc.reason + _remedy(exc))
     _conclude(placed, beside)
     if line.hook is not None and placed.result is not None:
         hooking()
@@ -114,6 +124,14 @@ async def place(
             placed.hooked = await line.hook.call(placed.result.action_hook(), line.trust())
         if placed.hooked is None or placed.hooked.failure:
             placed.failures.append(str(placed.hooked or "the actionHook was given up"))
+
+
+def _remedy(rejected: CallRejected) -> str:
+    """Which option helps where a call was rejected, as the end of a sentence; empty if none."""
+    cause = rejected.__cause__
+    if isinstance(cause, ProtocolError):
+        return REMEDIES.get(cause.clause, "")
+    return "; pass its CA with --cafile FILE" if "certificate not trusted" in str(rejected) else ""
 
 
 def _conclude(placed: Placed, beside: Beside) -> None:
@@ -145,7 +163,12 @@ async def _talk(line: Line, placed: Placed, hear: Hear, tap: Tap | None) -> None
         placed.give_up = stop_dialing
         await hear_beep(task, hear=hear, speed=line.speed)
         async with open_call(
-            task, ssl_context=line.trust(), on_message=placed.take, tap=tap
+            task,
+            subprotocols=line.subprotocols,
+            allow_no_subprotocol=line.allow_no_subprotocol or None,
+            ssl_context=line.trust(),
+            on_message=placed.take,
+            tap=tap,
         ) as call:
             placed.call = call
             placed.give_up = call.hang_up

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import trio
 
-from listenproto.handshake import Policy
+from listenproto.handshake import SUBPROTOCOLS, Policy
 from listenproto.messages import Mode
 from listenproto.profile import PROFILES
 from listenproto_trio import server
@@ -59,6 +59,10 @@ __all__ = ["serve"]
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
 @options.auth("Require HTTP Basic credentials (or set LISTENPROTO_AUTH).")
+@options.subprotocols(
+    "Accept this subprotocol; may be repeated.  [default: audio.jambonz.org, audio.drachtio.org]",
+    or_none="Also accept a platform that offers no subprotocol.",
+)
 @click.option("--certfile", type=options.existing_file, help="TLS: certificate chain (PEM).")
 @click.option(
     "--keyfile",
@@ -99,6 +103,8 @@ def serve(
     record: Path | None,
     trace: Path | None,
     auth: tuple[str, str] | None,
+    subprotocols: tuple[str, ...],
+    allow_no_subprotocol: bool,
     certfile: Path | None,
     keyfile: Path | None,
     health: str | None,
@@ -141,7 +147,14 @@ def serve(
         mode=mode,
         stream_rate=rate,
         profile=PROFILES[profile],
-        policy=Policy(paths={path}, credentials=auth, health_path=health, max_calls=max_calls),
+        policy=Policy(
+            paths={path},
+            subprotocols=subprotocols or SUBPROTOCOLS,
+            allow_no_subprotocol=allow_no_subprotocol,
+            credentials=auth,
+            health_path=health,
+            max_calls=max_calls,
+        ),
         unread="hold",
         tap=answerer.tap if verbose or trace else None,
     )
