@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from listenproto.choices import member
 from listenproto.codec import decode, decode_opening
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
 from listenproto.l16 import SAMPLE_BYTES, Aligner
@@ -28,11 +29,10 @@ from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile
 from listenproto.rules import State
 from listenproto.session import ABNORMAL, Session
-from listenproto.shown import shown
 from listenproto.upgrade import Request
-from listenproto.verb import ListenVerb
+from listenproto.verb import ListenVerb, check_verb
 
-__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf", "mode_of"]
+__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf", "given_mode", "mode_of"]
 
 
 @attrs.frozen
@@ -47,22 +47,27 @@ class ClipDone:
 AppEvent: TypeAlias = (
     Metadata | Audio | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation | Close
 )
-ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode]
+ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode | str]
 """How an app knows the mode of a call: by what it put into the URL or the metadata."""
 
 
-def mode_of(verb: ListenVerb | None, given: Mode | ModeOf | None = None) -> Mode | ModeOf:
+def given_mode(mode: Mode | str | ModeOf) -> Mode | ModeOf:
+    """The mode, or the function that tells it. Raises ValueError for anything else."""
+    if callable(mode):
+        return mode
+    return member(Mode, mode, "mode", or_else="a function that tells it")
+
+
+def mode_of(verb: ListenVerb | None, given: Mode | str | ModeOf | None = None) -> Mode | ModeOf:
     """The mode of the way back, or what tells it: as given, else the verb's, else clips.
 
     A verb that is nested in a dial has off mode (LP-VERB-3), which only ``given`` can tell. Raises
     ValueError for anything else that the verb does not say itself.
     """
+    given = None if given is None else given_mode(given)
     if verb is None:
         return Mode.CLIPS if given is None else given
-    if not isinstance(verb, ListenVerb):
-        raise TypeError(
-            f"verb must be a ListenVerb (ListenVerb.from_json reads JSON), not {shown(verb)}"
-        )
+    check_verb(verb)
     own = verb.mode()
     if given is None:
         return own
@@ -99,8 +104,8 @@ class AppSession(Session):
         self,
         *,
         verb: ListenVerb | None = None,
-        mode: Mode | ModeOf | None = None,
-        profile: Profile = DOCUMENTED,
+        mode: Mode | str | ModeOf | None = None,
+        profile: Profile | str = DOCUMENTED,
         max_clips: int | None = 10,
         max_marks: int | None = 30,
         safe_mark_names: bool = True,
@@ -188,7 +193,8 @@ class AppSession(Session):
     def _told_by(self, mode_of: ModeOf, metadata: Metadata) -> Mode:
         """The mode, asked for before anything of the metadata is kept: it may fail."""
         try:
-            return mode_of(self.request, metadata)
+            told = mode_of(self.request, metadata)
+            return member(Mode, told, "the mode that a function tells")
         except Exception as exc:
             exc.add_note(f"the mode of call {metadata.call_sid!r} was asked for")
             self._error = exc

@@ -12,7 +12,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -25,12 +25,14 @@ from listenproto.messages import (
     ClearMarks,
     ClipId,
     Close,
+    ContentType,
     Disconnect,
     Dtmf,
     KillAudio,
     Malformed,
     Mark,
     MarkEvent,
+    MarkFate,
     Message,
     Metadata,
     MixType,
@@ -140,10 +142,10 @@ def _parse_mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
     if event not in ("playout", "cleared"):
         clause = "LP-MARK-10" if sender is Peer.PLATFORM else "LP-ODD-1"
         raise _Bad(clause, f"'event' must be 'playout' or 'cleared', not {event!r:.40}")
-    return MarkEvent(name, cast(Literal["playout", "cleared"], event))
+    return MarkEvent(name, cast(MarkFate, event))
 
 
-_CONTENT_TYPES: Final[dict[JSON, Literal["raw", "wav"]]] = {
+_CONTENT_TYPES: Final[dict[JSON, ContentType]] = {
     "raw": "raw",
     "wav": "wav",
     "wave": "wav",

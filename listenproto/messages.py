@@ -10,10 +10,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from listenproto.choices import member, one_of
 from listenproto.frozen import Frozen
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "ClearMarks",
     "ClipId",
     "Close",
+    "ContentType",
     "Disconnect",
     "Dtmf",
     "KillAudio",
     "Malformed",
     "Mark",
     "MarkEvent",
+    "MarkFate",
     "Message",
     "Metadata",
     "MixType",
@@ -37,6 +40,7 @@ __all__ = [
     "PlayAudio",
     "PlayDone",
     "UnknownMessage",
+    "sender_of",
 ]
 
 JSON: TypeAlias = Any
@@ -80,6 +84,22 @@ class MixType(enum.Enum):
         return 2 if self is MixType.STEREO else 1
 
 
+ContentType: TypeAlias = Literal["raw", "wav"]
+"""What a clip is: audio without a header, or a WAV file."""
+
+MarkFate: TypeAlias = Literal["playout", "cleared"]
+"""What became of a mark."""
+
+
+def sender_of(value: Peer | str) -> Peer:
+    """A converter for a field ``sender``."""
+    return member(Peer, value, "sender")
+
+
+def _mix_type(value: MixType | str) -> MixType:
+    return member(MixType, value, "mix_type")
+
+
 def _frozen_mapping(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
     return MappingProxyType(dict(value))
 
@@ -117,7 +137,7 @@ class Metadata(Frozen):
         default=_EMPTY, converter=_frozen_mapping, hash=False
     )
     sample_rate: int = 8000
-    mix_type: MixType = MixType.MONO
+    mix_type: MixType = attrs.field(default=MixType.MONO, converter=_mix_type)
     truncated: bool = False
     size: int = attrs.field(default=0, eq=False, repr=False)
 
@@ -158,7 +178,7 @@ class MarkEvent:
     senders: ClassVar = frozenset({Peer.PLATFORM})
 
     name: str
-    event: Literal["playout", "cleared"]
+    event: MarkFate = attrs.field(validator=one_of(get_args(MarkFate)))
 
 
 @attrs.frozen
@@ -172,7 +192,7 @@ class PlayAudio:
     senders: ClassVar = frozenset({Peer.APP})
 
     content: bytes = attrs.field(repr=_length)
-    content_type: Literal["raw", "wav"] = "raw"
+    content_type: ContentType = attrs.field(default="raw", validator=one_of(get_args(ContentType)))
     sample_rate: int | None = None
     id: ClipId | None = None
     queue_play: bool | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from listenproto.choices import member
 from listenproto.codec import MAX_METADATA, clip_flicks
 from listenproto.jsontext import same
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
@@ -33,11 +34,12 @@ from listenproto.messages import (
     Peer,
     PlayAudio,
     PlayDone,
+    sender_of,
 )
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
 from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import ListenVerb
+from listenproto.verb import ListenVerb, way_of
 
 __all__ = ["AppLimits", "Observer", "Violation"]
 
@@ -51,7 +53,7 @@ class Violation:
     """
 
     clause: str
-    sender: Peer
+    sender: Peer = attrs.field(converter=sender_of)
     message: Message | Request | Accepted | Rejected
     reason: str
     fatal: bool = False
@@ -89,21 +91,27 @@ class Observer:
 
     ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
     later, before the app sends anything. ``mode`` is needed only if it is not the verb's own, as
-    in a dial (LP-VERB-3). ``without`` switches clauses off.
+    in a dial (LP-VERB-3). ``without`` switches clauses off. Modes, profiles and peers may be given
+    by name; raises ValueError for one that does not exist.
     """
 
     def __init__(
         self,
-        way: ListenVerb | Mode | None,
+        way: ListenVerb | Mode | str | None,
         *,
-        mode: Mode | None = None,
-        profile: Profile = DOCUMENTED,
-        vantage: Peer,
+        mode: Mode | str | None = None,
+        profile: Profile | str = DOCUMENTED,
+        vantage: Peer | str,
         limits: AppLimits | None = None,
         without: Container[str] = (),
     ) -> None:
+        way = None if way is None else way_of(way)
         self._verb = way if isinstance(way, ListenVerb) else None
-        self.mode = mode or (way.mode() if isinstance(way, ListenVerb) else way)
+        self.mode = way.mode() if isinstance(way, ListenVerb) else way
+        if mode is not None:
+            self.mode = member(Mode, mode, "mode")
+        profile = profile_of(profile)
+        vantage = member(Peer, vantage, "vantage")
         self._vantage = vantage
         self._clips_wait_unasked = profile.clips_wait_unasked
         self._cuts_metadata = profile.cuts_metadata

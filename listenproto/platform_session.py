@@ -25,9 +25,9 @@ from listenproto.messages import (
 )
 from listenproto.observer import Observer, Violation
 from listenproto.playout import Clip, Fate, Heard, Over, Playout
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.session import ABNORMAL, Session
-from listenproto.verb import ListenVerb, stream_rate_of
+from listenproto.verb import ListenVerb, stream_rate_of, way_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
@@ -54,21 +54,23 @@ class PlatformSession(Session):
 
     def __init__(
         self,
-        way: ListenVerb | Mode,
+        way: ListenVerb | Mode | str,
         *,
-        mode: Mode | None = None,
+        mode: Mode | str | None = None,
         stream_rate: int | None = None,
-        profile: Profile = DOCUMENTED,
+        profile: Profile | str = DOCUMENTED,
         max_seconds: float = 3600.0,
         keep_passed: bool = False,
     ) -> None:
         super().__init__(keep_passed=keep_passed)
-        self._profile = profile
+        self._profile = profile_of(profile)
         self._newest_text: str | None = None
-        self.observer = Observer(way, mode=mode, profile=profile, vantage=Peer.PLATFORM)
+        self.observer = Observer(
+            way_of(way), mode=mode, profile=self._profile, vantage=Peer.PLATFORM
+        )
         self.playout = Playout(
             stream_rate=stream_rate_of(way if isinstance(way, ListenVerb) else None, stream_rate),
-            profile=profile,
+            profile=self._profile,
             max_seconds=max_seconds,
         )
 

@@ -17,7 +17,7 @@ import attrs
 
 from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
 from listenproto.messages import ClipId
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 
 __all__ = ["Fate", "Gaps", "Heard", "Over", "Playout"]
 
@@ -158,11 +158,11 @@ class Playout:
         self,
         *,
         stream_rate: int = 8000,
-        profile: Profile = DOCUMENTED,
+        profile: Profile | str = DOCUMENTED,
         max_seconds: float = 3600.0,
     ) -> None:
         check_stream_rate(stream_rate)
-        self._profile = profile
+        self._profile = profile_of(profile)
         self._stream_rate = stream_rate
         self._aligner = Aligner(SAMPLE_BYTES)
         self.max_seconds = max_seconds

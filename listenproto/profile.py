@@ -11,9 +11,11 @@ from typing import Final
 
 import attrs
 
+from listenproto.choices import listed
 from listenproto.l16 import FLICKS
+from listenproto.shown import shown
 
-__all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile"]
+__all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -94,3 +96,13 @@ DEPLOYED: Final = Profile(
 )
 
 PROFILES: Final = {profile.name: profile for profile in (DOCUMENTED, DEPLOYED)}
+
+
+def profile_of(value: Profile | str) -> Profile:
+    """A profile, or the one of that name. Raises ValueError for anything else."""
+    if isinstance(value, Profile):
+        return value
+    if isinstance(value, str) and value in PROFILES:
+        return PROFILES[value]
+    allowed = listed(PROFILES, or_else="a Profile")
+    raise ValueError(f"profile must be {allowed}; it is {shown(value)}")

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import attrs
 
+from listenproto.choices import member
 from listenproto.codec import DIGITS
 from listenproto.errors import LocalProtocolError
 from listenproto.l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
@@ -33,9 +34,9 @@ from listenproto.messages import (
 from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Gaps, Heard
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.session import ABNORMAL
-from listenproto.verb import ListenVerb
+from listenproto.verb import ListenVerb, check_verb
 
 __all__ = ["End", "ListenResult", "ListenTask"]
 
@@ -57,11 +58,15 @@ class End(enum.Enum):
     NOT_CONNECTED = "not connected"
 
 
+def _end(value: End | str) -> End:
+    return member(End, value, "end")
+
+
 @attrs.frozen(kw_only=True)
 class ListenResult:
     """How a listen ended. ``duration`` is in whole seconds, None if it never connected."""
 
-    end: End
+    end: End = attrs.field(converter=_end)
     duration: int | None
     digits: str | None = None
     attributes: Mapping[str, JSON] = attrs.field(repr=False)
@@ -98,23 +103,24 @@ class ListenTask:
         verb: ListenVerb,
         attributes: Mapping[str, JSON],
         *,
-        profile: Profile = DOCUMENTED,
+        profile: Profile | str = DOCUMENTED,
         nested_in_dial: bool = False,
         bidirectional_in_dial: bool = False,
         silence: int = 256,
         max_seconds: float = 3600.0,
         keep_passed: bool = False,
     ) -> None:
+        check_verb(verb)
         self.verb = verb
         self.mode: Mode = verb.mode(
             nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
         )
         self._attributes = dict(attributes)
-        self.profile = profile
+        self.profile = profile_of(profile)
         self.session = PlatformSession(
             verb,
             mode=self.mode,
-            profile=profile,
+            profile=self.profile,
             max_seconds=max_seconds,
             keep_passed=keep_passed,
         )

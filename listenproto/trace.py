@@ -12,17 +12,18 @@ import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 
+from listenproto.choices import chosen, member, one_of
 from listenproto.codec import decode, decode_opening, read_base64
 from listenproto.framing import DEFAULT_MAX_MESSAGE
 from listenproto.jsontext import DECODER
-from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer
+from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer, sender_of
 from listenproto.observer import Observer, Violation
 from listenproto.profile import DOCUMENTED, PROFILES, Profile
-from listenproto.verb import ListenVerb, VerbError
+from listenproto.verb import ListenVerb, VerbError, way_of
 
 __all__ = [
     "FORMAT",
@@ -80,11 +81,20 @@ class TraceError(ValueError):
         return f"line {self.line} is {self.what}"
 
 
-def _public(way: ListenVerb | Mode) -> ListenVerb | Mode:
-    """The verb without the options that can hold passwords, which do not belong on record."""
+def _public(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
+    """The mode, or the verb without the options that can hold passwords."""
+    way = way_of(way)
     if isinstance(way, Mode):
         return way
     return attrs.evolve(way, ws_auth=None, action_hook=None, transcribe=None)
+
+
+def _vantage(value: Peer | str) -> Peer:
+    return member(Peer, value, "vantage")
+
+
+def _mode(value: Mode | str) -> Mode:
+    return member(Mode, value, "mode")
 
 
 @attrs.frozen(kw_only=True)
@@ -94,11 +104,11 @@ class Header:
     Of the verb, ``wsAuth``, ``actionHook`` and ``transcribe`` are left out.
     """
 
-    vantage: Peer
+    vantage: Peer = attrs.field(converter=_vantage)
     way: ListenVerb | Mode = attrs.field(converter=_public)
-    mode: Mode | None = None
+    mode: Mode | None = attrs.field(default=None, converter=attrs.converters.optional(_mode))
     """Where it is not the verb's own, as in a dial (LP-VERB-3)."""
-    profile: str = "documented"
+    profile: str = attrs.field(default="documented", validator=one_of(PROFILES))
     attributes: Mapping[str, JSON] = MappingProxyType({})
 
     def to_json(self) -> str:
@@ -121,7 +131,7 @@ class Line:
     """
 
     at: int
-    sender: Peer
+    sender: Peer = attrs.field(converter=sender_of)
     position: int
     payload: Payload | Moment
 
@@ -208,9 +218,6 @@ def _read_header(obj: dict[str, JSON]) -> Header:
         raise ValueError(
             f"'trace' must be {FORMAT}, the format's version, not {obj.get('trace')!r:.40}"
         )
-    profile = obj.get("profile")
-    if not isinstance(profile, str) or profile not in PROFILES:
-        raise ValueError(f"'profile' must be {' or '.join(PROFILES)}, not {profile!r:.40}")
     attributes = obj.get("attributes", {})
     if not isinstance(attributes, dict):
         raise ValueError("'attributes' must be a JSON object")
@@ -218,25 +225,14 @@ def _read_header(obj: dict[str, JSON]) -> Header:
         verb = ListenVerb.from_json(obj["verb"]) if "verb" in obj else None
     except VerbError as exc:
         raise ValueError(f"'verb' is no listen verb: {exc}") from exc
-    mode = _one_of(Mode, obj, "mode") if verb is None or "mode" in obj else None
+    mode = member(Mode, obj.get("mode"), "'mode'") if verb is None or "mode" in obj else None
     return Header(
-        vantage=_one_of(Peer, obj, "vantage"),
+        vantage=member(Peer, obj.get("vantage"), "'vantage'"),
         way=verb or mode or Mode.OFF,
         mode=mode if verb else None,
-        profile=profile,
+        profile=chosen(PROFILES, obj.get("profile"), "'profile'"),
         attributes=attributes,
     )
-
-
-_Choice = TypeVar("_Choice", Peer, Mode)
-
-
-def _one_of(kind: type[_Choice], obj: dict[str, JSON], key: str) -> _Choice:
-    for choice in kind:
-        if choice.value == obj.get(key):
-            return choice
-    allowed = " or ".join(choice.value for choice in kind)
-    raise ValueError(f"{key!r} must be {allowed}, not {obj.get(key)!r:.40}")
 
 
 def _count(obj: dict[str, JSON], key: str, most: int = MAX_COUNT) -> int:
@@ -252,7 +248,10 @@ def _count(obj: dict[str, JSON], key: str, most: int = MAX_COUNT) -> int:
 
 def _read_line(obj: dict[str, JSON]) -> Line:
     return Line(
-        _count(obj, "at"), _one_of(Peer, obj, "from"), _count(obj, "position"), _read_payload(obj)
+        _count(obj, "at"),
+        member(Peer, obj.get("from"), "'from'"),
+        _count(obj, "position"),
+        _read_payload(obj),
     )
 
 
@@ -313,7 +312,7 @@ def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:
             yield number, line, message
 
 
-def judge_trace(trace: Trace, *, vantage: Peer | None = None) -> list[tuple[int, Violation]]:
+def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tuple[int, Violation]]:
     """Each breach on record, with the number of its line in the file."""
     observer = Observer(
         trace.header.way,

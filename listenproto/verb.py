@@ -11,12 +11,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
 import attrs
 from attrs.validators import optional
 
+from listenproto.choices import listed, member
 from listenproto.frozen import Frozen, plain
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES, check_stream_rate
 from listenproto.messages import JSON, MixType, Mode
@@ -28,7 +29,9 @@ __all__ = [
     "ListenVerb",
     "VerbError",
     "WsAuth",
+    "check_verb",
     "stream_rate_of",
+    "way_of",
 ]
 
 
@@ -135,9 +138,25 @@ _path = _matching(rf"/(?!/)({_URL_TEXT})?", "a path of the same characters, with
 _url = _Rule(f"{ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
-_mix = _Rule("one of 'mono', 'stereo', 'mixed'", lambda v: isinstance(v, MixType))
-_way_back = _Rule("a BidirectionalAudio", lambda v: isinstance(v, BidirectionalAudio))
-_auth = _Rule("a WsAuth", lambda v: isinstance(v, WsAuth))
+_mix = _Rule(listed(mix.value for mix in MixType), lambda v: isinstance(v, MixType))
+
+# How an option may be written; what fits nothing is left to its rule.
+_RATES: Final[Mapping[Any, Any]] = {key: rate for rate in PLAY_RATES for key in (str(rate), rate)}
+_MIXES: Final[Mapping[Any, Any]] = {mix.value: mix for mix in MixType}
+
+
+def _read_rate(value: int | str) -> int:
+    # A JSON writer may write 8000 as 8000.0: it is the same number.
+    return _RATES.get(value, value) if isinstance(value, str | float) else value
+
+
+def _read_mix(value: MixType | str) -> MixType:
+    return _MIXES.get(value, value) if isinstance(value, str) else value
+
+
+def _read_channel(value: float) -> int:
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else cast(int, value)
 
 
 class _Options(Frozen):
@@ -161,8 +180,7 @@ class _Options(Frozen):
         for key, value in obj.items():
             if key not in options:
                 raise cls._unknown(str(key), value)
-            name = options[key].name
-            given[name] = _READ[name](value) if name in _READ else value
+            given[options[key].name] = value
         return cls(**required | given)
 
     def to_json(self) -> dict[str, JSON]:
@@ -198,7 +216,11 @@ class BidirectionalAudio(_Options):
 
     enabled: bool | None = attrs.field(default=None, validator=optional(_flag))
     streaming: bool = attrs.field(default=False, validator=_flag)
-    sample_rate: int | None = attrs.field(default=None, validator=optional(_play_rate))
+    sample_rate: int | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_read_rate),
+        validator=optional(_play_rate),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -211,6 +233,14 @@ class WsAuth(_Options):
     password: str = attrs.field(validator=_password, repr=False)
 
 
+def _read_way_back(value: BidirectionalAudio | Mapping[str, JSON]) -> BidirectionalAudio:
+    return value if isinstance(value, BidirectionalAudio) else BidirectionalAudio.from_json(value)
+
+
+def _read_auth(value: WsAuth | Mapping[str, JSON]) -> WsAuth:
+    return value if isinstance(value, WsAuth) else WsAuth.from_json(value)
+
+
 @attrs.frozen(kw_only=True)
 class ListenVerb(_Options):
     """A listen verb, immutable and valid; anything else raises :class:`VerbError`.
@@ -218,7 +248,8 @@ class ListenVerb(_Options):
     ``sample_rate`` is that of the platform's audio in samples a second; ``max_length`` (of audio)
     and ``timeout`` (of silence) are in seconds; ``finish_on_key`` is a set of keys, any one of
     which ends the listen. ``action_hook`` and ``transcribe`` are carried as they are. JSON
-    objects are copied, and read-only.
+    objects are copied, and read-only. Options may also be given as they stand in JSON: rates and
+    the mix type as strings, ``bidirectional_audio`` and ``ws_auth`` as objects.
     """
 
     _prefix: ClassVar = ""
@@ -229,7 +260,7 @@ class ListenVerb(_Options):
         default=None, validator=optional(_hook), hash=False, repr=shown
     )
     bidirectional_audio: BidirectionalAudio = attrs.field(
-        default=BidirectionalAudio(), validator=_way_back
+        default=BidirectionalAudio(), converter=_read_way_back
     )
     disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
     finish_on_key: str = attrs.field(default="", validator=_keys)
@@ -237,17 +268,23 @@ class ListenVerb(_Options):
     metadata: Mapping[str, JSON] = attrs.field(
         default=MappingProxyType({}), validator=_object, hash=False
     )
-    mix_type: MixType = attrs.field(default=MixType.MONO, validator=_mix)
+    mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix, validator=_mix)
     pass_dtmf: bool = attrs.field(default=False, validator=_flag)
     play_beep: bool = attrs.field(default=False, validator=_flag)
-    sample_rate: int = attrs.field(default=8000, validator=_listen_rate)
+    sample_rate: int = attrs.field(default=8000, converter=_read_rate, validator=_listen_rate)
     timeout: int | float | None = attrs.field(default=None, validator=optional(_seconds))
     transcribe: Mapping[str, JSON] | None = attrs.field(
         default=None, validator=optional(_object), hash=False
     )
-    ws_auth: WsAuth | None = attrs.field(default=None, validator=optional(_auth))
+    ws_auth: WsAuth | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_read_auth)
+    )
     early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
-    channel: int | None = attrs.field(default=None, validator=optional(_channel))
+    channel: int | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_read_channel),
+        validator=optional(_channel),
+    )
     id: str | None = attrs.field(default=None, validator=optional(_text))
 
     def __attrs_post_init__(self) -> None:
@@ -316,6 +353,19 @@ class ListenVerb(_Options):
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
 
 
+def check_verb(verb: object) -> None:
+    """Raise TypeError for what is no listen verb, such as its JSON."""
+    if not isinstance(verb, ListenVerb):
+        raise TypeError(
+            f"verb must be a ListenVerb (ListenVerb.from_json reads JSON), not {shown(verb)}"
+        )
+
+
+def way_of(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
+    """The verb, or the mode of the way back. Raises ValueError for anything else."""
+    return way if isinstance(way, ListenVerb) else member(Mode, way, "way", or_else="a ListenVerb")
+
+
 def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
     """The rate of the app's stream in samples a second: as given, else the verb's, else 8000.
 
@@ -336,19 +386,6 @@ def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
 
 def _camel(attribute: str) -> str:
     return re.sub("_(.)", lambda letter: letter[1].upper(), attribute)
-
-
-_RATE_OF: Final[Mapping[str | float, int]] = {key: r for r in PLAY_RATES for key in (str(r), r)}
-_MIX_OF: Final = {mix.value: mix for mix in MixType}
-_READ: Final[Mapping[str, Callable[[JSON], JSON]]] = {
-    "bidirectional_audio": BidirectionalAudio.from_json,
-    "mix_type": lambda v: _MIX_OF.get(v, v) if isinstance(v, str) else v,
-    # A JSON writer may write 8000 as 8000.0: it is the same number.
-    "channel": lambda v: int(v) if isinstance(v, float) and v.is_integer() else v,
-    "sample_rate": lambda v: _RATE_OF.get(v, v) if isinstance(v, str | float) else v,
-    "ws_auth": lambda v: None if v is None else WsAuth.from_json(v),
-}
-"""From JSON to an attribute's value, where they differ; what fits nothing is left to the rules."""
 
 
 def _plain(value: Any) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 import attrs
 
-from listenproto.app_session import AppSession, ModeOf, mode_of
+from listenproto.app_session import AppSession, ModeOf, given_mode, mode_of
+from listenproto.choices import one_of
 from listenproto.handshake import Policy
 from listenproto.l16 import check_stream_rate
 from listenproto.messages import Mode
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.verb import ListenVerb, stream_rate_of
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import Tap
@@ -33,7 +34,8 @@ class Answering:
     tells it (clips, unless given), and ``stream_rate``, the rate of a stream back in samples a
     second (8000, unless given), from which this end reckons how long playing takes. Beside a verb
     they are left out, but for ``Mode.OFF`` where the verb is nested in a dial. Raises ValueError
-    for a mode or a rate that contradicts the verb, and for a rate that no verb can ask for.
+    for a mode or a rate that contradicts the verb, and for a rate that no verb can ask for. Mode
+    and ``profile`` may be given by name: ``Answering(mode="streaming", profile="deployed")``.
 
     ``unread`` says what happens to audio that is not read in time. With
     ``drain``, a call whose handler has returned is closed only when the caller has heard all that
@@ -44,15 +46,18 @@ class Answering:
 
     verb: ListenVerb | None = None
     mode: Mode | ModeOf = attrs.field(
-        default=attrs.Factory(lambda self: mode_of(self.verb), takes_self=True)
+        default=attrs.Factory(lambda self: mode_of(self.verb), takes_self=True),
+        converter=given_mode,
     )
     stream_rate: int = attrs.field(
         default=attrs.Factory(lambda self: stream_rate_of(self.verb), takes_self=True)
     )
-    profile: Profile = DOCUMENTED
+    profile: Profile = attrs.field(default=DOCUMENTED, converter=profile_of)
     policy: Policy = attrs.field(factory=Policy)
     limits: Limits = attrs.field(factory=Limits)
-    unread: UnreadPolicy = "drop_oldest"
+    unread: UnreadPolicy = attrs.field(
+        default="drop_oldest", validator=one_of(get_args(UnreadPolicy))
+    )
     drain: bool = False
     max_clips: int | None = MOST_CLIPS
     max_marks: int | None = 30

@@ -9,6 +9,8 @@ from typing import Final
 import attrs
 import trio
 
+from listenproto.choices import one_of
+from listenproto.codec import DIGITS
 from listenproto.l16 import FLICKS, SAMPLE_BYTES
 from listenproto.playout import Heard
 from listenproto.task import MESSAGES_PER_SECOND, ListenResult, ListenTask
@@ -27,7 +29,7 @@ Hear = Callable[[list[Heard]], None]
 class Key:
     """A key pressed ``at`` seconds into the call, for ``duration`` timestamp units of 1/8000 s."""
 
-    digit: str
+    digit: str = attrs.field(validator=one_of(DIGITS))
     at: float
     duration: int = 800
 

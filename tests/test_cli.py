@@ -172,7 +172,7 @@ def test_lint_names_a_line_that_is_wrong_and_whole(more: list[str], tmp_path: Pa
     run = listenproto("lint", "odd.jsonl", cwd=tmp_path)
     judged = "1 messages, seen by the app, judged up to line 3"
     assert (run.status, run.out) == (1, f"odd.jsonl: {judged}: no breaches\n")
-    said = "line 4 is no line of a trace: 'from' must be platform or app, not 'nobody'"
+    said = "line 4 is no line of a trace: 'from' must be 'platform' or 'app'; it is 'nobody'"
     assert run.complaint == f"odd.jsonl: {said}"
 
 

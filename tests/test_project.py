@@ -74,6 +74,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
     order = [
         "errors",
         "shown",
+        "choices",
         "frozen",
         "messages",
         "l16",

@@ -65,7 +65,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("metadata", ["a", [1], None, {"a": math.nan}, {"a": [-math.inf]}], "a JSON object"),
     ("metadata", [{"a": "\ud800"}, {"\udfff": 1}, {"a": -(10**60)}, {"a": 10**5000}], "UTF-8 text"),
     ("metadata", [{"a": DEEP}, {1: "a"}, {"a": {1}}, {"a": b"b"}], "a JSON object"),
-    ("mixType", ["both", "Stereo", 2, None, ["mono"]], "'mono', 'stereo', 'mixed'"),
+    ("mixType", ["both", "Stereo", 2, None, ["mono"]], "'mono', 'stereo' or 'mixed'"),
     ("passDtmf", [1, 0, "true", None], "true or false"),
     ("playBeep", [1, 0, "false", None], "true or false"),
     ("sampleRate", [32000, 0, True, 8000.5, "44100", "8k", None], LISTEN_RATES_NAMED),
@@ -166,16 +166,30 @@ def test_the_error_shows_the_value_short(option: str, value: JSON, shown: str) -
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("bidirectional_audio", {"streaming": False}),
-        ("bidirectional_audio", None),
+        ("bidirectional_audio", {"streaming": True, "sampleRate": "16000"}),
         ("ws_auth", {"username": "alice", "password": "secret"}),
+        ("ws_auth", None),
         ("mix_type", "stereo"),
         ("sample_rate", "16000"),
+        ("sample_rate", 16000.0),
+        ("channel", 2.0),
+        ("channel", None),
     ],
 )
-def test_what_is_read_from_json_is_not_taken_in_python(option: str, value: JSON) -> None:
-    with pytest.raises(VerbError):
-        ListenVerb(**{"url": URL, option: value})
+def test_a_verb_is_made_in_python_as_it_is_read_from_json(option: str, value: JSON) -> None:
+    made = ListenVerb(**{"url": URL, option: value})
+    head, *rest = option.split("_")
+    assert made == ListenVerb.from_json({"url": URL, head + "".join(map(str.title, rest)): value})
+    assert type(made.sample_rate) is int
+
+
+@pytest.mark.parametrize("value", [None, True, [], {"streaming": 1}, {"sample_rate": 8000}])
+def test_what_is_no_option_of_the_way_back_is_none_in_python_either(value: JSON) -> None:
+    with pytest.raises(VerbError, match=r"^bidirectionalAudio") as made:
+        ListenVerb(url=URL, bidirectional_audio=value)
+    with pytest.raises(VerbError) as read:
+        ListenVerb.from_json({"url": URL, "bidirectionalAudio": value})
+    assert str(made.value) == str(read.value)
 
 
 @pytest.mark.parametrize("obj", [None, [], [{"verb": "listen", "url": URL}], "listen", 5])
@@ -639,7 +653,7 @@ maybe = st.none() | st.booleans()
 credentials = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=8)
 paths = st.from_regex(r"/([a-z0-9%?=&.~:@-][a-z0-9%?=&.~:@/-]*)?", fullmatch=True)
 servers = st.from_regex(
-    r"([wW]ss?|https?)://[a-z][a-z0-9.-]{0,8}(:[1-9][0-9]{0,3})?", fullmatch=True
+    r"([wW]ss?|https?)://[a-z][a-z0-9-]{0,8}(\.[a-z0-9-]{1,8})?(:[1-9][0-9]{0,3})?", fullmatch=True
 )
 
 

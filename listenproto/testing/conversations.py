@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from hypothesis import strategies as st
 
 from listenproto.app_session import AppSession
+from listenproto.choices import member
 from listenproto.codec import DIGITS
 from listenproto.errors import LocalProtocolError
 from listenproto.l16 import FLICKS
@@ -30,7 +31,7 @@ from listenproto.messages import (
     PlayDone,
 )
 from listenproto.observer import Observer, Violation
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import State
 from listenproto.task import ListenTask
 from listenproto.testing.exchange import Exchange
@@ -45,13 +46,14 @@ Passed: TypeAlias = list[tuple[Peer, Message]]
 
 @st.composite
 def conversations(
-    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer, profile: Profile = DOCUMENTED
+    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
 ) -> Passed:
     """A legal conversation, from the open WebSocket on, as it passes at the end of ``vantage``.
 
     It may stop anywhere; the last messages of either end may not have arrived.
     """
     passed: Passed = []
+    vantage, profile = member(Peer, vantage, "vantage"), profile_of(profile)
 
     def on_pass(at: Peer, sender: Peer, message: Message, found: list[Violation]) -> None:
         if at is vantage:
@@ -89,7 +91,7 @@ def conversations(
 
 @st.composite
 def broken_conversations(
-    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer, profile: Profile = DOCUMENTED
+    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
 ) -> tuple[Passed, str]:
     """A conversation whose last message is its only breach, and the clause that it breaks."""
     passed = draw(conversations(verb, vantage=vantage, profile=profile))

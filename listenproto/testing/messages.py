@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 import listenproto as lp
+from listenproto.choices import member
 from listenproto.codec import DIGITS, encode
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import JSON, ClipId
@@ -149,8 +150,9 @@ def platform_messages(*, channels: int = 1) -> SearchStrategy[lp.Message]:
     )
 
 
-def app_messages(mode: lp.Mode | None = None) -> SearchStrategy[lp.Message]:
+def app_messages(mode: lp.Mode | str | None = None) -> SearchStrategy[lp.Message]:
     """What an app may send, except for the close; with ``mode``, only what is allowed in it."""
+    mode = None if mode is None else member(lp.Mode, mode, "mode")
     strategies: dict[type, SearchStrategy[lp.Message]] = {
         lp.Audio: audio(),
         lp.PlayAudio: play_audio(),

@@ -8,6 +8,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from listenproto.choices import member
 from listenproto.codec import DIGITS
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
@@ -87,9 +88,9 @@ def _ways_back(draw: st.DrawFn, mode: Mode) -> dict[str, JSON]:
     return verb
 
 
-def verb_objects(mode: Mode | None = None) -> SearchStrategy[dict[str, JSON]]:
+def verb_objects(mode: Mode | str | None = None) -> SearchStrategy[dict[str, JSON]]:
     """Valid listen verbs as JSON, with any of their options; of one mode, if it is given."""
-    modes = st.sampled_from(Mode) if mode is None else st.just(mode)
+    modes = st.sampled_from(Mode) if mode is None else st.just(member(Mode, mode, "mode"))
     urls = st.fixed_dictionaries({"url": _URLS | _PATHS}, optional=_OPTIONS)
     return st.builds(lambda options, way: options | way, urls, modes.flatmap(_ways_back))
 
@@ -107,18 +108,18 @@ _OVERLAYS: Final = st.sampled_from(
 
 
 @st.composite
-def _lasting_objects(draw: st.DrawFn, mode: Mode | None) -> dict[str, JSON]:
-    verb: dict[str, JSON] = draw(verb_objects(mode)) | draw(_OVERLAYS)
+def _lasting_objects(draw: st.DrawFn, verbs: SearchStrategy[dict[str, JSON]]) -> dict[str, JSON]:
+    verb: dict[str, JSON] = draw(verbs) | draw(_OVERLAYS)
     return verb
 
 
-def listen_verbs(mode: Mode | None = None) -> SearchStrategy[ListenVerb]:
+def listen_verbs(mode: Mode | str | None = None) -> SearchStrategy[ListenVerb]:
     """Listen verbs with any of their options; of one mode, if it is given.
 
     Most pass keys to the app and let only the peers end the call: a call that ends by itself, or
     in which the app receives nothing, tests little.
     """
-    return _lasting_objects(mode).map(ListenVerb.from_json)
+    return _lasting_objects(verb_objects(mode)).map(ListenVerb.from_json)
 
 
 _NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
