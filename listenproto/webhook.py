@@ -117,7 +117,7 @@ class _Hook(Frozen):
         raise WebhookError("body", obj, "a JSON object", found="nested too deeply")
 
     def to_json(self) -> dict[str, JSON]:
-        """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
+        """A new JSON object, as the platform posts it; ``from_json`` reads it."""
         return dict(plain(self.attributes))
 
     def __hash__(self) -> int:
@@ -228,7 +228,7 @@ class ActionHook(_Hook):
         }
 
     def to_json(self) -> dict[str, JSON]:
-        """A JSON object of its own, as the platform posts it: what ``from_json`` reads."""
+        """A new JSON object, as the platform posts it; ``from_json`` reads it."""
         ended = {"dial_call_duration": self.dial_call_duration, "digits": self.digits}
         told = {name: value for name, value in super().to_json().items() if name not in ended}
         return told | {name: value for name, value in ended.items() if value is not None}

@@ -305,6 +305,7 @@ def test_no_password_of_a_url_is_shown_wherever_it_stands(words: list[str], tmp_
         (["--trace", "verb.json"], "verb.json is there already"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
         (["--speed", "nan"], "not a finite number"),
+        (["--speed", "fast"], "'fast' is not a valid number"),
         (["--hangup-after", "inf"], "not a finite number"),
         (["--auth", "a:b\nc"], "Invalid value for --auth: wsAuth.password must be"),
         (["--heard", "same", "--trace", "same"], "--heard and --trace are both same"),

@@ -123,7 +123,7 @@ def _of_the_platform(observer: Observer, verb: ListenVerb) -> _Breaches:
     elif state is State.OPEN:
         yield platform, Metadata(), "LP-META-4"
         yield platform, KillAudio(), "LP-ODD-1"
-        yield platform, Malformed("{", "it is no JSON", "LP-ODD-2"), "LP-ODD-2"
+        yield platform, Malformed("{", "not valid JSON", "LP-ODD-2"), "LP-ODD-2"
         yield platform, PlayDone(_NEVER), "LP-CLIP-24"
         yield platform, MarkEvent(_NEVER, "playout"), "LP-MARK-9"
         if not verb.pass_dtmf:
@@ -143,7 +143,7 @@ def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
         yield app, Disconnect(), "LP-META-13"
     elif state is State.OPEN:
         yield app, Dtmf("5"), "LP-ODD-1"
-        yield app, Malformed("[]", "it is no object", "LP-ODD-3"), "LP-ODD-3"
+        yield app, Malformed("[]", "not a JSON object", "LP-ODD-3"), "LP-ODD-3"
         if mode is Mode.OFF:
             yield app, KillAudio(), "LP-KILL-1"
         if mode is not Mode.CLIPS:

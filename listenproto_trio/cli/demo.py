@@ -44,7 +44,7 @@ def demo(out: Path | None, speed: float) -> None:
     """
     folder = out or _new_folder()
     if folder.exists() and any(folder.iterdir()):
-        raise click.BadParameter(f"{folder} is not empty, name another", param_hint="--out")
+        raise click.BadParameter(f"{folder} is not empty; name another folder", param_hint="--out")
     screen = Screen()
     # Raised anywhere else, an interrupt could be lost, or leave the other tasks something half
     # done to stumble over: a nursery, a lock of the display, a message.

@@ -71,6 +71,8 @@ def _key(part: str) -> Key:
 class Seconds(click.FloatRange):
     """A finite number: of seconds, or a factor."""
 
+    name = "number"
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
