@@ -29,7 +29,7 @@ MAX_VALUES: Final = 10_000
 MAX_NUMBER: Final = 64
 """Bounds: nesting, values in all, characters of a number."""
 TOO_LARGE: Final = 10**15
-"""Whole numbers with a meaning are below this."""
+"""Whole numbers in messages, such as rates, are below this."""
 
 
 def _check_length(literal: str) -> str:

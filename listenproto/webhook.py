@@ -2,7 +2,7 @@
 
 The platform posts the attributes of a call to the application's call webhook (:class:`CallHook`)
 and carries out the verbs that come back (:func:`write_verbs`, :func:`read_verbs`). When a listen
-ends, it posts how to the actionHook (:class:`ActionHook`), which may return more verbs.
+ends, it posts the result to the actionHook (:class:`ActionHook`), which may return more verbs.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class CallHook(_Hook):
 
     ``attributes`` are those of the call, by their snake_case names, unknown ones included. The
     usual ones have properties, which are None if they are missing or of another type: as with the
-    metadata, a call does not fail for information. So anything in a name or a value that is not
+    metadata, a call does not fail because of them. So anything in a name or a value that is not
     UTF-8, lone surrogates included, is replaced by U+FFFD. Raises :class:`WebhookError` for
     anything but a JSON object.
     """

@@ -319,7 +319,7 @@ def test_an_app_with_another_subprotocol_is_refused_with_what_helps(tmp_path: Pa
         run = listenproto("call", url, *words, cwd=tmp_path)
     assert run.status == 1
     assert "the server chose subprotocol 'other'" in run.complaint
-    assert run.complaint.endswith("; offer that one with --subprotocol NAME")
+    assert run.complaint.endswith("; offer the server's choice with --subprotocol NAME")
     with answering(choosing("other")) as url:
         offered = ["--subprotocol", "audio.jambonz.org", "--subprotocol", "other"]
         run = listenproto("call", url, *offered, *words, cwd=tmp_path)

@@ -22,7 +22,7 @@ from listenproto_trio.statistics import Statistics
 __all__ = ["COLUMNS", "GOOD_CLOSES", "Placed"]
 
 GOOD_CLOSES: Final = {1000, 1005}
-"""What a peer closes with that is done, or says nothing of it: all else is a failure."""
+"""Close codes of an app that is done, or closes without a code; any other is a failure."""
 
 COLUMNS: Final = (
     "call",

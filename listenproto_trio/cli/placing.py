@@ -36,9 +36,9 @@ __all__ = ["Line", "place"]
 REMEDIES: Final = {
     "LP-HS-5": "; offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
     "audio.drachtio.org), or accept none with --allow-no-subprotocol",
-    "LP-HS-18": "; offer that one with --subprotocol NAME",
+    "LP-HS-18": "; offer the server's choice with --subprotocol NAME",
 }
-"""Which options help where the app breaks a requirement."""
+"""Which option helps if the app breaks this requirement."""
 
 FAILED: Final = {End.NOT_CONNECTED, End.LOST, End.ERROR}
 
@@ -56,7 +56,7 @@ class Line:
     bidirectional_in_dial: bool
     subprotocols: tuple[str, ...]
     allow_no_subprotocol: bool
-    """Whether an app that names none will do, whatever the profile says."""
+    """Accept an app that names no subprotocol, whatever the profile says."""
     speed: float
     hook: Hook | None
     trust: Callable[[], ssl.SSLContext]
@@ -127,7 +127,7 @@ async def place(
 
 
 def _remedy(rejected: CallRejected) -> str:
-    """Which option helps where a call was rejected, as the end of a sentence; empty if none."""
+    """Which option helps after this rejection, to be put behind the message; empty if none."""
     cause = rejected.__cause__
     if isinstance(cause, ProtocolError):
         return REMEDIES.get(cause.clause, "")
