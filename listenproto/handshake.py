@@ -183,9 +183,9 @@ def _request_faults(
 ) -> Iterator[tuple[str, str]]:
     if request.upgrade_fault is not None:
         yield "LP-HS-1", f"the request cannot be upgraded: {request.upgrade_fault}"
-    if verb is not None and request.target != verb.target:
+    if verb is not None and request.resource != verb.target:
         asked = f"the verb's url asks for {verb.target:.200}"
-        yield "LP-HS-2", f"{asked}, the request for {request.target:.200}"
+        yield "LP-HS-2", f"{asked}, the request for {request.resource:.200}"
     missing = [name for name in subprotocols if name not in request.subprotocols]
     if missing:
         yield "LP-HS-3", f"the subprotocol {missing[0]} is not offered"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import TypeAlias
+import re
+from typing import Final, TypeAlias
 
 import attrs
 from wsproto.utilities import generate_accept_token
@@ -12,6 +13,9 @@ from wsproto.utilities import generate_accept_token
 __all__ = ["Accepted", "Headers", "Rejected", "Request"]
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+_SERVER: Final = re.compile(r"(https?|wss?)://[^/?#]+", re.IGNORECASE)
+"""What stands in front of the path in a URL."""
 
 
 class _Head:
@@ -45,9 +49,22 @@ class Request(_Head):
     method: str = "GET"
 
     @property
+    def resource(self) -> str:
+        """The path and the query that are asked for, whether the target is these or a whole URL.
+
+        Proxies may send the URL, in absolute-form (RFC 9112, 3.2.2). A target of another kind, such
+        as ``*``, is given as it is.
+        """
+        server = _SERVER.match(self.target)
+        if server is None:
+            return self.target
+        rest = self.target[server.end() :]
+        return rest if rest.startswith("/") else f"/{rest}"
+
+    @property
     def path(self) -> str:
-        """The target without its query."""
-        return self.target.partition("?")[0]
+        """The path that is asked for, without the query."""
+        return self.resource.partition("?")[0]
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
@@ -70,6 +87,8 @@ class Request(_Head):
             return "it is no GET that asks for an upgrade to WebSocket"
         if self.header("sec-websocket-version") != "13":
             return "its Sec-WebSocket-Version is not 13"
+        if not self.resource.startswith("/"):
+            return "its target is neither a path nor a URL"
         with contextlib.suppress(ValueError):
             if len(base64.b64decode(self._key, validate=True)) == 16:
                 return None

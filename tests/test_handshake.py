@@ -204,7 +204,9 @@ def test_an_upgrade_may_be_spelled_in_many_ways(connection: str, upgrade: str) -
 HEALTH = attrs.evolve(STRICT, health_path="/health")
 
 
-@pytest.mark.parametrize("target", ["/health", "/health?from=balancer"])
+@pytest.mark.parametrize(
+    "target", ["/health", "/health?from=balancer", "http://app.example/health?from=balancer"]
+)
 def test_a_plain_get_of_the_health_path_is_answered_200(target: str) -> None:
     plain = Request(target, (("host", "app.example"),))
     assert judge(plain, HEALTH) == Reject(200, "OK")
@@ -237,15 +239,61 @@ def test_only_a_plain_get_asks_for_health() -> None:
         ("/CALL", 404),
         ("/callers", 404),
         ("/other?/call", 404),
+        ("http://app.example/call", 101),
+        ("http://app.example:3000/call?a=/other", 101),
+        ("WSS://[2001:db8::1]:3000/call", 101),
+        ("http://u:p@app.example/call", 101),
+        ("http://app.example/other", 404),
+        ("http://app.example/call/", 404),
+        ("http://app.example?/call", 404),
+        ("http://app.example", 404),
+        ("/http://app.example/call", 404),
     ],
 )
 def test_only_the_paths_that_are_served(target: str, answer: int) -> None:
     verdict = judge(request(target), Policy(paths={"/call"}))
     assert status(verdict) == answer
     if answer == 404:
-        assert target.partition("?")[0] in sentence(verdict)
+        assert f" {request(target).path}." in sentence(verdict)
     assert status(judge(request(target), Policy())) == 101
     assert status(judge(request(target), Policy(paths=()))) == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "resource"),
+    [
+        ("/", "/"),
+        ("/a?b=http://c/d", "/a?b=http://c/d"),
+        ("//a/b", "//a/b"),
+        ("http://app.example", "/"),
+        ("HTTPS://app.example/", "/"),
+        ("wS://app.example?b", "/?b"),
+        ("wss://app.example:3000/a?b/c?d", "/a?b/c?d"),
+        ("http://app.example//a", "//a"),
+    ],
+)
+def test_the_path_and_the_query_of_a_url_are_those_of_the_request(
+    target: str, resource: str
+) -> None:
+    """RFC 9112, 3.2.2."""
+    asked = request(target)
+    assert asked.resource == resource
+    assert asked.path == resource.partition("?")[0]
+    assert status(judge(asked, Policy(paths={asked.path}))) == 101
+    verb = ListenVerb(url=f"ws://app.example{resource}")
+    assert judge_upgrade(asked, verb=verb) == []
+
+
+@pytest.mark.parametrize(
+    "target", ["*", "app.example:80", "http:///call", "http://", "http:/call", "ftp://a/call"]
+)
+def test_what_is_no_path_is_asked_for_in_vain(target: str) -> None:
+    assert (request(target).resource, request(target).path) == (target, target)
+    assert status(judge(request(target), Policy(paths={"/call", "/"}))) == 404
+    verdict = judge(request(target), Policy())
+    assert status(verdict) == 400
+    assert "its target is neither a path nor a URL" in sentence(verdict)
+    assert status(judge(Request(target, ()), Policy(health_path="/"))) == 426
 
 
 # 401

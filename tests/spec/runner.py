@@ -581,7 +581,7 @@ def _perform_request(vector: Vector) -> Failures:
     (ours,) = wire.events()
     wanted = _request(vector)
     assert isinstance(ours, Request)
-    for name in ("method", "target"):
+    for name in ("method", "resource"):
         if getattr(ours, name) != getattr(wanted, name):
             yield f"our platform's {name} is {getattr(ours, name)}"
     for name, value in wanted.headers:
