@@ -8,6 +8,7 @@ recorded calls.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
@@ -289,7 +290,7 @@ def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Fo
     return [("LP-CLIP-24", f"playDone{which} matches no clip")]
 
 
-_UNSAFE: Final = frozenset('"\\')
+_UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
 def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
@@ -299,8 +300,8 @@ def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
         ("LP-MARK-2", observer._max_marks),
         ("LP-MARK-3", observer._limits.marks),
     )
-    unsafe = [c for c in message.name if c in _UNSAFE or ord(c) < 32 or ord(c) == 127]
-    if unsafe and observer._limits.safe_mark_names:
+    unsafe = observer._limits.safe_mark_names and _UNSAFE.search(message.name)
+    if unsafe:
         reason = f"the name {message.name!r:.60} has {unsafe[0]!r} in it and may come back broken"
         found.append(("LP-MARK-6", reason))
     return found
