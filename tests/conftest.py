@@ -1,25 +1,25 @@
-"""Settings of the whole suite: ``LISTENPROTO_EXAMPLES=deep`` looks ten times as long."""
+"""What holds for the whole suite."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
+from tests import depth  # noqa: F401 - loads the settings of hypothesis
 from tests.trio_support import AppEnd
-
-settings.register_profile("default", deadline=None)
-settings.register_profile("deep", deadline=None, max_examples=1000)
-settings.register_profile(
-    "mutation", deadline=None, max_examples=20, derandomize=True, database=None
-)
-settings.load_profile(os.environ.get("LISTENPROTO_EXAMPLES", "default"))
 
 # A shell has what it runs in the background ignore interrupts, and so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count the branches of no search: which ones it takes is chance, and counting takes longer."""
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="module", params=AppEnd.ALL)

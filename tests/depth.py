@@ -1,9 +1,36 @@
-"""How much the suite tries: all of it with ``LISTENPROTO_EXAMPLES=deep`` in the environment."""
+"""How much the suite tries: what fits into minutes, or more with ``LISTENPROTO_EXAMPLES=deep``.
+
+| | by default | deep |
+| --- | --- | --- |
+| examples of a property | 40 | 1000 |
+| FEW: where each is a call with both its ends | 10 | 250 |
+| MANY: of the playout, which has many ways to go wrong | 160 | 4000 |
+| checkpoints at which a scenario is interrupted | two for each place | all |
+| bits of a recorded call that are flipped | one of 97 | all |
+
+What is tried by default is the same in each run where CI is set in the environment; elsewhere
+hypothesis looks at other examples each time, and keeps those that failed.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-DEEP: Final = os.environ.get("LISTENPROTO_EXAMPLES") == "deep"
+from hypothesis import settings
+
+_NAME: Final = os.environ.get("LISTENPROTO_EXAMPLES", "default")
+
+DEEP: Final = _NAME == "deep"
 """Whether there is time to try everything."""
+
+settings.register_profile("default", deadline=None, max_examples=40)
+settings.register_profile("deep", deadline=None, max_examples=1000)
+settings.register_profile(
+    "mutation", deadline=None, max_examples=20, derandomize=True, database=None
+)
+settings.load_profile(_NAME)
+
+_USUAL: Final = settings().max_examples
+FEW: Final = settings(max_examples=_USUAL // 4)
+MANY: Final = settings(max_examples=4 * _USUAL)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto.messages import Mode
@@ -24,6 +24,7 @@ from listenproto.playout import Clip, Fate, Gaps, Heard, MarkPoint, Over, Playou
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto.task import ListenTask
 from listenproto.verb import BidirectionalAudio, ListenVerb
+from tests.depth import MANY
 from tests.flat_model import FLICKS, FRAME, FlatModel, whole_samples
 
 SECOND = FLICKS
@@ -612,7 +613,7 @@ class Talk:
         return items
 
 
-@settings(max_examples=1000, deadline=None)
+@MANY
 @given(profiles, stream_rates, talks)
 @example(DEPLOYED, 8000, [AddClip(160, 8000, True), AddClip(9, 8000, True), Kill(), Play("end", 0)])
 @example(DEPLOYED, 8000, [AddStream(320), AddMark("m"), Kill(), Play("frame", 0)])
@@ -649,7 +650,7 @@ def merged(items: Iterable[Heard | Over]) -> list[Heard | Over]:
     return joined
 
 
-@settings(max_examples=500, deadline=None)
+@MANY
 @given(profiles, stream_rates, talks, st.data())
 def test_it_makes_no_difference_in_how_many_steps_time_passes(
     profile: Profile, stream_rate: int, talk: list[Op], data: st.DataObject
@@ -668,7 +669,7 @@ def test_it_makes_no_difference_in_how_many_steps_time_passes(
         assert split.playout.gaps == whole.playout.gaps
 
 
-@settings(max_examples=500, deadline=None)
+@MANY
 @given(
     profiles,
     stream_rates,
@@ -692,7 +693,7 @@ def test_what_is_heard_is_the_front_of_what_was_sent(
     assert heard == both.source.sent
 
 
-@settings(max_examples=500, deadline=None)
+@MANY
 @given(profiles, stream_rates, talks)
 def test_nothing_is_heard_twice_and_everything_is_over_once(
     profile: Profile, stream_rate: int, talk: list[Op]
@@ -839,7 +840,7 @@ task_talks = st.tuples(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@MANY
 @given(profiles, stream_rates, task_talks)
 def test_the_app_is_told_what_the_model_tells(
     profile: Profile, stream_rate: int, mode_and_talk: tuple[Mode, list[list[Op]]]

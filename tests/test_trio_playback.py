@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
@@ -30,6 +30,7 @@ from listenproto import (
 from listenproto.playout import Fate, MarkPoint, Over
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
+from tests.depth import FEW
 from tests.recorded_playout import RecordedPlayout
 from tests.trio_support import ATTRIBUTES, CLIPS, RATE, STREAM, audio, clip, virtual
 
@@ -418,11 +419,8 @@ def agree(
     trio.run(run, clock=MockClock(autojump_threshold=0))
 
 
-few = settings(max_examples=settings().max_examples // 4)
-
-
 @pytest.mark.parametrize("profile", [WITH_IDS, DEPLOYED], ids=lambda profile: profile.name)
-@few
+@FEW
 @given(
     st.lists(st.tuples(st.just("play"), short) | pauses | kills, max_size=12),
     delays,
@@ -435,7 +433,7 @@ def test_both_ends_know_the_same_of_a_clip(
 
 
 @pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED], ids=lambda profile: profile.name)
-@few
+@FEW
 @given(
     st.lists(
         st.tuples(st.just("mark"), short) | pauses | kills | st.just(("clear", 0.0)), max_size=12

@@ -11,7 +11,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
@@ -25,6 +25,7 @@ from listenproto import (
     LocalProtocolError,
 )
 from listenproto_trio import Answering, CallEnded, Outcome
+from tests.depth import FEW
 from tests.interop import noise
 from tests.trio_support import (
     CALL_SID,
@@ -84,7 +85,7 @@ def cut(pcm: bytes, sizes: Sequence[int]) -> list[bytes]:
     return chunks
 
 
-@settings(max_examples=settings().max_examples // 4)
+@FEW
 @given(
     samples=st.integers(0, 4000),
     sizes=st.lists(st.integers(1, 4000), min_size=1, max_size=5),

@@ -407,14 +407,14 @@ def living() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
-FEW: Final = 20
-"""Checkpoints of a scenario that are always walked one by one."""
+SMALL: Final = 20
+"""A scenario with so many checkpoints is always interrupted at each of them."""
 
 
 async def walk(scenario: Scenario) -> int:
     """Play a scenario whole, and interrupted at each of its checkpoints in turn.
 
-    Gives how many these are. Of more than FEW it is by default interrupted at two for each place
+    Gives how many these are. Of more than SMALL it is by default interrupted at two for each place
     where it waits: the first there, and the last. No task is left behind each time.
     """
     tasks = living()
@@ -426,7 +426,7 @@ async def walk(scenario: Scenario) -> int:
 
     whole = Interruption(0)
     await play(whole)
-    if DEEP or len(whole.met) <= FEW:
+    if DEEP or len(whole.met) <= SMALL:
         walked = 0
         while await play(Interruption(walked + 1)):
             walked += 1
@@ -434,7 +434,8 @@ async def walk(scenario: Scenario) -> int:
         return walked
     for place, times in Counter(whole.met).items():
         assert await play(Interruption(1, place)), place
-        await play(Interruption(times, place))  # its order may differ, and have less of them
+        if times > 1:
+            await play(Interruption(times, place))  # its order may differ, and have less of them
     return len(whole.met)
 
 
