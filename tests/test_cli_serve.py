@@ -597,7 +597,7 @@ def test_a_platform_that_closes_and_is_not_done_has_failed(
 def test_the_trace_of_what_never_was_a_call_is_named(
     said: str | bytes | None, tmp_path: Path
 ) -> None:
-    with serving("--trace", "traces", cwd=tmp_path) as (url, process):
+    with serving("--trace", "traces", "--grace", "0", cwd=tmp_path) as (url, process):
         with opened(url) as odd:
             if said is not None:
                 odd.send(said)
