@@ -74,4 +74,5 @@ def test_each_rule_that_the_code_has_is_broken_by_a_vector() -> None:
 
 
 def test_each_requirement_is_proven() -> None:
-    assert [row.requirement.name for row in matrix().values() if not row.proven] == []
+    rows = matrix(tested=True).values()  # by the tests above, vector by vector
+    assert [row.requirement.name for row in rows if not row.proven] == []
