@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["masked", "shown"]
 
@@ -22,12 +22,16 @@ def masked(text: str) -> str:
     return f"***@{behind}" if at and ":" in before else text
 
 
+SECRET: Final = ("auth", "password", "wsAuth")
+"""Members of an object that are not shown."""
+
+
 class _Short(reprlib.Repr):
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(masked(x), level)
 
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
-        return super().repr_dict({k: "***" if k == "password" else x[k] for k in x}, level)
+        return super().repr_dict({k: "***" if k in SECRET else x[k] for k in x}, level)
 
     repr_mappingproxy = repr_dict
 

@@ -86,7 +86,7 @@ def _public(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
     way = way_of(way)
     if isinstance(way, Mode):
         return way
-    return attrs.evolve(way, ws_auth=None, action_hook=None, transcribe=None)
+    return attrs.evolve(way, action_hook=None, auth=None, transcribe=None, ws_auth=None)
 
 
 def _vantage(value: Peer | str) -> Peer:
@@ -101,7 +101,7 @@ def _mode(value: Mode | str) -> Mode:
 class Header:
     """What a trace is of: which end saw it, with which verb or mode, profile and call.
 
-    Of the verb, ``wsAuth``, ``actionHook`` and ``transcribe`` are left out.
+    Of the verb, ``wsAuth``, ``auth``, ``actionHook`` and ``transcribe`` are left out.
     """
 
     vantage: Peer = attrs.field(converter=_vantage)

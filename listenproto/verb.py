@@ -123,7 +123,7 @@ _OBJECT: Final = (
 )
 
 _flag = _Rule("true or false", lambda v: isinstance(v, bool))
-_seconds = _Rule("a finite number of seconds above 0", lambda v: _is_number(v) and v > 0)
+_seconds = _Rule("a finite number of seconds from 0", lambda v: _is_number(v) and v >= 0)
 _channel = _Rule("a whole number from 1 to 2**53 - 1", lambda v: type(v) is int and 0 < v < 2**53)
 _listen_rate = _rate(LISTEN_RATES)
 _play_rate = _rate(PLAY_RATES)
@@ -152,6 +152,10 @@ def _read_rate(value: int | str) -> int:
 
 def _read_mix(value: MixType | str) -> MixType:
     return _MIXES.get(value, value) if isinstance(value, str) else value
+
+
+def _read_seconds(value: float) -> float | None:
+    return None if type(value) in (int, float) and value == 0 else value  # 0 is no limit
 
 
 def _read_channel(value: float) -> int:
@@ -246,8 +250,9 @@ class ListenVerb(_Options):
     """A listen verb, immutable and valid; anything else raises :class:`VerbError`.
 
     ``sample_rate`` is that of the platform's audio in samples a second; ``max_length`` (of audio)
-    and ``timeout`` (of silence) are in seconds; ``finish_on_key`` is a set of keys, any one of
-    which ends the listen. ``action_hook`` and ``transcribe`` are carried as they are. JSON
+    and ``timeout`` (of silence) are in seconds, and None where 0 is given; ``finish_on_key`` is a
+    set of keys, any one of which ends the listen. ``action_hook``, ``auth`` and ``transcribe`` are
+    carried as they are; only ``ws_auth`` is sent to the app. JSON
     objects are copied, and read-only. Options may also be given as they stand in JSON: rates and
     the mix type as strings, ``bidirectional_audio`` and ``ws_auth`` as objects.
     """
@@ -264,7 +269,11 @@ class ListenVerb(_Options):
     )
     disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
     finish_on_key: str = attrs.field(default="", validator=_keys)
-    max_length: int | float | None = attrs.field(default=None, validator=optional(_seconds))
+    max_length: int | float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_read_seconds),
+        validator=optional(_seconds),
+    )
     metadata: Mapping[str, JSON] = attrs.field(
         default=MappingProxyType({}), validator=_object, hash=False
     )
@@ -272,12 +281,19 @@ class ListenVerb(_Options):
     pass_dtmf: bool = attrs.field(default=False, validator=_flag)
     play_beep: bool = attrs.field(default=False, validator=_flag)
     sample_rate: int = attrs.field(default=8000, converter=_read_rate, validator=_listen_rate)
-    timeout: int | float | None = attrs.field(default=None, validator=optional(_seconds))
+    timeout: int | float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_read_seconds),
+        validator=optional(_seconds),
+    )
     transcribe: Mapping[str, JSON] | None = attrs.field(
         default=None, validator=optional(_object), hash=False
     )
     ws_auth: WsAuth | None = attrs.field(
         default=None, converter=attrs.converters.optional(_read_auth)
+    )
+    auth: Mapping[str, JSON] | None = attrs.field(
+        default=None, validator=optional(_object), hash=False, repr=False
     )
     early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
     channel: int | None = attrs.field(
@@ -295,7 +311,7 @@ class ListenVerb(_Options):
         if self.mode() is Mode.STREAMING and self.stream_rate is None:  # LP-VERB-4
             allowed = f"{_play_rate.allowed} where streaming is true"
             raise VerbError("bidirectionalAudio.sampleRate", None, allowed)
-        for name in ("action_hook", "metadata", "transcribe"):
+        for name in ("action_hook", "auth", "metadata", "transcribe"):
             if isinstance(value := getattr(self, name), Mapping):
                 object.__setattr__(self, name, MappingProxyType(plain(value)))
 

@@ -163,6 +163,7 @@ def test_what_may_be_left_out_of_a_line() -> None:
         pytest.param(
             ListenVerb(url="/a", ws_auth=WsAuth(username="alice", password=PASSWORD)), id="wsAuth"
         ),
+        pytest.param(ListenVerb(url="/a", auth={"token": PASSWORD}), id="auth"),
         pytest.param(
             ListenVerb(url="/a", action_hook={"url": "/b", "username": "a", "password": PASSWORD}),
             id="actionHook",

@@ -37,6 +37,7 @@ ATTRIBUTES = {
     "timeout": "timeout",
     "transcribe": "transcribe",
     "wsAuth": "ws_auth",
+    "auth": "auth",
     "earlyMedia": "early_media",
     "channel": "channel",
     "id": "id",
@@ -61,7 +62,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("actionHook", [5, True, ["/hook"], {"url": math.nan}], "a string or a JSON object"),
     ("disableBidirectionalAudio", [1, 0, "true", {}], "true or false"),
     ("finishOnKey", ["x", "1,2", "a", "#\n", 1, None, ["#"]], "0-9 * # A-D"),
-    ("maxLength", [0, -1, True, "60", math.nan, math.inf, 10**5000], "seconds above 0"),
+    ("maxLength", [-1, False, "0", "60", math.nan, math.inf, 10**5000], "seconds from 0"),
     ("metadata", ["a", [1], None, {"a": math.nan}, {"a": [-math.inf]}], "a JSON object"),
     ("metadata", [{"a": "\ud800"}, {"\udfff": 1}, {"a": -(10**60)}, {"a": 10**5000}], "UTF-8 text"),
     ("metadata", [{"a": DEEP}, {1: "a"}, {"a": {1}}, {"a": b"b"}], "a JSON object"),
@@ -69,7 +70,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("passDtmf", [1, 0, "true", None], "true or false"),
     ("playBeep", [1, 0, "false", None], "true or false"),
     ("sampleRate", [32000, 0, True, 8000.5, "44100", "8k", None], LISTEN_RATES_NAMED),
-    ("timeout", [0, -0.5, False, "5", math.nan, math.inf], "seconds above 0"),
+    ("timeout", [-0.5, False, "5", math.nan, math.inf], "seconds from 0"),
     ("transcribe", ["yes", True, [], {"a": math.inf}], "a JSON object"),
     ("earlyMedia", [1, 0, "true"], "true or false"),
     ("channel", [0, -1, 1.5, True, "1", 2**53], "a whole number from 1"),
@@ -84,6 +85,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
 NOT_OBJECTS = [
     ("bidirectionalAudio", [True, "on", [], None], "a JSON object"),
     ("wsAuth", ["alice:secret", ["alice", "secret"], True], "a JSON object"),
+    ("auth", ["alice:secret", ["alice", "secret"], {"a": math.nan}], "a JSON object"),
 ]
 
 
@@ -269,6 +271,7 @@ def test_a_verb_of_a_url_alone_has_the_defaults() -> None:
         "timeout": None,
         "transcribe": None,
         "ws_auth": None,
+        "auth": None,
         "early_media": None,
         "channel": None,
         "id": None,
@@ -288,6 +291,9 @@ def test_defaults_that_are_written_out_are_left_out_again() -> None:
         "passDtmf": False,
         "sampleRate": 8000,
         "wsAuth": None,
+        "auth": None,
+        "maxLength": 0,
+        "timeout": 0.0,
     }
     assert ListenVerb.from_json(written).to_json() == {"verb": "listen", "url": URL}
 
@@ -308,6 +314,7 @@ FULL = {
     "timeout": 2.5,
     "transcribe": {"transcriptionHook": "/text", "recognizer": {"vendor": "x"}},
     "wsAuth": {"username": "alice", "password": "se:cret"},
+    "auth": {"username": "bob", "password": "x", "more": [1]},
     "earlyMedia": False,
     "channel": 2,
     "id": "rec-1",
@@ -563,11 +570,13 @@ def test_no_password_in_repr() -> None:
         url=URL,
         ws_auth=WsAuth(username="alice", password="secret"),
         action_hook={"url": "https://bob:secret@example.com/", "password": "secret"},
+        auth={"username": "alice", "token": "secret"},
     )
     assert "alice" in repr(verb)
     assert "secret" not in repr(verb)
     assert "secret" not in repr(attrs.evolve(verb, action_hook="https://bob:secret@example.com/"))
     assert verb.to_json()["wsAuth"]["password"] == "secret"
+    assert verb.to_json()["auth"] == {"username": "alice", "token": "secret"}
 
 
 @pytest.mark.parametrize(
@@ -584,8 +593,12 @@ def test_no_password_in_repr() -> None:
         {"url": URL, "wsAuth": {"username": "alice", "password": "secret\n"}},
         {"url": URL, "wsAuth": {"username": "alice", "pasword": "secret"}},
         {"url": URL, "ws_auth": "alice:secret"},
+        {"url": URL, "auth": "alice:secret"},
+        {"url": URL, "auth": {"token": "secret", "expires": math.nan}},
         {"url": URL, "actionHook": {"url": math.nan, "password": "secret"}},
         [{"url": URL, "wsAuth": {"username": "alice", "password": "secret"}}],
+        [{"url": URL, "wsAuth": "alice:secret"}],
+        [{"url": URL, "auth": {"token": "secret"}}],
     ],
 )
 def test_no_password_in_an_error(obj: JSON) -> None:
