@@ -60,7 +60,7 @@ class Call(Sending):
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         log = CallLog(self._about)
-        playbacks = Playbacks(answering.stream_rate, answering.profile)
+        playbacks = Playbacks(answering.stream_rate, answering.profile, media_time=self._media_time)
         unread = Unread(answering.unread, answering.limits, on_hold=playbacks.recheck)
         transport = Transport(
             connection,
@@ -221,7 +221,15 @@ class Call(Sending):
         unclean = code != 1000 or self.error is not None
         unclean = unclean or (self.closed is not None and not self.closed.clean)
         level = logging.ERROR if failure else logging.WARNING if unclean else logging.INFO
-        self.log.log(level, "%s: %s; %s", self, how, self.statistics, exc_info=failure)
+        self.log.log(
+            level,
+            "%s: %s; %s",
+            self,
+            how,
+            self.statistics,
+            exc_info=failure,
+            extra={"is_end": True},
+        )
 
     @property
     def request(self) -> Request:
@@ -299,8 +307,7 @@ class Call(Sending):
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
-            media_time = self.session.received.audio / self._bytes_per_second
-            self._lateness.note(self.transport.heard_at - media_time)
+            self._lateness.note(self.transport.heard_at - self._media_time())
             self._unread.put(event)
         elif isinstance(event, Request):
             self._on_request(event)
@@ -311,8 +318,14 @@ class Call(Sending):
             self._ready.set()
         elif isinstance(event, CallEvent):
             if isinstance(event, ClipDone | MarkEvent):
-                self._playbacks.answered(event)
+                wrong_pace = self._playbacks.answered(event)
+                if wrong_pace is not None:
+                    self.log.warning("%s: %s", self, wrong_pace)
             self._unread.put(event)
+
+    def _media_time(self) -> float:
+        """How many seconds of the platform's audio have come."""
+        return self.session.received.audio / self._bytes_per_second
 
     async def _read(self) -> None:
         """Read until the connection is over; a task of whoever runs the call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import dropwhile, pairwise
 from typing import Final
 
@@ -28,6 +28,7 @@ from listenproto.messages import (
     PlayDone,
 )
 from listenproto.profile import Profile
+from listenproto_trio.pace import Clocks, Expected, Pace
 from listenproto_trio.unread import Unread
 
 __all__ = ["Outcome", "Playback", "Playbacks", "UnreadAudioError"]
@@ -75,6 +76,7 @@ class Playback:
         name: ClipId,
         due: float,
         seconds: float,
+        expected: Expected,
         lot: trio.lowlevel.ParkingLot,
         unread: Unread,
     ) -> None:
@@ -84,6 +86,8 @@ class Playback:
         """When playout is behind it at the earliest, on trio's clock, as all of these times."""
         self._seconds = seconds
         """How long it plays."""
+        self._expected = expected
+        """When its answer comes if the platform plays as fast as reckoned."""
         self._deadline = due + PATIENCE
         self._flushed_at = math.inf
         """When it is flushed if no answer has come by then."""
@@ -141,11 +145,16 @@ class Playback:
 class Playbacks:
     """Those under way, found again by what the platform answers; and how long they last.
 
-    ``stream_rate`` is the rate of a stream to the caller, in samples a second.
+    ``stream_rate`` is the rate of a stream to the caller, in samples a second; ``media_time`` says
+    how many seconds of the platform's audio have come.
     """
 
-    def __init__(self, stream_rate: int, profile: Profile) -> None:
+    def __init__(
+        self, stream_rate: int, profile: Profile, *, media_time: Callable[[], float]
+    ) -> None:
         self._stream_rate = stream_rate
+        self._media_time = media_time
+        self._pace = Pace(stream_rate)
         self._profile = profile
         self._clips: dict[ClipId, Playback] = {}
         self._marks: defaultdict[str, deque[Playback]] = defaultdict(deque)
@@ -183,10 +192,16 @@ class Playbacks:
     def _lasts(self, seconds: float) -> None:
         """So much more is to be played."""
         self._until = trio.current_time() + self.ahead + seconds
+        self._pace.plays(self._clocks(), seconds)
+
+    def _clocks(self) -> Clocks:
+        return trio.current_time(), self._media_time()
 
     def _playback(self, name: ClipId, unread: Unread, seconds: float = 0.0) -> Playback:
         """A playback that waits with the others, behind all that is to be played."""
-        return Playback(name, trio.current_time() + self.ahead, seconds, self._lot, unread)
+        expected = self._pace.expect(self._clocks())
+        due = trio.current_time() + self.ahead
+        return Playback(name, due, seconds, expected, self._lot, unread)
 
     def refused(self, name: ClipId, unread: Unread) -> Playback:
         """One that was not sent."""
@@ -200,8 +215,8 @@ class Playbacks:
     def newest_mark(self, name: str) -> Playback:
         return self._marks[name][-1]
 
-    def answered(self, answer: ClipDone | MarkEvent) -> None:
-        """The platform says that one is over."""
+    def answered(self, answer: ClipDone | MarkEvent) -> str | None:
+        """The platform says that one is over; gives a sentence on its pace, if that is wrong."""
         if isinstance(answer, MarkEvent):
             playback = self._mark_of(answer)
             outcome = Outcome.CLEARED if answer.event == "cleared" else Outcome.PLAYED
@@ -213,10 +228,28 @@ class Playbacks:
                     outcome = Outcome.FLUSHED
                 elif playback._stopped and playback._stand_in is not None:
                     self._cut_short(playback._stand_in)
-        if playback is not None:
-            self._resolve(playback, outcome)
-            if outcome is Outcome.PLAYED and playback._due >= self._until:  # it was the last
-                self._stream_heard_by = min(self._stream_heard_by, self._until)
+        if playback is None:
+            return None
+        self._resolve(playback, outcome)
+        if outcome is Outcome.PLAYED and playback._due >= self._until:  # it was the last
+            self._stream_heard_by = min(self._stream_heard_by, self._until)
+        return self._check_pace(playback, answer)
+
+    def _check_pace(self, playback: Playback, answer: ClipDone | MarkEvent) -> str | None:
+        """A sentence on the platform's pace, if it is certain which one was played, and when."""
+        expected, now = playback._expected, self._clocks()
+        if playback.outcome is not Outcome.PLAYED:
+            return None
+        if isinstance(answer, MarkEvent):
+            namesake = answer.name in self._marks
+            return None if namesake else self._pace.mark_came(answer.name, expected, now)
+        if answer.guessed:
+            return None
+        return self._pace.clip_done(playback.name, playback._seconds, expected, now)
+
+    def _pace_is_doubtful(self) -> None:
+        """What plays is stopped, or some of it: the platform may play on to its end even so."""
+        self._pace.stopped(trio.current_time() + self.ahead + ROUND_TRIP)
 
     def _mark_of(self, answer: MarkEvent) -> Playback | None:
         """The mark that an event is for: of those of that name the oldest, as a rule.
@@ -247,6 +280,7 @@ class Playbacks:
         for mark in self._all_marks():
             mark._killed = mark._taken = True
         self._forget_those_over()
+        self._pace_is_doubtful()
         waiting = [clip for clip in self._clips.values() if not clip._stopped]
         if not (self._profile.kill_spares_waiting_clips and self._clips):
             self._silenced()
@@ -274,6 +308,8 @@ class Playbacks:
     def _replaced(self) -> None:
         """A clip that does not wait was sent: those in front of it are gone."""
         self._forget_those_over()
+        if self.ahead:
+            self._pace_is_doubtful()
         self._until = -math.inf
         for clip in self._clips.values():
             self._stop(clip, answered_by=trio.current_time() + ROUND_TRIP)

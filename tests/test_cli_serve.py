@@ -30,6 +30,8 @@ from listenproto import SUBPROTOCOL, Peer, judge_trace
 from listenproto.l16 import peak
 from listenproto.wav import parse_wav, wav_header
 from listenproto_trio.cli.echo import MOST_CLIP
+from listenproto_trio.cli.screen import Screen, showing_log
+from listenproto_trio.logs import CallLog
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
 from tests.cli_support import line_with, listenproto, serving, started
@@ -618,6 +620,17 @@ def test_a_recording_without_a_callsid_has_the_number_of_its_call(tmp_path: Path
             stem = sid if sid == "good" else f"unnamed-{number}"
             for name in (f"{stem}.wav", f"{stem}.json", f"call-{number}.trace.jsonl"):
                 assert line_with(process, "wrote") == f"#{number} wrote rn/{name}\n"
+
+
+def test_warnings_of_a_call_are_shown_but_its_end_is_told_elsewhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = CallLog(lambda: {"is_call": True})
+    with showing_log(Screen()):
+        log.info("fine")
+        log.warning("the platform plays faster")
+        log.warning("it ended", extra={"is_end": True})
+    assert capsys.readouterr().out == "the platform plays faster\n"
 
 
 def test_a_flood_of_one_breach_is_one_line(tmp_path: Path) -> None:

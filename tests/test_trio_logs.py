@@ -117,6 +117,7 @@ async def test_an_ordinary_end_is_a_line_with_how_and_what_passed(
         "peer": None,
         "path": "/calls",
     }
+    assert record.is_end  # type: ignore[attr-defined]
 
 
 RESERVED_BITS = b"\xf2\x80" + bytes(4)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
 
@@ -405,7 +406,7 @@ async def carry_out(call: Call, script: list[tuple[str, float]]) -> dict[object,
 def agree(
     verb: ListenVerb, profile: Profile, script: list[tuple[str, float]], there: float, back: float
 ) -> None:
-    """Both ends know the same of everything, once all is over."""
+    """Both ends know the same of everything once all is over, and the pace is as reckoned."""
 
     async def run() -> None:
         async with far_away(verb, profile, there=there, back=back) as (call, playout):
@@ -416,7 +417,22 @@ def agree(
             fates = dict(known(over, script) for over in playout.overs)
             assert {n: o for n, o in told.items() if o is not Outcome.REFUSED} == fates
 
-    trio.run(run, clock=MockClock(autojump_threshold=0))
+    with warnings_of_the_log() as warnings:
+        trio.run(run, clock=MockClock(autojump_threshold=0))
+    assert warnings == []
+
+
+@contextmanager
+def warnings_of_the_log() -> Iterator[list[str]]:
+    warnings: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("listenproto")
+    log.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        log.removeHandler(handler)
 
 
 @pytest.mark.parametrize("profile", [WITH_IDS, DEPLOYED], ids=lambda profile: profile.name)

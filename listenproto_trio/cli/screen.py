@@ -176,8 +176,13 @@ class _LogLines(logging.Handler):
         self._screen = screen
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is about a connection without a call, or a failure."""
-        return getattr(record, "is_call", True) is False or record.levelno >= logging.ERROR
+        """Whether the record is about a connection without a call, or says what is wrong.
+
+        How a call ended is left out, unless an exception ended it: the command says that itself.
+        """
+        if getattr(record, "is_call", True) is False or record.levelno >= logging.ERROR:
+            return True
+        return record.levelno >= logging.WARNING and not getattr(record, "is_end", False)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show the record in one line."""

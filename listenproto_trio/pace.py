@@ -1,0 +1,142 @@
+"""Whether the platform plays as fast as this end reckons.
+
+The rate of the app's stream is not on the wire. An app that sends at another rate than the verb's
+can see it only by when its marks come back, and a clip's rate by when its playDone does. Two clocks
+are asked: this end's own, and the platform's audio as it comes. Either alone can mislead: a test's
+caller may run faster than real time, an app that does not read sees everything late, a pause stops
+the audio. What both say holds.
+
+No answer can come before its audio was played, as the network only delays it: one that comes early
+is proof. One that comes late proves little, so it has to be late by far.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, TypeAlias
+
+import attrs
+
+from listenproto.messages import ClipId
+
+__all__ = ["Clocks", "Due", "Expected", "Pace"]
+
+Clocks: TypeAlias = tuple[float, float]
+"""The time on this end's clock, and how much of the platform's audio has come, in seconds."""
+
+EARLY: Final = 0.025
+"""Seconds: platforms play 20 ms at a time, and may begin a sound up to that much before it comes;
+clocks differ a little."""
+
+LATE: Final = 1.0
+"""Seconds: networks and busy ends delay answers, and platforms leave gaps between clips."""
+
+PART: Final = 0.1
+"""Of what is to be played: the least that tells another rate from a clock that is a bit off."""
+
+
+@attrs.define
+class _Line:
+    """What is to be played, on one clock, if it plays as soon as it is sent."""
+
+    began: float = -math.inf
+    """Since when something plays."""
+    until: float = -math.inf
+
+    def add(self, now: float, seconds: float) -> None:
+        if self.until <= now:
+            self.began = self.until = now
+        self.until += seconds
+
+
+@attrs.frozen
+class Due:
+    """When the answer to a clip or a mark is due, on one clock."""
+
+    sent: float
+    began: float
+    """Since when all has been playing that it stands behind."""
+    at: float
+
+    def is_early(self, now: float) -> bool:
+        """Whether an answer that comes now comes before its audio can have been played."""
+        return self.at - now > max(EARLY, PART * (self.at - self.sent))
+
+    def is_late(self, now: float, since: float) -> bool:
+        """Whether an answer is late by far that is not due before ``since`` either."""
+        return now - max(self.at, since) > max(LATE, PART * (self.at - self.began))
+
+
+Expected: TypeAlias = tuple[Due, Due]
+"""When an answer is due on both clocks."""
+
+
+class Pace:
+    """Compares when answers come with when they are due; tells of one that does not fit, once.
+
+    ``stream_rate`` is the rate that this end takes its stream to have, in samples a second.
+    """
+
+    def __init__(self, stream_rate: int) -> None:
+        self._stream_rate = stream_rate
+        self._lines = (_Line(), _Line())
+        self._doubtful_until = -math.inf
+        self._clip_done: Clocks = (-math.inf, -math.inf)
+        self._told = False
+
+    def plays(self, now: Clocks, seconds: float) -> None:
+        """So much more is to be played."""
+        for line, time in zip(self._lines, now, strict=True):
+            line.add(time, seconds)
+
+    def stopped(self, doubtful_until: float) -> None:
+        """What plays is stopped, all of it or some: this end cannot know when, and where.
+
+        So nothing is judged that is sent before ``doubtful_until``, on this end's clock, or plays
+        on from there without a pause.
+        """
+        self._doubtful_until = max(self._doubtful_until, doubtful_until)
+
+    def expect(self, now: Clocks) -> Expected:
+        """When the answer is due to what stands behind all that is to be played."""
+        own, audio = (
+            Due(time, line.began, line.until) if line.until > time else Due(time, time, time)
+            for line, time in zip(self._lines, now, strict=True)
+        )
+        return own, audio
+
+    def mark_came(self, name: str, expected: Expected, now: Clocks) -> str | None:
+        """A mark was played: one sentence if that does not fit."""
+        rate = self._stream_rate
+        check = f"the verb's bidirectionalAudio.sampleRate is {rate}, the stream_rate of this app"
+        never = (-math.inf, -math.inf)
+        return self._judge(f"mark {name!r:.60} came back", expected, now, never, check)
+
+    def clip_done(
+        self, clip_id: ClipId, seconds: float, expected: Expected, now: Clocks
+    ) -> str | None:
+        """A clip that plays so long was played to its end: one sentence if that does not fit."""
+        own, audio = self._clip_done  # platforms may leave a gap behind each clip
+        self._clip_done = now
+        since = own + seconds, audio + seconds
+        check = "the platform can play clips of that sample rate"
+        return self._judge(f"clip {clip_id!r:.60} was done", expected, now, since, check)
+
+    def _judge(
+        self, what: str, expected: Expected, now: Clocks, since: Clocks, check: str
+    ) -> str | None:
+        if self._told or expected[0].began < self._doubtful_until:
+            return None
+        on_both = [*zip(expected, now, since, strict=True)]
+        if all(due.is_early(time) for due, time, _ in on_both):
+            how = "faster, drops audio or answers too early"
+        elif all(due.is_late(time, start) for due, time, start in on_both):
+            how = "slower, pauses or answers too late"
+        else:
+            return None
+        self._told = True
+        due, time, _ = min(on_both, key=lambda one: abs(one[0].at - one[1]))
+        return (
+            f"{what} after {time - due.sent:.2f} s, where {due.at - due.sent:.2f} s of audio were "
+            f"still to be played: the platform plays {how}; check that {check}"
+        )
