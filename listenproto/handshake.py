@@ -1,4 +1,4 @@
-"""The handshake (LP-HS), as pure functions: what an app answers, and who did it wrong."""
+"""The handshake (LP-HS), as pure functions: what an app answers, and what either end got wrong."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ __all__ = [
 ]
 
 SUBPROTOCOL: Final = "audio.jambonz.org"
-"""What a platform offers (LP-HS-3)."""
+"""The subprotocol that a platform offers (LP-HS-3)."""
 
 SUBPROTOCOLS: Final = (SUBPROTOCOL, "audio.drachtio.org")
-"""What an app takes: the second is the media server's default name (LP-HS-6)."""
+"""The subprotocols that an app accepts; the second is the media server's default (LP-HS-6)."""
 
 
 _VERSION: Final = "Sec-WebSocket-Version"
 _BASIC: Final = re.compile(r"(?:^|,)\s*basic(?:\s|,|$)", re.IGNORECASE)
-"""A challenge for Basic credentials, among others (RFC 9110, 11.6.1)."""
+"""A challenge for Basic credentials, alone or among others (RFC 9110, 11.6.1)."""
 _LAST: Final = ("LP-HS-15", "LP-HS-8")
-"""What has the last place in the order of LP-HS-16, whichever of them is given."""
+"""These share the last place in the order of LP-HS-16: either may be given."""
 _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
-"""What a 426 has to say (RFC 9110, 15.5.22)."""
+"""The headers that a 426 must have (RFC 9110, 15.5.22)."""
 
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """What an app lets in.
+    """Which upgrade requests an app accepts.
 
-    ``paths``: the paths that are served; None for all. ``credentials``: username and password
-    that a platform must give; None for anybody. ``health_path``: where a plain GET is answered
-    200. ``max_calls``: how many calls may be open; None for any number.
+    ``paths``: the paths that are served; None for all. ``subprotocols``: those that the app knows.
+    ``allow_no_subprotocol``: accept a request that offers none. ``credentials``: the user name and
+    password that a platform must give; None if none are needed. ``health_path``: where a plain GET
+    is answered with 200. ``max_calls``: the maximum number of open calls; None for no limit.
     """
 
     paths: Container[str] | None = None
@@ -63,14 +64,14 @@ class Policy:
 
 @attrs.frozen
 class Accept:
-    """Answer 101, with the subprotocol that was offered (None where none was)."""
+    """Answer 101 with an offered subprotocol; None if none was offered."""
 
     subprotocol: str | None
 
 
 @attrs.frozen
 class Reject:
-    """Answer ``status`` with a sentence as its body."""
+    """Answer ``status``, with the reason as the body."""
 
     status: int
     reason: str
@@ -81,37 +82,36 @@ Verdict: TypeAlias = Accept | Reject
 
 
 def basic_credentials(username: str, password: str) -> str:
-    """The value of an Authorization header (RFC 7617)."""
+    """The value of the Authorization header for HTTP Basic (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def judge(request: Request, policy: Policy, *, open_calls: int = 0) -> Verdict:
-    """Accept or refuse an upgrade request; of several reasons the first in LP-HS-16's order."""
+    """Accept or refuse an upgrade request; of several reasons, the first in LP-HS-16's order."""
     for _, refusal in _refusals(request, policy, open_calls):
         return refusal
     return Accept(next(iter(_known(request, policy)), None))
 
 
 def _known(request: Request, policy: Policy) -> list[str]:
-    """The subprotocols that both ends know, as the request has them."""
+    """The subprotocols that both ends know, in the order of the request."""
     return [name for name in request.subprotocols if name in policy.subprotocols]
 
 
 def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tuple[str, Reject]]:
     """Each reason to refuse a request, with its clause, in the order of LP-HS-16."""
     if policy.max_calls is not None and open_calls >= policy.max_calls:
-        yield (
-            "LP-HS-9",
-            Reject(503, f"All {policy.max_calls} calls that this server takes are open."),
-        )
+        limit = f"The limit of open calls is reached ({policy.max_calls}); try again later."
+        yield "LP-HS-9", Reject(503, limit)
     if not request.is_upgrade:
         if request.method == "GET" and request.path == policy.health_path:
             yield "LP-HS-11", Reject(200, "OK")
             return
-        reason = "This is a WebSocket server: send an upgrade request."
+        reason = "This is a WebSocket server; send an upgrade request."
         yield "LP-HS-10", Reject(426, reason, _UPGRADE)
     if policy.paths is not None and request.path not in policy.paths:
-        yield "LP-HS-12", Reject(404, f"No calls are taken at {request.path:.200}.")
+        where = f"This server has no path {request.path:.200}; check the URL."
+        yield "LP-HS-12", Reject(404, where)
     if policy.credentials is not None and not _may_enter(request, policy.credentials):
         challenge = ("WWW-Authenticate", 'Basic realm="listen", charset="UTF-8"')
         yield "LP-HS-13", Reject(401, "Wrong or missing credentials.", (challenge,))
@@ -129,7 +129,7 @@ def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tup
 
 
 def _may_enter(request: Request, credentials: tuple[str, str]) -> bool:
-    """Whether the request carries these credentials; takes equally long for every wrong one."""
+    """Whether the request has these credentials; any wrong ones take equally long."""
     scheme, _, given = (request.header("authorization") or "").partition(" ")
     try:
         entered = base64.b64decode(given.strip(), validate=True)
@@ -140,7 +140,7 @@ def _may_enter(request: Request, credentials: tuple[str, str]) -> bool:
 
 
 def _malformed(request: Request) -> Reject | None:
-    """What is wrong with an upgrade request as such (RFC 6455, 4.2.1, 4.4)."""
+    """The refusal of a malformed upgrade request (RFC 6455, 4.2.1, 4.4), else None."""
     fault = request.upgrade_fault
     if fault is None:
         return None
@@ -162,9 +162,9 @@ def judge_upgrade(
 ) -> list[Violation]:
     """What is wrong with an upgrade request and the answer to it, each breach with its clause.
 
-    ``verb``: the platform's, where it is known; ``subprotocols``: what the platform was told to
-    offer; ``policy`` and ``open_calls``: the app's. Where the policy is not known only what no
-    policy allows is named. ``without`` switches clauses off.
+    ``verb`` is the platform's, if it is known; ``subprotocols`` is what the platform was told to
+    offer; ``policy`` and ``open_calls`` are the app's. If the policy is not known, only what no
+    policy allows is reported. ``without`` switches clauses off.
     """
     found = [
         Violation(clause, Peer.PLATFORM, request, reason)
@@ -184,8 +184,8 @@ def _request_faults(
     if request.upgrade_fault is not None:
         yield "LP-HS-1", f"the request cannot be upgraded: {request.upgrade_fault}"
     if verb is not None and request.resource != verb.target:
-        asked = f"the verb's url asks for {verb.target:.200}"
-        yield "LP-HS-2", f"{asked}, the request for {request.resource:.200}"
+        asked = f"the request is for {request.resource:.200}"
+        yield "LP-HS-2", f"{asked}, but the verb's url has {verb.target:.200}"
     missing = [name for name in subprotocols if name not in request.subprotocols]
     if missing:
         yield "LP-HS-3", f"the subprotocol {missing[0]} is not offered"
@@ -202,24 +202,25 @@ def _answer_faults(
     if isinstance(answer, Accepted):
         if refusals:
             clause, refusal = refusals[0]
-            yield clause, f"the request is accepted, {refusal.status} was due: {refusal.reason}"
+            yield clause, f"the answer must be {refusal.status}, not 101: {refusal.reason}"
             return
         if answer.subprotocol is not None and answer.subprotocol not in request.subprotocols:
-            yield "LP-HS-18", f"the answer names {answer.subprotocol:.60}, which was not offered"
+            yield "LP-HS-18", f"the subprotocol {answer.subprotocol:.60} was not offered"
         elif _known(request, known) and answer.subprotocol not in known.subprotocols:
-            named = answer.subprotocol or "none"
-            offered = ", ".join(request.subprotocols)
-            yield "LP-HS-7", f"the answer names {named:.60} of {offered:.200}"
+            named = answer.subprotocol or "missing"
+            shared = ", ".join(_known(request, known))
+            reason = f"the answer's subprotocol is {named:.60}, but both ends know {shared:.200}"
+            yield "LP-HS-7", reason
         if answer.header("sec-websocket-accept") != request.accept_token:
-            yield "LP-HS-19", "the answer's Sec-WebSocket-Accept is not that of the request's key"
+            yield "LP-HS-19", "the answer's Sec-WebSocket-Accept does not match the request's key"
         return
     if answer.status >= 400 and not answer.body.strip() and request.method != "HEAD":
-        yield "LP-HS-17", f"the body of the refusal with {answer.status} says nothing"
+        yield "LP-HS-17", f"the refusal with {answer.status} has an empty body; it must say why"
     if policy is None:
         return
     if not refusals:
         if _known(request, policy):
-            reason = f"the request is refused with {answer.status}, nothing is wrong with it"
+            reason = f"the answer must be 101, not {answer.status}: the request is valid"
             yield "LP-HS-6", reason
         return
     clause, refusal = refusals[0]
@@ -231,6 +232,7 @@ def _answer_faults(
         if (clause, answer.status) == ("LP-HS-15", 426) and answer.header(_VERSION) is None:
             yield clause, f"the refusal with 426 has no {_VERSION}"
     elif answer.status in [later.status for _, later in refusals[1:]]:
-        yield "LP-HS-16", f"{answer.status} comes behind {refusal.status}: {refusal.reason}"
+        order = f"{refusal.status} has precedence over {answer.status}"
+        yield "LP-HS-16", f"{order}: {refusal.reason}"
     else:
-        yield clause, f"{answer.status} was answered, {refusal.status} was due: {refusal.reason}"
+        yield clause, f"the answer must be {refusal.status}, not {answer.status}: {refusal.reason}"

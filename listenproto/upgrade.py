@@ -1,4 +1,4 @@
-"""What the two HTTP heads of a WebSocket upgrade say (RFC 6455, 4), as values."""
+"""The two HTTP heads of a WebSocket upgrade, as values (RFC 6455, 4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Accepted", "Headers", "Rejected", "Request"]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 _SERVER: Final = re.compile(r"(https?|wss?)://[^/?#]+", re.IGNORECASE)
-"""What stands in front of the path in a URL."""
+"""The part of a URL before its path."""
 
 
 class _Head:
@@ -23,7 +23,7 @@ class _Head:
     headers: Headers
 
     def header(self, name: str) -> str | None:
-        """The header's value, those of a repeated one joined by ``", "``; None without one."""
+        """The header's value, or None; the values of a repeated header are joined by ``", "``."""
         values = [value for key, value in self.headers if key == name.lower()]
         return ", ".join(values) if values else None
 
@@ -35,14 +35,14 @@ class _Head:
 
     @property
     def is_upgrade(self) -> bool:
-        """Whether Connection and Upgrade speak of a switch to WebSocket."""
+        """Whether the Connection and Upgrade headers ask for, or confirm, a switch to WebSocket."""
         wanted = ("connection", "upgrade"), ("upgrade", "websocket")
         return all(token in map(str.lower, self.tokens(name)) for name, token in wanted)
 
 
 @attrs.frozen
 class Request(_Head):
-    """A request head; names of headers are lower-case, values decoded as Latin-1."""
+    """The head of a request; header names are lower-case, values are decoded as Latin-1."""
 
     target: str
     headers: Headers
@@ -50,10 +50,10 @@ class Request(_Head):
 
     @property
     def resource(self) -> str:
-        """The path and the query that are asked for, whether the target is these or a whole URL.
+        """The path and query of the target, which may be a whole URL.
 
-        Proxies may send the URL, in absolute-form (RFC 9112, 3.2.2). A target of another kind, such
-        as ``*``, is given as it is.
+        Proxies may send the URL, in absolute-form (RFC 9112, 3.2.2). Any other target, such as
+        ``*``, is returned as it is.
         """
         server = _SERVER.match(self.target)
         if server is None:
@@ -63,12 +63,12 @@ class Request(_Head):
 
     @property
     def path(self) -> str:
-        """The path that is asked for, without the query."""
+        """The path of the target, without the query."""
         return self.resource.partition("?")[0]
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
-        """The subprotocols offered, best first."""
+        """The subprotocols offered, in order of preference."""
         return self.tokens("sec-websocket-protocol")
 
     @property
@@ -82,9 +82,9 @@ class Request(_Head):
 
     @property
     def upgrade_fault(self) -> str | None:
-        """What keeps accept() from taking this request (RFC 6455, 4.2.1); None if nothing."""
+        """Why accept() cannot take this request (RFC 6455, 4.2.1); None if it can."""
         if self.method != "GET" or not self.is_upgrade:
-            return "it is no GET that asks for an upgrade to WebSocket"
+            return "it is not a GET with an upgrade to WebSocket"
         if self.header("sec-websocket-version") != "13":
             return "its Sec-WebSocket-Version is not 13"
         if not self.resource.startswith("/"):
@@ -92,12 +92,12 @@ class Request(_Head):
         with contextlib.suppress(ValueError):
             if len(base64.b64decode(self._key, validate=True)) == 16:
                 return None
-        return "its Sec-WebSocket-Key is not base64 of 16 bytes"
+        return "its Sec-WebSocket-Key is not 16 bytes in base64"
 
 
 @attrs.frozen
 class Accepted(_Head):
-    """The server took the upgrade; ``subprotocol`` is None if it named none."""
+    """The server accepted the upgrade; ``subprotocol`` is None if it chose none."""
 
     subprotocol: str | None
     headers: Headers
@@ -105,7 +105,7 @@ class Accepted(_Head):
 
 @attrs.frozen
 class Rejected(_Head):
-    """The server refused the upgrade; of the body, the first ``max_head`` bytes were read."""
+    """The server refused the upgrade; ``body`` has at most the first ``max_head`` bytes."""
 
     status: int
     headers: Headers

@@ -238,7 +238,7 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
         run = listenproto("call", url, "--auth", "user:wrong", *FAST, cwd=tmp_path)
         assert "401" in run.complaint
         run = listenproto("call", f"{url}/else", "--auth", "user:secret", *FAST, cwd=tmp_path)
-        assert run.complaint.endswith("404: No calls are taken at /listen/else.")
+        assert run.complaint.endswith("404: This server has no path /listen/else; check the URL.")
         run = listenproto("call", url, "--auth", "user:secret", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")
         health = "http" + url.removeprefix("ws").replace("/listen", "/health")
@@ -248,7 +248,7 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
     assert "secret" not in out + err
     assert out.count("answered 401: Wrong or missing credentials.\n") == 2
     assert "\nconnection from 127.0.0.1:" in out
-    assert out.count("answered 404: No calls are taken at /listen/else.\n") == 1
+    assert out.count("answered 404: This server has no path /listen/else; check the URL.\n") == 1
 
 
 def test_which_subprotocols_are_accepted(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_no_more_calls_than_may_be(tmp_path: Path) -> None:
     with calling("--max-calls", "1", cwd=tmp_path) as (_, url, _):
         run = listenproto("call", url, *FAST, cwd=tmp_path)
     assert run.status == 1
-    assert run.complaint.endswith("503: All 1 calls that this server takes are open.")
+    assert run.complaint.endswith("503: The limit of open calls is reached (1); try again later.")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -102,9 +102,13 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
     (missing,) = judge_upgrade(offering)
     assert str(missing) == f"LP-HS-3: the subprotocol {SUBPROTOCOL} is not offered"
     for offer, named, says in (
-        (("one", "two"), "three", "LP-HS-18: the answer names three, which was not offered"),
-        (("one", "two"), None, "LP-HS-7: the answer names none of one, two"),
-        ((), "three", "LP-HS-18: the answer names three, which was not offered"),
+        (("one", "two"), "three", "LP-HS-18: the subprotocol three was not offered"),
+        (
+            ("one", "two"),
+            None,
+            "LP-HS-7: the answer's subprotocol is missing, but both ends know one, two",
+        ),
+        ((), "three", "LP-HS-18: the subprotocol three was not offered"),
     ):
         asked = request(sec_websocket_protocol=", ".join(offer) or None)
         (wrong,) = judge_upgrade(asked, accepted(named), subprotocols=offer)
@@ -114,21 +118,22 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
 def test_of_what_is_long_a_reason_quotes_the_start() -> None:
     path, names = "/" + "p" * 999, ", ".join(["one"] * 200)
     elsewhere = judge(request(path), Policy(paths=["/call"]))
-    assert elsewhere == Reject(404, f"No calls are taken at {path[:200]}.")
+    assert elsewhere == Reject(404, f"This server has no path {path[:200]}; check the URL.")
     supported = "audio.jambonz.org and audio.drachtio.org"
     unknown = judge(request(sec_websocket_protocol=names), Policy())
     said = f"Subprotocols offered: {names[:200]}; supported: {supported}."
     assert unknown == Reject(400, said)
     (wrong,) = judge_upgrade(request(path), verb=ListenVerb(url=f"ws://app.example{path}/else"))
-    asked = f"the verb's url asks for {path[:200]}"
-    assert wrong.reason == f"{asked}, the request for {path[:200]}"
+    asked = f"the request is for {path[:200]}"
+    assert wrong.reason == f"{asked}, but the verb's url has {path[:200]}"
     named, offered = "x" * 1000, request(sec_websocket_protocol=names)
     (wrong,) = judge_upgrade(offered, accepted(named), subprotocols=())
-    assert wrong.reason == f"the answer names {named[:60]}, which was not offered"
+    assert wrong.reason == f"the subprotocol {named[:60]} was not offered"
     both = request(sec_websocket_protocol=f"{named}, {names}")
     few = Policy(subprotocols=("one",))
     (wrong,) = judge_upgrade(both, accepted(named), subprotocols=(), policy=few)
-    assert wrong.reason == f"the answer names {named[:60]} of {named[:200]}"
+    said = f"the answer's subprotocol is {named[:60]}, but both ends know {names[:200]}"
+    assert wrong.reason == said
 
 
 # The order of the reasons (D3).
@@ -254,7 +259,7 @@ def test_only_the_paths_that_are_served(target: str, answer: int) -> None:
     verdict = judge(request(target), Policy(paths={"/call"}))
     assert status(verdict) == answer
     if answer == 404:
-        assert f" {request(target).path}." in sentence(verdict)
+        assert f" {request(target).path};" in sentence(verdict)
     assert status(judge(request(target), Policy())) == 101
     assert status(judge(request(target), Policy(paths=()))) == 404
 

@@ -325,13 +325,13 @@ WRONG = f"Authorization: {basic_credentials('me', 'guess')}\r\n"
 
 # In each row all that comes behind its own fault in the order of D3 is wrong as well.
 REFUSALS: list[tuple[str, str, int, str, str]] = [
-    ("full", "POST /nowhere", 503, "", "All 1 calls that this server takes are open."),
-    ("open", "GET /nowhere", 426, "", "This is a WebSocket server: send an upgrade request."),
+    ("full", "POST /nowhere", 503, "", "The limit of open calls is reached (1); try again later."),
+    ("open", "GET /nowhere", 426, "", "This is a WebSocket server; send an upgrade request."),
     ("open", "GET /alive", 200, "", "OK"),
-    ("open", "GET /nowhere", 404, UPGRADE, "No calls are taken at /nowhere."),
+    ("open", "GET /nowhere", 404, UPGRADE, "This server has no path /nowhere; check the URL."),
     ("open", "GET /", 401, UPGRADE, "Wrong or missing credentials."),
     ("open", "GET /", 401, UPGRADE + WRONG, "Wrong or missing credentials."),
-    ("open", "GET /", 400, UPGRADE + AUTH + VERSION + OURS, "its Sec-WebSocket-Key is not base64"),
+    ("open", "GET /", 400, UPGRADE + AUTH + VERSION + OURS, "its Sec-WebSocket-Key is not 16 bytes"),
     ("open", "GET /", 426, UPGRADE + AUTH + KEY + OURS + "Sec-WebSocket-Version: 8\r\n", "not 13"),
     ("open", "GET /", 400, UPGRADE + AUTH + KEY + VERSION, "Subprotocols offered: none; supported"),
     (

@@ -455,8 +455,8 @@ async def test_a_verb_without_beep_has_none() -> None:
 
 REFUSALS = [
     (Policy(credentials=("me", "secret")), 401, "Wrong or missing credentials"),
-    (Policy(paths=["/calls"]), 404, "No calls are taken at /"),
-    (Policy(max_calls=0), 503, "0 calls"),
+    (Policy(paths=["/calls"]), 404, "This server has no path /"),
+    (Policy(max_calls=0), 503, "reached (0)"),
     (Policy(subprotocols=("other",)), 400, "audio.jambonz.org; supported: other"),
 ]
 

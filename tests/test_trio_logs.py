@@ -263,7 +263,8 @@ async def test_no_call_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
         await platform_stream.send_all(b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n")
         await platform_stream.send_eof()
     refused, broken, healthy = caplog.records
-    assert refused.getMessage() == "connection: answered 404: No calls are taken at /."
+    why = "This server has no path /; check the URL."
+    assert refused.getMessage() == f"connection: answered 404: {why}"
     assert "LP-META-" in broken.getMessage() or "LP-ODD-" in broken.getMessage()
     assert (refused.levelno, broken.levelno) == (logging.INFO, logging.INFO)
     assert (healthy.levelno, healthy.getMessage()) == (
@@ -432,7 +433,7 @@ async def test_who_is_refused_is_told_by_whom() -> None:
     async with trio.open_nursery() as nursery:
         answering = Answering(policy=Policy(max_calls=0))
         nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
-        with pytest.raises(CallRejected, match=r"^app\.example:80 refused the call with 503: All"):
+        with pytest.raises(CallRejected, match=r"^app\.example:80 refused the call with 503: The limit"):
             async with open_call_on(platform_stream, ListenTask(CLIPS, {})):
                 raise AssertionError("there is no call")
 
