@@ -168,6 +168,12 @@ class Trace:
         """How many WebSocket messages passed, closes included."""
         return sum(not isinstance(line.payload, Moment) for line in self.lines)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the end of the connection is on record: a close of either end, or its loss."""
+        ends = (line.payload for line in self.lines)
+        return any(isinstance(end, Close) or end is Moment.LOST for end in ends)
+
 
 def _dumps(value: JSON) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -115,10 +115,38 @@ def test_lint_tells_programs_the_same(tmp_path: Path) -> None:
     run = listenproto("lint", "--json", "good.jsonl", "twice.jsonl", "empty.jsonl", cwd=tmp_path)
     assert run.status == 1
     good, twice, empty = map(json.loads, run.out.splitlines())
-    assert good == {"trace": "good.jsonl", "vantage": "app", "messages": 4, "breaches": []}
+    assert good == {
+        "trace": "good.jsonl",
+        "vantage": "app",
+        "messages": 4,
+        "unfinished": False,
+        "breaches": [],
+    }
     (breach,) = twice["breaches"]
     assert (breach["line"], breach["sender"], breach["clause"]) == (4, "platform", "LP-META-4")
     assert "line 1 is missing" in empty["error"]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 4])
+def test_lint_calls_a_trace_without_an_end_unfinished(kept: int, tmp_path: Path) -> None:
+    lines = [line for line in GOOD if '"close"' not in line][:kept]
+    path = trace(tmp_path, "left.jsonl", lines)
+    run = listenproto("lint", path.name, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    assert run.out.endswith(", seen by the app: no breaches; unfinished: no close\n")
+    run = listenproto("lint", "--json", path.name, cwd=tmp_path)
+    assert (run.status, json.loads(run.out)["unfinished"]) == (0, True)
+    lost = '{"at":50000,"from":"platform","position":0,"lost":true}'
+    trace(tmp_path, "lost.jsonl", [*lines, lost])
+    run = listenproto("lint", "lost.jsonl", cwd=tmp_path)
+    assert (run.status, run.out.endswith(": no breaches\n")) == (0, True)
+
+
+def test_lint_calls_a_breach_a_breach_in_an_unfinished_trace(tmp_path: Path) -> None:
+    trace(tmp_path, "twice.jsonl", TWICE[:4])
+    run = listenproto("lint", "twice.jsonl", cwd=tmp_path)
+    assert (run.status, run.err) == (1, "")
+    assert run.out.endswith(": 1 breach; unfinished: no close\n")
 
 
 def test_lint_says_what_is_no_trace_and_goes_on(tmp_path: Path) -> None:

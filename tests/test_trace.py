@@ -183,6 +183,25 @@ def test_no_password_is_written(verb: ListenVerb) -> None:
     assert way.url == "/a"
 
 
+@pytest.mark.parametrize(
+    ("payload", "finished"),
+    [
+        (Close(1006), True),
+        (Moment.LOST, True),
+        (Moment.OPEN, False),
+        ("close", False),
+        (b"", False),
+    ],
+)
+def test_a_trace_is_finished_by_the_end_of_its_connection(
+    payload: Payload | Moment, finished: bool
+) -> None:
+    header = Header(vantage=Peer.APP, way=Mode.OFF)
+    assert not Trace(header, ()).finished
+    for sender in Peer:
+        assert Trace(header, (Line(0, sender, 0, payload),)).finished is finished
+
+
 # Lines that cannot be read.
 
 HEAD: dict[str, Any] = {"trace": 1, "vantage": "app", "profile": "documented", "mode": "clips"}

@@ -31,7 +31,9 @@ __all__ = ["lint"]
 def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     """Judge recorded calls: each breach with its line, clause and sentence.
 
-    Exit status 1 if there is one, or a trace cannot be read to its end.
+    A trace without the end of its connection is called unfinished, which is no breach.
+
+    Exit status 1 if there is a breach, or a trace cannot be read to its end.
 
     \b
     Example:
@@ -84,7 +86,8 @@ def _show(
     if lack is not None:
         judged += f", judged up to line {len(trace.lines) + 1}"  # the first is the header
     count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
-    screen.say(f"{path}: {judged}: {count}")
+    unfinished = lack is None and not trace.finished
+    screen.say(f"{path}: {judged}: {count}{'; unfinished: no close' if unfinished else ''}")
     breaches: list[JSON] = [
         {
             "line": number,
@@ -98,6 +101,7 @@ def _show(
         "trace": str(path),
         "vantage": trace.header.vantage.value,
         "messages": trace.messages,
+        "unfinished": unfinished,
         "breaches": breaches,
     }
     screen.figures(figures | ({} if lack is None else {"error": lack}))
