@@ -18,7 +18,6 @@ __all__ = [
     "chunk_name",
     "growing_wav_header",
     "parse_wav",
-    "read_wav",
     "read_wav_head",
     "wav_header",
 ]
@@ -130,17 +129,6 @@ def parse_wav(wav: bytes) -> Wav:
         raise WavError(f"it has {channels} channels: one, or two to be mixed down, can be played")
     if rate == 0 or FLICKS % rate:
         raise WavError(f"its {rate} samples a second do not divide a second of {FLICKS} flicks")
-    return _whole(wav, head)
-
-
-def read_wav(wav: bytes) -> Wav:
-    """Read a WAV or RF64 file of 16-bit PCM, with any channels, at any rate.
-
-    Raises :class:`WavError` for anything else.
-    """
-    head = read_wav_head(wav)
-    if not head.channels or not head.rate:
-        raise WavError(f"it has {head.channels} channels at {head.rate} samples a second")
     return _whole(wav, head)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import socket
 import struct
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,22 +25,30 @@ from tests.cli_support import ROOT, answering, listenproto
 NOWHERE = "ws://127.0.0.1:1/"
 
 
-def wav(codec: int = 1, bits: int = 16, size: int = 16000, claimed: int | None = None) -> bytes:
-    """A WAV file of one channel at 8000 samples a second."""
-    header = bytearray(wav_header(size if claimed is None else claimed, 8000))
-    struct.pack_into("<H", header, 20, codec)
-    struct.pack_into("<H", header, 34, bits)
-    return bytes(header) + bytes(size)
+def wav(size: int = 16000, channels: int = 1) -> bytes:
+    """A WAV file at 8000 samples a second."""
+    return wav_header(size, 8000, channels) + bytes(size)
 
 
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("sound.wav", wav())
+    return content.getvalue()
+
+
+CONVERT = "; convert it to WAV, FLAC, Ogg or MP3"
 SOUNDS = {
-    "truncated": (wav(claimed=32000), "claims 32000 bytes, 16000 are there"),
-    "cut in its header": (wav()[:30], "claims"),
-    "8-bit": (wav(bits=8), "its audio is 8-bit PCM, only 16-bit PCM is read"),
-    "float": (wav(codec=3, bits=32), "32-bit floating point"),
-    "empty": (b"", "no RIFF/WAVE header"),
-    "without audio": (wav(size=0), "holds no audio"),
-    "no WAV": (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
+    "cut in its header": (wav()[:30], "libsndfile cannot read it ("),
+    "empty": (b"", "it is empty"),
+    "without audio": (wav(size=0), "it holds no audio"),
+    "without channels": (wav(channels=0), "it (Channel count is zero)" + CONVERT),
+    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(100), "it (Format not recognised)"),
+    "a tag of MP3 alone": (b"ID3\x04" + bytes(100), "it (Format not recognised)"),
+    "an end of Ogg": (b"OggS" + bytes(100), "libsndfile cannot read it ("),
+    "text": (b"Hello, world.\n" * 100, "it (Format not recognised)" + CONVERT),
+    "an archive": (zipped(), "it (Format not recognised)" + CONVERT),
+    "noise": (random.Random(1).randbytes(10_000), "it (Format not recognised)"),
 }
 
 

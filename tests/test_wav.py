@@ -21,7 +21,6 @@ from listenproto.wav import (
     WavError,
     growing_wav_header,
     parse_wav,
-    read_wav,
     read_wav_head,
     wav_header,
 )
@@ -345,15 +344,3 @@ def test_a_header_leaves_open_a_length_that_32_bits_cannot_hold() -> None:
         header = wav_header(length, 8000)
         assert (header[4:8], header[40:]) == (b"\xff\xff\xff\xff",) * 2
         assert read_wav_head(header).length is None
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (11025, 6), (7919, 2)])
-def test_wav_of_any_rate_and_channels_can_be_read(rate: int, channels: int) -> None:
-    pcm = bytes(range(4 * channels))
-    assert read_wav(wav_header(len(pcm), rate, channels) + pcm) == Wav(pcm, rate, channels)
-
-
-@pytest.mark.parametrize(("rate", "channels"), [(0, 1), (8000, 0)])
-def test_wav_without_rate_or_channels_is_refused(rate: int, channels: int) -> None:
-    with pytest.raises(WavError, match=f"it has {channels} channels at {rate} samples a second"):
-        read_wav(wav_header(0, rate, channels))

@@ -41,12 +41,12 @@ MOST_VERB: Final = 2**20
 @click.option(
     "--audio",
     type=options.existing_file,
-    help="What the caller says (WAV).  [default: built-in speech]",
+    help="What the caller says (WAV, FLAC, Ogg, MP3 and others).  [default: built-in speech]",
 )
 @click.option(
     "--audio-far",
     type=options.existing_file,
-    help="What the other party says (WAV), if mixType is stereo or mixed.",
+    help="What the other party says, if mixType is stereo or mixed.",
 )
 @click.option(
     "--verb", "verb_file", type=options.existing_file, help="The listen verb, a JSON file."
@@ -153,10 +153,10 @@ def call(
         raise click.UsageError(f"--heard and --trace are both {heard}: each needs a file")
     caller = spoken(verb.sample_rate)
     if audio is not None:
-        caller = read_sound(audio, verb.sample_rate, option="--audio")
+        caller = read_sound(audio, verb.sample_rate, option="--audio", tell=screen.say)
     far = b""
     if audio_far is not None:
-        far = read_sound(audio_far, verb.sample_rate, option="--audio-far")
+        far = read_sound(audio_far, verb.sample_rate, option="--audio-far", tell=screen.say)
     trust = partial(_trust, cafile, insecure)
     trust()  # says what is wrong with the options before anything is done
     if insecure:

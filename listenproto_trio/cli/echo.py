@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -37,21 +37,26 @@ class Files:
 
     def __init__(self, paths: Sequence[Path], mode: Mode, rate: int) -> None:
         clips, streams = mode is Mode.CLIPS, mode is Mode.STREAMING
-        self._clips = [_clip(path) for path in paths if clips]
-        self._streams = [read_sound(path, rate, option="--play") for path in paths if streams]
+        self.notes: list[str] = []
+        """What is odd about the files, though they can be played."""
+        tell = self.notes.append
+        self.clips = [_clip(path, tell) for path in paths if clips]
+        self.streams = [
+            read_sound(path, rate, option="--play", tell=tell) for path in paths if streams
+        ]
 
     def __bool__(self) -> bool:
         """Whether there is anything to play."""
-        return bool(self._clips or self._streams)
+        return bool(self.clips or self.streams)
 
     async def play(self, call: Call) -> None:
         """Play them; as many clips as may wait are queued."""
         with suppress(CallEnded):
-            for number, pcm in enumerate(self._streams, 1):
+            for number, pcm in enumerate(self.streams, 1):
                 await call.speak(pcm)
                 await call.mark(f"file-{number}")
             playing: deque[Playback] = deque()
-            for clip in self._clips:
+            for clip in self.clips:
                 if len(playing) == MOST_CLIPS:
                     await playing.popleft().wait()
                 playing.append(await call.play(clip))
@@ -89,9 +94,9 @@ class ClipEcho:
             await self._call.play(clip)
 
 
-def _clip(path: Path) -> PlayAudio:
+def _clip(path: Path, tell: Callable[[str], None]) -> PlayAudio:
     """A file as a clip: unchanged if a platform can play it."""
-    clip = _of_any_length(path)
+    clip = _of_any_length(path, tell)
     if len(clip.content) > MOST_CLIP:
         most = f"{MOST_CLIP / 2**20:.0f} MiB of audio"
         said = f"{path} is too long for a clip (at most {most}): "
@@ -100,9 +105,10 @@ def _clip(path: Path) -> PlayAudio:
     return clip
 
 
-def _of_any_length(path: Path) -> PlayAudio:
+def _of_any_length(path: Path, tell: Callable[[str], None]) -> PlayAudio:
     content = read_file(path, MOST_SOUND, option="--play")
     with suppress(WavError):
-        if parse_wav(content).pcm:
+        if parse_wav(content).pcm and content.startswith(b"RIFF"):
             return PlayAudio(content, "wav")
-    return PlayAudio(sound_in(content, path, CLIP_RATE, option="--play"), sample_rate=CLIP_RATE)
+    pcm = sound_in(content, path, CLIP_RATE, option="--play", tell=tell)
+    return PlayAudio(pcm, sample_rate=CLIP_RATE)

@@ -54,7 +54,7 @@ __all__ = ["serve"]
     "files",
     type=options.existing_file,
     multiple=True,
-    help="Play this file to each caller (WAV); can be repeated.",
+    help="Play this file (WAV, FLAC, Ogg, MP3 and others) to each caller; can be repeated.",
 )
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
@@ -204,6 +204,8 @@ async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], ur
                     else:
                         port = listener.socket.getsockname()[1]
                         screen.say(f"listening on {url.format(port=port)}")
+                        for note in answerer.files.notes:
+                            screen.say(note)
             finally:
                 if refused is None:
                     answerer.sum_up()

@@ -1,18 +1,21 @@
-"""WAV files that go into a call, at the call's rate, and what a caller hears, at one rate."""
+"""Sound files that go into a call, at the call's rate, and what a caller hears, at one rate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import click
 import numpy as np
+import numpy.typing as npt
+import soundfile
 import soxr
 
+from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import MixType
 from listenproto.playout import Heard
-from listenproto.wav import WavError, read_wav
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
@@ -29,28 +32,87 @@ __all__ = [
 
 SPEECH_RATE: Final = 8000
 MOST_SOUND: Final = 2**29
-"""Bytes of a WAV file: an hour and a half at 48 kHz."""
+"""Bytes of a sound file, and of its audio as L16: an hour and a half at 48 kHz."""
+BLOCK: Final = 2**12
+"""Samples, of all channels, that are read at a time; where reading fails, these are lost."""
+UNKNOWN_FRAMES: Final = 2**63 - 1
+"""What libsndfile has for the length of a file that does not tell."""
 
 
-def read_sound(path: Path, rate: int, *, option: str) -> bytes:
-    """A WAV file's audio as one channel of L16 at ``rate`` samples a second.
+def read_sound(path: Path, rate: int, *, option: str, tell: Callable[[str], None]) -> bytes:
+    """A sound file's audio as one channel of L16 at ``rate`` samples a second.
 
-    Raises click.BadParameter for the option where it cannot be read, is no 16-bit PCM, or holds
-    no audio.
+    It is any file that libsndfile reads, with any channels. ``tell`` is told where less audio is
+    there than the file claims. Raises click.BadParameter for the option where it cannot be read,
+    holds no audio, or too much.
     """
-    return sound_in(read_file(path, MOST_SOUND, option=option), path, rate, option=option)
+    content = read_file(path, MOST_SOUND, option=option)
+    return sound_in(content, path, rate, option=option, tell=tell)
 
 
-def sound_in(content: bytes, path: Path, rate: int, *, option: str) -> bytes:
-    """The same of a file that has been read."""
+def sound_in(
+    content: bytes, path: Path, rate: int, *, option: str, tell: Callable[[str], None]
+) -> bytes:
+    """What :func:`read_sound` gives, of a file that has been read."""
     try:
-        wav = read_wav(content)
-        if not wav.pcm:
-            raise WavError("it holds no audio")
-    except WavError as exc:
+        samples, own_rate = _decoded(content, path, tell)
+        if len(samples) * rate / own_rate * SAMPLE_BYTES > MOST_SOUND:
+            raise _too_long()
+        pcm = _at_rate(samples, own_rate, rate)
+        if not pcm:
+            raise _CannotPlay("it holds no audio")
+        return pcm
+    except _CannotPlay as exc:
         said = f"{path} cannot be played: {exc}"
         raise click.BadParameter(said, param_hint=option) from exc
-    return _at_rate(mono(wav.pcm, wav.channels), wav.rate, rate)
+
+
+class _CannotPlay(Exception):
+    """There is no audio that can be played; the message says why."""
+
+
+def _too_long() -> _CannotPlay:
+    return _CannotPlay(f"it holds more than {MOST_SOUND >> 20} MiB of audio; use a shorter file")
+
+
+class _Forwards(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
+    """A sound file that is read from its start to its end.
+
+    Seeking fails in what was cut short or does not tell its length, FLAC above all.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[Samples, int]:
+    """One channel of a file's samples, and their rate."""
+    if not content:
+        raise _CannotPlay("it is empty")
+    pieces: list[Samples] = []
+    read, why = 0, ""
+    try:
+        with _Forwards(io.BytesIO(content)) as file:
+            rate, channels, claimed = file.samplerate, file.channels, file.frames
+            while len(block := file.read(BLOCK // channels, dtype="float32", always_2d=True)):
+                read += len(block)
+                if read * channels * SAMPLE_BYTES > MOST_SOUND:
+                    raise _too_long()
+                pieces.append(mono(_as_l16(block), channels))
+    except soundfile.LibsndfileError as exc:
+        why = f" ({exc.error_string.rstrip('.')})"
+        if not pieces:
+            said = f"libsndfile cannot read it{why}; convert it to WAV, FLAC, Ogg or MP3"
+            raise _CannotPlay(said) from exc
+    if why or read < claimed < UNKNOWN_FRAMES:
+        tell(f"{path} is cut short or damaged{why}: playing the {read / rate:.2f} s that are there")
+    return np.concatenate([np.empty(0, np.int16), *pieces]), rate
+
+
+def _as_l16(block: npt.NDArray[np.float32]) -> bytes:
+    """L16 of samples from -1 to 1; what is beyond is clipped, what is not a number is silent."""
+    scaled = np.rint(np.clip(np.nan_to_num(block), -1, 1) * 2**15)
+    return np.minimum(scaled, 2**15 - 1).astype(L16).tobytes()
 
 
 def spoken(rate: int) -> bytes:

@@ -1,0 +1,256 @@
+"""Sound files as people have them: whatever libsndfile reads is heard as it was written."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from listenproto import Mode, PlayAudio
+from listenproto.wav import growing_wav_header, wav_header
+from listenproto_trio.cli import sound
+from listenproto_trio.cli.echo import Files
+from tests.cli_support import line_with, listenproto, serving
+
+NOWHERE = "ws://127.0.0.1:1/"
+RATE = 8000
+Wave = npt.NDArray[np.floating[Any]]
+TONE: Wave = np.rint(2**14 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)) / 2**15
+"""A second of 440 Hz at half the loudest, in steps of 16 bits."""
+
+
+def written(
+    samples: Wave = TONE, form: str = "WAV", codec: str | None = None, *, rate: int = RATE
+) -> bytes:
+    """A sound file; of two dimensions, each column is a channel."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=form, subtype=codec)
+    return file.getvalue()
+
+
+def read(content: bytes, folder: Path, *, rate: int = RATE) -> tuple[Wave, list[str]]:
+    """What is heard of a file, from -1 to 1, and what is told of it."""
+    path, notes = folder / "sound", []
+    path.write_bytes(content)
+    pcm = sound.read_sound(path, rate, option="--audio", tell=notes.append)
+    return np.frombuffer(pcm, "<i2") / 2**15, [note.removeprefix(f"{path} ") for note in notes]
+
+
+def refusal(content: bytes, folder: Path) -> str:
+    """Why a file cannot be played."""
+    with pytest.raises(click.BadParameter) as caught:
+        read(content, folder)
+    assert caught.value.param_hint == "--audio"
+    path, _, why = caught.value.message.partition(" cannot be played: ")
+    assert path == str(folder / "sound")
+    return why
+
+
+def pitch(samples: Wave) -> float:
+    """The loudest frequency, in Hz at RATE, to within one."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), RATE * 2))
+    return float(np.argmax(spectrum) / 2)
+
+
+EXACT = [
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAVEX", "PCM_16"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_16"),
+    ("FLAC", "PCM_16"),
+    ("FLAC", "PCM_24"),
+    ("AIFF", "PCM_16"),
+    ("AIFF", "FLOAT"),
+    ("AU", "PCM_16"),
+    ("CAF", "PCM_24"),
+]
+
+
+@pytest.mark.parametrize(("form", "codec"), EXACT)
+def test_what_keeps_16_bits_is_heard_sample_for_sample(
+    form: str, codec: str, tmp_path: Path
+) -> None:
+    samples, notes = read(written(TONE, form, codec), tmp_path)
+    assert np.array_equal(samples, TONE)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "off"),
+    [
+        ("WAV", "PCM_U8", 1 / 128),
+        ("WAV", "ULAW", 1 / 64),
+        ("WAV", "ALAW", 1 / 64),
+        ("AU", "ULAW", 1 / 64),
+        ("AIFF", "PCM_S8", 1 / 128),
+    ],
+)
+def test_what_has_fewer_bits_is_heard_about_as_it_was(
+    form: str, codec: str, off: float, tmp_path: Path
+) -> None:
+    samples, notes = read(written(TONE, form, codec), tmp_path)
+    assert len(samples) == RATE
+    assert np.max(np.abs(samples - TONE)) <= off
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", None),
+        ("WAV", "GSM610"),
+        ("WAV", "IMA_ADPCM"),
+        ("WAV", "MS_ADPCM"),
+    ],
+)
+def test_what_is_compressed_is_heard_at_its_pitch_and_length(
+    form: str, codec: str | None, tmp_path: Path
+) -> None:
+    samples, notes = read(written(TONE, form, codec), tmp_path)
+    assert abs(len(samples) - RATE) <= RATE / 10
+    assert abs(pitch(samples) - 440) <= 1
+    assert notes == []
+
+
+@pytest.mark.parametrize("rate", [11025, 22050, 44100, 48000, 96000])
+def test_every_rate_becomes_that_of_the_call(rate: int, tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    samples, _ = read(written(tone, "FLAC", rate=rate), tmp_path)
+    assert abs(len(samples) - RATE) <= 1
+    assert abs(pitch(samples) - 440) <= 1
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_channels_are_mixed_down_to_their_mean(channels: int, tmp_path: Path) -> None:
+    parts = np.column_stack([TONE, *[np.zeros(RATE)] * (channels - 1)])
+    samples, _ = read(written(parts, "WAV", "FLOAT"), tmp_path)
+    assert np.max(np.abs(samples - TONE / channels)) <= 1 / 2**15
+
+
+def test_a_file_longer_than_what_is_read_at_a_time_is_whole(tmp_path: Path) -> None:
+    long = np.column_stack([np.tile(TONE, 4)] * 3)
+    samples, _ = read(written(long, "FLAC"), tmp_path)
+    assert len(long) > 3 * sound.BLOCK
+    assert np.array_equal(samples, long[:, 0])
+
+
+@pytest.mark.parametrize("codec", ["FLOAT", "DOUBLE"])
+def test_what_is_too_loud_is_clipped_and_what_is_no_number_is_silent(
+    codec: str, tmp_path: Path
+) -> None:
+    loud = np.array([0.5, 1.0, 2.0, 1e38, np.inf, -1.0, -1.5, -np.inf, np.nan])
+    samples, _ = read(written(loud, "WAV", codec), tmp_path)
+    top = 1 - 1 / 2**15
+    assert samples.tolist() == [0.5, top, top, top, top, -1.0, -1.0, -1.0, 0.0]
+
+
+def test_a_flac_that_leaves_its_length_open_is_heard_whole(tmp_path: Path) -> None:
+    content = bytearray(written(TONE, "FLAC"))
+    content[21] &= 0xF0  # the upper 4 of the 36 bits of its STREAMINFO that count samples
+    content[22:26] = bytes(4)
+    samples, notes = read(bytes(content), tmp_path)
+    assert np.array_equal(samples, TONE)
+    assert notes == []
+
+
+@pytest.mark.parametrize(("form", "why"), [("FLAC", r" \(.*lost sync\)"), ("MP3", "")])
+def test_what_is_compressed_and_cut_short_is_heard_as_far_as_it_goes(
+    form: str, why: str, tmp_path: Path
+) -> None:
+    content = written(np.tile(TONE, 4), form)
+    samples, (note,) = read(content[: len(content) // 2], tmp_path)
+    assert RATE < len(samples) < 3 * RATE
+    assert abs(pitch(samples) - 440) <= 1
+    seconds = f"{len(samples) / RATE:.2f}"
+    assert re.fullmatch(
+        rf"is cut short or damaged{why}: playing the {seconds} s that are there", note
+    )
+
+
+def test_a_compressed_file_that_is_cut_in_front_of_its_audio_is_refused(tmp_path: Path) -> None:
+    assert refusal(written(TONE, "FLAC")[:200], tmp_path) == (
+        "libsndfile cannot read it (Error : flac decoder lost sync); convert it to "
+        "WAV, FLAC, Ogg or MP3"
+    )
+
+
+def test_a_small_file_of_much_audio_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound, "MOST_SOUND", 2**20)
+    most = 2**20 // 2
+    samples, _ = read(written(np.zeros(most), "FLAC"), tmp_path)
+    assert len(samples) == most
+    too_long = "it holds more than 1 MiB of audio; use a shorter file"
+    assert refusal(written(np.zeros(most + 1), "FLAC"), tmp_path) == too_long
+    assert refusal(written(np.zeros((most // 2 + 1, 2)), "FLAC"), tmp_path) == too_long
+
+
+def test_a_file_that_the_rate_of_the_call_makes_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound, "MOST_SOUND", 2**20)
+    assert refusal(written(np.zeros(66), rate=1), tmp_path) == (
+        "it holds more than 1 MiB of audio; use a shorter file"
+    )
+
+
+@pytest.mark.parametrize("content", [wav_header(0, RATE), wav_header(2, 2**31 - 1) + bytes(2)])
+def test_a_file_of_less_than_a_sample_holds_no_audio(content: bytes, tmp_path: Path) -> None:
+    assert refusal(content, tmp_path) == "it holds no audio"
+
+
+PCM = (TONE * 2**15).astype("<i2").tobytes()
+RIGHT = wav_header(len(PCM), RATE) + PCM
+
+
+def clips_of(content: bytes, folder: Path) -> tuple[list[PlayAudio], list[str]]:
+    """What ``serve --play`` sends of a file as clips, and what it tells of it."""
+    (folder / "sound").write_bytes(content)
+    files = Files([folder / "sound"], Mode.CLIPS, RATE)
+    return files.clips, files.notes
+
+
+def test_a_wav_that_a_platform_can_play_is_a_clip_as_it_is(tmp_path: Path) -> None:
+    for content in (RIGHT, RIGHT + b"LIST\4\0\0\0more"):
+        assert clips_of(content, tmp_path) == ([PlayAudio(content, "wav")], [])
+
+
+RF64 = growing_wav_header(2**32, RATE)
+RF64 = RF64[:28] + len(PCM).to_bytes(8, "little") + RF64[36:] + PCM
+
+
+@pytest.mark.parametrize("content", [RF64, written(TONE, "WAV", "ULAW"), written(TONE, "MP3")])
+def test_what_a_platform_cannot_play_is_a_raw_clip(content: bytes, tmp_path: Path) -> None:
+    (clip,), notes = clips_of(content, tmp_path)
+    assert (clip.content_type, clip.sample_rate, notes) == ("raw", 16000, [])
+    assert abs(len(clip.content) - 2 * 16000) <= 1600 * 2
+    assert abs(pitch(np.frombuffer(clip.content, "<i2") / 2**15) - 220) <= 1  # at half the rate
+
+
+def test_a_call_says_that_its_audio_is_cut_short(tmp_path: Path) -> None:
+    content = written(np.tile(TONE, 4), "FLAC")
+    (tmp_path / "said.flac").write_bytes(content[: len(content) // 2])
+    run = listenproto("call", NOWHERE, "--audio", "said.flac", cwd=tmp_path)
+    assert run.status == 1
+    assert run.out.startswith("said.flac is cut short or damaged (")
+
+
+def test_serve_says_so_once_it_listens(tmp_path: Path) -> None:
+    content = written(np.tile(TONE, 4), "FLAC")
+    (tmp_path / "said.flac").write_bytes(content[: len(content) // 2])
+    with serving("--play", "said.flac", cwd=tmp_path) as (_, process):
+        assert line_with(process, "said.flac").startswith("said.flac is cut short or damaged (")
