@@ -8,7 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from listenproto.choices import member
-from listenproto.codec import decode, decode_opening
+from listenproto.codec import decode, decode_opening, mended_clip
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
 from listenproto.l16 import SAMPLE_BYTES, Aligner
 from listenproto.messages import (
@@ -203,6 +203,7 @@ class AppSession(Session):
     def send(self, message: Message) -> Message:
         """Put a message into the outbox; gives it as it goes out, a clip with its id.
 
+        A WAV clip goes out with the right length in its header, whatever stood there (LP-CLIP-31).
         Raises :class:`LocalProtocolError` for one that may not be sent now; nothing has changed
         then. Audio must be whole samples.
         """
@@ -215,6 +216,7 @@ class AppSession(Session):
                 message = attrs.evolve(message, id=f"clip-{clips_sent}")
             if message.queue_play is None and self._queue_clips:
                 message = attrs.evolve(message, queue_play=True)
+            message = mended_clip(message)
         self._check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(

@@ -42,16 +42,18 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.wav import WavError, parse_wav
+from listenproto.wav import WavError, WavHead, mended_wav, parse_wav, read_playable_head
 
 __all__ = [
     "DIGITS",
     "MAX_METADATA",
     "clip_audio",
     "clip_flicks",
+    "clip_head",
     "decode",
     "decode_opening",
     "encode",
+    "mended_clip",
     "read_base64",
 ]
 
@@ -166,11 +168,9 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     number = whole_number(rate)
     if _CONTENT_TYPES[kind] == "wav":
         try:
-            parse_wav(content)
-            if not content.startswith(b"RIFF"):
-                raise WavError("it is an RF64 file, a clip must be a RIFF file")
+            clip_head(content)
         except WavError as exc:
-            raise _Bad("LP-CLIP-10", f"the WAV cannot be played: {exc}") from None
+            raise _Bad("LP-CLIP-10", str(exc)) from None
     elif number not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise _Bad("LP-CLIP-8", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
@@ -294,6 +294,36 @@ def _parse_opening(text: str, obj: Mapping[str, JSON], *, truncated: bool = Fals
     return attrs.evolve(_parse_metadata(obj), truncated=truncated, size=size)
 
 
+def clip_head(content: bytes) -> WavHead:
+    """What stands in front of the audio of a WAV clip (LP-CLIP-10).
+
+    Raises :class:`WavError` for one that cannot be played.
+    """
+    try:
+        head = read_playable_head(content)
+        if not content.startswith(b"RIFF"):
+            raise WavError("this is RF64; a clip must be a RIFF file")
+    except WavError as exc:
+        raise WavError(f"the clip cannot be played: {exc}") from None
+    return head
+
+
+def mended_clip(clip: PlayAudio) -> PlayAudio:
+    """The clip, where its WAV can be played, with a header of the right length (LP-CLIP-31).
+
+    It is given back as it is where nothing is wrong with that, or more is wrong than that.
+    """
+    if clip.content_type != "wav":
+        return clip
+    try:
+        head = clip_head(clip.content)
+    except WavError:  # whether it may be sent is for others to say
+        return clip
+    if head.flaw is None:
+        return clip
+    return attrs.evolve(clip, content=mended_wav(clip.content, head))
+
+
 def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
     """What a clip plays: one channel of L16 in whole samples, and its rate (LP-CLIP-17).
 
@@ -309,8 +339,8 @@ def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
 def clip_flicks(clip: PlayAudio) -> int:
     """The media time of what :func:`clip_audio` gives, in flicks."""
     if clip.content_type == "wav":
-        wav = parse_wav(clip.content)
-        return flicks_of(len(wav.pcm) // (SAMPLE_BYTES * wav.channels), wav.rate)
+        head = read_playable_head(clip.content)
+        return flicks_of(head.size // head.frame, head.rate)
     return flicks_of(len(clip.content) // SAMPLE_BYTES, clip.sample_rate or PLAY_RATES[0])
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 
 from listenproto.choices import member
-from listenproto.codec import MAX_METADATA, clip_flicks
+from listenproto.codec import MAX_METADATA, clip_flicks, clip_head
 from listenproto.jsontext import same
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
 from listenproto.ledger import ClipLedger, MarkLedger
@@ -41,6 +41,7 @@ from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import ListenVerb, way_of
+from listenproto.wav import WavError
 
 __all__ = ["AppLimits", "Observer", "Violation"]
 
@@ -273,10 +274,22 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
     if message.id is not None and observer.clips.holds(message.id):
         reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
         found.append(("LP-CLIP-15", reason))
-    if message.content_type == "raw" and len(message.content) % SAMPLE_BYTES:
+    if message.content_type == "wav":
+        found += _check_wav(message.content)
+    elif len(message.content) % SAMPLE_BYTES:
         reason = f"{len(message.content)} bytes are not a whole number of samples"
         found.append(("LP-CLIP-16", reason))
     return found
+
+
+def _check_wav(content: bytes) -> _Found:
+    try:
+        flaw = clip_head(content).flaw
+    except WavError as exc:
+        return [("LP-CLIP-10", str(exc))]
+    if flaw is None:
+        return []
+    return [("LP-CLIP-31", f"the WAV header has a wrong length: {flaw}")]
 
 
 def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:

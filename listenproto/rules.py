@@ -134,6 +134,7 @@ HARMLESS: Final = frozenset(
         "LP-CLIP-15",
         "LP-CLIP-16",
         "LP-CLIP-25",
+        "LP-CLIP-31",
         "LP-CLIP-5",
         "LP-DTMF-1",
         "LP-END-5",

@@ -1,4 +1,9 @@
-"""WAV files: what a clip may be, and what recordings are (LP-CLIP-10)."""
+"""WAV files: what a clip may be, and what recordings are (LP-CLIP-10, LP-CLIP-31, LP-CLIP-32).
+
+A program that writes a WAV into a pipe cannot go back to fill in how long it became. What it leaves
+in the header, 0x7FFFFFFF, 0 or any other number, is read as libsndfile reads it: the audio goes on
+to the end of the bytes that are there.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +22,14 @@ __all__ = [
     "WavHead",
     "chunk_name",
     "growing_wav_header",
+    "kind_of",
+    "mended_wav",
     "parse_wav",
+    "read_l16_head",
+    "read_playable_head",
     "read_wav_head",
     "wav_header",
+    "with_length",
 ]
 
 
@@ -28,13 +38,38 @@ class WavError(ValueError):
 
 
 _PCM: Final = 1
-_FORMATS: Final = {1: "PCM", 3: "floating point", 6: "A-law", 7: "mu-law"}
+_FLOAT: Final = 3
 _EXTENSIBLE: Final = 0xFFFE
+_CODECS: Final = {
+    _PCM: "PCM",
+    2: "Microsoft ADPCM",
+    _FLOAT: "floating-point",
+    6: "A-law",
+    7: "mu-law",
+    17: "IMA ADPCM",
+    49: "GSM 6.10",
+    85: "MP3",
+}
 MAX_CHUNKS: Final = 1000
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
-"""What a writer puts that cannot go back to fill in the length: the data runs to the end."""
+"""What says that the length is not known: the audio goes on to the end."""
 _RF64: Final = (b"RF64", b"BW64")
 """RIFF with lengths of 64 bits in a ds64 chunk (EBU Tech 3306, ITU-R BS.2088)."""
+
+_MAGIC: Final = (
+    (0, b"ID3", "MP3"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"OggS", "Ogg"),
+    (8, b"AIFF", "AIFF"),
+    (8, b"AIFC", "AIFF"),
+    (4, b"ftyp", "MP4 or M4A"),
+    (0, b"caff", "CAF"),
+    (0, b".snd", "AU"),
+    (0, b"\x1aE\xdf\xa3", "WebM or Matroska"),
+    (0, b"riff", "Wave64"),
+    (0, b"RIFX", "big-endian WAV"),
+)
+"""How files start that people take for WAV: where, with what, and what they are."""
 
 
 @attrs.frozen
@@ -57,33 +92,66 @@ class Octets(Protocol):
     def __getitem__(self, part: slice, /) -> bytes: ...
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class WavHead:
-    """What stands in front of the audio of a WAV or RF64 file, 16-bit PCM.
+    """What stands in front of the audio of a WAV or RF64 file.
 
-    The audio starts ``start`` bytes into the file; ``length`` is how many bytes of it the header
-    claims, None where it is to run to the end. ``end`` is where the whole is to end. ``ds64`` is
-    where the lengths of 64 bits stand, in a file that has them.
+    ``codec`` is the number of its format, 1 for PCM, with samples of ``bits`` bits. The audio
+    starts ``start`` bytes into the file; ``length`` is how many bytes of it the header claims, None
+    where it says that it does not know, and ``there`` how many bytes stand behind the header.
+    ``end`` is where the header has the whole file end. ``ds64`` is where the lengths of 64 bits
+    stand, in a file that has them.
     """
 
+    codec: int
+    bits: int
     channels: int
     rate: int
     start: int
     length: int | None
+    there: int
     end: int
     ds64: int | None
 
+    @property
+    def is_l16(self) -> bool:
+        return self.codec == _PCM and self.bits == 16
+
+    @property
+    def frame(self) -> int:
+        """Bytes of a sample frame of L16; 1 for other codecs, of which any byte may be the last."""
+        return SAMPLE_BYTES * self.channels if self.is_l16 else 1
+
+    @property
+    def size(self) -> int:
+        """How many bytes of audio there are, in whole sample frames (LP-CLIP-32)."""
+        never_filled_in = self.length == 0 and self.end <= self.start
+        claimed = self.there if self.length is None or never_filled_in else self.length
+        size = min(claimed, self.there)
+        return size - size % self.frame
+
+    @property
+    def flaw(self) -> str | None:
+        """What is wrong with the length in the header, in words; None where it is right."""
+        if self.length is None or self.length == self.size:
+            return None
+        claims = f"its data chunk claims {self.length} bytes"
+        if 0 < self.length <= self.there:
+            return f"{claims}, which is not a whole number of sample frames of {self.frame} bytes"
+        return f"{claims}, {self.there} are there"
+
 
 def read_wav_head(wav: Octets) -> WavHead:
-    """Read a WAV file up to its audio. Raises :class:`WavError`.
-
-    How many channels there are, and at which rate, is not judged.
-    """
+    """Read a WAV file, of any codec, up to its audio. Raises :class:`WavError`."""
+    if not len(wav):
+        raise WavError("it is empty; it must be 16-bit PCM WAV")
     if wav[:4] not in (b"RIFF", *_RF64) or wav[8:12] != b"WAVE":
-        raise WavError("no RIFF/WAVE header: a WAV file starts with 'RIFF', a length, 'WAVE'")
+        kind = kind_of(wav)
+        found = f"this is {kind}" if kind else "it has no RIFF/WAVE header"
+        raise WavError(f"{found}; it must be 16-bit PCM WAV")
     end = 8 + int.from_bytes(wav[4:8], "little")
     at = 12
-    form: tuple[int, int] | None = None
+    form: tuple[int, int, int, int] | None = None
     length, ds64 = None, None
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(wav):
@@ -97,7 +165,18 @@ def read_wav_head(wav: Octets) -> WavHead:
                 length = size
             elif ds64 is None and wav[:4] in _RF64:
                 raise WavError("its data chunk leaves the length to a ds64 chunk, there is none")
-            return WavHead(*form, at, length, end, ds64)
+            codec, channels, rate, bits = form
+            return WavHead(
+                codec=codec,
+                bits=bits,
+                channels=channels,
+                rate=rate,
+                start=at,
+                length=length,
+                there=len(wav) - at,
+                end=end,
+                ds64=ds64,
+            )
         if at + size > len(wav):
             there = len(wav) - at
             raise WavError(f"its {chunk_name(name)} chunk claims {size} bytes, {there} are there")
@@ -113,48 +192,95 @@ def read_wav_head(wav: Octets) -> WavHead:
     raise WavError(f"it has more than {MAX_CHUNKS} chunks")
 
 
-def chunk_name(name: bytes) -> str:
-    """The name of a chunk, in quotes, whatever bytes it is."""
-    return repr(name).removeprefix("b")
+def read_l16_head(wav: Octets) -> WavHead:
+    """The same of 16-bit PCM, with any channels, at any rate. Raises :class:`WavError`."""
+    head = read_wav_head(wav)
+    if not head.is_l16:
+        codec = _CODECS.get(head.codec, f"format {head.codec}")
+        bits = f"{head.bits}-bit " if head.codec in (_PCM, _FLOAT) else ""
+        raise WavError(f"this is {bits}{codec} WAV; it must be 16-bit PCM WAV")
+    return head
+
+
+def read_playable_head(wav: Octets) -> WavHead:
+    """The same of what the protocol can play: one or two channels, a rate that divides flicks.
+
+    Raises :class:`WavError` for anything else.
+    """
+    head = read_l16_head(wav)
+    if head.channels > 2:
+        raise WavError(f"it has {head.channels} channels; it must have one or two")
+    if FLICKS % head.rate:
+        raise WavError(f"its sample rate is {head.rate} Hz; it must divide {FLICKS}, as 44100 does")
+    return head
 
 
 def parse_wav(wav: bytes) -> Wav:
     """Read a WAV or RF64 file that the protocol can play: 16-bit PCM of one or two channels.
 
-    Its rate must divide a second of flicks. Raises :class:`WavError` for anything else.
+    It plays as far as there are bytes, whatever length its header claims. Its rate must divide a
+    second of flicks. Raises :class:`WavError` for anything else.
     """
-    head = read_wav_head(wav)
-    channels, rate = head.channels, head.rate
-    if channels not in (1, 2):
-        raise WavError(f"it has {channels} channels: one, or two to be mixed down, can be played")
-    if rate == 0 or FLICKS % rate:
-        raise WavError(f"its {rate} samples a second do not divide a second of {FLICKS} flicks")
-    return _whole(wav, head)
+    head = read_playable_head(wav)
+    pcm = wav[head.start : head.start + head.size]
+    return Wav(pcm, head.rate, head.channels)
 
 
-def _whole(wav: bytes, head: WavHead) -> Wav:
-    """The audio behind a head."""
-    frame = SAMPLE_BYTES * head.channels
-    there = len(wav) - head.start
-    size = there - there % frame if head.length is None else head.length
-    if there < size:
-        raise WavError(f"its 'data' chunk claims {size} bytes, {there} are there")
-    if size % frame:
-        raise WavError(f"its {size} bytes of audio are no whole number of samples")
-    return Wav(wav[head.start : head.start + size], head.rate, head.channels)
+def mended_wav(wav: bytes, head: WavHead) -> bytes:
+    """The same audio behind a header with its right length, and nothing behind it."""
+    front = with_length(wav[: head.start], head, head.size)
+    return front + wav[head.start : head.start + head.size]
 
 
-def _parse_format(body: bytes) -> tuple[int, int]:
-    """Channels and rate."""
+def with_length(front: bytes, head: WavHead, length: int) -> bytes:
+    """What stands in front of the audio, made to say that ``length`` bytes of audio follow.
+
+    Raises :class:`WavError` where there is no room to say so.
+    """
+    mended = bytearray(front)
+    whole, ds64 = head.start - 8 + length, head.ds64
+    riff, data = whole, length
+    if ds64 is None and whole >= _UNKNOWN_LENGTH:
+        if mended[12:16] != b"JUNK" or int.from_bytes(mended[16:20], "little") < 28:
+            raise WavError(f"its header has no room for a length of {length} bytes")
+        mended[:4], mended[12:16], mended[44:48], ds64 = b"RF64", b"ds64", bytes(4), 20
+    if ds64 is not None:
+        struct.pack_into("<QQQ", mended, ds64, whole, length, length // head.frame)
+        riff = data = _UNKNOWN_LENGTH
+    struct.pack_into("<I", mended, 4, riff)
+    struct.pack_into("<I", mended, head.start - 4, data)
+    return bytes(mended)
+
+
+def chunk_name(name: bytes) -> str:
+    """The name of a chunk, in quotes, whatever bytes it is."""
+    return repr(name).removeprefix("b")
+
+
+def kind_of(content: Octets) -> str | None:
+    """The name of the format of audio that is no WAV; None for what is not known."""
+    for at, magic, kind in _MAGIC:
+        if content[at : at + len(magic)] == magic:
+            return kind
+    start = content[:3]
+    if len(start) == 3 and start[0] == 0xFF:  # the sync of a frame; version and layer; its bit rate
+        if start[1] in b"\xf0\xf1\xf8\xf9":
+            return "AAC"
+        if start[1] in b"\xe2\xe3\xf2\xf3\xfa\xfb" and 0 < start[2] >> 4 < 15:
+            return "MP3"
+    return None
+
+
+def _parse_format(body: bytes) -> tuple[int, int, int, int]:
+    """Codec, channels, rate, bits."""
     if len(body) < 16:
         raise WavError(f"its fmt chunk has {len(body)} bytes, at least 16 are needed")
     codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
+    if not channels or not rate:
+        raise WavError(f"its header says {channels} channels at {rate} Hz")
     if codec == _EXTENSIBLE and len(body) >= 26:
         (codec,) = struct.unpack_from("<H", body, 24)
-    if codec != _PCM or bits != 16:
-        form = _FORMATS.get(codec, f"format {codec}")
-        raise WavError(f"its audio is {bits}-bit {form}, only 16-bit PCM is read")
-    return channels, rate
+    return codec, channels, rate, bits
 
 
 def wav_header(length: int, rate: int, channels: int = 1) -> bytes:

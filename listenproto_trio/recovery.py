@@ -12,8 +12,15 @@ from typing import Final
 
 import attrs
 
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.wav import Octets, WavError, WavHead, chunk_name, growing_wav_header, read_wav_head
+from listenproto.wav import (
+    Octets,
+    WavError,
+    WavHead,
+    chunk_name,
+    growing_wav_header,
+    read_l16_head,
+    with_length,
+)
 from listenproto_trio.recording import lock, put
 
 __all__ = ["Recovered", "recover_wav"]
@@ -87,17 +94,15 @@ def recover_wav(path: Path) -> Recovered:
         if os.fstat(file.fileno()).st_size == 0:
             raise WavError("it is empty, without even a WAV header")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as wav:
-            head = read_wav_head(wav)
-            if not head.channels or not head.rate:
-                raise WavError(f"its header says {head.channels} channels at {head.rate} Hz")
-            frame = SAMPLE_BYTES * head.channels
+            head = read_l16_head(wav)
+            frame = head.frame
             tagged = _chunks_at_the_end(wav, head)
             there = head.length if tagged else _length(wav, head)
             assert there is not None
             cut = there % frame
             length = there - cut
             right = not cut and head.length == length and (tagged or head.end == len(wav))
-            front = b"" if right else _mended(wav[: head.start], head, length)
+            front = b"" if right else with_length(wav[: head.start], head, length)
         if not right:
             with open(path, "r+b", buffering=0) as mending:
                 put(mending, front, 0)
@@ -126,7 +131,7 @@ def _length(wav: Octets, head: WavHead) -> int:
     padded = head.length + head.length % 2
     behind = _chunk_behind(wav, head.start + padded, head.end)
     if behind is not None:
-        if head.end != len(wav) or head.length % (SAMPLE_BYTES * head.channels):
+        if head.end != len(wav) or head.length % head.frame:
             raise WavError(
                 f"a {chunk_name(behind)} chunk follows the audio, which cannot be made longer then"
             )
@@ -159,7 +164,7 @@ def _chunks_at_the_end(wav: Octets, head: WavHead) -> bool:
     yet might look like them, so they must have known names and end where the file does, and the
     header must not be that of our own recordings, in which nothing but audio follows.
     """
-    if head.length is None or head.length % (SAMPLE_BYTES * head.channels):
+    if head.length is None or head.length % head.frame:
         return False
     ours = growing_wav_header(head.length, head.rate, head.channels)
     at = head.start + head.length  # whole samples: there is no padding
@@ -171,20 +176,3 @@ def _chunks_at_the_end(wav: Octets, head: WavHead) -> bool:
             return False
         at += 8 + size + size % 2
     return at in (len(wav), len(wav) + 1)  # some leave out the last byte of padding
-
-
-def _mended(front: bytes, head: WavHead, length: int) -> bytes:
-    """The bytes before the audio, with the right lengths."""
-    mended = bytearray(front)
-    frame, whole, ds64 = SAMPLE_BYTES * head.channels, head.start - 8 + length, head.ds64
-    riff, data = whole, length
-    if ds64 is None and whole >= _UNKNOWN:
-        if mended[12:16] != b"JUNK" or int.from_bytes(mended[16:20], "little") < 28:
-            raise WavError(f"its header has no room for a length of {length} bytes")
-        mended[:4], mended[12:16], mended[44:48], ds64 = b"RF64", b"ds64", bytes(4), 20
-    if ds64 is not None:
-        struct.pack_into("<QQQ", mended, ds64, whole, length, length // frame)
-        riff = data = _UNKNOWN
-    struct.pack_into("<I", mended, 4, riff)
-    struct.pack_into("<I", mended, head.start - 4, data)
-    return bytes(mended)

@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from listenproto.app_session import AppSession
+from listenproto.codec import clip_head
 from listenproto.errors import LocalProtocolError
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import (
@@ -56,11 +57,16 @@ class Sending:
         self._unread = unread
         self._stream_rate = stream_rate
         self._quiet_until = -math.inf
+        self._told_of_mending = False
         self._speaking: trio.CancelScope | None = None
         self._disconnected = trio.Event()
 
     async def send(self, message: Message) -> Message:
-        """Send a message; gives it as it went out, a clip with its id."""
+        """Send a message; gives it as it went out, a clip with its id.
+
+        A WAV clip goes out with the right length in its header; that it had another is logged,
+        once a call.
+        """
         await self.transport.room()
         if isinstance(message, Audio | PlayAudio | Mark):
             while trio.current_time() < self._quiet_until:
@@ -68,7 +74,9 @@ class Sending:
                 await self.transport.room()
         if self._disconnected.is_set():
             raise CallEnded("the call is over: this end has disconnected")
-        message = self.session.send(message)
+        given, message = message, self.session.send(message)
+        if isinstance(given, PlayAudio):
+            self._tell_if_mended(given, message)
         self._playbacks.sent(message, self._unread)
         if isinstance(message, KillAudio) and self._speaking is not None:
             self._speaking.cancel()
@@ -76,6 +84,14 @@ class Sending:
             self._disconnected.set()
         self.transport.wake()
         return message
+
+    def _tell_if_mended(self, given: PlayAudio, sent: Message) -> None:
+        """Log, once a call, that a WAV claims a length that is not that of its audio."""
+        assert isinstance(sent, PlayAudio)
+        if sent.content is not given.content and not self._told_of_mending:
+            self._told_of_mending = True
+            flaw = clip_head(given.content).flaw
+            self.log.warning("a WAV clip was sent with its header corrected: %s", flaw)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.

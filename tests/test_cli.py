@@ -222,7 +222,7 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
         "short.wav: 0.25 s of audio: repaired: the header was 6000 samples too long",
         "half.wav: 1.00 s of audio: repaired; removed 1 byte of an incomplete sample",
     ]
-    assert run.complaint.startswith("text.wav cannot be repaired: no RIFF/WAVE header")
+    assert run.complaint.startswith("text.wav cannot be repaired: it has no RIFF/WAVE header")
     assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)
     again = listenproto("recover", "--json", "cut.wav", "text.wav", cwd=tmp_path)
     mended, failed = map(json.loads, again.out.splitlines())

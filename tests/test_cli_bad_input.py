@@ -39,16 +39,16 @@ def zipped() -> bytes:
 
 CONVERT = "; convert it to WAV, FLAC, Ogg or MP3"
 SOUNDS = {
-    "cut in its header": (wav()[:30], "libsndfile cannot read it ("),
+    "cut in its header": (wav()[:30], "libsndfile cannot read this file ("),
     "empty": (b"", "it is empty"),
     "without audio": (wav(size=0), "it holds no audio"),
-    "without channels": (wav(channels=0), "it (Channel count is zero)" + CONVERT),
-    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(100), "it (Format not recognised)"),
-    "a tag of MP3 alone": (b"ID3\x04" + bytes(100), "it (Format not recognised)"),
-    "an end of Ogg": (b"OggS" + bytes(100), "libsndfile cannot read it ("),
-    "text": (b"Hello, world.\n" * 100, "it (Format not recognised)" + CONVERT),
-    "an archive": (zipped(), "it (Format not recognised)" + CONVERT),
-    "noise": (random.Random(1).randbytes(10_000), "it (Format not recognised)"),
+    "without channels": (wav(channels=0), "this file (Channel count is zero)" + CONVERT),
+    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(100), "this MP4 or M4A file (Format not recognised)"),
+    "a tag of MP3 alone": (b"ID3\x04" + bytes(100), "this MP3 file (Format not recognised)"),
+    "an end of Ogg": (b"OggS" + bytes(100), "libsndfile cannot read this Ogg file ("),
+    "text": (b"Hello, world.\n" * 100, "this file (Format not recognised)" + CONVERT),
+    "an archive": (zipped(), "this file (Format not recognised)" + CONVERT),
+    "noise": (random.Random(1).randbytes(10_000), "this file (Format not recognised)"),
 }
 
 

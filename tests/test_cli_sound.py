@@ -157,6 +157,50 @@ def test_what_is_too_loud_is_clipped_and_what_is_no_number_is_silent(
     assert samples.tolist() == [0.5, top, top, top, top, -1.0, -1.0, -1.0, 0.0]
 
 
+def claiming(content: bytes, length: int, *, whole: int) -> bytes:
+    """A WAV file with other lengths in its header; its data chunk is the last."""
+    at = content.rindex(b"data") + 4
+    front = content[:4] + whole.to_bytes(4, "little") + content[8:at]
+    return front + length.to_bytes(4, "little") + content[at + 4 :]
+
+
+LENGTHS = [
+    (0x7FFFFFFF, 0x7FFFFFFF),
+    (0x7FFFF000, 0x7FFFF024),
+    (2_000_000_000, 2_000_000_036),
+    (0x80000000, 0x80000024),
+    (0, 0),
+    (0, 36),
+]
+
+
+@pytest.mark.parametrize("codec", ["PCM_16", "PCM_24", "ULAW", "FLOAT"])
+@pytest.mark.parametrize(("length", "whole"), LENGTHS)
+def test_a_wav_whose_length_nobody_filled_in_is_heard_whole(
+    codec: str, length: int, whole: int, tmp_path: Path
+) -> None:
+    content = written(TONE, "WAV", codec)
+    there = len(content) - content.rindex(b"data") - 8
+    samples, notes = read(claiming(content, length, whole=whole), tmp_path)
+    assert len(samples) == RATE
+    assert np.max(np.abs(samples - TONE)) <= 1 / 64
+    claims = f"its data chunk claims {length} bytes, {there} are there"
+    assert notes == [f"has a wrong header: {claims}; playing what is there"]
+
+
+def test_a_wav_that_leaves_its_length_open_has_nothing_wrong(tmp_path: Path) -> None:
+    content = claiming(written(), 0xFFFFFFFF, whole=0xFFFFFFFF)
+    samples, notes = read(content, tmp_path)
+    assert (len(samples), notes) == (RATE, [])
+
+
+def test_a_wav_that_is_cut_short_is_heard_as_far_as_it_goes(tmp_path: Path) -> None:
+    samples, notes = read(written()[:-1], tmp_path)
+    assert np.array_equal(samples, TONE[:-1])
+    claims = "its data chunk claims 16000 bytes, 15999 are there"
+    assert notes == [f"has a wrong header: {claims}; playing what is there"]
+
+
 def test_a_flac_that_leaves_its_length_open_is_heard_whole(tmp_path: Path) -> None:
     content = bytearray(written(TONE, "FLAC"))
     content[21] &= 0xF0  # the upper 4 of the 36 bits of its STREAMINFO that count samples
@@ -182,7 +226,7 @@ def test_what_is_compressed_and_cut_short_is_heard_as_far_as_it_goes(
 
 def test_a_compressed_file_that_is_cut_in_front_of_its_audio_is_refused(tmp_path: Path) -> None:
     assert refusal(written(TONE, "FLAC")[:200], tmp_path) == (
-        "libsndfile cannot read it (Error : flac decoder lost sync); convert it to "
+        "libsndfile cannot read this FLAC file (Error : flac decoder lost sync); convert it to "
         "WAV, FLAC, Ogg or MP3"
     )
 
@@ -224,9 +268,20 @@ def clips_of(content: bytes, folder: Path) -> tuple[list[PlayAudio], list[str]]:
     return files.clips, files.notes
 
 
-def test_a_wav_that_a_platform_can_play_is_a_clip_as_it_is(tmp_path: Path) -> None:
-    for content in (RIGHT, RIGHT + b"LIST\4\0\0\0more"):
-        assert clips_of(content, tmp_path) == ([PlayAudio(content, "wav")], [])
+@pytest.mark.parametrize(
+    "content", [RIGHT, claiming(RIGHT, 0xFFFFFFFF, whole=0), RIGHT + b"LIST\4\0\0\0more"]
+)
+def test_a_wav_that_a_platform_can_play_is_a_clip_as_it_is(content: bytes, tmp_path: Path) -> None:
+    assert clips_of(content, tmp_path) == ([PlayAudio(content, "wav")], [])
+
+
+def test_a_wav_with_a_wrong_header_is_a_clip_with_a_right_one(tmp_path: Path) -> None:
+    clips, (note,) = clips_of(claiming(RIGHT, 0x7FFFFFFF, whole=0), tmp_path)
+    assert clips == [PlayAudio(RIGHT, "wav")]
+    assert note.endswith(
+        "sound has a wrong header: its data chunk claims 2147483647 bytes, 16000 are there; "
+        "playing what is there"
+    )
 
 
 RF64 = growing_wav_header(2**32, RATE)
@@ -241,16 +296,17 @@ def test_what_a_platform_cannot_play_is_a_raw_clip(content: bytes, tmp_path: Pat
     assert abs(pitch(np.frombuffer(clip.content, "<i2") / 2**15) - 220) <= 1  # at half the rate
 
 
-def test_a_call_says_that_its_audio_is_cut_short(tmp_path: Path) -> None:
-    content = written(np.tile(TONE, 4), "FLAC")
-    (tmp_path / "said.flac").write_bytes(content[: len(content) // 2])
-    run = listenproto("call", NOWHERE, "--audio", "said.flac", cwd=tmp_path)
+def test_a_call_says_that_the_header_of_its_audio_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "said.wav").write_bytes(claiming(RIGHT, 0x7FFFFFFF, whole=0))
+    run = listenproto("call", NOWHERE, "--audio", "said.wav", cwd=tmp_path)
     assert run.status == 1
-    assert run.out.startswith("said.flac is cut short or damaged (")
+    assert " ".join(run.out.split()) == (
+        "said.wav has a wrong header: its data chunk claims 2147483647 bytes, 16000 are there; "
+        "playing what is there"
+    )
 
 
 def test_serve_says_so_once_it_listens(tmp_path: Path) -> None:
-    content = written(np.tile(TONE, 4), "FLAC")
-    (tmp_path / "said.flac").write_bytes(content[: len(content) // 2])
-    with serving("--play", "said.flac", cwd=tmp_path) as (_, process):
-        assert line_with(process, "said.flac").startswith("said.flac is cut short or damaged (")
+    (tmp_path / "said.wav").write_bytes(claiming(RIGHT, 0x7FFFFFFF, whole=0))
+    with serving("--play", "said.wav", cwd=tmp_path) as (_, process):
+        assert line_with(process, "said.wav").startswith("said.wav has a wrong header: ")

@@ -21,6 +21,7 @@ from listenproto.codec import (
     decode,
     decode_opening,
     encode,
+    mended_clip,
 )
 from listenproto.errors import LocalProtocolError
 from listenproto.l16 import FLICKS, PLAY_RATES, flicks_of
@@ -218,7 +219,7 @@ CIRCLE["circle"] = CIRCLE
         (Peer.APP, Mark(5), "LP-MARK-5"),  # type: ignore[arg-type]
         (Peer.APP, PlayAudio(b""), "LP-CLIP-8"),
         (Peer.APP, PlayAudio(b"", sample_rate=44100), "LP-CLIP-8"),
-        (Peer.APP, PlayAudio(WAV[:-1], "wav"), "LP-CLIP-10"),
+        (Peer.APP, PlayAudio(WAV[:40], "wav"), "LP-CLIP-10"),
         (Peer.APP, PlayAudio(b"", sample_rate=8000, id=[1]), "LP-CLIP-11"),  # type: ignore[arg-type]
         (Peer.APP, PlayAudio(b"", sample_rate=8000, id=10**70), "LP-ODD-2"),
         (Peer.APP, UnknownMessage({"type": "killAudio"}), "LP-ODD-6"),
@@ -610,11 +611,11 @@ WRONG_FROM_APP = [
     (play_audio_text(id=False), "LP-CLIP-11", "'id'"),
     (wav_text(b""), "LP-CLIP-10", "WAV"),
     (wav_text(b"\0" * 44), "LP-CLIP-10", "WAV"),
-    (wav_text(WAV[:30]), "LP-CLIP-10", "WAV"),
-    (wav_text(WAV[:-2]), "LP-CLIP-10", "WAV"),
-    (wav_text(WAV_8_BIT), "LP-CLIP-10", "8-bit PCM"),
-    (wav_text(WAV_FLOAT), "LP-CLIP-10", "floating point"),
+    (wav_text(WAV[:30]), "LP-CLIP-10", "its 'fmt ' chunk claims 16 bytes, 10 are there"),
+    (wav_text(WAV_8_BIT), "LP-CLIP-10", "this is 8-bit PCM WAV; it must be 16-bit PCM WAV"),
+    (wav_text(WAV_FLOAT), "LP-CLIP-10", "this is 16-bit floating-point WAV"),
     (wav_text(WAV_ODD_RATE), "LP-CLIP-10", "8001"),
+    (wav_text(b"ID3\4" + bytes(40)), "LP-CLIP-10", "this is MP3; it must be 16-bit PCM WAV"),
     (wav_text(WAV_RF64), "LP-CLIP-10", "a clip must be a RIFF file"),
 ]
 WRONG_BODIES = [
@@ -818,6 +819,39 @@ def test_a_wav_clip_has_the_rate_of_its_own_header() -> None:
     clip = PlayAudio(stereo, "wav", sample_rate=8000)
     assert clip_audio(clip) == (struct.pack("<2h", 200, -200), 44100)
     assert clip_flicks(clip) == flicks_of(2, 44100)
+
+
+ENDLESS = wav_header(0x7FFFFFFF, 44100, channels=2) + struct.pack("<4h", 100, 300, -100, -300)
+
+
+def test_a_wav_clip_plays_what_is_there_whatever_its_header_claims() -> None:
+    """LP-CLIP-32."""
+    (clip,) = decode(wav_text(ENDLESS + b"\7"), Peer.APP)
+    assert clip == PlayAudio(ENDLESS + b"\7", "wav")
+    assert isinstance(clip, PlayAudio)
+    assert clip_audio(clip) == (struct.pack("<2h", 200, -200), 44100)
+    assert clip_flicks(clip) == flicks_of(2, 44100)
+
+
+def test_a_wav_clip_is_mended() -> None:
+    clip = PlayAudio(ENDLESS, "wav", 8000, "a", True)
+    content = wav_header(8, 44100, channels=2) + ENDLESS[44:]
+    assert mended_clip(clip) == attrs.evolve(clip, content=content)
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        PlayAudio(b"odd", sample_rate=8000),
+        PlayAudio(ENDLESS, sample_rate=8000),
+        PlayAudio(WAV, "wav"),
+        PlayAudio(WAV[:40] + b"\xff" * 4 + WAV[44:], "wav"),
+        PlayAudio(WAV_8_BIT[:40] + bytes(4), "wav"),
+        PlayAudio(WAV_RF64, "wav"),
+    ],
+)
+def test_other_clips_are_left_as_they_are(clip: PlayAudio) -> None:
+    assert mended_clip(clip) is clip
 
 
 def test_a_broken_wav_plays_nothing() -> None:

@@ -31,6 +31,7 @@ from listenproto import (
     UnknownMessage,
 )
 from listenproto.ledger import MarkLedger
+from listenproto.wav import wav_header
 
 P, A = Peer.PLATFORM, Peer.APP
 CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF
@@ -90,6 +91,7 @@ BREAKING: list[tuple[str, Mode, list[tuple[Peer, Message]]]] = [
     ("LP-CLIP-2", CLIPS, [clip()] * 12),
     ("LP-CLIP-15", CLIPS, [clip("a"), clip("a")]),
     ("LP-CLIP-16", CLIPS, [(A, PlayAudio(b"odd", sample_rate=8000))]),
+    ("LP-CLIP-31", CLIPS, [(A, PlayAudio(wav_header(2**31 - 1, 8000) + bytes(2), "wav"))]),
     ("LP-CLIP-24", CLIPS, [DONE]),
     ("LP-CLIP-24", CLIPS, [clip(), DONE, DONE]),
     ("LP-CLIP-24", CLIPS, [clip("a"), (P, PlayDone("b"))]),
@@ -140,6 +142,11 @@ def test_a_clause_switched_off_is_not_named(
 ) -> None:
     found = breaches(conversation, mode, without=frozenset({clause}))
     assert clause not in [named for _, named in found]
+
+
+def test_a_wav_that_cannot_be_played_stands_for_no_clip() -> None:
+    conversation = [(A, PlayAudio(b"RIFF", "wav")), DONE]
+    assert breaches(conversation, CLIPS) == [(1, "LP-CLIP-10"), (2, "LP-CLIP-24")]
 
 
 BINARY = (P, Audio(bytes(320)))

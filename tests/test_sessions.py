@@ -44,6 +44,7 @@ from listenproto import (
     Violation,
 )
 from listenproto.session import Traffic
+from listenproto.wav import wav_header
 
 METADATA = '{"sampleRate":8000,"mixType":"mono","callSid":"c"}'
 
@@ -345,6 +346,16 @@ class TestTheApp:
             app.send(Audio(b"odd"))
         assert [*app.outgoing()] == []
 
+    @pytest.mark.parametrize("claimed", [0x7FFFFFFF, 5, 3])
+    def test_a_wav_goes_out_with_the_length_that_it_has(self, claimed: int) -> None:
+        """LP-CLIP-31."""
+        app, pcm = opened_app(), bytes(range(4))[: claimed // 2 * 2]
+        sent = app.send(PlayAudio(wav_header(claimed, 8000) + bytes(range(4)), "wav", id="a"))
+        right = wav_header(len(pcm), 8000) + pcm
+        assert sent == PlayAudio(right, "wav", id="a", queue_play=True)
+        ((text),) = texts(app)
+        assert base64.b64decode(text["data"]["audioContent"]) == right  # type: ignore[index]
+
     def test_the_limits_refuse_and_change_nothing(self) -> None:
         app = opened_app()
         for _ in range(10):
@@ -395,6 +406,7 @@ class TestTheApp:
             (Mode.CLIPS, PlayAudio(b"", sample_rate=8001), "LP-CLIP-8"),
             (Mode.CLIPS, PlayAudio(b""), "LP-CLIP-8"),
             (Mode.CLIPS, PlayAudio(b"RIFF", "wav"), "LP-CLIP-10"),
+            (Mode.STREAMING, PlayAudio(wav_header(2, 8000), "wav"), "LP-CLIP-1"),
             (Mode.CLIPS, Dtmf("1"), "LP-ODD-1"),
             (Mode.CLIPS, Metadata({}), "LP-ODD-1"),
             (Mode.CLIPS, UnknownMessage({"type": "killAudio"}), "LP-ODD-6"),
@@ -509,6 +521,18 @@ class TestThePlatform:
                 "playbackLastOffsetPos": "16000",
             },
         }
+
+    def test_a_wav_that_claims_another_length_is_reported_and_played(self) -> None:
+        platform = opened_platform(Mode.CLIPS)
+        content = base64.b64encode(wav_header(0x7FFFFFFF, 8000) + bytes(320)).decode()
+        violation, clip = platform.receive(clip_text(audioContentType="wav", audioContent=content))
+        assert str(violation) == (
+            "LP-CLIP-31: the WAV header has a wrong length: its data chunk claims 2147483647 "
+            "bytes, 320 are there"
+        )
+        assert isinstance(clip, PlayAudio)
+        assert [len(heard.pcm) for heard in platform.play(FLICKS)] == [320]
+        assert texts(platform) == [{"type": "playDone"}]
 
     @pytest.mark.parametrize(("profile", "waiting"), [(DOCUMENTED, 10), (DEPLOYED, 11)])
     def test_a_clip_too_many_is_refused_and_the_session_goes_on(

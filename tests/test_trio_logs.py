@@ -18,11 +18,14 @@ from listenproto import (
     SUBPROTOCOL,
     ListenTask,
     ListenVerb,
+    Mode,
+    PlayAudio,
     Policy,
     Request,
     WsAuth,
     basic_credentials,
 )
+from listenproto.wav import wav_header
 from listenproto_trio import (
     Answering,
     Call,
@@ -118,6 +121,29 @@ async def test_an_ordinary_end_is_a_line_with_how_and_what_passed(
         "path": "/calls",
     }
     assert record.is_end  # type: ignore[attr-defined]
+
+
+@virtual
+async def test_a_wav_with_a_wrong_header_is_logged_once_a_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A header that is right, or that leaves the length open, is not."""
+
+    async def play(call: Call) -> None:
+        for claimed in (4, 0xFFFFFFFF, 0x7FFFFFFF, 99):
+            await call.play(PlayAudio(wav_header(claimed, 8000) + bytes(4), "wav"))
+
+    answering = Answering(mode=Mode.CLIPS)
+    async with answered(play, answering) as platform:
+        await platform.closing()
+    first, last = caplog.records
+    assert first.levelno == logging.WARNING
+    assert first.getMessage() == (
+        "a WAV clip was sent with its header corrected: its data chunk claims 2147483647 bytes, "
+        "4 are there"
+    )
+    assert fields(first)["call_sid"] == "call-1"
+    assert "this end closes with 1000" in last.getMessage()
 
 
 RESERVED_BITS = b"\xf2\x80" + bytes(4)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+import soundfile
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES
@@ -20,6 +21,8 @@ from listenproto.wav import (
     Wav,
     WavError,
     growing_wav_header,
+    kind_of,
+    mended_wav,
     parse_wav,
     read_wav_head,
     wav_header,
@@ -154,6 +157,7 @@ LEFT_TO_DS64 = chunk(b"data", AUDIO, size=0xFFFFFFFF)
 )
 def test_wav_files_that_can_be_played(file: bytes, wav: Wav) -> None:
     assert parse_wav(file) == wav
+    assert read_wav_head(file).flaw is None
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -167,11 +171,9 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (b"", "no RIFF/WAVE header"),
-        (b"RIFF", "no RIFF/WAVE header"),
-        (b"RIFX" + GOOD[4:], "no RIFF/WAVE header"),
-        (GOOD[:8] + b"AVI " + GOOD[12:], "no RIFF/WAVE header"),
-        (b"ID3\x04" + bytes(100), "no RIFF/WAVE header"),
+        (b"", "it is empty; it must be 16-bit PCM WAV"),
+        (b"RIFF", "it has no RIFF/WAVE header; it must be 16-bit PCM WAV"),
+        (GOOD[:8] + b"AVI " + GOOD[12:], "it has no RIFF/WAVE header"),
         (GOOD[:12], "no fmt chunk"),
         (GOOD[:16], "no fmt chunk"),
         (riff(chunk(b"LIST", b"odd")), "no fmt chunk"),
@@ -179,33 +181,41 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
         (riff(fmt()), "no data chunk"),
         (riff(fmt(), b"data\0\0"), "no data chunk"),
         (riff(fmt(), chunk(b"LIST", b"") * MAX_CHUNKS, chunk(b"data", AUDIO)), "more than 1000"),
-        (GOOD[:-1], "claims 8 bytes, 7 are there"),
         (GOOD[:30], "claims 16 bytes, 10 are there"),
         (riff(fmt(), chunk(b"LIST", b"", size=9)), "its 'LIST' chunk claims 9 bytes"),
         (riff(chunk(b"fmt ", b"\1\0\1\0")), "fmt chunk has 4 bytes"),
-        (riff(fmt(), chunk(b"data", AUDIO + b"\7")), "9 bytes of audio"),
-        (riff(fmt(channels=2), chunk(b"data", AUDIO[:6])), "6 bytes of audio"),
-        (riff(fmt(bits=8), chunk(b"data", AUDIO)), "audio is 8-bit PCM, only 16-bit PCM is read"),
-        (riff(fmt(bits=24), chunk(b"data", AUDIO)), "24-bit PCM"),
-        (riff(fmt(bits=0), chunk(b"data", AUDIO)), "0-bit PCM"),
-        (riff(fmt(codec=3, bits=32), chunk(b"data", AUDIO)), "32-bit floating point"),
-        (riff(fmt(codec=3), chunk(b"data", AUDIO)), "16-bit floating point"),
-        (riff(fmt(codec=6, bits=8), chunk(b"data", AUDIO)), "8-bit A-law"),
-        (riff(fmt(codec=7, bits=8), chunk(b"data", AUDIO)), "8-bit mu-law"),
-        (riff(fmt(codec=0), chunk(b"data", AUDIO)), "16-bit format 0"),
-        (riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)), "16-bit floating"),
-        (riff(fmt(codec=0xFFFE), chunk(b"data", AUDIO)), "16-bit format 65534"),
+        (riff(fmt(bits=8), chunk(b"data", AUDIO)), "this is 8-bit PCM WAV; it must be 16-bit PCM"),
+        (riff(fmt(bits=24), chunk(b"data", AUDIO)), "this is 24-bit PCM WAV"),
+        (riff(fmt(bits=0), chunk(b"data", AUDIO)), "this is 0-bit PCM WAV"),
+        (riff(fmt(codec=3, bits=32), chunk(b"data", AUDIO)), "this is 32-bit floating-point WAV"),
+        (riff(fmt(codec=3), chunk(b"data", AUDIO)), "this is 16-bit floating-point WAV"),
+        (riff(fmt(codec=2, bits=4), chunk(b"data", AUDIO)), "this is Microsoft ADPCM WAV"),
+        (riff(fmt(codec=6, bits=8), chunk(b"data", AUDIO)), "this is A-law WAV"),
+        (riff(fmt(codec=7, bits=8), chunk(b"data", AUDIO)), "this is mu-law WAV"),
+        (riff(fmt(codec=7), chunk(b"data", AUDIO)), "this is mu-law WAV"),
+        (riff(fmt(codec=17, bits=4), chunk(b"data", AUDIO)), "this is IMA ADPCM WAV"),
+        (riff(fmt(codec=49, bits=0), chunk(b"data", AUDIO)), "this is GSM 6.10 WAV"),
+        (riff(fmt(codec=85, bits=0), chunk(b"data", AUDIO)), "this is MP3 WAV"),
+        (riff(fmt(codec=0), chunk(b"data", AUDIO)), "this is format 0 WAV"),
+        (
+            riff(fmt(codec=0xFFFE, more=extension(3)), chunk(b"data", AUDIO)),
+            "this is 16-bit floating-point WAV",
+        ),
+        (riff(fmt(codec=0xFFFE), chunk(b"data", AUDIO)), "this is format 65534 WAV"),
         (rf64(fmt(), LEFT_TO_DS64), "a ds64 chunk, there is none"),
         (rf64(fmt(), LEFT_TO_DS64, ds64(8)), "a ds64 chunk, there is none"),
         (rf64(chunk(b"ds64", bytes(23)), fmt(), LEFT_TO_DS64), "ds64 chunk has 23 bytes"),
-        (rf64(ds64(10), fmt(), LEFT_TO_DS64), "its 'data' chunk claims 10 bytes, 8 are there"),
-        (rf64(ds64(2**63), fmt(), LEFT_TO_DS64), "claims 9223372036854775808 bytes"),
-        (rf64(ds64(7), fmt(), LEFT_TO_DS64), "7 bytes of audio"),
-        (riff(fmt(channels=0), chunk(b"data", AUDIO)), "0 channels"),
-        (riff(fmt(channels=3), chunk(b"data", AUDIO)), "3 channels"),
-        (riff(fmt(rate=0), chunk(b"data", AUDIO)), "its 0 samples a second"),
-        (riff(fmt(rate=8001), chunk(b"data", AUDIO)), "8001 samples a second"),
-        (riff(fmt(rate=0xFFFFFFFF), chunk(b"data", AUDIO)), "4294967295 samples a second"),
+        (
+            riff(fmt(channels=0), chunk(b"data", AUDIO)),
+            "its header says 0 channels at 8000 Hz",
+        ),
+        (riff(fmt(rate=0), chunk(b"data", AUDIO)), "its header says 1 channels at 0 Hz"),
+        (
+            riff(fmt(channels=3), chunk(b"data", AUDIO)),
+            "it has 3 channels; it must have one or two",
+        ),
+        (riff(fmt(rate=8001), chunk(b"data", AUDIO)), "its sample rate is 8001 Hz"),
+        (riff(fmt(rate=0xFFFFFFFF), chunk(b"data", AUDIO)), "its sample rate is 4294967295 Hz"),
     ],
 )
 def test_wav_files_that_cannot_be_played(file: bytes, words: str) -> None:
@@ -231,10 +241,194 @@ def test_a_head_is_read_in_small_pieces_however_long_its_chunks_are() -> None:
     assert wav.longest <= 40  # the longest fmt chunk that means something
 
 
-def test_a_wav_file_cut_anywhere_cannot_be_played() -> None:
+def test_a_wav_file_is_played_as_far_as_it_goes_wherever_it_is_cut() -> None:
+    start = len(GOOD) - len(AUDIO)
     for at in range(len(GOOD)):
-        with pytest.raises(WavError):
-            parse_wav(GOOD[:at])
+        if at < start:
+            with pytest.raises(WavError):
+                parse_wav(GOOD[:at])
+        else:
+            assert parse_wav(GOOD[:at]) == Wav(AUDIO[: (at - start) // 2 * 2], 8000, 1)
+            flaw = f"its data chunk claims 8 bytes, {at - start} are there"
+            assert read_wav_head(GOOD[:at]).flaw == flaw
+
+
+def claiming(length: int, *, whole: int | None = None, channels: int = 1) -> bytes:
+    """A WAV file of AUDIO whose header claims other lengths."""
+    file = riff(fmt(channels=channels), chunk(b"data", AUDIO, size=length))
+    return file if whole is None else file[:4] + struct.pack("<I", whole) + file[8:]
+
+
+@pytest.mark.parametrize("whole", [None, 0, 36, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize(
+    "length", [9, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 2_000_000_000, 0xFFFFFFFE]
+)
+def test_a_length_beyond_the_end_goes_to_the_end(length: int, whole: int | None) -> None:
+    file = claiming(length, whole=whole)
+    assert parse_wav(file) == Wav(AUDIO, 8000, 1)
+    assert read_wav_head(file).flaw == f"its data chunk claims {length} bytes, 8 are there"
+
+
+@pytest.mark.parametrize("whole", [0, 8, 35, 36])
+def test_no_length_goes_to_the_end_where_nobody_filled_it_in(whole: int) -> None:
+    file = claiming(0, whole=whole)
+    assert parse_wav(file) == Wav(AUDIO, 8000, 1)
+    assert read_wav_head(file).flaw == "its data chunk claims 0 bytes, 8 are there"
+
+
+@pytest.mark.parametrize("whole", [None, 37, 48, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_no_length_is_no_audio_where_the_file_goes_on_behind_it(whole: int | None) -> None:
+    assert parse_wav(claiming(0, whole=whole)) == Wav(b"", 8000, 1)
+    assert read_wav_head(claiming(0, whole=whole)).flaw is None
+
+
+@pytest.mark.parametrize(
+    ("length", "channels", "frame", "pcm"),
+    [(1, 1, 2, b""), (7, 1, 2, AUDIO[:6]), (6, 2, 4, AUDIO[:4]), (7, 2, 4, AUDIO[:4])],
+)
+def test_a_length_inside_a_sample_frame_stops_in_front_of_it(
+    length: int, channels: int, frame: int, pcm: bytes
+) -> None:
+    file = claiming(length, channels=channels)
+    assert parse_wav(file) == Wav(pcm, 8000, channels)
+    claims = f"its data chunk claims {length} bytes"
+    flaw = f"{claims}, which is not a whole number of sample frames of {frame} bytes"
+    assert read_wav_head(file).flaw == flaw
+
+
+@pytest.mark.parametrize(
+    ("length", "pcm"), [(10, AUDIO), (2**63, AUDIO), (0, AUDIO), (7, AUDIO[:6])]
+)
+def test_lengths_of_64_bits_can_be_as_wrong(length: int, pcm: bytes) -> None:
+    file = rf64(ds64(length), fmt(), LEFT_TO_DS64)
+    assert parse_wav(file) == Wav(pcm, 8000, 1)
+    assert str(read_wav_head(file).flaw).startswith(f"its data chunk claims {length} bytes, ")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        claiming(0x7FFFFFFF),
+        claiming(0, whole=0),
+        claiming(7),
+        claiming(6, channels=2),
+        GOOD[:-1],
+        riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"data", AUDIO, size=0x80000000)),
+        riff(fmt(codec=0xFFFE, more=extension(1)), chunk(b"data", AUDIO, size=99)),
+        rf64(ds64(10), fmt(), LEFT_TO_DS64),
+        rf64(ds64(0, whole=0), fmt(), LEFT_TO_DS64),
+    ],
+)
+def test_a_mended_file_has_the_same_audio_and_a_right_header(file: bytes) -> None:
+    head, wav = read_wav_head(file), parse_wav(file)
+    mended = mended_wav(file, head)
+    assert parse_wav(mended) == wav
+    assert read_wav_head(mended).flaw is None
+    assert mended.endswith(wav.pcm)
+    assert len(mended) == head.start + len(wav.pcm) == read_wav_head(mended).end
+    with soundfile.SoundFile(io.BytesIO(mended)) as reader:
+        assert bytes(reader.buffer_read(dtype="int16")) == wav.pcm
+
+
+def test_a_right_file_is_mended_to_itself() -> None:
+    assert mended_wav(GOOD, read_wav_head(GOOD)) == GOOD
+
+
+def test_lengths_of_other_codecs_are_read_and_mended_to_the_byte() -> None:
+    file = claiming(0, whole=0)
+    file = file[:20] + b"\7\0" + file[22:34] + b"\x08" + file[35:] + b"\5"
+    head = read_wav_head(file)
+    assert (head.codec, head.bits, head.size) == (7, 8, 9)
+    assert head.flaw == "its data chunk claims 0 bytes, 9 are there"
+    mended = mended_wav(file, head)
+    assert (read_wav_head(mended).length, read_wav_head(mended).flaw) == (9, None)
+    assert mended[head.start :] == file[head.start :]
+
+
+KINDS = {
+    b"ID3\x04" + bytes(20): "MP3",
+    b"\xff\xfb\x90\x64" + bytes(20): "MP3",
+    b"\xff\xf3\x10": "MP3",
+    b"\xff\xe2\xe0": "MP3",
+    b"\xff\xf1\x50\x80": "AAC",
+    b"\xff\xf9\x50\x80": "AAC",
+    b"fLaC\0\0\0\x22": "FLAC",
+    b"OggS\0\x02": "Ogg",
+    b"FORM\0\0\0\x2eAIFFCOMM": "AIFF",
+    b"FORM\0\0\0\x2eAIFCFVER": "AIFF",
+    b"\0\0\0\x20ftypM4A ": "MP4 or M4A",
+    b"caff\0\x01": "CAF",
+    b".snd\0\0\0\x18": "AU",
+    b"\x1aE\xdf\xa3\x9f": "WebM or Matroska",
+    b"riff\x2e\x91\xcf\x11": "Wave64",
+    b"RIFX" + GOOD[4:]: "big-endian WAV",
+}
+
+
+@pytest.mark.parametrize(("content", "kind"), KINDS.items(), ids=lambda value: repr(value)[:20])
+def test_what_is_taken_for_a_wav_file_is_named(content: bytes, kind: str) -> None:
+    assert kind_of(content) == kind
+    with pytest.raises(WavError, match=f"^this is {kind}; it must be 16-bit PCM WAV$"):
+        parse_wav(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff",
+        b"\xff\xfb",
+        b"\xff\xfb\x0f",  # no bit rate
+        b"\xff\xfb\xf0",  # a bit rate that there is not
+        b"\xff\xff\x90",  # layer I
+        b"\xff\xfd\x90",  # layer II
+        b"\xff\xeb\x90",  # a version that there is not
+        b"\xff\xdb\x90",  # no sync
+        b"\xfe\xfb\x90",
+        b"\xff\xe1\x50",
+        b"FORM\0\0\0\x2eILBMAIFF",
+        b"{}",
+        bytes(100),
+    ],
+)
+def test_other_bytes_are_taken_for_nothing(content: bytes) -> None:
+    assert kind_of(content) is None
+
+
+LIBSNDFILE = st.sampled_from(
+    [0, 1, 36, 37, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 2_000_000_000, 0xFFFFFFFE, 0xFFFFFFFF]
+)
+
+
+@given(
+    st.binary(max_size=40),
+    st.none() | LIBSNDFILE | st.integers(0, 50),
+    st.none() | LIBSNDFILE | st.integers(0, 120),
+    st.integers(1, 3),
+    st.sampled_from([b"", chunk(b"LIST", b"INFOISFT\4\0\0\0test"), chunk(b"JUNK", bytes(28))]),
+    st.sampled_from([b"", chunk(b"LIST", b"INFO")]),
+)
+def test_libsndfile_finds_as_many_frames(
+    audio: bytes, length: int | None, whole: int | None, channels: int, front: bytes, behind: bytes
+) -> None:
+    """But for a length of 0 that nobody filled in, which it knows by one RIFF length alone."""
+    data = b"data" + struct.pack("<I", len(audio) if length is None else length) + audio
+    file = riff(front, fmt(channels=channels), data, behind)
+    if whole is not None:
+        file = file[:4] + struct.pack("<I", whole) + file[8:]
+    head = read_wav_head(file)
+    assume(head.length != 0 or head.end > head.start)
+    frames, rest = divmod(head.size, head.frame)
+    assert rest == 0
+    with soundfile.SoundFile(io.BytesIO(file)) as reader:
+        assert (reader.frames, reader.channels) == (frames, channels)
+        assert bytes(reader.buffer_read(dtype="int16")) == file[head.start : head.start + head.size]
+
+
+def test_libsndfile_knows_a_length_of_0_that_nobody_filled_in_by_a_riff_length_of_8() -> None:
+    for whole, frames in ((8, 4), (0, 0), (36, 0)):
+        with soundfile.SoundFile(io.BytesIO(claiming(0, whole=whole))) as reader:
+            assert reader.frames == frames
+        assert len(parse_wav(claiming(0, whole=whole)).pcm) == 8
 
 
 CHUNKS = st.builds(

@@ -10,14 +10,15 @@ from typing import Final
 
 import click
 
+from listenproto.codec import clip_head
 from listenproto.framing import DEFAULT_MAX_MESSAGE
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import Mode, PlayAudio
-from listenproto.wav import WavError, parse_wav
+from listenproto.wav import WavError
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file
-from listenproto_trio.cli.sound import MOST_SOUND, read_sound, sound_in
+from listenproto_trio.cli.sound import MOST_SOUND, mended, read_sound, sound_in
 from listenproto_trio.playback import Playback
 from listenproto_trio.resampling import Resampler, mono
 from listenproto_trio.transport import CallEnded
@@ -95,7 +96,7 @@ class ClipEcho:
 
 
 def _clip(path: Path, tell: Callable[[str], None]) -> PlayAudio:
-    """A file as a clip: unchanged if a platform can play it."""
+    """A file as a clip: unchanged if a platform can play it, but for a wrong length of a WAV."""
     clip = _of_any_length(path, tell)
     if len(clip.content) > MOST_CLIP:
         most = f"{MOST_CLIP / 2**20:.0f} MiB of audio"
@@ -106,9 +107,9 @@ def _clip(path: Path, tell: Callable[[str], None]) -> PlayAudio:
 
 
 def _of_any_length(path: Path, tell: Callable[[str], None]) -> PlayAudio:
-    content = read_file(path, MOST_SOUND, option="--play")
+    content = mended(read_file(path, MOST_SOUND, option="--play"), path, tell)
     with suppress(WavError):
-        if parse_wav(content).pcm and content.startswith(b"RIFF"):
+        if clip_head(content).size:
             return PlayAudio(content, "wav")
     pcm = sound_in(content, path, CLIP_RATE, option="--play", tell=tell)
     return PlayAudio(pcm, sample_rate=CLIP_RATE)

@@ -16,6 +16,7 @@ import soxr
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import MixType
 from listenproto.playout import Heard
+from listenproto.wav import WavError, kind_of, mended_wav, read_wav_head
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
@@ -24,6 +25,7 @@ from listenproto_trio.speech import speech
 __all__ = [
     "MOST_SOUND",
     "HeardFile",
+    "mended",
     "mixed",
     "read_sound",
     "sound_in",
@@ -46,14 +48,26 @@ def read_sound(path: Path, rate: int, *, option: str, tell: Callable[[str], None
     there than the file claims. Raises click.BadParameter for the option where it cannot be read,
     holds no audio, or too much.
     """
-    content = read_file(path, MOST_SOUND, option=option)
+    content = mended(read_file(path, MOST_SOUND, option=option), path, tell)
     return sound_in(content, path, rate, option=option, tell=tell)
+
+
+def mended(content: bytes, path: Path, tell: Callable[[str], None]) -> bytes:
+    """A file that has been read: a WAV with the right length in its header (LP-CLIP-31)."""
+    try:
+        head = read_wav_head(content)
+    except WavError:  # it may be another sound file
+        return content
+    if head.flaw is None:
+        return content
+    tell(f"{path} has a wrong header: {head.flaw}; playing what is there")
+    return mended_wav(content, head)
 
 
 def sound_in(
     content: bytes, path: Path, rate: int, *, option: str, tell: Callable[[str], None]
 ) -> bytes:
-    """What :func:`read_sound` gives, of a file that has been read."""
+    """What :func:`read_sound` gives, of a file that has been read and mended."""
     try:
         samples, own_rate = _decoded(content, path, tell)
         if len(samples) * rate / own_rate * SAMPLE_BYTES > MOST_SOUND:
@@ -102,7 +116,9 @@ def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[S
     except soundfile.LibsndfileError as exc:
         why = f" ({exc.error_string.rstrip('.')})"
         if not pieces:
-            said = f"libsndfile cannot read it{why}; convert it to WAV, FLAC, Ogg or MP3"
+            kind = kind_of(content)
+            what = f"this {kind} file" if kind else "this file"
+            said = f"libsndfile cannot read {what}{why}; convert it to WAV, FLAC, Ogg or MP3"
             raise _CannotPlay(said) from exc
     if why or read < claimed < UNKNOWN_FRAMES:
         tell(f"{path} is cut short or damaged{why}: playing the {read / rate:.2f} s that are there")
