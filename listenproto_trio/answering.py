@@ -41,7 +41,10 @@ class Answering:
     ``drain``, a call whose handler has returned is closed only when the caller has heard all that
     was sent, as with :meth:`Call.drain`.
     ``tap`` gives, for each call, what is told of every payload; raising costs that call, while what
-    the tap itself raises is logged, once, and costs no more than the tap.
+    the tap itself raises is logged, once, and costs no more than the tap. ``on_lost`` is called,
+    with the session and the reason, for each call that a server has accepted but that ends before
+    its handler can start: no usable metadata came, or a function of the mode failed. What it raises
+    is logged.
     """
 
     verb: ListenVerb | None = None
@@ -63,6 +66,7 @@ class Answering:
     max_marks: int | None = 30
     salvage_metadata: bool = False
     tap: Callable[[AppSession], Tap] | None = None
+    on_lost: Callable[[AppSession, str], None] | None = None
 
     @mode.validator
     def _check_mode(self, attribute: attrs.Attribute[Mode | ModeOf], mode: Mode | ModeOf) -> None:

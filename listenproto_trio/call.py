@@ -84,6 +84,10 @@ class Call(Sending):
         """Set once the metadata has come, or never will."""
         self._late = False
         """Whether the metadata did not come in time."""
+        self._accepted = False
+        """Whether a server has accepted the upgrade request."""
+        self._lost = False
+        """Whether a server accepted it, but it ended before its handler could start."""
         self._refusal: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
@@ -195,12 +199,17 @@ class Call(Sending):
 
     def __str__(self) -> str:
         """What it is called in logs."""
-        what = "connection" if self.session.metadata is None else f"call {self._sid()}"
+        what = "call" if self._is_call else "connection"
+        if self.session.metadata is not None:
+            what += f" {self._sid()}"
         return what + (f" from {self.peer}" if self.peer else "")
 
     def _about(self) -> dict[str, str | bool | None]:
-        metadata = self.session.metadata
-        return about(metadata, self.path, self.peer, is_call=metadata is not None)
+        return about(self.session.metadata, self.path, self.peer, is_call=self._is_call)
+
+    @property
+    def _is_call(self) -> bool:
+        return self.session.metadata is not None or self._lost
 
     def _sid(self) -> str:
         metadata = self.session.metadata

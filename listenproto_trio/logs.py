@@ -17,9 +17,10 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
     """Logs to ``listenproto``; each record has ``is_call`` and what is known of the call.
 
     ``is_call`` is false for a connection that is not a call, or not yet: a scanner, a health check,
-    a refused request, one without metadata. ``call_sid``, ``call_id``, ``peer`` and ``path`` are
-    None if they are not known; a call may also come without the first two. ``is_end`` is true on
-    the one record that says how a call ended, and absent on all others. Your own ``extra`` is kept.
+    a refused request. A request that was accepted and ended without usable metadata is a call, and
+    lost. ``call_sid``, ``call_id``, ``peer`` and ``path`` are None if they are not known; a call
+    may also come without the first two. ``is_end`` is true on the one record that says how a call
+    ended, and absent on all others. Your own ``extra`` is kept.
     """
 
     def __init__(self, fields: Callable[[], Mapping[str, object]]) -> None:

@@ -52,9 +52,10 @@ async def serve(
     be had.
 
     Each connection leaves one line in the log ``listenproto``, with what :attr:`Call.log` has: an
-    ordinary end at level INFO, a question for the health path at DEBUG. ``is_call`` is false in the
-    record of one that never became a call; the other fields are ``call_sid``, ``call_id``, ``peer``
-    and ``path``.
+    ordinary end at level INFO, a question for the health path at DEBUG, a call that was accepted
+    but sent no usable metadata at WARNING (see ``on_lost`` of :class:`Answering`).
+    ``is_call`` is false in the record of one that never became a call; the other fields are
+    ``call_sid``, ``call_id``, ``peer`` and ``path``.
 
     Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
     has not asked yet is answered 503 if the request comes within a second, and is closed then, or
@@ -136,6 +137,7 @@ class _Server:
                     connection.answer(Reject(500, "This server failed."))
                     raise
             connection.answer(verdict)
+            call._accepted = accepted
 
         call = Call(
             connection,
@@ -188,10 +190,20 @@ class _Server:
             if call.transport.was_cut:  # not where the call had ended, and its handler had not
                 code, reason = 1001, SHUTTING_DOWN
                 self.calls_cut += call.session.metadata is not None
+            elif call._accepted and call.session.metadata is None:
+                call._lost = True
+                self._tell_of_lost(call)
         finally:
             _log_end(call, code, reason, failure or call.transport.failure)
         if call._ready.is_set() or call.session.request is not None:
             await call.close(code, reason)
+
+    def _tell_of_lost(self, call: Call) -> None:
+        if self._answering.on_lost is not None:
+            try:
+                self._answering.on_lost(call.session, call._why_not())
+            except Exception as exc:
+                call.log.error("on_lost failed", exc_info=exc)
 
     async def _handle(self, call: Call) -> None:
         try:
@@ -209,8 +221,11 @@ def _log_end(call: Call, code: int | None, reason: str, failure: BaseException |
         return
     asked_for_health = call._refusal is not None and call._refusal.status == 200
     level = logging.DEBUG if asked_for_health else logging.INFO
+    level = logging.WARNING if call._lost else level
     why = reason if code == 1001 else call._why_not()
-    call.log.log(logging.ERROR if failure else level, "%s: %s", call, why, exc_info=failure)
+    extra = {"is_end": True} if call._lost else None
+    level = logging.ERROR if failure else level
+    call.log.log(level, "%s: %s", call, why, exc_info=failure, extra=extra)
 
 
 @asynccontextmanager

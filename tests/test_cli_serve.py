@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from urllib.error import HTTPError
 
 import pytest
 import trustme
@@ -605,10 +606,45 @@ def test_the_trace_of_what_never_was_a_call_is_named(
                 odd.send(said)
                 with suppress(ConnectionClosed):
                     odd.recv()
+        assert line_with(process, "#1").startswith("#1 failed: ")
         assert line_with(process, "#1") == "#1 wrote traces/call-1.trace.jsonl\n"
         with opened(url):
             out, _ = stop(process)
     assert out.count("wrote") == out.count("#2 wrote traces/call-2.trace.jsonl\n") == 1
+
+
+def test_a_call_without_usable_metadata_counts_as_failed(tmp_path: Path) -> None:
+    with serving("--json", "--trace", "traces", cwd=tmp_path) as (url, process):
+        for said in ("no JSON", '{"sampleRate":44100}'):
+            with opened(url) as platform:
+                platform.send(said)
+                with pytest.raises(ConnectionClosed):
+                    platform.recv()
+        with opened(url):  # and leaves
+            pass
+        with pytest.raises(HTTPError, match="426"):
+            urllib.request.urlopen(f"http{url[2:]}")
+        with pytest.raises(InvalidStatus, match="404"):
+            connect(f"{url}else")
+        out, err = stop(process)
+    calls = [json.loads(line) for line in out.splitlines()]
+    assert [call["call"] for call in calls] == [1, 2, 3]
+    assert all(call["failed"] and call["call_sid"] is None for call in calls)
+    assert [call["messages_received"] for call in calls] == [1, 1, 0]
+    assert [call["trace"] for call in calls] == [f"traces/call-{n}.trace.jsonl" for n in (1, 2, 3)]
+    assert "not valid JSON" in calls[0]["end"]
+    assert calls[2]["end"] == "the other end closed with 1000"
+    assert err.endswith("calls: 3, failed: 3\n")
+
+
+def test_a_lost_call_stands_in_the_table(tmp_path: Path) -> None:
+    with serving(cwd=tmp_path) as (url, process):
+        with opened(url):
+            pass
+        line_with(process, "#1 failed: the other end closed with 1000")
+        out, _ = stop(process)
+    assert "\n   1  failed " in out
+    assert out.endswith("calls: 1, failed: 1\n")
 
 
 def test_a_recording_without_a_callsid_has_the_number_of_its_call(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ Peer = Callable[[trio.abc.Stream], Awaitable[None]]
 SILENT: list[tuple[Peer, float, str]] = [
     (say_nothing, 10, "connection: no upgrade request within 10 s"),
     (half_a_handshake, 10, "connection: no upgrade request within 10 s"),
-    (no_metadata, 10, "connection: no metadata within 10 s"),
+    (no_metadata, 10, "call: no metadata within 10 s"),
     (then_silence, 40, "call bad: the connection is lost: no answer to a ping within 20 s; "),
     (then_a_reset, 0, "call bad: the connection is lost; "),
     (no_answer_to_the_close, 40, "call bad: the connection is lost: no answer to a ping within"),

@@ -292,14 +292,15 @@ async def test_no_call_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
     why = "This server has no path /; check the URL."
     assert refused.getMessage() == f"connection: answered 404: {why}"
     assert "LP-META-" in broken.getMessage() or "LP-ODD-" in broken.getMessage()
-    assert (refused.levelno, broken.levelno) == (logging.INFO, logging.INFO)
+    assert broken.getMessage().startswith("call: ")
+    assert (refused.levelno, broken.levelno) == (logging.INFO, logging.WARNING)
     assert (healthy.levelno, healthy.getMessage()) == (
         logging.DEBUG,
         "connection: answered 200: OK",
     )
     for record in caplog.records:
         assert fields(record)["call_sid"] is None
-        assert fields(record)["is_call"] is False
+        assert fields(record)["is_call"] is (record is broken)
 
 
 @virtual

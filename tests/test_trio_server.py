@@ -223,7 +223,7 @@ async def test_what_is_called_while_reading_may_fail_without_harm_to_the_server(
         assert await platform.closing() == Closed(1011, "the app failed", clean=True)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "connection: this end failed"
+    assert record.getMessage() == "call: this end failed"
     assert record.exc_info and repr(record.exc_info[1]) == "KeyError('mode')"
     assert f"the mode of call '{CALL_SID}' was asked for" in caplog.text
 

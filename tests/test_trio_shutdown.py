@@ -339,7 +339,10 @@ async def test_a_handshake_that_is_left_is_cut_too(
     asks: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    answering = Answering(limits=Limits(handshake_time=60))
+    lost: list[str] = []
+    answering = Answering(
+        limits=Limits(handshake_time=60), on_lost=lambda session, why: lost.append(why)
+    )
     async with serving(read_on, grace=5, answering=answering) as server:
         stream = server.dial()
         platform = await bare_platform(stream) if asks else asking(stream)
@@ -350,6 +353,7 @@ async def test_a_handshake_that_is_left_is_cut_too(
         await server.ended.wait()
         assert trio.current_time() == (5 if asks else 1)
     assert log_of(caplog)[-1] == "stopped; calls cut short: 0"
+    assert lost == []
 
 
 @virtual

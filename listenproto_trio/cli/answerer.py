@@ -29,6 +29,7 @@ from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
 from listenproto_trio.recording import TraceFile
+from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Tap
 
 __all__ = ["Answerer"]
@@ -75,8 +76,7 @@ class Answerer:
         number = self._number(session)
         ladder = self.screen.ladder(self.profile, self.rate, f"#{number} ")
         trace = self._trace(session, number)
-        naming = self._naming(session, number) if trace else None
-        return tell_all(ladder, trace, naming) or (lambda sender, payload: None)
+        return tell_all(ladder, trace) or (lambda sender, payload: None)
 
     def _number(self, session: AppSession) -> int:
         if session not in self._numbers:
@@ -125,16 +125,6 @@ class Answerer:
             if closed or payload is Moment.LOST:  # this end's own close, if any, was before
                 over = True
                 trace.close()
-
-        return tell
-
-    def _naming(self, session: AppSession, number: int) -> Tap:
-        """Names the trace of a connection that ends without having become a call."""
-
-        def tell(sender: Peer, payload: Payload | Moment) -> None:
-            ends = isinstance(payload, Close) or payload is Moment.LOST
-            if ends and session.metadata is None:
-                self._name(number, self._unnamed.pop(number, None))
 
         return tell
 
@@ -203,6 +193,18 @@ class Answerer:
             return None
         return StreamEcho(call, self.rate) if self.mode is Mode.STREAMING else ClipEcho(call)
 
+    def lose(self, session: AppSession, why: str) -> None:
+        """Count a call that ended without usable metadata as failed."""
+        number = self._number(session)
+        self.calls += 1
+        self.failed += 1
+        self._opened(0)
+        self.screen.say(f"#{number} failed: {why}")
+        trace = self._unnamed.pop(number, None)
+        self._name(number, trace)
+        statistics = Statistics.of(session, Lateness(), buffered=0.0, events_dropped=0)
+        self._tell(number, None, "failed", why, 0.0, statistics, Breaches(), trace=trace)
+
     def _over(
         self, number: int, call: Call, breaches: Breaches, recording: Recording | None
     ) -> None:
@@ -225,20 +227,50 @@ class Answerer:
         metadata, statistics = call.metadata, call.statistics
         bytes_a_second = metadata.sample_rate * SAMPLE_BYTES * metadata.mix_type.channels
         came = statistics.audio_received / bytes_a_second
+        self._tell(
+            number,
+            metadata.call_sid,
+            ended,
+            how,
+            came,
+            statistics,
+            breaches,
+            recording=path,
+            sidecar=sidecar,
+            recording_error="; ".join(map(str, lost)),
+            trace=trace,
+        )
+
+    def _tell(
+        self,
+        number: int,
+        call_sid: str | None,
+        ended: str,
+        how: str,
+        heard: float,
+        statistics: Statistics,
+        breaches: Breaches,
+        *,
+        recording: Path | None = None,
+        sidecar: Path | None = None,
+        recording_error: str = "",
+        trace: Path | None = None,
+    ) -> None:
+        """Tell programs of a call at once, and people in the table at the end."""
         late, dropped = statistics.worst_lateness, statistics.samples_dropped
         sent = statistics.messages_sent
-        self._rows.append((number, ended, came, sent, late, dropped, breaches.total))
+        self._rows.append((number, ended, heard, sent, late, dropped, breaches.total))
         figures: dict[str, JSON] = {
             "call": number,
-            "call_sid": metadata.call_sid,
+            "call_sid": call_sid,
             "end": how,
-            "failed": failed,
-            "seconds_heard": round(came, 3),
+            "failed": ended == "failed",
+            "seconds_heard": round(heard, 3),
             **statistics.to_json(),
             "breaches": breaches.to_json(),
-            "recording": path and str(path),
+            "recording": recording and str(recording),
             "sidecar": sidecar and str(sidecar),
-            "recording_error": "; ".join(map(str, lost)) or None,
+            "recording_error": recording_error or None,
             "trace": trace and str(trace),
         }
         self.screen.figures(figures)

@@ -157,6 +157,7 @@ def serve(
         ),
         unread="hold",
         tap=answerer.tap if verbose or trace else None,
+        on_lost=answerer.lose,
     )
     context = _identity(certfile, keyfile)
     check_folder(record, option="--record")
