@@ -331,7 +331,13 @@ REFUSALS: list[tuple[str, str, int, str, str]] = [
     ("open", "GET /nowhere", 404, UPGRADE, "This server has no path /nowhere; check the URL."),
     ("open", "GET /", 401, UPGRADE, "Wrong or missing credentials."),
     ("open", "GET /", 401, UPGRADE + WRONG, "Wrong or missing credentials."),
-    ("open", "GET /", 400, UPGRADE + AUTH + VERSION + OURS, "its Sec-WebSocket-Key is not 16 bytes"),
+    (
+        "open",
+        "GET /",
+        400,
+        UPGRADE + AUTH + VERSION + OURS,
+        "its Sec-WebSocket-Key is not 16 bytes",
+    ),
     ("open", "GET /", 426, UPGRADE + AUTH + KEY + OURS + "Sec-WebSocket-Version: 8\r\n", "not 13"),
     ("open", "GET /", 400, UPGRADE + AUTH + KEY + VERSION, "Subprotocols offered: none; supported"),
     (

@@ -460,7 +460,9 @@ async def test_who_is_refused_is_told_by_whom() -> None:
     async with trio.open_nursery() as nursery:
         answering = Answering(policy=Policy(max_calls=0))
         nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
-        with pytest.raises(CallRejected, match=r"^app\.example:80 refused the call with 503: The limit"):
+        with pytest.raises(
+            CallRejected, match=r"^app\.example:80 refused the call with 503: The limit"
+        ):
             async with open_call_on(platform_stream, ListenTask(CLIPS, {})):
                 raise AssertionError("there is no call")
 
