@@ -227,7 +227,8 @@ def _name(kind: type[Any]) -> str:
 
 def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
     found: _Found = []
-    if message.truncated and not observer._cuts_metadata:
+    cut_there = observer._cuts_metadata and message.size == MAX_METADATA
+    if message.truncated and not cut_there:
         found.append(("LP-META-11", "the metadata was cut off; only its beginning was read"))
     elif message.size > MAX_METADATA:
         reason = f"the metadata has {message.size} bytes, at most {MAX_METADATA} may be sent"

@@ -254,6 +254,15 @@ def test_metadata_that_was_cut_is_reported_and_used() -> None:
     assert observer.see(*SOUND) == []
 
 
+@pytest.mark.parametrize(("size", "breaches"), [(8191, 1), (8192, 0), (8193, 1)])
+def test_deployed_platforms_cut_metadata_at_8192_bytes_and_nowhere_else(
+    size: int, breaches: int
+) -> None:
+    observer = Observer(STREAMING, vantage=A, profile=DEPLOYED)
+    found = observer.see(P, Metadata({}, truncated=True, size=size))
+    assert [violation.clause for violation in found] == ["LP-META-11"] * breaches
+
+
 MINE = {"callSid": "mine", "note": {"a": [1, None]}, "empty": None}
 ASKING = ListenVerb(
     url="ws://app.example/", sample_rate=16000, mix_type=MixType.STEREO, metadata=MINE
