@@ -142,7 +142,7 @@ def test_gaps_in_the_apps_audio_are_told(tmp_path: Path) -> None:
         words = [url, "--mode", "streaming", "--rate", "16000", "--hangup-after", "2"]
         call = figures(*words, cwd=tmp_path)
         assert 0 < call["gaps"] <= 100
-        assert 0 < call["seconds_of_gaps"] < 2 - call["seconds_heard"]
+        assert 0 < call["seconds_of_gaps"] <= 2
         run = listenproto("call", *words, cwd=tmp_path)
     columns, row, told = run.out.splitlines()
     gaps = int(row.split()[columns.split().index("gaps") - 3])
