@@ -88,7 +88,8 @@ class AppSession(Session):
     mode, or a function of the upgrade request (None where there was none) and the metadata that
     tells it; where that raises, :meth:`receive` does, now and ever after, and there is no metadata.
     Beside a verb only ``Mode.OFF`` says more, for one that is nested in a dial; a mode that
-    contradicts the verb raises ValueError. Without either it is clips.
+    contradicts the verb raises ValueError. Without either it is clips. Mode and ``profile`` may be
+    given by name, as in ``AppSession(mode="streaming")``.
 
     ``max_clips`` and ``max_marks`` are how many may be under way; None leaves it to the platform
     (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells deployed platforms to let clips wait in line.

@@ -47,7 +47,8 @@ class PlatformSession(Session):
     ``way`` is the listen verb, or the mode. ``mode`` is needed only if it is not the verb's own, as
     in a dial. ``stream_rate`` is the sample rate of the app's audio in Hz, by default the verb's,
     or else 8000; ValueError for one that no verb can have, or that is not this verb's.
-    ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4).
+    ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4). Modes and ``profile`` may be
+    given by name; ValueError for a name that does not exist.
     """
 
     _peer = Peer.PLATFORM
@@ -82,12 +83,11 @@ class PlatformSession(Session):
         their way when the listen ended are ignored (LP-END-7).
         """
         self._note(Peer.APP, payload)
-        if self.ended:
-            return []
         rate = self._profile.string_sample_rate
         events: list[PlatformEvent] = []
         for message in decode(payload, Peer.APP, string_sample_rate=rate):
-            events += self._take(message)
+            if not self.ended:  # LP-END-7: also for what stands behind a disconnect in one text
+                events += self._take(message)
         return events
 
     def _take(self, message: Message) -> list[PlatformEvent]:

@@ -93,7 +93,7 @@ class ListenTask:
     ``attributes`` are those of the call, in camelCase as in the metadata (callSid, direction, from,
     to, …). ``nested_in_dial`` is whether the verb is nested in a dial, ``bidirectional_in_dial``
     whether this platform lets an app send audio there (LP-VERB-3). ``silence`` is the sample value
-    below which audio counts as silent (LP-TIME-6).
+    below which audio counts as silent (LP-TIME-6). ``profile`` may be given by name.
 
     Raises :class:`LocalProtocolError` if the metadata would have more than 8192 bytes.
     """

@@ -740,6 +740,12 @@ class TestThePlatform:
         assert platform.receive('{"type":"killAudio"}') == []
         assert list(platform.outgoing()) == []
 
+    @pytest.mark.parametrize("behind", ['{"type":"killAudio"}', '{"type":"mark"}', '{"type":"x"}'])
+    def test_what_stands_behind_a_disconnect_in_one_text_means_nothing(self, behind: str) -> None:
+        platform = opened_platform(Mode.STREAMING)
+        assert platform.receive('{"type":"disconnect"}' + behind) == [Disconnect()]
+        assert list(platform.outgoing()) == [Close(1000)]
+
     def test_what_the_platform_may_not_send(self) -> None:
         platform = PlatformSession(Mode.CLIPS)
         with pytest.raises(LocalProtocolError, match="LP-META-1"):
