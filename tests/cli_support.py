@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import io
+import json
 import os
 import pty
 import re
+import select
+import signal
 import socket
 import struct
 import subprocess
@@ -14,7 +18,9 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, closing, contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Final
 from unittest import mock
@@ -62,25 +68,82 @@ def listenproto(*words: str | Path, cwd: Path) -> Ran:
     raise AssertionError("the command does not say how it ended")
 
 
+@cache
+def _forking() -> socket.socket:
+    """A process that has imported the commands already, see tests.forking."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # With threads of its own it might be forked in the midst of their work.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    with there:
+        words = [sys.executable, "-W", "error", "-m", "tests.forking"]
+        process = subprocess.Popen(words, stdin=there, cwd=ROOT, env=environment)
+    atexit.register(process.wait)
+    atexit.register(here.close)
+    return here
+
+
+class Command:
+    """A command in a process of its own, to be used as a subprocess.Popen is."""
+
+    def __init__(self, *words: str | Path, cwd: Path, out: IO[str] | None) -> None:
+        self.words = [*map(str, words)]
+        self.returncode: int | None = None
+        self.stdout, writing = self._pipe()
+        self.stderr, complaining = self._pipe()
+        self._told, telling = self._pipe()
+        environment = os.environ | {"COLUMNS": "80"}
+        request = {"words": self.words, "cwd": str(cwd), "environ": environment}
+        fds = [out.fileno() if out else writing, complaining, telling]
+        socket.send_fds(_forking(), [json.dumps(request).encode()], fds)
+        for fd in (writing, complaining, telling):
+            os.close(fd)
+        self.pid = int(self._told.readline())
+
+    @staticmethod
+    def _pipe() -> tuple[IO[str], int]:
+        reading, writing = os.pipe()
+        return open(reading, encoding="utf-8"), writing
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        ended, *_ = select.select([self._told], [], [], 0)
+        return self.wait() if ended else None
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(int(self._told.readline()))
+        return self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        """What it has said up to its end, and not been read yet."""
+        with ThreadPoolExecutor(1) as other:
+            complaints = other.submit(self.stderr.read)
+            said = self.stdout.read()
+        self.wait()
+        return said, complaints.result()
+
+    def close(self) -> None:
+        self.kill()
+        self.wait()
+        for stream in (self.stdout, self.stderr, self._told):
+            stream.close()
+
+
 @contextmanager
-def started(
-    *words: str | Path, cwd: Path, out: IO[str] | int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
+def started(*words: str | Path, cwd: Path, out: IO[str] | None = None) -> Iterator[Command]:
     """A command in a process of its own, as where it is told to stop by a signal."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, words)],
-        stdout=out,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env=environment,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with closing(Command(*words, cwd=cwd, out=out)) as command:
+        yield command
 
 
 STEERING: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -152,18 +215,16 @@ def on_terminal(*words: str | Path, cwd: Path) -> Iterator[Terminal]:
         os.close(screen)
 
 
-def line_with(process: subprocess.Popen[str], words: str, *, on_stderr: bool = False) -> str:
-    """The next line with these words that a process prints."""
-    stream = process.stderr if on_stderr else process.stdout
-    assert stream is not None
-    for line in stream:
+def line_with(command: Command, words: str, *, on_stderr: bool = False) -> str:
+    """The next line with these words that a command prints."""
+    for line in command.stderr if on_stderr else command.stdout:
         if words in line:
             return line
-    raise AssertionError(f"{process.args} has ended without saying {words!r}")
+    raise AssertionError(f"{command.words} has ended without saying {words!r}")
 
 
 @contextmanager
-def serving(*words: str | Path, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(*words: str | Path, cwd: Path) -> Iterator[tuple[str, Command]]:
     """``listenproto serve`` on a free port; gives its URL."""
     with started("serve", "--port", "0", *words, cwd=cwd) as process:
         url = line_with(process, "listening on ", on_stderr="--json" in words).split()[-1]

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,13 +34,13 @@ from listenproto_trio.cli.screen import Screen, showing_log
 from listenproto_trio.logs import CallLog
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.speech import speech
-from tests.cli_support import line_with, listenproto, serving, started
+from tests.cli_support import Command, line_with, listenproto, serving, started
 from tests.disk_support import make_read_only, small_disk
 
 FAST = ("--speed", "20", "--hangup-after", "3")
 
 
-def stop(process: subprocess.Popen[str], *, status: int = 0) -> tuple[str, str]:
+def stop(process: Command, *, status: int = 0) -> tuple[str, str]:
     """Tell a command to end; gives what it had said."""
     process.terminate()
     out, err = process.communicate()
@@ -55,9 +54,7 @@ def authority() -> trustme.CA:
 
 
 @contextmanager
-def calling(
-    *words: str, cwd: Path
-) -> Iterator[tuple[subprocess.Popen[str], str, subprocess.Popen[str]]]:
+def calling(*words: str, cwd: Path) -> Iterator[tuple[Command, str, Command]]:
     """A server in a call; gives the server, its URL, and the call, of 11 seconds."""
     with (
         serving(*words, cwd=cwd) as (url, process),
