@@ -1,8 +1,7 @@
 """The jambonz listen protocol as a sans-IO state machine, for both peers.
 
-:class:`AppSession` and :class:`ListenTask` take and give WebSocket messages;
-:class:`AppConnection` and :class:`PlatformConnection` take and give bytes. Nothing here opens a
-socket, reads a clock or starts a task.
+:class:`AppSession` and :class:`ListenTask` work with WebSocket messages, :class:`AppConnection` and
+:class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
 """
 
 from listenproto.app_session import AppEvent, AppSession, ClipDone, ModeOf

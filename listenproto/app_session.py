@@ -37,7 +37,7 @@ __all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf", "given_mode", "mode_o
 
 @attrs.frozen
 class ClipDone:
-    """A clip finished, so says a playDone. ``guessed``: it may be another's (LP-CLIP-27)."""
+    """A playDone came for a clip. ``guessed``: it may be for another one (LP-CLIP-27)."""
 
     id: ClipId | None
     guessed: bool
@@ -48,21 +48,21 @@ AppEvent: TypeAlias = (
     Metadata | Audio | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation | Close
 )
 ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode | str]
-"""How an app knows the mode of a call: by what it put into the URL or the metadata."""
+"""Finds the mode of a call from the upgrade request and the metadata."""
 
 
 def given_mode(mode: Mode | str | ModeOf) -> Mode | ModeOf:
-    """The mode, or the function that tells it. Raises ValueError for anything else."""
+    """The mode, or the function that finds it. Raises ValueError for anything else."""
     if callable(mode):
         return mode
-    return member(Mode, mode, "mode", or_else="a function that tells it")
+    return member(Mode, mode, "mode", or_else="a function that returns one of these")
 
 
 def mode_of(verb: ListenVerb | None, given: Mode | str | ModeOf | None = None) -> Mode | ModeOf:
-    """The mode of the way back, or what tells it: as given, else the verb's, else clips.
+    """The mode, or the function that finds it: ``given``, else the verb's, else clips.
 
-    A verb that is nested in a dial has off mode (LP-VERB-3), which only ``given`` can tell. Raises
-    ValueError for anything else that the verb does not say itself.
+    ``given`` may be off for any verb, as a listen nested in a dial has off mode (LP-VERB-3). Raises
+    ValueError for any other that differs from the verb's.
     """
     given = None if given is None else given_mode(given)
     if verb is None:
@@ -74,32 +74,33 @@ def mode_of(verb: ListenVerb | None, given: Mode | str | ModeOf | None = None) -
     if given is own or given is Mode.OFF:
         return given
     raise ValueError(
-        f"mode={given} contradicts the verb, which has {own.value} mode: leave mode out, "
-        "or give Mode.OFF where the verb is nested in a dial"
+        f"mode={given} contradicts the verb, whose mode is {own.value}; leave mode out, "
+        "or pass Mode.OFF if the verb is nested in a dial"
     )
 
 
 class AppSession(Session):
     """The application's end.
 
-    ``verb`` is the listen verb with which the call is made: the mode of the way back follows from
-    it, and what the platform sends that does not fit it is reported (LP-META-7, LP-META-15,
-    LP-DTMF-1). Its URL may be relative. ``mode`` is for an app that does not know the verb: the
-    mode, or a function of the upgrade request (None where there was none) and the metadata that
-    tells it; where that raises, :meth:`receive` does, now and ever after, and there is no metadata.
-    Beside a verb only ``Mode.OFF`` says more, for one that is nested in a dial; a mode that
-    contradicts the verb raises ValueError. Without either it is clips. Mode and ``profile`` may be
-    given by name, as in ``AppSession(mode="streaming")``.
+    ``verb`` is the call's listen verb: it gives the mode, and what the platform sends that does not
+    fit the verb is reported (LP-META-7, LP-META-15, LP-DTMF-1). Its URL may be relative. ``mode``
+    is for an app that does not know the verb: the mode, or a function that returns it, called with
+    the upgrade request (None if there was none) and the metadata. If the function raises,
+    :meth:`receive` raises the same, then and on every later call, and ``metadata`` stays None.
+    With a verb, leave ``mode`` out, or pass ``Mode.OFF`` if the verb is nested in a dial; any mode
+    that contradicts the verb raises ValueError. Without either, the mode is clips. ``mode`` and
+    ``profile`` may be given by name, as in ``AppSession(mode="streaming")``.
 
-    ``max_clips`` and ``max_marks`` are how many may be under way; None leaves it to the platform
-    (LP-CLIP-5, LP-MARK-3). ``queue_clips`` tells deployed platforms to let clips wait in line.
-    ``salvage_metadata`` reads the front of metadata that was cut short, instead of failing
+    ``max_clips`` and ``max_marks`` limit the outstanding clips and marks; None leaves the limit to
+    the platform (LP-CLIP-5, LP-MARK-3). ``safe_mark_names`` refuses names that deployed platforms
+    send back as broken JSON (LP-MARK-6). ``queue_clips`` tells deployed platforms to queue clips.
+    ``salvage_metadata`` reads the beginning of metadata that was cut off, instead of failing
     (LP-META-12).
     """
 
     _peer = Peer.APP
     _aligner: Aligner
-    """Of the platform's audio, which the metadata comes in front of."""
+    """For the platform's audio; set by the metadata, which comes first."""
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class AppSession(Session):
         self.request: Request | None = None
         self.metadata: Metadata | None = None
         self.samples_received = 0
-        """How many samples of each channel have come."""
+        """How many samples of each channel have come so far."""
         known = self._mode if isinstance(self._mode, Mode) else None
         self.observer = Observer(
             known if verb is None else verb,
@@ -135,19 +136,19 @@ class AppSession(Session):
 
     @property
     def mode(self) -> Mode | None:
-        """The mode of the way back; None where it is still to be told."""
+        """The mode; None until a function of the metadata has returned it."""
         return self.observer.mode
 
     def receive(self, payload: str | bytes) -> list[AppEvent]:
-        """Take one WebSocket message of the platform; gives what it means.
+        """Take one WebSocket message of the platform and return its events.
 
-        Audio comes as whole sample frames (LP-AUD-3); what was wrong comes as
-        :class:`~listenproto.observer.Violation`, and the session goes on. What comes behind this
-        end's own close means nothing any more (LP-END-7). Raises
-        :class:`RemoteProtocolError`, now and ever after, where there is no metadata to go on with.
+        Audio comes as whole sample frames (LP-AUD-3). What was wrong comes as
+        :class:`~listenproto.observer.Violation`, and the session goes on. Messages that come after
+        this end's own close are ignored (LP-END-7). Raises :class:`RemoteProtocolError`, then and
+        on every later call, if there is no usable metadata.
         """
         if self._error is not None:
-            raise self._error.with_traceback(None)  # it would grow, and hold every payload
+            raise self._error.with_traceback(None)  # which would grow, with every payload
         self._note(Peer.PLATFORM, payload)
         if self.observer.states[Peer.APP] is State.CLOSED:
             return []
@@ -163,7 +164,7 @@ class AppSession(Session):
         observer = self.observer
         if isinstance(message, Metadata) and not isinstance(self._mode, Mode):
             refused = any(v.dropped for v in observer.judge(Peer.PLATFORM, message))
-            if not refused:  # LP-ODD-4: what is dropped is not even asked about
+            if not refused:  # LP-ODD-4: what is dropped has no effect
                 observer.mode = self._told_by(self._mode, message)
         match = observer.clips.match(message.id) if isinstance(message, PlayDone) else None
         violations = observer.see(Peer.PLATFORM, message)
@@ -192,20 +193,20 @@ class AppSession(Session):
         return [*events, message]
 
     def _told_by(self, mode_of: ModeOf, metadata: Metadata) -> Mode:
-        """The mode, asked for before anything of the metadata is kept: it may fail."""
+        """Ask the function for the mode before anything of the metadata is kept: it may raise."""
         try:
             told = mode_of(self.request, metadata)
-            return member(Mode, told, "the mode that a function tells")
+            return member(Mode, told, "the mode function's result")
         except Exception as exc:
-            exc.add_note(f"the mode of call {metadata.call_sid!r} was asked for")
+            exc.add_note(f"raised by the mode function, for call {metadata.call_sid!r}")
             self._error = exc
             raise
 
     def send(self, message: Message) -> Message:
-        """Put a message into the outbox; gives it as it goes out, a clip with its id.
+        """Put a message into the outbox; returns it as it is sent, a clip with its id.
 
-        A WAV clip goes out with the right length in its header, whatever stood there (LP-CLIP-31).
-        Raises :class:`LocalProtocolError` for one that may not be sent now; nothing has changed
+        A WAV clip is sent with the right length in its header (LP-CLIP-31). Raises
+        :class:`LocalProtocolError` for a message that must not be sent now; nothing has changed
         then. Audio must be whole samples.
         """
         clips_sent = self._clips_sent
@@ -221,16 +222,17 @@ class AppSession(Session):
         self._check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
-                f"{len(message.pcm)} bytes are no whole number of samples", clause="LP-AUD-6"
+                f"{len(message.pcm)} bytes are not a whole number of samples", clause="LP-AUD-6"
             )
         self._commit(message)
         self._clips_sent = clips_sent
         return message
 
     def closed(self, code: int = 1000, reason: str = "") -> list[AppEvent]:
-        """The platform's close has come; what it leaves unanswered is lost.
+        """The platform's close has come; clips and marks that are still unanswered are lost.
 
-        1006, by which WebSocket libraries tell that there was no close, is :meth:`connection_lost`.
+        Code 1006, with which WebSocket libraries report that there was no close, is taken as
+        :meth:`connection_lost`.
         """
         if code == ABNORMAL:
             return [*self.connection_lost()]

@@ -1,7 +1,7 @@
 """L16, the protocol's audio: rates, media time, whole samples (LP-AUD, LP-TIME).
 
-Audio is ``bytes`` of 16-bit signed little-endian samples, interleaved where there are two
-channels. Media time is counted in flicks, of which every rate in use divides a second, so that no
+Audio is ``bytes`` of 16-bit signed little-endian samples, interleaved if there are two channels.
+Media time is counted in flicks: a sample of any rate in use is a whole number of them, so that no
 arithmetic on time ever rounds.
 """
 
@@ -32,10 +32,10 @@ FLICKS: Final = 705_600_000
 """Flicks in a second (LP-TIME-1)."""
 
 LISTEN_RATES: Final = (8000, 16000, 24000, 48000, 64000)
-"""What a listen verb may ask for as ``sampleRate``, in samples a second (LP-VERB-1)."""
+"""The rates that a listen verb may have as ``sampleRate``, in Hz (LP-VERB-1)."""
 
 PLAY_RATES: Final = (8000, 16000, 24000, 32000, 48000, 64000)
-"""What a raw clip or a stream to the caller may have, and what an app takes from the wire."""
+"""The rates, in Hz, of raw clips and of the app's stream, and those that an app accepts."""
 
 SAMPLE_BYTES: Final = 2
 
@@ -43,26 +43,24 @@ _SWAPPED: Final = sys.byteorder != "little"
 
 
 def check_stream_rate(rate: object) -> None:
-    """Raise ValueError for a rate of an app's stream that no verb can ask for (LP-VERB-1)."""
+    """Raise ValueError for a sample rate that the app's stream cannot have (LP-VERB-1)."""
     if type(rate) is not int or rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
-        raise ValueError(
-            f"stream_rate must be one of {allowed} (samples a second); it is {shown(rate)}"
-        )
+        raise ValueError(f"stream_rate must be one of {allowed} (Hz); it is {shown(rate)}")
 
 
 def flicks_of(samples: int, rate: int) -> int:
-    """The media time in flicks of ``samples`` samples at ``rate`` samples a second, exactly."""
+    """The exact media time, in flicks, of ``samples`` samples at ``rate`` Hz."""
     return samples * (FLICKS // rate)
 
 
 def samples_in(flicks: int, rate: int) -> int:
-    """How many whole samples at ``rate`` samples a second fit into ``flicks``."""
+    """How many whole samples at ``rate`` Hz fit into ``flicks``."""
     return flicks // (FLICKS // rate)
 
 
 class Aligner:
-    """Joins what messages cut apart: gives whole sample frames, carries the rest (LP-AUD-3).
+    """Joins audio that messages split: returns whole sample frames, keeps the rest (LP-AUD-3).
 
     ``unit`` is the size of a frame in bytes: 2 for one channel, 4 for two.
     """
@@ -72,8 +70,8 @@ class Aligner:
         self._rest = b""
 
     def whole(self, pcm: bytes) -> bytes:
-        """All whole frames that are there now, the carried bytes in front."""
-        pcm = self._rest + pcm  # no copy where nothing is carried
+        """All whole frames so far, starting with the bytes that were kept."""
+        pcm = self._rest + pcm  # no copy if nothing was kept
         cut = len(pcm) - len(pcm) % self.unit
         self._rest = pcm[cut:]
         return pcm[:cut]
@@ -93,7 +91,7 @@ def _pcm(samples: array.array[int]) -> bytes:
 
 
 def peak(pcm: bytes) -> int:
-    """The loudest sample of whole-sample L16, all channels, as 0 to 32768; 0 for none."""
+    """The loudest sample of L16 in whole samples, any channel, as 0 to 32768; 0 without samples."""
     if not pcm:
         return 0
     samples = _samples(pcm)
@@ -101,13 +99,13 @@ def peak(pcm: bytes) -> int:
 
 
 def mixed_down(pcm: bytes) -> bytes:
-    """One channel of whole-frame L16 of two: their mean, rounded down (LP-CLIP-21)."""
+    """Mix whole frames of two channels of L16 down to one: the mean, rounded down (LP-CLIP-21)."""
     both = _samples(pcm)
     mixed = ((left + right) >> 1 for left, right in zip(both[::2], both[1::2], strict=True))
     return _pcm(array.array("h", mixed))
 
 
 def beep(rate: int) -> bytes:
-    """500 ms of 1500 Hz at ``rate`` samples a second, one channel of L16 (LP-VERB-6)."""
+    """500 ms of a 1500 Hz tone at a sample rate of ``rate`` Hz, one channel of L16 (LP-VERB-6)."""
     step = 2 * math.pi * 1500 / rate
     return _pcm(array.array("h", (round(8192 * math.sin(step * n)) for n in range(rate // 2))))

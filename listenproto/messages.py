@@ -1,8 +1,8 @@
 """Every message of the listen protocol: one immutable class each, and who may send it.
 
-The classes are values: compare them, print them, keep them. They carry no behaviour; how a
-message looks on the wire is :mod:`listenproto.codec`'s affair, when it may be sent is that of
-:mod:`listenproto.rules`.
+The classes are values: compare them, print them, keep them. They have no behaviour:
+:mod:`listenproto.codec` knows how a message looks on the wire, :mod:`listenproto.rules` when it may
+be sent.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 JSON: TypeAlias = Any
-"""What ``json.loads`` gives: str, int, float, bool, None, list or dict of these."""
+"""What ``json.loads`` returns: str, int, float, bool, None, list or dict of these."""
 
 ClipId: TypeAlias = str | int | float
-"""A clip's id as it stands in JSON; the reference app writes strings."""
+"""A clip's id, as in JSON; this library's app end writes strings."""
 
 _EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
 
@@ -85,14 +85,14 @@ class MixType(enum.Enum):
 
 
 ContentType: TypeAlias = Literal["raw", "wav"]
-"""What a clip is: audio without a header, or a WAV file."""
+"""The format of a clip: L16 without a header, or a WAV file."""
 
 MarkFate: TypeAlias = Literal["playout", "cleared"]
-"""What became of a mark."""
+"""What happened to a mark."""
 
 
 def sender_of(value: Peer | str) -> Peer:
-    """A converter for a field ``sender``."""
+    """The converter of a field ``sender``."""
     return member(Peer, value, "sender")
 
 
@@ -110,10 +110,10 @@ def _length(data: bytes) -> str:
 
 @attrs.frozen
 class Audio:
-    """L16: 16-bit signed little-endian samples, interleaved where there are two channels.
+    """L16: 16-bit signed little-endian samples, interleaved if there are two channels.
 
-    From the platform at the listen rate, 1 or 2 channels; from the app at the rate of
-    ``bidirectionalAudio.sampleRate``, 1 channel.
+    The platform sends 1 or 2 channels at the verb's ``sampleRate``, the app 1 channel at
+    ``bidirectionalAudio.sampleRate``.
     """
 
     senders: ClassVar = frozenset(Peer)
@@ -125,10 +125,10 @@ class Audio:
 class Metadata(Frozen):
     """The platform's first message: the attributes of the call (LP-META-1).
 
-    ``attributes`` holds every key but ``sampleRate`` and ``mixType``; ``sample_rate`` is that of
-    the platform's audio in samples a second. ``truncated`` says that only the front of the text
-    came and was salvaged (LP-META-12); ``size`` is how many bytes came, 0 for metadata that is
-    not from a wire.
+    ``attributes`` has every key except ``sampleRate`` and ``mixType``. ``sample_rate`` is that of
+    the platform's audio, in Hz. ``truncated`` is true if the text was cut off and only its
+    beginning could be read (LP-META-12). ``size`` is how many bytes came, 0 if the metadata did
+    not come over a connection.
     """
 
     senders: ClassVar = frozenset({Peer.PLATFORM})
@@ -143,7 +143,7 @@ class Metadata(Frozen):
 
     @property
     def call_sid(self) -> str | None:
-        """The call's sid, where the platform sent one; several listens of a call share it."""
+        """The call's sid, or None if the platform sent none; several listens of a call share it."""
         sid = self.attributes.get("callSid")
         return sid if isinstance(sid, str) else None
 
@@ -152,7 +152,7 @@ class Metadata(Frozen):
 class Dtmf:
     """A key that the caller pressed: one of ``0-9 * # A-D``.
 
-    ``duration`` is in RTP timestamp units, 8000 a second; None where the platform sent none.
+    ``duration`` is in RTP timestamp units of 1/8000 s; None if the platform sent none.
     """
 
     senders: ClassVar = frozenset({Peer.PLATFORM})
@@ -163,7 +163,7 @@ class Dtmf:
 
 @attrs.frozen
 class PlayDone:
-    """A clip finished. ``id`` and ``playback`` figures come from deployed platforms only."""
+    """A clip finished. Only deployed platforms send ``id`` and the ``playback`` figures."""
 
     senders: ClassVar = frozenset({Peer.PLATFORM})
 
@@ -183,10 +183,10 @@ class MarkEvent:
 
 @attrs.frozen
 class PlayAudio:
-    """A clip: a whole piece of audio to play to the caller.
+    """A clip: a complete piece of audio to play to the caller.
 
-    ``content`` is raw L16 mono at ``sample_rate`` samples a second, or a whole WAV file, whose
-    own header gives the rate. ``queue_play`` is what deployed platforms need to be told.
+    ``content`` is raw L16 mono at ``sample_rate`` Hz, or a whole WAV file, whose header gives the
+    rate. ``queue_play`` tells deployed platforms to play the clip after those before it.
     """
 
     senders: ClassVar = frozenset({Peer.APP})
@@ -200,14 +200,14 @@ class PlayAudio:
 
 @attrs.frozen
 class KillAudio:
-    """Stop what plays and flush what waits (LP-KILL-2)."""
+    """Stop what plays and drop what waits (LP-KILL-2)."""
 
     senders: ClassVar = frozenset({Peer.APP})
 
 
 @attrs.frozen
 class Mark:
-    """Tell me when playout gets here: after the last whole sample sent before it."""
+    """Ask for an event when playout gets here: after the last whole sample sent before it."""
 
     senders: ClassVar = frozenset({Peer.APP})
 
@@ -216,7 +216,7 @@ class Mark:
 
 @attrs.frozen
 class ClearMarks:
-    """Forget the pending marks; no event comes for them."""
+    """Remove the pending marks; no event will come for them."""
 
     senders: ClassVar = frozenset({Peer.APP})
 
@@ -230,9 +230,9 @@ class Disconnect:
 
 @attrs.frozen
 class UnknownMessage:
-    """A JSON object that the protocol does not name; deployed peers have some of their own.
+    """A JSON object that is not a message of the protocol; deployed peers send some.
 
-    ``type`` is its ``type`` (or ``event``) where that is a string.
+    ``type`` is its ``type`` or ``event``, if that is a string, else None.
     """
 
     senders: ClassVar = frozenset(Peer)
@@ -250,7 +250,7 @@ class UnknownMessage:
 
 @attrs.frozen
 class Malformed:
-    """What came instead of a message: the raw text, the reason, and the clause it breaks."""
+    """A text that is not a valid message, what is wrong with it, and the clause that it breaks."""
 
     senders: ClassVar[frozenset[Peer]] = frozenset()
 
@@ -261,7 +261,7 @@ class Malformed:
 
 @attrs.frozen
 class Close:
-    """The end of the WebSocket, as a payload in an outbox or on a wire (RFC 6455, 7.4)."""
+    """The close of the WebSocket, as a payload in an outbox or on a wire (RFC 6455, 7.4)."""
 
     senders: ClassVar = frozenset(Peer)
 

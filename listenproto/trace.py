@@ -1,8 +1,8 @@
-"""A call on record: JSON lines, written and read back (``spec/trace.md``).
+"""A recorded call: JSON lines, written and read back (``spec/trace.md``).
 
-The first line is the header; each further line is one message as it passed at the recording end:
-who sent it, when (microseconds since the start), where playout stood (samples at the listen
-rate), and the text, or the audio as base64 or as its byte count.
+The first line is the header. Each further line is one message as it passed at the recording end:
+who sent it, when (microseconds since the start), the media position (samples at the verb's
+``sampleRate``), and the text, or the audio as base64 or as its number of bytes.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ __all__ = [
 FORMAT: Final = 1
 
 MAX_AUDIO: Final = 2**26
-"""The most bytes of audio that a line may claim without holding them."""
+"""The most bytes of audio that a line may have as a number only."""
 
 MAX_LINE: Final = 6 * DEFAULT_MAX_MESSAGE + 2**16
-"""The most characters of a line: a message of control characters, six of JSON for each, and room
-for what is beside it. As base64 it is far shorter."""
+"""The most characters of a line: six for each of a message of control characters, and room for
+the rest. Audio in base64 is far shorter."""
 
 MAX_COUNT: Final = 2**60
-"""The largest time, in microseconds, and the farthest position that a line may have."""
+"""The largest time, in microseconds, and the largest position that a line may have."""
 
 
 class Moment(enum.Enum):
-    """What happened to the connection without a message: see :class:`Line`."""
+    """An event of the connection that is not a message: see :class:`Line`."""
 
     OPEN = "open"
     """The upgrade was accepted."""
     LOST = "lost"
-    """It is gone without a close."""
+    """The connection was lost without a close."""
 
 
 class TraceError(ValueError):
-    """A trace cannot be read; the message names the line and what is wrong with it.
+    """A trace cannot be read; the message says which line is wrong, and why.
 
-    ``line`` is its number in the file, ``what`` it is instead. ``before`` is the trace up to there,
-    which may be all that its writer had time for; None where not even the header could be read.
-    ``cut_short`` says, of a file, that it ends within that line, as where its writer was killed.
+    ``line`` is its number in the file, ``what`` is wrong with it. ``before`` is the trace up to
+    that line, or None if the header could not be read. ``cut_short`` is true if a file ends in the
+    middle of that line, as when its writer was killed.
     """
 
     before: Trace | None = None
@@ -78,11 +78,12 @@ class TraceError(ValueError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"line {self.line} is {self.what}"
+        where = f"line {self.line}: {self.what}"
+        return where if self.before else f"not a trace file ({where})"
 
 
 def _public(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
-    """The mode, or the verb without the options that can hold passwords."""
+    """The mode, or the verb without the options that can contain passwords."""
     way = way_of(way)
     if isinstance(way, Mode):
         return way
@@ -99,20 +100,20 @@ def _mode(value: Mode | str) -> Mode:
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """What a trace is of: which end saw it, with which verb or mode, profile and call.
+    """The header of a trace: which end saw the call, its verb or mode, profile and attributes.
 
-    Of the verb, ``wsAuth``, ``auth``, ``actionHook`` and ``transcribe`` are left out.
+    The verb's ``wsAuth``, ``auth``, ``actionHook`` and ``transcribe`` are left out.
     """
 
     vantage: Peer = attrs.field(converter=_vantage)
     way: ListenVerb | Mode = attrs.field(converter=_public)
     mode: Mode | None = attrs.field(default=None, converter=attrs.converters.optional(_mode))
-    """Where it is not the verb's own, as in a dial (LP-VERB-3)."""
+    """Only if it is not the verb's own, as in a dial (LP-VERB-3)."""
     profile: str = attrs.field(default="documented", validator=one_of(PROFILES))
     attributes: Mapping[str, JSON] = MappingProxyType({})
 
     def to_json(self) -> str:
-        """The first line of the trace, without the line's end."""
+        """The first line of the trace, without the line break."""
         if isinstance(self.way, Mode):
             way: dict[str, JSON] = {"mode": self.way.value}
         else:
@@ -125,9 +126,9 @@ class Header:
 
 @attrs.frozen
 class Line:
-    """One message, or moment: ``at`` in microseconds, ``position`` in samples at the listen rate.
+    """A message, or a moment: ``at`` in microseconds, ``position`` in samples at the listen rate.
 
-    A binary payload whose audio was left out is that many zero bytes.
+    If the audio of a binary message was left out, its payload is that many zero bytes.
     """
 
     at: int
@@ -136,7 +137,7 @@ class Line:
     payload: Payload | Moment
 
     def to_json(self, *, with_audio: bool = True) -> str:
-        """The line, without its end."""
+        """The line, without the line break."""
         line: dict[str, JSON] = {
             "at": self.at,
             "from": self.sender.value,
@@ -158,7 +159,7 @@ class Line:
 
 @attrs.frozen
 class Trace:
-    """A whole call on record."""
+    """A recorded call."""
 
     header: Header
     lines: tuple[Line, ...]
@@ -170,7 +171,7 @@ class Trace:
 
     @property
     def finished(self) -> bool:
-        """Whether the end of the connection is on record: a close of either end, or its loss."""
+        """Whether the trace has the end of the connection: a close from either end, or its loss."""
         ends = (line.payload for line in self.lines)
         return any(isinstance(end, Close) or end is Moment.LOST for end in ends)
 
@@ -182,7 +183,7 @@ def _dumps(value: JSON) -> str:
 def read_trace(text: Iterable[str]) -> Trace:
     """Read the lines of a trace. Raises :class:`TraceError` for the first that is wrong.
 
-    A line of more than 97 MiB is: so much a message of 16 MiB can take.
+    A line may have at most 97 MiB, as much as a message of 16 MiB can take.
     """
     header: Header | None = None
     lines: list[Line] = []
@@ -195,34 +196,34 @@ def read_trace(text: Iterable[str]) -> Trace:
                 else:
                     lines.append(_read_line(obj))
             except ValueError as exc:
-                raise TraceError(number, f"no line of a trace: {exc}") from exc
+                raise TraceError(number, str(exc)) from exc
     except TraceError as exc:
         exc.before = None if header is None else Trace(header, tuple(lines))
         raise
     if header is None:
-        raise TraceError(1, "missing: a trace starts with its header")
+        raise TraceError(1, "the header is missing")
     return Trace(header, tuple(lines))
 
 
 def _read_object(line: str) -> dict[str, JSON]:
     if len(line) > MAX_LINE:
-        raise ValueError(f"it has more than {MAX_LINE} characters")
+        raise ValueError(f"longer than {MAX_LINE} characters")
     try:
         obj = DECODER.decode(line)
     except json.JSONDecodeError as exc:
         what = exc.msg.removesuffix(" at").removesuffix(" starting")
-        raise ValueError(f"{what}, at character {exc.pos + 1}") from exc
+        raise ValueError(f"not valid JSON: {what} at character {exc.pos + 1}") from exc
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("nested too deeply") from None
     if not isinstance(obj, dict):
-        raise ValueError("a JSON object was expected")
+        raise ValueError("not a JSON object")
     return obj
 
 
 def _read_header(obj: dict[str, JSON]) -> Header:
     if obj.get("trace") != FORMAT or obj["trace"] is True:
         raise ValueError(
-            f"'trace' must be {FORMAT}, the format's version, not {obj.get('trace')!r:.40}"
+            f"'trace' must be {FORMAT} (the format version), not {obj.get('trace')!r:.40}"
         )
     attributes = obj.get("attributes", {})
     if not isinstance(attributes, dict):
@@ -230,7 +231,7 @@ def _read_header(obj: dict[str, JSON]) -> Header:
     try:
         verb = ListenVerb.from_json(obj["verb"]) if "verb" in obj else None
     except VerbError as exc:
-        raise ValueError(f"'verb' is no listen verb: {exc}") from exc
+        raise ValueError(f"'verb' is not valid: {exc}") from exc
     mode = member(Mode, obj.get("mode"), "'mode'") if verb is None or "mode" in obj else None
     return Header(
         vantage=member(Peer, obj.get("vantage"), "'vantage'"),
@@ -265,7 +266,7 @@ def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
     kinds = ("text", "audio", "bytes", "close", *(moment.value for moment in Moment))
     given = [kind for kind in kinds if kind in obj]
     if len(given) != 1:
-        raise ValueError("one of text, audio, bytes, close, open and lost must be there")
+        raise ValueError("exactly one of text, audio, bytes, close, open and lost is needed")
     (kind,) = given
     reason = _text(obj, "reason") if "reason" in obj else ""
     if kind == "text":
@@ -274,7 +275,7 @@ def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
         try:
             return read_base64(_text(obj, "audio"))
         except ValueError as exc:
-            raise ValueError(f"'audio' is no base64: {exc}") from exc
+            raise ValueError(f"'audio' is not valid base64: {exc}") from exc
     if kind == "bytes":
         return bytes(_count(obj, "bytes", MAX_AUDIO))
     if kind == "close":
@@ -292,14 +293,14 @@ def _text(obj: dict[str, JSON], key: str) -> str:
 
 
 class Reading:
-    """Makes messages out of the payloads of one call, as they pass, under a profile."""
+    """Decodes the payloads of one call, in the order in which they pass, under a profile."""
 
     def __init__(self, profile: Profile = DOCUMENTED) -> None:
         self._rate = profile.string_sample_rate
         self._opening = True
 
     def messages(self, sender: Peer, payload: Payload | Moment) -> Iterator[Message | Moment]:
-        """What the next payload holds: most often one message."""
+        """The messages in the next payload, usually one."""
         if isinstance(payload, Close | Moment):
             yield payload
         elif self._opening and sender is Peer.PLATFORM:
@@ -319,7 +320,7 @@ def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:
 
 
 def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tuple[int, Violation]]:
-    """Each breach on record, with the number of its line in the file."""
+    """Each protocol violation in a trace, with the number of its line in the file."""
     observer = Observer(
         trace.header.way,
         mode=trace.header.mode,

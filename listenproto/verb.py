@@ -1,7 +1,7 @@
-"""The listen verb: its options, their JSON, and the mode of the way back that they ask for.
+"""The listen verb: its options, their JSON, and the mode that they give.
 
-Every rule stands once, at its field, so that a verb built in Python and one read from JSON are
-judged alike. An option's name in JSON is the attribute's name in camelCase, without exception.
+Each rule is written once, at its field, so that it holds for verbs built in Python and for verbs
+read from JSON. An option's name in JSON is always the attribute's name in camelCase.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ __all__ = [
 
 
 class VerbError(ValueError):
-    """A listen verb that cannot be carried out; the message is one sentence.
+    """A listen verb that is not valid; the message is one sentence.
 
-    ``option`` is its name in JSON, dotted where it is nested (``bidirectionalAudio.sampleRate``),
-    ``value`` what it was (None also where it was missing), ``allowed`` what it must be. The
-    message shows a long value shortened and credentials not at all.
+    ``option`` is its name in JSON, dotted if it is nested (``bidirectionalAudio.sampleRate``),
+    ``value`` is what it was (None also if it was missing), ``allowed`` is what it must be. The
+    message shortens long values and shows no credentials; with ``said``, it is that instead.
     """
 
-    def __init__(self, option: str, value: object, allowed: str) -> None:
+    def __init__(
+        self, option: str, value: object, allowed: str, *, said: str | None = None
+    ) -> None:
         name = option if option.isprintable() and len(option) <= 80 else shown(option)
         found = "missing or null" if value is None else shown(value)
         if value is not None and "auth" in option.lower():
             found = f"a {type(value).__name__} that is not shown here"
-        super().__init__(f"{name} must be {allowed}; it is {found}")
+        super().__init__(said or f"{name} must be {allowed}; it is {found}")
         self.option = option
         self.value = value
         self.allowed = allowed
@@ -56,7 +58,7 @@ class VerbError(ValueError):
 
 @attrs.frozen
 class _Rule:
-    """A validator (LP-VERB-1): the values for which ``holds`` is true, and how to name them."""
+    """A validator (LP-VERB-1): the values for which ``holds`` is true, and ``allowed`` in words."""
 
     allowed: str
     holds: Callable[[Any], bool]
@@ -73,7 +75,7 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    # JSON readers bound the digits of a number: ours takes 64 characters
+    # JSON readers limit the digits of a number, ours to 64 characters
     return abs(value) < 10**60 if isinstance(value, int) else math.isfinite(value)
 
 
@@ -96,7 +98,7 @@ def _is_absolute(url: object) -> bool:
     if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
         return False
     if not re.fullmatch(rf"(\[[^\[\]]+\]|{_NAME})(:[0-9]*)?", parts.netloc):
-        return False  # a bracket belongs around an address, and nowhere else
+        return False  # brackets may only be around an address
     return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
 
 
@@ -105,18 +107,18 @@ def _matching(pattern: str, allowed: str) -> _Rule:
 
 
 def _rate(rates: tuple[int, ...]) -> _Rule:
-    allowed = f"one of {', '.join(map(str, rates))} (samples a second)"
+    allowed = f"one of {', '.join(map(str, rates))} (Hz)"
     return _Rule(allowed, lambda v: isinstance(v, int) and v in rates)
 
 
 _URL_TEXT: Final = r'[!"$-\[\]-~]+'
-# RFC 1035, 2.3.4: any other cannot even be looked up
+# RFC 1035, 2.3.4: no other name can be looked up
 _NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
 ABSOLUTE: Final = (
-    "a ws, wss, http or https URL with a host (1 to 63 characters between dots) and no user name,"
-    " in printable ASCII without spaces, '#' and '\\'"
+    "a ws, wss, http or https URL such as ws://app.example/call (no user name; 1 to 63 characters"
+    " between dots of the host; printable ASCII without spaces, '#' and '\\')"
 )
-"""What an absolute URL of an app is."""
+"""What an absolute URL of an app must be."""
 _OBJECT: Final = (
     "a JSON object (UTF-8 text, finite numbers, integers below 10**60,"
     f" at most {_DEEPEST} levels deep)"
@@ -134,19 +136,21 @@ _verb = _matching(r"listen|stream", "'listen' or 'stream'")
 _username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
 _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
 # LP-VERB-1
-_path = _matching(rf"/(?!/)({_URL_TEXT})?", "a path of the same characters, with one '/' in front")
+_path = _matching(
+    rf"/(?!/)({_URL_TEXT})?", "a path such as /call (same characters, one '/' in front)"
+)
 _url = _Rule(f"{ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
 _mix = _Rule(listed(mix.value for mix in MixType), lambda v: isinstance(v, MixType))
 
-# How an option may be written; what fits nothing is left to its rule.
+# Other ways to write an option; any other value is left for its rule to refuse.
 _RATES: Final[Mapping[Any, Any]] = {key: rate for rate in PLAY_RATES for key in (str(rate), rate)}
 _MIXES: Final[Mapping[Any, Any]] = {mix.value: mix for mix in MixType}
 
 
 def _read_rate(value: int | str) -> int:
-    # A JSON writer may write 8000 as 8000.0: it is the same number.
+    # A JSON writer may write 8000 as 8000.0, the same number.
     return _RATES.get(value, value) if isinstance(value, str | float) else value
 
 
@@ -171,10 +175,10 @@ class _Options(Frozen):
 
     @classmethod
     def from_json(cls, obj: JSON) -> Self:
-        """What a JSON object, such as ``json.loads`` gives, describes.
+        """Read a JSON object, such as ``json.loads`` returns.
 
-        Takes the two rates as numbers and as strings of digits. Raises :class:`VerbError` for
-        what is not valid, options that do not exist included.
+        Sample rates may be numbers or strings of digits. Raises :class:`VerbError` for anything
+        that is not valid, unknown options included.
         """
         if not isinstance(obj, Mapping):
             raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
@@ -188,7 +192,7 @@ class _Options(Frozen):
         return cls(**required | given)
 
     def to_json(self) -> dict[str, JSON]:
-        """A JSON object of its own, without what is at its default."""
+        """A new JSON object, without the options that have their default."""
         return {
             name: _plain(value)
             for name, field in self._options().items()
@@ -204,16 +208,18 @@ class _Options(Frozen):
         known = {name.lower(): cls._prefix + name for name in cls._options()}
         near = difflib.get_close_matches(key.lower().replace("_", "")[:40], known, n=1)
         hint = f" (did you mean {known[near[0]]}?)" if near else ""
-        return VerbError(cls._prefix + key, value, f"left out, as there is no such option{hint}")
+        option = cls._prefix + key
+        said = f"unknown option {shown(option)}{hint}"
+        return VerbError(option, value, "left out", said=said)
 
 
 @attrs.frozen(kw_only=True)
 class BidirectionalAudio(_Options):
-    """What the verb says of the way back.
+    """The verb's options for what the app may send.
 
-    ``enabled`` is None where the verb does not say so itself: then the deprecated
-    ``disableBidirectionalAudio`` decides, else it is enabled. ``sample_rate`` is that of the
-    app's audio in samples a second, needed for ``streaming`` only. Raises :class:`VerbError`.
+    ``enabled`` is None if the verb does not have it: then the deprecated
+    ``disableBidirectionalAudio`` decides, and without that it is enabled. ``sample_rate`` is that
+    of the app's audio in Hz, needed only for ``streaming``. Raises :class:`VerbError`.
     """
 
     _prefix: ClassVar = "bidirectionalAudio."
@@ -249,12 +255,11 @@ def _read_auth(value: WsAuth | Mapping[str, JSON]) -> WsAuth:
 class ListenVerb(_Options):
     """A listen verb, immutable and valid; anything else raises :class:`VerbError`.
 
-    ``sample_rate`` is that of the platform's audio in samples a second; ``max_length`` (of audio)
-    and ``timeout`` (of silence) are in seconds, and None where 0 is given; ``finish_on_key`` is a
-    set of keys, any one of which ends the listen. ``action_hook``, ``auth`` and ``transcribe`` are
-    carried as they are; only ``ws_auth`` is sent to the app. JSON
-    objects are copied, and read-only. Options may also be given as they stand in JSON: rates and
-    the mix type as strings, ``bidirectional_audio`` and ``ws_auth`` as objects.
+    ``sample_rate`` is that of the platform's audio in Hz. ``max_length`` (of audio) and ``timeout``
+    (of silence) are in seconds; 0 is taken as None, no limit. Any key in ``finish_on_key`` ends the
+    listen. ``action_hook``, ``auth`` and ``transcribe`` are kept as they are; only ``ws_auth`` is
+    sent to the app. JSON objects are copied, and read-only. Options may also be given as in JSON:
+    rates and the mix type as strings, ``bidirectional_audio`` and ``ws_auth`` as objects.
     """
 
     _prefix: ClassVar = ""
@@ -306,23 +311,23 @@ class ListenVerb(_Options):
     def __attrs_post_init__(self) -> None:
         for key in ("sampleRate", "mixType"):  # LP-VERB-5
             if key in self.metadata:
-                allowed = "left out, as the platform's own must not be overwritten"
+                allowed = "left out, as the platform sets it itself"
                 raise VerbError(f"metadata.{key}", self.metadata[key], allowed)
         if self.mode() is Mode.STREAMING and self.stream_rate is None:  # LP-VERB-4
-            allowed = f"{_play_rate.allowed} where streaming is true"
+            allowed = f"{_play_rate.allowed} if streaming is true"
             raise VerbError("bidirectionalAudio.sampleRate", None, allowed)
         for name in ("action_hook", "auth", "metadata", "transcribe"):
             if isinstance(value := getattr(self, name), Mapping):
                 object.__setattr__(self, name, MappingProxyType(plain(value)))
 
     def to_json(self) -> dict[str, JSON]:
-        """A JSON object of its own: ``verb``, ``url``, then what is not at its default."""
+        """A new JSON object: ``verb``, ``url``, then the options that do not have their default."""
         return {"verb": self.verb, **super().to_json()}
 
     def mode(self, *, nested_in_dial: bool = False, bidirectional_in_dial: bool = False) -> Mode:
-        """What the app may send back (LP-VERB-3).
+        """What the app may send (LP-VERB-3).
 
-        A listen nested in a dial has no way back, unless the platform is one that is
+        The mode of a listen nested in a dial is off, unless the platform is
         ``bidirectional_in_dial``.
         """
         enabled = self.bidirectional_audio.enabled
@@ -334,7 +339,7 @@ class ListenVerb(_Options):
 
     @property
     def stream_rate(self) -> int | None:
-        """The rate of the app's audio in samples a second; None where it does not stream."""
+        """The sample rate of the app's stream in Hz; None if it does not stream."""
         return self.bidirectional_audio.sample_rate if self.mode() is Mode.STREAMING else None
 
     @property
@@ -344,7 +349,7 @@ class ListenVerb(_Options):
 
     @property
     def websocket_url(self) -> str:
-        """The URL as ws or wss (LP-VERB-2). Raises :class:`VerbError` where it is relative."""
+        """The URL as ws or wss (LP-VERB-2). Raises :class:`VerbError` if it is relative."""
         if self.url.startswith("/"):
             raise VerbError("url", self.url, "made absolute with resolve() first")
         scheme, rest = self.url.split(":", 1)
@@ -352,14 +357,14 @@ class ListenVerb(_Options):
 
     @property
     def target(self) -> str:
-        """What the upgrade request asks for: the path and the query of the URL (LP-HS-2)."""
+        """The target of the upgrade request: the path and query of the URL (LP-HS-2)."""
         url = urlsplit(self.url)
         return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
     def resolve(self, base: str) -> ListenVerb:
-        """This verb with an absolute URL: a relative one is on the server of the URL ``base``.
+        """This verb with an absolute URL: a relative one is put on the server of the URL ``base``.
 
-        Raises :class:`VerbError` for the option ``base`` where that is no absolute URL.
+        Raises :class:`VerbError` for the option ``base`` if that is not an absolute URL.
         """
         if not self.url.startswith("/"):
             return self
@@ -370,7 +375,7 @@ class ListenVerb(_Options):
 
 
 def check_verb(verb: object) -> None:
-    """Raise TypeError for what is no listen verb, such as its JSON."""
+    """Raise TypeError for anything but a ListenVerb, such as its JSON."""
     if not isinstance(verb, ListenVerb):
         raise TypeError(
             f"verb must be a ListenVerb (ListenVerb.from_json reads JSON), not {shown(verb)}"
@@ -378,14 +383,14 @@ def check_verb(verb: object) -> None:
 
 
 def way_of(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
-    """The verb, or the mode of the way back. Raises ValueError for anything else."""
+    """The verb, or the mode. Raises ValueError for anything else."""
     return way if isinstance(way, ListenVerb) else member(Mode, way, "way", or_else="a ListenVerb")
 
 
 def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
-    """The rate of the app's stream in samples a second: as given, else the verb's, else 8000.
+    """The sample rate of the app's stream in Hz: ``given``, else the verb's, else 8000.
 
-    Raises ValueError for a rate that no verb can ask for, and for another than this verb asks for.
+    Raises ValueError for a rate that no verb can have, and for one that differs from this verb's.
     """
     asked = None if verb is None else verb.stream_rate
     usual = asked or PLAY_RATES[0]
@@ -393,9 +398,9 @@ def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
         return usual
     check_stream_rate(given)
     if verb is not None and given != usual:
-        says = f"asks for a stream at {asked}" if asked else f"has {verb.mode().value} mode"
+        says = f"stream rate is {asked}" if asked else f"mode is {verb.mode().value}"
         raise ValueError(
-            f"stream_rate={given} contradicts the verb, which {says}: leave stream_rate out"
+            f"stream_rate={given} contradicts the verb, whose {says}; leave stream_rate out"
         )
     return given
 

@@ -143,15 +143,15 @@ def test_anything_else_is_refused_at_once(
         (lambda wrong: Answering(unread=wrong), "unread must be 'hold' or 'drop_oldest'"),
         (
             lambda wrong: Answering(mode=wrong),
-            "mode must be 'off', 'clips', 'streaming' or a function that tells it",
+            "mode must be 'off', 'clips', 'streaming' or a function that returns one of these",
         ),
         (
             lambda wrong: AppSession(mode=wrong),
-            "mode must be 'off', 'clips', 'streaming' or a function that tells it",
+            "mode must be 'off', 'clips', 'streaming' or a function that returns one of these",
         ),
         (
             lambda wrong: AppSession(verb=VERB, mode=wrong),
-            "mode must be 'off', 'clips', 'streaming' or a function that tells it",
+            "mode must be 'off', 'clips', 'streaming' or a function that returns one of these",
         ),
         (
             lambda wrong: Answering(profile=wrong),
@@ -233,7 +233,7 @@ def test_a_function_may_tell_the_mode_by_its_name() -> None:
     assert app.mode is Mode.STREAMING
     silent = AppSession(mode=lambda request, metadata: None)  # type: ignore[arg-type,return-value]
     for _ in range(2):
-        said = "^the mode that a function tells must be 'off', 'clips' or 'streaming'; it is None"
+        said = "^the mode function's result must be 'off', 'clips' or 'streaming'; it is None"
         with pytest.raises(ValueError, match=said):
             silent.receive("{}")
     assert (silent.mode, silent.metadata) == (None, None)

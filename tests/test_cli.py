@@ -124,7 +124,7 @@ def test_lint_tells_programs_the_same(tmp_path: Path) -> None:
     }
     (breach,) = twice["breaches"]
     assert (breach["line"], breach["sender"], breach["clause"]) == (4, "platform", "LP-META-4")
-    assert "line 1 is missing" in empty["error"]
+    assert "line 1: the header is missing" in empty["error"]
 
 
 @pytest.mark.parametrize("kept", [1, 2, 4])
@@ -170,7 +170,7 @@ def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -
     good = trace(tmp_path, "good.jsonl", GOOD).name
     run = listenproto("lint", "-v", "cut.jsonl", good, cwd=tmp_path)
     assert run.status == 1
-    assert run.complaint.startswith("cut.jsonl: cut short at line 7: no line of a trace: ")
+    assert run.complaint.startswith("cut.jsonl: cut off at line 7: not valid JSON: ")
     assert (
         "   0.040  close 1000                     ──▶\ncut.jsonl:4: platform: LP-META-4: "
         in run.out
@@ -190,8 +190,8 @@ def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
     run = listenproto("lint", path.name, cwd=tmp_path)
     judged = "3 messages, seen by the app, judged up to line 5: no breaches"
     assert (run.status, run.out) == (1, f"cut.jsonl: {judged}\n")
-    said = "no line of a trace: Unterminated string, at character 20"
-    assert run.complaint == f"cut.jsonl: cut short at line 6: {said}"
+    said = "not valid JSON: Unterminated string at character 20"
+    assert run.complaint == f"cut.jsonl: cut off at line 6: {said}"
 
 
 @pytest.mark.parametrize("more", [GOOD[4:], []], ids=["in the middle", "at the end"])
@@ -200,7 +200,7 @@ def test_lint_names_a_line_that_is_wrong_and_whole(more: list[str], tmp_path: Pa
     run = listenproto("lint", "odd.jsonl", cwd=tmp_path)
     judged = "1 messages, seen by the app, judged up to line 3"
     assert (run.status, run.out) == (1, f"odd.jsonl: {judged}: no breaches\n")
-    said = "line 4 is no line of a trace: 'from' must be 'platform' or 'app'; it is 'nobody'"
+    said = "line 4: 'from' must be 'platform' or 'app'; it is 'nobody'"
     assert run.complaint == f"odd.jsonl: {said}"
 
 

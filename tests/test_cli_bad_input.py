@@ -116,13 +116,19 @@ def verb_with(option: str, value: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [*BAD_OPTIONS.items(), *((name, 1) for name in UNKNOWN_OPTIONS)]
+    ("option", "value", "said"),
+    [
+        *((option, value, f"{option} must be ") for option, value in BAD_OPTIONS.items()),
+        *((option, 1, f"unknown option '{option}' (did you mean ") for option in UNKNOWN_OPTIONS),
+    ],
 )
-def test_a_verb_with_one_option_wrong(option: str, value: object, tmp_path: Path) -> None:
+def test_a_verb_with_one_option_wrong(
+    option: str, value: object, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "verb.json").write_text(json.dumps(verb_with(option, value)))
     run = listenproto("call", NOWHERE, "--verb", "verb.json", cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {option} must be ")
+    assert run.complaint.startswith(f"Invalid value for --verb: verb.json: {said}")
 
 
 def test_a_stream_needs_its_rate(tmp_path: Path) -> None:
@@ -259,9 +265,9 @@ def test_a_url_that_no_app_can_have(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        f"Invalid value for URL: {url!r} must be a ws, wss, http or https URL with a host (1 to 63 "
-        "characters between dots) and no user name, in printable ASCII without spaces, '#' and "
-        "'\\'"
+        f"Invalid value for URL: {url!r} must be a ws, wss, http or https URL such as "
+        "ws://app.example/call (no user name; 1 to 63 characters between dots of the host; "
+        "printable ASCII without spaces, '#' and '\\')"
     )
 
 

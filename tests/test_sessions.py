@@ -173,7 +173,7 @@ class TestTheApp:
         for payload in (METADATA, bytes(320), METADATA):
             with pytest.raises(KeyError, match="no such tenant") as failed:
                 app.receive(payload)
-            assert failed.value.__notes__ == ["the mode of call 'c' was asked for"]
+            assert failed.value.__notes__ == ["raised by the mode function, for call 'c'"]
         assert len(asked) == 1
         assert (app.metadata, app.mode) == (None, None)
         with pytest.raises(LocalProtocolError, match="LP-META-13"):
@@ -258,7 +258,7 @@ class TestTheApp:
 
     def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
         verb = ListenVerb(url="/")
-        with pytest.raises(ValueError, match="contradicts the verb, which has clips mode"):
+        with pytest.raises(ValueError, match="contradicts the verb, whose mode is clips"):
             AppSession(verb=verb, mode=lambda request, metadata: Mode.CLIPS)
         with pytest.raises(TypeError, match=r"ListenVerb\.from_json"):
             AppSession(verb=verb.to_json())  # type: ignore[arg-type]

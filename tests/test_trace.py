@@ -234,19 +234,24 @@ def test_before_a_header_stands_nothing() -> None:
         assert (info.value.line, info.value.before) == (1, None)
 
 
+def start_of_refusal(number: int) -> str:
+    """How the refusal of a line starts; without its first line, the header, it is no trace."""
+    return "not a trace file (line 1: " if number == 1 else f"line {number}: "
+
+
 def assert_refused(lines: list[str], number: int, words: str) -> None:
     reason = refusal(lines)
-    assert reason.startswith(f"line {number} is no line of a trace: ")
+    assert reason.startswith(start_of_refusal(number))
     assert words in reason
-    assert "\n" not in reason and len(reason) < 300
+    assert "\n" not in reason and len(reason) < 320
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"trace": 2}, "'trace' must be 1"),
-        ({"trace": "1"}, "'trace' must be 1"),
-        ({"trace": None}, "'trace' must be 1"),
+        ({"trace": 2}, "'trace' must be 1 (the format version)"),
+        ({"trace": "1"}, "'trace' must be 1 (the format version)"),
+        ({"trace": None}, "'trace' must be 1 (the format version)"),
         ({"profile": "other"}, "'profile' must be 'documented' or 'deployed'; it is 'other'"),
         ({"profile": None}, "'profile'"),
         ({"profile": []}, "'profile'"),
@@ -260,7 +265,7 @@ def assert_refused(lines: list[str], number: int, words: str) -> None:
         ({"mode": "both"}, "'mode' must be 'off', 'clips' or 'streaming'; it is 'both'"),
         ({"mode": {}}, "'mode'"),
         ({"mode": "x" * 5000}, "'mode'"),
-        ({"verb": 5}, "'verb' is no listen verb"),
+        ({"verb": 5}, "'verb' is not valid: listen verb must be a JSON object"),
         ({"verb": {}}, "url"),
         ({"verb": {"url": "/a", "pasDtmf": True}}, "passDtmf"),
     ],
@@ -298,13 +303,13 @@ def test_a_header_that_lacks_a_member(key: str) -> None:
         ({"text": 5}, "'text' must be a string, not 5"),
         ({"close": 1000, "reason": 5}, "'reason' must be a string"),
         ({"audio": None}, "'audio' must be a string"),
-        ({"audio": "AAAA="}, "'audio' is no base64"),
+        ({"audio": "AAAA="}, "'audio' is not valid base64"),
         ({"at": 2**61, "lost": True}, "'at' must be at most"),
         ({"close": 65536}, "'close' must be at most"),
-        ({"audio": "A"}, "'audio' is no base64"),
-        ({"audio": "AA=A"}, "'audio' is no base64"),
-        ({"audio": "AAAA\n"}, "'audio' is no base64"),
-        ({"audio": "\u00e4"}, "'audio' is no base64"),
+        ({"audio": "A"}, "'audio' is not valid base64"),
+        ({"audio": "AA=A"}, "'audio' is not valid base64"),
+        ({"audio": "AAAA\n"}, "'audio' is not valid base64"),
+        ({"audio": "\u00e4"}, "'audio' is not valid base64"),
         ({"bytes": -1}, "'bytes'"),
         ({"bytes": "320"}, "'bytes'"),
         ({"bytes": MAX_AUDIO + 1}, "'bytes' must be at most"),
@@ -341,15 +346,17 @@ def test_what_is_no_json_object(text: str) -> None:
 
 
 def test_a_line_that_is_nested_too_deeply_is_said_to_be() -> None:
-    assert_refused([json.dumps(HEAD), "[" * 100_000], 2, ": it is nested too deeply")
+    assert_refused([json.dumps(HEAD), "[" * 100_000], 2, ": nested too deeply")
 
 
 def test_a_line_without_an_end_is_not_read() -> None:
-    assert_refused([json.dumps(HEAD), GOOD + " " * MAX_LINE], 2, f"more than {MAX_LINE} characters")
+    assert_refused(
+        [json.dumps(HEAD), GOOD + " " * MAX_LINE], 2, f"longer than {MAX_LINE} characters"
+    )
 
 
 def test_a_trace_without_a_header() -> None:
-    assert refusal([]) == "line 1 is missing: a trace starts with its header"
+    assert refusal([]) == "not a trace file (line 1: the header is missing)"
     assert_refused([GOOD], 1, "'trace'")
 
 
@@ -371,7 +378,7 @@ def test_a_damaged_file_is_read_or_refused(
     else:
         assert len(read.lines) == len(lines)
         return
-    assert found.startswith(f"line {number + 1} is no line of a trace: ")
+    assert found.startswith(start_of_refusal(number + 1))
 
 
 # Judging.

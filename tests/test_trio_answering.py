@@ -46,15 +46,18 @@ def test_what_says_the_same_as_the_verb_may_stand_beside_it() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"verb": STREAM, "mode": Mode.CLIPS}, "mode=Mode.CLIPS contradicts the verb, which has s"),
-        ({"verb": STREAM, "mode": told}, "contradicts the verb, which has streaming mode"),
+        (
+            {"verb": STREAM, "mode": Mode.CLIPS},
+            "mode=Mode.CLIPS contradicts the verb, whose mode is s",
+        ),
+        ({"verb": STREAM, "mode": told}, "contradicts the verb, whose mode is streaming"),
         (
             {"verb": STREAM, "stream_rate": 8000},
-            "stream_rate=8000 contradicts the verb, which asks for a stream at 16000",
+            "stream_rate=8000 contradicts the verb, whose stream rate is 16000",
         ),
         (
             {"verb": CLIPS, "stream_rate": 16000},
-            "stream_rate=16000 contradicts the verb, which has clips mode",
+            "stream_rate=16000 contradicts the verb, whose mode is clips",
         ),
     ],
 )

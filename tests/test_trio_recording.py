@@ -362,18 +362,18 @@ def lines_of_a_trace(tmp_path: Path, *more: bytes) -> Path:
 def test_a_device_without_an_end_is_no_trace() -> None:
     with pytest.raises(TraceError) as caught:
         read_trace_file(Path("/dev/zero"))
-    assert str(caught.value) == f"line 1 is longer than {MAX_LINE} bytes"
+    assert str(caught.value) == f"not a trace file (line 1: longer than {MAX_LINE} bytes)"
 
 
 @pytest.mark.parametrize("octets", [b"\xff\xfe\0", b"\xed\xa0\x80\n", b'{"text":"\xe9"}'])
 def test_a_line_that_is_no_text_is_named(tmp_path: Path, octets: bytes) -> None:
     with pytest.raises(TraceError) as caught:
         read_trace_file(lines_of_a_trace(tmp_path, octets))
-    assert str(caught.value) == "line 2 is not UTF-8 text"
+    assert str(caught.value) == "line 2: not UTF-8 text"
 
 
 def test_a_wrong_line_is_named_before_one_that_is_no_text(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r"^line 2 is no line of a trace: "):
+    with pytest.raises(TraceError, match=r"^line 2: not valid JSON: "):
         read_trace_file(lines_of_a_trace(tmp_path, b"hello", b"\xff"))
 
 

@@ -225,7 +225,7 @@ async def test_what_is_called_while_reading_may_fail_without_harm_to_the_server(
     assert record.levelno == logging.ERROR
     assert record.getMessage() == "call: this end failed"
     assert record.exc_info and repr(record.exc_info[1]) == "KeyError('mode')"
-    assert f"the mode of call '{CALL_SID}' was asked for" in caplog.text
+    assert f"raised by the mode function, for call '{CALL_SID}'" in caplog.text
 
 
 REFUSALS: list[tuple[Policy, dict[str, str], int]] = [

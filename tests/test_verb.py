@@ -187,7 +187,7 @@ def test_a_verb_is_made_in_python_as_it_is_read_from_json(option: str, value: JS
 
 @pytest.mark.parametrize("value", [None, True, [], {"streaming": 1}, {"sample_rate": 8000}])
 def test_what_is_no_option_of_the_way_back_is_none_in_python_either(value: JSON) -> None:
-    with pytest.raises(VerbError, match=r"^bidirectionalAudio") as made:
+    with pytest.raises(VerbError, match="bidirectionalAudio") as made:
         ListenVerb(url=URL, bidirectional_audio=value)
     with pytest.raises(VerbError) as read:
         ListenVerb.from_json({"url": URL, "bidirectionalAudio": value})
@@ -235,8 +235,7 @@ def test_an_unknown_option_is_named_with_the_nearest_that_exists(
     with pytest.raises(VerbError) as caught:
         ListenVerb.from_json({"url": URL, **obj})
     assert caught.value.option == option
-    assert f"(did you mean {meant}?)" in caught.value.allowed
-    assert str(caught.value).startswith(f"{option} must be left out")
+    assert str(caught.value) == f"unknown option '{option}' (did you mean {meant}?)"
 
 
 @pytest.mark.parametrize("key", ["zzz", "", "x" * 100_000, "a\nb", 5])
@@ -244,6 +243,7 @@ def test_an_unknown_option_like_no_other_gets_no_hint(key: JSON) -> None:
     with pytest.raises(VerbError) as caught:
         ListenVerb.from_json({"url": URL, key: 1})
     assert caught.value.option == str(key)
+    assert str(caught.value).startswith("unknown option ")
     assert "did you mean" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200

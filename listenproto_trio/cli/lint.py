@@ -1,4 +1,4 @@
-"""``listenproto lint``: recorded calls, judged."""
+"""``listenproto lint``: checks recorded calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from listenproto_trio.recording import read_trace_file
 __all__ = ["lint"]
 
 
-@click.command(short_help="Judge recorded calls.")
+@click.command(short_help="Check recorded calls against the protocol.")
 @click.argument(
     "traces",
     metavar="TRACE...",
@@ -26,14 +26,14 @@ __all__ = ["lint"]
     required=True,
     type=options.existing_file,
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show each call's ladder of messages.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON text for each trace.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the ladder of messages of each call.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per trace.")
 def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
-    """Judge recorded calls: each breach with its line, clause and sentence.
+    """Check recorded calls: each breach of the protocol, with its line and spec clause.
 
-    A trace without the end of its connection is called unfinished, which is no breach.
+    A trace without the end of the connection is reported as unfinished; that is not a breach.
 
-    Exit status 1 if there is a breach, or a trace cannot be read to its end.
+    Exit status 1 if there is a breach, or if a trace cannot be read to its end.
 
     \b
     Example:
@@ -59,16 +59,16 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
 
 
 def _read(path: Path) -> tuple[Trace | None, str | None]:
-    """What can be read of a trace, and what is wrong with it.
+    """The part of a trace that can be read, and what is wrong with the rest.
 
-    What stands in front of a wrong line is as good as ever. The writer of one that ends within a
-    line was killed, most likely: that is no fault of the line.
+    The lines before a wrong one are still good. If a trace ends in the middle of a line, its writer
+    was most likely killed.
     """
     try:
         return read_trace_file(path), None
     except TraceError as exc:
         cut = exc.cut_short and exc.before is not None
-        return exc.before, f"cut short at line {exc.line}: {exc.what}" if cut else str(exc)
+        return exc.before, f"cut off at line {exc.line}: {exc.what}" if cut else str(exc)
     except OSError as exc:
         return None, in_words(exc)
 
