@@ -970,7 +970,7 @@ def test_the_bounds_of_the_text_are_behind_a_schema(value: str) -> None:
 
 
 def test_what_is_inside_a_wav_is_behind_a_schema() -> None:
-    data = {"audioContent": base64_of(SOUND[:-1]), "audioContentType": "wav"}
+    data = {"audioContent": base64_of(SOUND[:40]), "audioContentType": "wav"}
     clip = {"type": "playAudio", "data": data}
     assert valid("play-audio", clip)
     assert not taken("play-audio", clip)
