@@ -1,8 +1,8 @@
 """Messages to WebSocket payloads and back: strict out, tolerant in (LP-ODD).
 
-What comes in never raises: text that is no message becomes :class:`Malformed`, which says why.
-What goes out is read back by the same parsers first, so that this end can never send what it
-would not take.
+Reading never raises: text that is not a message becomes :class:`Malformed`, which says why. What is
+written is first read back by the same parsers, so that this end cannot send what it would not
+accept.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ DIGITS: Final = "0123456789*#ABCD"
 """The keys of a telephone (LP-DTMF-3)."""
 
 MAX_METADATA: Final = 8192
-"""Bytes of metadata that deployed platforms send at most (LP-META-11)."""
+"""The most bytes of metadata that deployed platforms send (LP-META-11)."""
 
 
 def read_base64(text: str) -> bytes:
-    """What a text of base64 stands for (RFC 4648, 4). Raises ValueError for anything else."""
+    """Decode base64 (RFC 4648, 4). Raises ValueError for anything else."""
     content = binascii.a2b_base64(text, strict_mode=True)
-    if len(text) != (len(content) + 2) // 3 * 4:  # Python takes padding where none is due
+    if len(text) != (len(content) + 2) // 3 * 4:  # Python accepts excess padding
         raise ValueError("excess padding")
     return content
 
@@ -81,10 +81,11 @@ class _Bad(ValueError):
 
 
 def _objects(text: str) -> list[tuple[dict[str, JSON], str]] | Malformed:
-    """Each JSON object of a text with its own piece of it, or what the whole text is instead.
+    """Each JSON object of a text, with its part of the text; or what is wrong with the whole text.
 
-    One message holds one object, but an older deployed module can put several into one (LP-ODD-7).
-    What breaks off, or has anything else in it, may be half of what was meant: none of it counts.
+    A message has one object, but an older deployed module can put several into one (LP-ODD-7). A
+    text that breaks off, or has anything else in it, may be half of what was meant: none of it is
+    used.
     """
     try:
         found = [*values(text)]
@@ -164,7 +165,7 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     try:
         content = read_base64(text)
     except ValueError as exc:
-        raise _Bad("LP-CLIP-6", f"'audioContent' is no base64: {exc}") from None
+        raise _Bad("LP-CLIP-6", f"'audioContent' is not valid base64: {exc}") from None
     number = whole_number(rate)
     if _CONTENT_TYPES[kind] == "wav":
         try:
@@ -206,7 +207,7 @@ _PARSERS: Final[dict[tuple[str, str], tuple[frozenset[Peer], _Parser]]] = {
     ("type", "clearMarks"): (ClearMarks.senders, lambda obj: ClearMarks()),
     ("type", "disconnect"): (Disconnect.senders, lambda obj: Disconnect()),
 }
-"""How the body of each message is read, and who may send it; of a mark, see _parse_mark."""
+"""Who may send each message, and the parser of its body; for marks see _parse_mark."""
 
 
 def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
@@ -219,10 +220,10 @@ def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
             try:
                 return parse(obj)
             except _Bad as exc:
-                # What a body must be is said of the peer that may send it.
+                # The clauses about a body are about the peer that may send it.
                 clause = exc.clause if sender in senders else "LP-ODD-1"
                 raise _Bad(clause, str(exc)) from None
-    # Metadata has no type of its own; a second one is known by what every metadata holds.
+    # Metadata has no type; a second one is recognized by what every metadata has.
     untyped = "type" not in obj and "event" not in obj
     if sender is Peer.PLATFORM and untyped and ("mixType" in obj or "callSid" in obj):
         return _parse_metadata(obj)
@@ -247,11 +248,12 @@ def _reread_string_rate(obj: Mapping[str, JSON], rate: int) -> None:
 def decode(
     payload: str | bytes, sender: Peer, *, string_sample_rate: int | None = None
 ) -> list[Message]:
-    """Read one WebSocket message of ``sender``, but a platform's first; never raises.
+    """Read one WebSocket message of ``sender``, other than a platform's first; never raises.
 
-    A text may hold more than one JSON object, each becomes a message or, with a bad body, a
-    :class:`Malformed`; so does a text as a whole that holds anything else. ``string_sample_rate``:
-    the rate that a playAudio rate written as a string is taken for, as deployed platforms do.
+    A text may have more than one JSON object: each becomes a message or, with a bad body, a
+    :class:`Malformed`. A text with anything else in it becomes one :class:`Malformed`.
+    ``string_sample_rate``: read a playAudio rate written as a string as this rate, as deployed
+    platforms do.
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
@@ -270,8 +272,8 @@ def decode(
 def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
     """Read a platform's first message, the metadata; never raises.
 
-    With ``salvage``, text that was cut short gives what stands whole in front of the cut, as
-    metadata that says ``truncated`` (LP-META-12).
+    With ``salvage``, text that was cut off becomes metadata of the members that are complete, with
+    ``truncated`` set (LP-META-12).
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
@@ -289,15 +291,15 @@ def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Messa
 
 
 def _parse_opening(text: str, obj: Mapping[str, JSON], *, truncated: bool = False) -> Metadata:
-    # A byte that is no UTF-8 has come through as a surrogate: one byte it was, and is counted.
+    # A byte that is not UTF-8 has become a surrogate; it counts as the one byte that it was.
     size = len(text.encode(errors="replace"))
     return attrs.evolve(_parse_metadata(obj), truncated=truncated, size=size)
 
 
 def clip_head(content: bytes) -> WavHead:
-    """What stands in front of the audio of a WAV clip (LP-CLIP-10).
+    """Read the header of a WAV clip (LP-CLIP-10).
 
-    Raises :class:`WavError` for one that cannot be played.
+    Raises :class:`WavError` if the clip cannot be played.
     """
     try:
         head = read_playable_head(content)
@@ -309,15 +311,15 @@ def clip_head(content: bytes) -> WavHead:
 
 
 def mended_clip(clip: PlayAudio) -> PlayAudio:
-    """The clip, where its WAV can be played, with a header of the right length (LP-CLIP-31).
+    """The clip with the right length in the header of its WAV (LP-CLIP-31).
 
-    It is given back as it is where nothing is wrong with that, or more is wrong than that.
+    It is returned unchanged if the length is right, or if the WAV cannot be played anyway.
     """
     if clip.content_type != "wav":
         return clip
     try:
         head = clip_head(clip.content)
-    except WavError:  # whether it may be sent is for others to say
+    except WavError:  # the check before sending reports it
         return clip
     if head.flaw is None:
         return clip
@@ -325,10 +327,10 @@ def mended_clip(clip: PlayAudio) -> PlayAudio:
 
 
 def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
-    """What a clip plays: one channel of L16 in whole samples, and its rate (LP-CLIP-17).
+    """The audio of a clip, one channel of L16 in whole samples, and its rate in Hz (LP-CLIP-17).
 
-    The odd last byte of a raw clip is left out, two channels of a WAV are mixed down. Raises
-    :class:`WavError` for a WAV that cannot be played.
+    The odd last byte of a raw clip is left out; two channels of a WAV are mixed down. Raises
+    :class:`WavError` if a WAV cannot be played.
     """
     if clip.content_type == "wav":
         wav = parse_wav(clip.content)
@@ -337,7 +339,7 @@ def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
 
 
 def clip_flicks(clip: PlayAudio) -> int:
-    """The media time of what :func:`clip_audio` gives, in flicks."""
+    """The media time of the audio of a clip, in flicks; see :func:`clip_audio`."""
     if clip.content_type == "wav":
         head = read_playable_head(clip.content)
         return flicks_of(head.size // head.frame, head.rate)
@@ -370,7 +372,7 @@ def _build_play_audio(message: PlayAudio) -> JSON:
 
 
 def _build_metadata(message: Metadata) -> JSON:
-    # In front, where a cut at 8192 bytes leaves them whole.
+    # At the front, so that a cut at 8192 bytes does not hit them.
     front = {"sampleRate": message.sample_rate, "mixType": message.mix_type.value}
     return front | dict(message.attributes)
 
@@ -392,21 +394,21 @@ _BUILDERS: Final[dict[type, Callable[..., JSON]]] = {
 def encode(message: Message, sender: Peer) -> Payload:
     """Write a message of ``sender`` as one WebSocket payload.
 
-    Raises :class:`LocalProtocolError` for one that the parsers here would not give back.
+    Raises :class:`LocalProtocolError` if the parsers here would not read back the same message.
     """
     if isinstance(message, Audio):
         if not isinstance(message.pcm, bytes):
-            raise TypeError(f"audio is bytes of L16, not {type(message.pcm).__name__}")
+            raise TypeError(f"Audio takes bytes of L16, not {type(message.pcm).__name__}")
         return message.pcm
     if isinstance(message, Close):
         return message
     if isinstance(message, Malformed):
-        raise LocalProtocolError("what came in malformed cannot be sent", clause=message.clause)
+        raise LocalProtocolError("a Malformed message cannot be sent", clause=message.clause)
     obj = _BUILDERS[type(message)](message)
     try:
         text = json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
-        # Without its repr: what is no JSON may have none either.
+        # Without its repr: a value that JSON cannot write may have no repr either.
         raise LocalProtocolError(
             f"{type(message).__name__} cannot be written as JSON: {exc}", clause="LP-ODD-2"
         ) from exc
@@ -417,6 +419,7 @@ def encode(message: Message, sender: Peer) -> Payload:
         )
     if read != [message]:
         raise LocalProtocolError(
-            f"{message!r:.200} would be read as {read[0]!r:.200}", clause="LP-ODD-6"
+            f"cannot send {message!r:.200}; the receiver would read it as {read[0]!r:.200}",
+            clause="LP-ODD-6",
         )
     return text

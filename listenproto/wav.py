@@ -1,8 +1,8 @@
-"""WAV files: what a clip may be, and what recordings are (LP-CLIP-10, LP-CLIP-31, LP-CLIP-32).
+"""WAV files: clips and recordings (LP-CLIP-10, LP-CLIP-31, LP-CLIP-32).
 
-A program that writes a WAV into a pipe cannot go back to fill in how long it became. What it leaves
-in the header, 0x7FFFFFFF, 0 or any other number, is read as libsndfile reads it: the audio goes on
-to the end of the bytes that are there.
+A program that writes a WAV into a pipe cannot go back to fill in its length. Whatever it leaves in
+the header, 0x7FFFFFFF, 0 or any other number, is read as libsndfile reads it: the audio goes on to
+the end of the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class WavError(ValueError):
-    """The bytes are no WAV file that the protocol can play; the message says why."""
+    """The bytes are not a WAV file that can be used here; the message says why."""
 
 
 _PCM: Final = 1
@@ -52,7 +52,7 @@ _CODECS: Final = {
 }
 MAX_CHUNKS: Final = 1000
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
-"""What says that the length is not known: the audio goes on to the end."""
+"""This length means that the length is not known: the audio goes on to the end."""
 _RF64: Final = (b"RF64", b"BW64")
 """RIFF with lengths of 64 bits in a ds64 chunk (EBU Tech 3306, ITU-R BS.2088)."""
 
@@ -69,24 +69,24 @@ _MAGIC: Final = (
     (0, b"riff", "Wave64"),
     (0, b"RIFX", "big-endian WAV"),
 )
-"""How files start that people take for WAV: where, with what, and what they are."""
+"""How other audio files start: the offset, the bytes there, and the name of the format."""
 
 
 @attrs.frozen
 class Wav:
-    """What a WAV file holds: L16 of ``channels`` interleaved channels at ``rate`` a second."""
+    """The audio of a WAV file: L16 of ``channels`` interleaved channels at ``rate`` Hz."""
 
     pcm: bytes
     rate: int
     channels: int
 
     def mono(self) -> bytes:
-        """One channel of L16, two mixed down to their mean."""
+        """One channel of L16; two channels are mixed down to their mean."""
         return self.pcm if self.channels == 1 else mixed_down(self.pcm)
 
 
 class Octets(Protocol):
-    """What a WAV file is read from: bytes, or a file in memory."""
+    """The source of a WAV file: bytes, or a file mapped into memory."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, part: slice, /) -> bytes: ...
@@ -94,13 +94,13 @@ class Octets(Protocol):
 
 @attrs.frozen(kw_only=True)
 class WavHead:
-    """What stands in front of the audio of a WAV or RF64 file.
+    """The header of a WAV or RF64 file, up to its audio.
 
     ``codec`` is the number of its format, 1 for PCM, with samples of ``bits`` bits. The audio
-    starts ``start`` bytes into the file; ``length`` is how many bytes of it the header claims, None
-    where it says that it does not know, and ``there`` how many bytes stand behind the header.
-    ``end`` is where the header has the whole file end. ``ds64`` is where the lengths of 64 bits
-    stand, in a file that has them.
+    starts ``start`` bytes into the file. ``length`` is how many bytes of audio the header claims,
+    None if it says that the length is unknown; ``there`` is how many bytes follow the header.
+    ``end`` is where the file ends according to the header. ``ds64`` is the offset of the 64-bit
+    lengths, None if the file has none.
     """
 
     codec: int
@@ -119,12 +119,12 @@ class WavHead:
 
     @property
     def frame(self) -> int:
-        """Bytes of a sample frame of L16; 1 for other codecs, of which any byte may be the last."""
+        """Bytes of a sample frame of L16; 1 for other codecs, which may end at any byte."""
         return SAMPLE_BYTES * self.channels if self.is_l16 else 1
 
     @property
     def size(self) -> int:
-        """How many bytes of audio there are, in whole sample frames (LP-CLIP-32)."""
+        """The number of bytes of audio, in whole sample frames (LP-CLIP-32)."""
         never_filled_in = self.length == 0 and self.end <= self.start
         claimed = self.there if self.length is None or never_filled_in else self.length
         size = min(claimed, self.there)
@@ -132,13 +132,13 @@ class WavHead:
 
     @property
     def flaw(self) -> str | None:
-        """What is wrong with the length in the header, in words; None where it is right."""
+        """What is wrong with the length in the header, in words; None if it is right."""
         if self.length is None or self.length == self.size:
             return None
         claims = f"its data chunk claims {self.length} bytes"
         if 0 < self.length <= self.there:
-            return f"{claims}, which is not a whole number of sample frames of {self.frame} bytes"
-        return f"{claims}, {self.there} are there"
+            return f"{claims}, not a whole number of sample frames of {self.frame} bytes"
+        return f"{claims} but has {self.there}"
 
 
 def read_wav_head(wav: Octets) -> WavHead:
@@ -164,7 +164,7 @@ def read_wav_head(wav: Octets) -> WavHead:
             if size != _UNKNOWN_LENGTH:
                 length = size
             elif ds64 is None and wav[:4] in _RF64:
-                raise WavError("its data chunk leaves the length to a ds64 chunk, there is none")
+                raise WavError("the length of its data chunk must be in a ds64 chunk")
             codec, channels, rate, bits = form
             return WavHead(
                 codec=codec,
@@ -179,21 +179,21 @@ def read_wav_head(wav: Octets) -> WavHead:
             )
         if at + size > len(wav):
             there = len(wav) - at
-            raise WavError(f"its {chunk_name(name)} chunk claims {size} bytes, {there} are there")
+            raise WavError(f"its {chunk_name(name)} chunk claims {size} bytes but has {there}")
         if name == b"fmt ":
             form = _parse_format(wav[at : at + min(size, 40)])
         elif name == b"ds64" and wav[:4] in _RF64:
             if size < 24:
-                raise WavError(f"its ds64 chunk has {size} bytes, at least 24 are needed")
+                raise WavError(f"its ds64 chunk has {size} bytes; it must have at least 24")
             ds64 = at
             end, length = struct.unpack("<QQ", wav[at : at + 16])
             end += 8
         at += size + size % 2
-    raise WavError(f"it has more than {MAX_CHUNKS} chunks")
+    raise WavError(f"it has more than {MAX_CHUNKS} chunks; no more are read")
 
 
 def read_l16_head(wav: Octets) -> WavHead:
-    """The same of 16-bit PCM, with any channels, at any rate. Raises :class:`WavError`."""
+    """Read the header of 16-bit PCM, of any channels and rate. Raises :class:`WavError`."""
     head = read_wav_head(wav)
     if not head.is_l16:
         codec = _CODECS.get(head.codec, f"format {head.codec}")
@@ -203,9 +203,9 @@ def read_l16_head(wav: Octets) -> WavHead:
 
 
 def read_playable_head(wav: Octets) -> WavHead:
-    """The same of what the protocol can play: one or two channels, a rate that divides flicks.
+    """Read the header of a WAV file that the protocol can play: 16-bit PCM, one or two channels.
 
-    Raises :class:`WavError` for anything else.
+    Its rate must divide a second of flicks. Raises :class:`WavError` for anything else.
     """
     head = read_l16_head(wav)
     if head.channels > 2:
@@ -218,8 +218,8 @@ def read_playable_head(wav: Octets) -> WavHead:
 def parse_wav(wav: bytes) -> Wav:
     """Read a WAV or RF64 file that the protocol can play: 16-bit PCM of one or two channels.
 
-    It plays as far as there are bytes, whatever length its header claims. Its rate must divide a
-    second of flicks. Raises :class:`WavError` for anything else.
+    The audio goes on as far as there are bytes, whatever length the header claims. Its rate must
+    divide a second of flicks. Raises :class:`WavError` for anything else.
     """
     head = read_playable_head(wav)
     pcm = wav[head.start : head.start + head.size]
@@ -227,15 +227,15 @@ def parse_wav(wav: bytes) -> Wav:
 
 
 def mended_wav(wav: bytes, head: WavHead) -> bytes:
-    """The same audio behind a header with its right length, and nothing behind it."""
+    """The file with the right length in its header, and nothing after the audio."""
     front = with_length(wav[: head.start], head, head.size)
     return front + wav[head.start : head.start + head.size]
 
 
 def with_length(front: bytes, head: WavHead, length: int) -> bytes:
-    """What stands in front of the audio, made to say that ``length`` bytes of audio follow.
+    """The header ``front``, changed to claim ``length`` bytes of audio.
 
-    Raises :class:`WavError` where there is no room to say so.
+    Raises :class:`WavError` if it has no room for that length.
     """
     mended = bytearray(front)
     whole, ds64 = head.start - 8 + length, head.ds64
@@ -253,12 +253,12 @@ def with_length(front: bytes, head: WavHead, length: int) -> bytes:
 
 
 def chunk_name(name: bytes) -> str:
-    """The name of a chunk, in quotes, whatever bytes it is."""
+    """The name of a chunk, in quotes; any bytes are possible."""
     return repr(name).removeprefix("b")
 
 
 def kind_of(content: Octets) -> str | None:
-    """The name of the format of audio that is no WAV; None for what is not known."""
+    """The name of the format of audio other than WAV; None if it is not known."""
     for at, magic, kind in _MAGIC:
         if content[at : at + len(magic)] == magic:
             return kind
@@ -274,7 +274,7 @@ def kind_of(content: Octets) -> str | None:
 def _parse_format(body: bytes) -> tuple[int, int, int, int]:
     """Codec, channels, rate, bits."""
     if len(body) < 16:
-        raise WavError(f"its fmt chunk has {len(body)} bytes, at least 16 are needed")
+        raise WavError(f"its fmt chunk has {len(body)} bytes; it must have at least 16")
     codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
     if not channels or not rate:
         raise WavError(f"its header says {channels} channels at {rate} Hz")
@@ -284,9 +284,9 @@ def _parse_format(body: bytes) -> tuple[int, int, int, int]:
 
 
 def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
-    """The 44 bytes in front of ``length`` bytes of L16 in a WAV file.
+    """The 44 bytes before ``length`` bytes of L16 in a WAV file.
 
-    A length that 32 bits cannot hold is written as unknown: the audio runs to the end.
+    A length of more than 32 bits is written as unknown: the audio goes on to the end.
     """
     known = length <= _UNKNOWN_LENGTH - 36
     whole = 36 + length if known else _UNKNOWN_LENGTH
@@ -296,14 +296,14 @@ def wav_header(length: int, rate: int, channels: int = 1) -> bytes:
 
 
 GROWING_HEADER: Final = 80
-"""How many bytes :func:`growing_wav_header` gives."""
+"""The length of :func:`growing_wav_header` in bytes."""
 
 
 def growing_wav_header(length: int, rate: int, channels: int = 1) -> bytes:
-    """The 80 bytes in front of ``length`` bytes of L16 in a WAV file that may grow for ever.
+    """The 80 bytes before ``length`` bytes of L16 in a WAV file that may grow without limit.
 
-    There is room in it for lengths of 64 bits: it is RIFF with a JUNK chunk as long as 32 bits
-    do, RF64 with a ds64 chunk in its place from then on.
+    It has room for 64-bit lengths: it is RIFF with a JUNK chunk while 32 bits are enough, and RF64
+    with a ds64 chunk in place of that from then on.
     """
     whole = 72 + length
     if whole < _UNKNOWN_LENGTH:

@@ -184,7 +184,7 @@ def test_a_wav_whose_length_nobody_filled_in_is_heard_whole(
     samples, notes = read(claiming(content, length, whole=whole), tmp_path)
     assert len(samples) == RATE
     assert np.max(np.abs(samples - TONE)) <= 1 / 64
-    claims = f"its data chunk claims {length} bytes, {there} are there"
+    claims = f"its data chunk claims {length} bytes but has {there}"
     assert notes == [f"has a wrong header: {claims}; playing what is there"]
 
 
@@ -197,7 +197,7 @@ def test_a_wav_that_leaves_its_length_open_has_nothing_wrong(tmp_path: Path) -> 
 def test_a_wav_that_is_cut_short_is_heard_as_far_as_it_goes(tmp_path: Path) -> None:
     samples, notes = read(written()[:-1], tmp_path)
     assert np.array_equal(samples, TONE[:-1])
-    claims = "its data chunk claims 16000 bytes, 15999 are there"
+    claims = "its data chunk claims 16000 bytes but has 15999"
     assert notes == [f"has a wrong header: {claims}; playing what is there"]
 
 
@@ -279,7 +279,7 @@ def test_a_wav_with_a_wrong_header_is_a_clip_with_a_right_one(tmp_path: Path) ->
     clips, (note,) = clips_of(claiming(RIGHT, 0x7FFFFFFF, whole=0), tmp_path)
     assert clips == [PlayAudio(RIGHT, "wav")]
     assert note.endswith(
-        "sound has a wrong header: its data chunk claims 2147483647 bytes, 16000 are there; "
+        "sound has a wrong header: its data chunk claims 2147483647 bytes but has 16000; "
         "playing what is there"
     )
 
@@ -301,7 +301,7 @@ def test_a_call_says_that_the_header_of_its_audio_is_wrong(tmp_path: Path) -> No
     run = listenproto("call", NOWHERE, "--audio", "said.wav", cwd=tmp_path)
     assert run.status == 1
     assert " ".join(run.out.split()) == (
-        "said.wav has a wrong header: its data chunk claims 2147483647 bytes, 16000 are there; "
+        "said.wav has a wrong header: its data chunk claims 2147483647 bytes but has 16000; "
         "playing what is there"
     )
 

@@ -611,7 +611,7 @@ WRONG_FROM_APP = [
     (play_audio_text(id=False), "LP-CLIP-11", "'id'"),
     (wav_text(b""), "LP-CLIP-10", "WAV"),
     (wav_text(b"\0" * 44), "LP-CLIP-10", "WAV"),
-    (wav_text(WAV[:30]), "LP-CLIP-10", "its 'fmt ' chunk claims 16 bytes, 10 are there"),
+    (wav_text(WAV[:30]), "LP-CLIP-10", "its 'fmt ' chunk claims 16 bytes but has 10"),
     (wav_text(WAV_8_BIT), "LP-CLIP-10", "this is 8-bit PCM WAV; it must be 16-bit PCM WAV"),
     (wav_text(WAV_FLOAT), "LP-CLIP-10", "this is 16-bit floating-point WAV"),
     (wav_text(WAV_ODD_RATE), "LP-CLIP-10", "8001"),

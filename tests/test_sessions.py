@@ -528,7 +528,7 @@ class TestThePlatform:
         violation, clip = platform.receive(clip_text(audioContentType="wav", audioContent=content))
         assert str(violation) == (
             "LP-CLIP-31: the WAV header has a wrong length: its data chunk claims 2147483647 "
-            "bytes, 320 are there"
+            "bytes but has 320"
         )
         assert isinstance(clip, PlayAudio)
         assert [len(heard.pcm) for heard in platform.play(FLICKS)] == [320]
@@ -848,7 +848,7 @@ def test_only_messages_and_bytes_of_audio_are_sent() -> None:
     app = opened_app(Mode.STREAMING)
     with pytest.raises(TypeError, match="not str"):
         app.send("killAudio")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="audio is bytes"):
+    with pytest.raises(TypeError, match="Audio takes bytes"):
         app.send(Audio("ab"))  # type: ignore[arg-type]
     assert list(app.outgoing()) == []
 
