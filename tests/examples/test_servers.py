@@ -252,7 +252,7 @@ async def test_application_refuses_what_is_no_webhook(application_port: int, hoo
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{application_port}") as http:
         answer = await http.post(hook, content=b"{")
         assert answer.status_code == 400
-        assert answer.text.startswith("body must be a JSON object; it is no JSON: ")
+        assert answer.text.startswith("body must be a JSON object; it is not valid JSON: ")
         assert (await http.get(hook)).status_code == 405
 
 
