@@ -16,9 +16,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count the branches of no search: which ones it takes is chance, and counting takes longer."""
+    """Count no branches of a search: which ones it takes is chance, and counting takes time."""
     for item in items:
-        if item.get_closest_marker("hypothesis"):
+        if item.get_closest_marker("hypothesis") and not item.get_closest_marker("counted"):
             item.add_marker("no_cover")
 
 

@@ -15,8 +15,10 @@ hypothesis looks at other examples each time, and keeps those that failed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Final
 
+import pytest
 from hypothesis import settings
 
 _NAME: Final = os.environ.get("LISTENPROTO_EXAMPLES", "default")
@@ -34,3 +36,9 @@ settings.load_profile(_NAME)
 _USUAL: Final = settings().max_examples
 FEW: Final = settings(max_examples=_USUAL // 4)
 MANY: Final = settings(max_examples=4 * _USUAL)
+
+
+def counted(search: Callable[..., None]) -> Callable[..., None]:
+    """Have a search try the same examples each time, so that the branches it takes count."""
+    same = settings(derandomize=True, max_examples=max(100, _USUAL))
+    return pytest.mark.counted(same(search))  # type: ignore[no-any-return]

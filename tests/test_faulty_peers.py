@@ -557,6 +557,7 @@ def platform_machine(
     return Machine
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("app", "mode", "clause"), APPS)
 def test_a_faulty_app_is_found_out(app: type[App], mode: Mode, clause: str) -> None:
     with pytest.raises(AssertionError, match=rf"\b({clause})\b"):

@@ -42,6 +42,7 @@ from listenproto.testing import (
     profiles,
     verb_objects,
 )
+from tests.depth import counted
 from tests.flat_platform import FlatPlatform
 
 STEPS = settings(stateful_step_count=40)
@@ -175,12 +176,14 @@ def test_verbs_are_of_the_mode_that_is_asked_for(mode: Mode) -> None:
     check()
 
 
+@counted
 @given(invalid_verb_objects())
 def test_what_is_almost_a_verb_is_refused(obj: object) -> None:
     with pytest.raises(VerbError):
         ListenVerb.from_json(obj)
 
 
+@counted
 @given(st.data(), listen_verbs(), profiles(), st.sampled_from(Peer))
 def test_a_legal_conversation_is_not_accused(
     data: st.DataObject, verb: ListenVerb, profile: Profile, vantage: Peer
@@ -190,6 +193,7 @@ def test_a_legal_conversation_is_not_accused(
     assert [observer.see(sender, message) for sender, message in passed] == [[]] * len(passed)
 
 
+@counted
 @given(st.data(), listen_verbs(), profiles(), st.sampled_from(Peer))
 def test_the_one_breach_of_a_conversation_is_named_and_nothing_else(
     data: st.DataObject, verb: ListenVerb, profile: Profile, vantage: Peer
