@@ -1,4 +1,4 @@
-"""The application's end: takes calls and hands each to a handler."""
+"""The application's end: answers calls and passes each to a handler."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ async def serve(
     ValueError for one that is negative or NaN.
     """
     if not grace >= 0:
-        raise ValueError(f"a grace of {grace:g} s is no time to end in, it takes 0 or more")
+        raise ValueError(f"grace must be 0 or more seconds; it is {grace:g}")
     stop = trio.Event() if stop is None else stop
     server = _Server(handler, answering or Answering(), stop)
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except UnicodeError as exc:
-        raise OSError(f"{host!r} is no name of a host, and no address") from exc
+        raise OSError(f"{host!r} is not a host name or an address") from exc
     served: list[trio.abc.Listener[trio.abc.Stream]] = [*listeners]
     if ssl_context is not None:
         served = [trio.SSLListener(listener, ssl_context) for listener in listeners]
@@ -114,7 +114,7 @@ class _Server:
         self._ask_by = min(self._cut_at, trio.current_time() + ASKING_TIME)
         for scope, call in self._running.items():
             scope.deadline = self._end_of(call)
-        log.info("stopping; calls open: %d, with %g s to end", self._open_calls, grace)
+        log.info("stopping; calls open: %d; they have %g s to end", self._open_calls, grace)
 
     async def answer(self, stream: trio.abc.Stream) -> None:
         """Answer a connection; closes it."""

@@ -41,7 +41,7 @@ CONVERT = "; convert it to WAV, FLAC, Ogg or MP3"
 SOUNDS = {
     "cut in its header": (wav()[:30], "libsndfile cannot read this file ("),
     "empty": (b"", "it is empty"),
-    "without audio": (wav(size=0), "it holds no audio"),
+    "without audio": (wav(size=0), "it has no audio"),
     "without channels": (wav(channels=0), "this file (Channel count is zero)" + CONVERT),
     "M4A": (b"\0\0\0\x20ftypM4A " + bytes(100), "this MP4 or M4A file (Format not recognised)"),
     "a tag of MP3 alone": (b"ID3\x04" + bytes(100), "this MP3 file (Format not recognised)"),
@@ -142,13 +142,13 @@ def test_a_stream_needs_its_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no JSON text"),
-        (b"{", "no JSON text"),
-        (b"[{}]", "must hold one listen verb, a JSON object"),
-        (b'{"maxLength": NaN}', "no JSON text"),
-        (b"\xff\xfe", "no JSON text"),
+        (b"", "is not valid JSON: "),
+        (b"{", "is not valid JSON: "),
+        (b"[{}]", "must contain one listen verb, a JSON object"),
+        (b'{"maxLength": NaN}', "is not valid JSON: "),
+        (b"\xff\xfe", "is not valid JSON: "),
         (b"\xef\xbb\xbf{}", "starts with a byte order mark (BOM)"),
-        (b"[" * 100_000, "no JSON text"),
+        (b"[" * 100_000, "is not valid JSON: "),
     ],
 )
 def test_a_verb_file_that_holds_no_verb(content: bytes, says: str, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_file_of_more_than_is_read(words: list[str], tmp_path: Path) -> None:
         file.truncate(2**29 + 1)
     run = listenproto(*words, "large", cwd=tmp_path)
     assert run.status == 2
-    assert run.complaint.endswith(" MiB, the most that is read")
+    assert run.complaint.endswith(" MiB")
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def test_a_pipe_of_more_than_is_read(tmp_path: Path) -> None:
     with piped(b" " * 2**21) as verb:
         run = listenproto("call", NOWHERE, "--verb", verb, cwd=tmp_path)
         assert run.status == 2
-        assert run.complaint.endswith(" is larger than 1 MiB, the most that is read")
+        assert run.complaint.endswith(" is larger than the limit of 1 MiB")
 
 
 def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
@@ -308,19 +308,19 @@ def test_no_password_of_a_url_is_shown_wherever_it_stands(words: list[str], tmp_
         (["--dtmf", "5@nan"], "'5@nan'"),
         (["--auth", ":secret"], "USER:PASSWORD"),
         (["--rate", "8000"], "--mode streaming"),
-        (["--verb", "verb.json", "--mode", "off"], "for the verb to say"),
+        (["--verb", "verb.json", "--mode", "off"], "--verb already sets mode and rate"),
         (["--hangup-after", "-1"], "--hangup-after"),
         (["--speed", "0"], "--speed"),
         (["--speed", "0.009"], "--speed"),
         (["--calls", "0"], "--calls"),
         (["--calls", "1001"], "--calls"),
-        (["--bidirectional-in-dial"], "it needs --nested-in-dial"),
-        (["--dtmf", "1@1,5@1.1", "--hangup-after", "1"], "5@1.1 is too late, the caller hangs up"),
-        (["--dtmf", "5@99"], "hangs up at 11.04 s, when all is said (--hangup-after S)"),
+        (["--bidirectional-in-dial"], "only works with --nested-in-dial"),
+        (["--dtmf", "1@1,5@1.1", "--hangup-after", "1"], "5@1.1 is too late: the caller hangs up"),
+        (["--dtmf", "5@99"], "hangs up at 11.04 s, when the audio ends; use --hangup-after S"),
         (["--profile", "other"], "'other'"),
-        (["--cafile", "verb.json"], "verb.json holds no certificates"),
-        (["--heard", "verb.json"], "verb.json is there already"),
-        (["--trace", "verb.json"], "verb.json is there already"),
+        (["--cafile", "verb.json"], "verb.json is not a PEM file with certificates"),
+        (["--heard", "verb.json"], "verb.json already exists"),
+        (["--trace", "verb.json"], "verb.json already exists"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
         (["--speed", "nan"], "not a finite number"),
         (["--speed", "fast"], "'fast' is not a valid number"),

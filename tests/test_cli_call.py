@@ -159,7 +159,7 @@ def test_calls_at_the_same_time_have_files_of_their_own(streaming: str, tmp_path
         assert f"#{number} wrote {name}\n" in run.out
     again = listenproto("call", streaming, *words, *FAST, cwd=tmp_path)
     assert again.status == 2
-    assert again.complaint == "heard-1.wav is there already, and nothing is overwritten"
+    assert again.complaint == "heard-1.wav already exists; delete it, or choose another file"
 
 
 @pytest.mark.parametrize("profile", ["documented", "deployed"])
@@ -383,7 +383,7 @@ def test_an_interrupt_hangs_up(streaming: str, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    assert "hanging up; Ctrl-C again ends at once\n" in out
+    assert "hanging up; press Ctrl-C again to end at once\n" in out
     assert "hangup" in out
     with wave.open(str(tmp_path / "heard.wav")) as wav:
         assert wav.getframerate() == 8000
@@ -418,7 +418,7 @@ def test_an_interrupt_gives_up_an_action_hook_that_does_not_answer(
                 out, err = process.communicate()
     assert process.returncode == 1
     assert err == "listenproto: the actionHook was given up\n"
-    assert out.startswith("hanging up; Ctrl-C again ends at once\n")
+    assert out.startswith("hanging up; press Ctrl-C again to end at once\n")
     assert out.endswith("wrote heard.wav\nwrote trace.jsonl\n")
     assert len(parse_wav((tmp_path / "heard.wav").read_bytes()).pcm) == 4 * 16000
     assert judge_trace(read_trace_file(tmp_path / "trace.jsonl")) == []

@@ -208,11 +208,14 @@ def test_a_clip_that_no_message_holds_is_refused_at_the_start(
     run = listenproto("serve", *words, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
-        "Invalid value for --play: long.wav is too long for a clip (at most 12 MiB of audio): "
+        "Invalid value for --play: long.wav is too long for a clip (at most 12 MiB of audio); "
         "play a shorter file, or use --mode streaming"
     )
     run = listenproto("serve", "--mode", "streaming", *words, cwd=tmp_path)
-    assert run.complaint == "Invalid value for --certfile: long.wav holds no certificate (PEM)"
+    assert (
+        run.complaint
+        == "Invalid value for --certfile: long.wav is not a PEM file with a certificate"
+    )
 
 
 def test_each_call_is_told_to_programs_at_its_end(tmp_path: Path) -> None:
@@ -331,7 +334,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--mode", "off", "--echo"], "nothing can be sent back"),
+        (["--mode", "off", "--echo"], "--mode off cannot send audio back; drop"),
         (["--rate", "16000"], "--mode streaming"),
         (["--mode", "streaming", "--rate", "11025"], "'11025'"),
         (["--path", "listen"], "'/'"),
@@ -343,7 +346,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),
         (["--keyfile", "text.wav"], "--certfile"),
-        (["--certfile", "text.wav"], "--certfile: text.wav holds no certificate (PEM)"),
+        (["--certfile", "text.wav"], "--certfile: text.wav is not a PEM file with a certificate"),
         (["--play", "nowhere.wav"], "nowhere.wav"),
         (["--record", "text.wav"], "text.wav"),
     ],
@@ -369,7 +372,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_a_name_that_no_look_up_takes_is_told_in_one_line(host: str, tmp_path: Path) -> None:
     run = listenproto("serve", "--host", host, "--port", "0", cwd=tmp_path)
     assert run.status == 1
-    said = f"cannot listen on {host} port 0: {host!r} is no name of a host, and no address"
+    said = f"cannot listen on {host} port 0: {host!r} is not a host name or an address"
     assert run.complaint == said
 
 
@@ -392,7 +395,7 @@ def test_a_call_over_tls(tmp_path: Path, authority: trustme.CA) -> None:
         assert run.complaint.endswith("; pass its CA with --cafile FILE")
         run = listenproto("call", url, "--insecure", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")
-        assert run.out.startswith("INSECURE: no certificate is checked")
+        assert run.out.startswith("INSECURE: certificates are not checked")
         plain = url.replace("wss", "ws")
         run = listenproto("call", plain, *FAST, cwd=tmp_path)
         assert run.status == 1
@@ -422,22 +425,25 @@ def identities(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) 
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (["cert.pem"], "--certfile: cert.pem holds no private key (PEM): --keyfile takes it"),
-        (["key.pem"], "--certfile: key.pem holds no certificate (PEM)"),
-        (["key.pem", "cert.pem"], "--certfile: key.pem holds no certificate (PEM)"),
-        (["cert.pem", "cert.pem"], "--keyfile: cert.pem holds no private key (PEM)"),
-        (["both.pem", "cut.pem"], "--keyfile: cut.pem holds no private key (PEM)"),
+        (
+            ["cert.pem"],
+            "--certfile: cert.pem has no private key in it; pass that with --keyfile FILE",
+        ),
+        (["key.pem"], "--certfile: key.pem is not a PEM file with a certificate"),
+        (["key.pem", "cert.pem"], "--certfile: key.pem is not a PEM file with a certificate"),
+        (["cert.pem", "cert.pem"], "--keyfile: cert.pem is not a PEM file with a private key"),
+        (["both.pem", "cut.pem"], "--keyfile: cut.pem is not a PEM file with a private key"),
         (
             ["cert.pem", "other.pem"],
-            "--keyfile: the key in other.pem is not that of the certificate in cert.pem",
+            "--keyfile: the key in other.pem does not match the certificate in cert.pem",
         ),
         (
             ["cert.pem", "locked.pem"],
-            "--keyfile: locked.pem has its key encrypted: it must be without a password",
+            "--keyfile: the private key in locked.pem is encrypted; use one without a password",
         ),
         (
             ["cert.pem", "old.pem"],
-            "--keyfile: old.pem has its key encrypted: it must be without a password",
+            "--keyfile: the private key in old.pem is encrypted; use one without a password",
         ),
     ],
 )
@@ -480,7 +486,7 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
         said = "No space left on device: it does not tell how the recording ended\n"
         (told,) = (line for line in out.splitlines(keepends=True) if line.endswith(said))
         assert told.startswith("#1 recording disk/")
-        assert "calls: 1, failed: 0, files not whole: 3\n" in out
+        assert "calls: 1, failed: 0, incomplete files: 3\n" in out
         recorded = [path for path in disk.glob("*.wav") if path.name != "heard.wav"]
         for path in (*recorded, disk / "heard.wav"):
             assert parse_wav(path.read_bytes()).pcm
@@ -560,7 +566,7 @@ def test_a_trace_is_closed_with_its_call_and_a_lost_one_costs_no_other(tmp_path:
         assert [path for path in held if path.endswith("call-2.trace.jsonl")] == []
         out, _ = stop(process, status=1)
     assert len([*(tmp_path / "folder" / "traces").iterdir()]) == 3
-    assert "calls: 4, failed: 0, files not whole: 1\n" in out
+    assert "calls: 4, failed: 0, incomplete files: 1\n" in out
 
 
 @contextmanager

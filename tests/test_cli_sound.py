@@ -219,9 +219,7 @@ def test_what_is_compressed_and_cut_short_is_heard_as_far_as_it_goes(
     assert RATE < len(samples) < 3 * RATE
     assert abs(pitch(samples) - 440) <= 1
     seconds = f"{len(samples) / RATE:.2f}"
-    assert re.fullmatch(
-        rf"is cut short or damaged{why}: playing the {seconds} s that are there", note
-    )
+    assert re.fullmatch(rf"is cut off or damaged{why}; playing the {seconds} s that it has", note)
 
 
 def test_a_compressed_file_that_is_cut_in_front_of_its_audio_is_refused(tmp_path: Path) -> None:
@@ -238,7 +236,7 @@ def test_a_small_file_of_much_audio_is_refused(
     most = 2**20 // 2
     samples, _ = read(written(np.zeros(most), "FLAC"), tmp_path)
     assert len(samples) == most
-    too_long = "it holds more than 1 MiB of audio; use a shorter file"
+    too_long = "it has more than 1 MiB of audio; use a shorter file"
     assert refusal(written(np.zeros(most + 1), "FLAC"), tmp_path) == too_long
     assert refusal(written(np.zeros((most // 2 + 1, 2)), "FLAC"), tmp_path) == too_long
 
@@ -248,13 +246,13 @@ def test_a_file_that_the_rate_of_the_call_makes_too_long_is_refused(
 ) -> None:
     monkeypatch.setattr(sound, "MOST_SOUND", 2**20)
     assert refusal(written(np.zeros(66), rate=1), tmp_path) == (
-        "it holds more than 1 MiB of audio; use a shorter file"
+        "it has more than 1 MiB of audio; use a shorter file"
     )
 
 
 @pytest.mark.parametrize("content", [wav_header(0, RATE), wav_header(2, 2**31 - 1) + bytes(2)])
 def test_a_file_of_less_than_a_sample_holds_no_audio(content: bytes, tmp_path: Path) -> None:
-    assert refusal(content, tmp_path) == "it holds no audio"
+    assert refusal(content, tmp_path) == "it has no audio"
 
 
 PCM = (TONE * 2**15).astype("<i2").tobytes()

@@ -48,7 +48,7 @@ def test_serve(tmp_path: Path) -> None:
         url = terminal.wait_for(r"listening on ws://\S+\s").split()[-1]
         terminal.wait_for("no calls yet")
         assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
-        terminal.wait_for(r"calls open: 0, in all: 1")
+        terminal.wait_for(r"calls open: 0, total: 1")
         terminal.process.send_signal(signal.SIGTERM)
     assert "metadata 8000 Hz" in terminal.text
     assert "calls: 1, failed: 0" in terminal.text

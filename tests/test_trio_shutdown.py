@@ -123,7 +123,7 @@ async def test_who_has_no_call_open_is_gone_at_once(caplog: pytest.LogCaptureFix
         assert trio.current_time() == 0
         assert server.listener.closed
     assert log_of(caplog)[1:] == [
-        "stopping; calls open: 0, with 30 s to end",
+        "stopping; calls open: 0; they have 30 s to end",
         "stopped; calls cut short: 0",
     ]
 
@@ -142,7 +142,7 @@ async def test_calls_go_on_for_as_long_as_they_have(caplog: pytest.LogCaptureFix
         assert result.end is End.HANGUP
         await server.ended.wait()
         assert trio.current_time() == pytest.approx(29)
-    assert log_of(caplog)[1] == "stopping; calls open: 1, with 30 s to end"
+    assert log_of(caplog)[1] == "stopping; calls open: 1; they have 30 s to end"
     assert log_of(caplog)[-1] == "stopped; calls cut short: 0"
 
 
@@ -239,7 +239,10 @@ async def test_without_grace_calls_are_cut_at_once() -> None:
 @virtual
 async def test_a_grace_that_is_no_time_is_refused_at_the_start(grace: float) -> None:
     listener = Listening()
-    with listener.instead_of_a_port(), pytest.raises(ValueError, match=f"a grace of {grace:g} s"):
+    with (
+        listener.instead_of_a_port(),
+        pytest.raises(ValueError, match=f"grace must be 0 or more seconds; it is {grace:g}"),
+    ):
         await serve(read_on, port=0, grace=grace)
     assert not listener.opened
 

@@ -1,4 +1,4 @@
-"""What ``listenproto serve`` does with a call: record it, echo, play files, keep the figures."""
+"""How ``listenproto serve`` handles a call: record it, echo it, play files, keep the figures."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from listenproto_trio.transport import CallEnded, Tap
 __all__ = ["Answerer"]
 
 GOOD_ENDS: Final = GOOD_CLOSES | {1001}
-"""What a platform closes with that is done, or is itself going away, as for a restart."""
+"""Close codes of a platform that is done, or that is going away, e.g. to restart."""
 
 SHOWN: Final = 20
-"""How many calls, the newest, are shown at the end."""
+"""How many of the newest calls are shown at the end."""
 
 
 @attrs.define(kw_only=True)
 class Answerer:
-    """Handles the calls of a server. ``rate`` is that of the stream back."""
+    """Handles the calls of a server. ``rate`` is the sample rate of the app's stream in Hz."""
 
     screen: Screen
     mode: Mode
@@ -57,22 +57,22 @@ class Answerer:
     open_calls: int = 0
     failed: int = 0
     not_whole: int = 0
-    """How many recordings and traces are not whole, or could not be made at all."""
+    """How many recordings and traces are incomplete, or could not be created."""
     status: Status = attrs.field(init=False)
-    """A line that shows, on a terminal, how many calls there are."""
+    """On a terminal, a line that shows the number of calls."""
     _rows: deque[tuple[object, ...]] = attrs.field(init=False, factory=lambda: deque(maxlen=SHOWN))
     _count: Iterator[int] = attrs.field(init=False, factory=lambda: itertools.count(1))
     _numbers: weakref.WeakKeyDictionary[AppSession, int] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary
     )
     _unnamed: dict[int, Path] = attrs.field(init=False, factory=dict)
-    """The traces that have not been named yet, by the numbers of their connections."""
+    """The traces that have not been reported yet, by the numbers of their connections."""
 
     def __attrs_post_init__(self) -> None:
         self.status = self.screen.console.status("no calls yet")
 
     def tap(self, session: AppSession) -> Tap:
-        """What is told of all that passes in a call."""
+        """The tap that gets every payload of a call."""
         number = self._number(session)
         ladder = self.screen.ladder(self.profile, self.rate, f"#{number} ")
         trace = self._trace(session, number)
@@ -84,7 +84,7 @@ class Answerer:
         return self._numbers[session]
 
     def _trace(self, session: AppSession, number: int) -> Tap | None:
-        """A trace of a connection, in a file that was not there."""
+        """A trace of a connection, in a new file."""
         if self.traces is None:
             return None
         try:
@@ -92,11 +92,11 @@ class Answerer:
             trace = self._new_trace(self.traces, number)
         except OSError as exc:
             self.not_whole += 1
-            self.screen.say(f"#{number} has no trace: {exc.filename}: {in_words(exc)}")
+            self.screen.say(f"#{number} trace not written: {exc.filename}: {in_words(exc)}")
             return None
         self._unnamed[number] = trace.path
         trace.position = _received(weakref.ref(session))
-        weakref.finalize(session, trace.close)  # where the end does not pass
+        weakref.finalize(session, trace.close)  # if the end of the call does not pass
         return self._closing(trace, number)
 
     def _new_trace(self, folder: Path, number: int) -> TraceFile:
@@ -104,10 +104,10 @@ class Answerer:
         for stem in stems(f"call-{number}"):
             with suppress(FileExistsError):
                 return TraceFile(folder / f"{stem}.trace.jsonl", header)
-        raise AssertionError("there is no end of names")
+        raise AssertionError("stems() never ends")
 
     def _closing(self, trace: TraceFile, number: int) -> Tap:
-        """The trace, closed with the connection."""
+        """A tap that writes the trace, and closes it with the connection."""
         over = False
 
         def fail(line: str) -> None:
@@ -135,7 +135,7 @@ class Answerer:
 
     def _opened(self, change: int) -> None:
         self.open_calls += change
-        self.status.update(f"calls open: {self.open_calls}, in all: {self.calls}")
+        self.status.update(f"calls open: {self.open_calls}, total: {self.calls}")
 
     async def handle(self, call: Call) -> None:
         """Handle one call to its end."""
@@ -176,7 +176,7 @@ class Answerer:
             self._over(number, call, breaches, recording)
 
     def _record(self, call: Call, number: int) -> AbstractContextManager[Recording]:
-        """A recording with the callSid's name; where that leaves none, with the call's number.
+        """A recording named after the callSid, or after the call's number if that gives no name.
 
         So what lies beside a trace of another number is not taken for its audio.
         """
@@ -208,7 +208,7 @@ class Answerer:
     def _over(
         self, number: int, call: Call, breaches: Breaches, recording: Recording | None
     ) -> None:
-        """A call is over: tell of it."""
+        """Report a call that is over."""
         closed, transport = call.closed, call.transport
         failed = call.error is not None or transport.failure is not None
         if closed is not None:
@@ -256,7 +256,7 @@ class Answerer:
         recording_error: str = "",
         trace: Path | None = None,
     ) -> None:
-        """Tell programs of a call at once, and people in the table at the end."""
+        """Report a call: as JSON at once, and in the table at the end."""
         late, dropped = statistics.worst_lateness, statistics.samples_dropped
         sent = statistics.messages_sent
         self._rows.append((number, ended, heard, sent, late, dropped, breaches.total))
@@ -276,18 +276,18 @@ class Answerer:
         self.screen.figures(figures)
 
     def sum_up(self) -> None:
-        """What there was, the newest calls in a table."""
+        """Print the totals, and the newest calls in a table."""
         for number, trace in self._unnamed.items():
             self._name(number, trace)
-        columns = ("call", "ended", "heard s", "messages sent", "late s", "dropped", "breaches")
+        columns = ("call", "ended", "heard (s)", "messages sent", "late (s)", "dropped", "breaches")
         if self._rows:
             self.screen.table(columns, self._rows)
-        not_whole = f", files not whole: {self.not_whole}" if self.not_whole else ""
+        not_whole = f", incomplete files: {self.not_whole}" if self.not_whole else ""
         self.screen.say(f"calls: {self.calls}, failed: {self.failed}{not_whole}")
 
 
 def _received(session: weakref.ref[AppSession]) -> Callable[[], int]:
-    """How many samples the app has received, without holding on to its session."""
+    """A function of the samples that the app has received; it does not keep the session alive."""
 
     def samples() -> int:
         alive = session()

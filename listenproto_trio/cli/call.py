@@ -1,4 +1,4 @@
-"""``listenproto call``: the platform's end, with a caller on the line."""
+"""``listenproto call``: the platform's end, with a simulated caller."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["call"]
 
 MOST_CALLS: Final = 1000
 MOST_VERB: Final = 2**20
-"""Bytes of a verb's file."""
+"""Maximum size of a verb's file in bytes."""
 
 
 @click.command(short_help="Call an application, as jambonz would.")
@@ -142,15 +142,15 @@ def call(
     from_environment = context.get_parameter_source("auth") is ParameterSource.ENVIRONMENT
     verb = _verb(url, verb_file, way, rate, auth, from_environment=from_environment)
     if bidirectional_in_dial and not nested_in_dial:
-        raise click.UsageError("--bidirectional-in-dial is for a dial: it needs --nested-in-dial")
+        raise click.UsageError("--bidirectional-in-dial only works with --nested-in-dial")
     if audio_far is not None and verb.mix_type is MixType.MONO:
         raise click.BadParameter(
-            "mono audio is that of the caller alone: --audio-far needs a verb with mixType "
-            "stereo or mixed",
+            "the verb's mixType is mono, so the app gets the caller's audio alone; use a --verb "
+            "with mixType stereo or mixed",
             param_hint="--audio-far",
         )
     if heard is not None and heard == trace:
-        raise click.UsageError(f"--heard and --trace are both {heard}: each needs a file")
+        raise click.UsageError(f"--heard and --trace are both {heard}; give each its own file")
     caller = spoken(verb.sample_rate)
     if audio is not None:
         caller = read_sound(audio, verb.sample_rate, option="--audio", tell=screen.say)
@@ -158,9 +158,9 @@ def call(
     if audio_far is not None:
         far = read_sound(audio_far, verb.sample_rate, option="--audio-far", tell=screen.say)
     trust = partial(_trust, cafile, insecure)
-    trust()  # says what is wrong with the options before anything is done
+    trust()  # reports what is wrong with the options before anything is done
     if insecure:
-        said = "INSECURE: no certificate is checked, anybody can pose as the app"
+        said = "INSECURE: certificates are not checked, so anybody can pose as the app"
         screen.say(said, style="bold red")
     line = Line(
         verb=verb,
@@ -185,12 +185,12 @@ def call(
 
 
 def _one(path: Path | None, number: int, calls: int) -> Path | None:
-    """The file of one call, which must not be there."""
+    """The file of one call, which must not exist."""
     if path is None:
         return None
     path = numbered(path, number, calls)
     if path.exists():
-        raise click.UsageError(f"{path} is there already, and nothing is overwritten")
+        raise click.UsageError(f"{path} already exists; delete it, or choose another file")
     return path
 
 
@@ -205,7 +205,7 @@ def _verb(
 ) -> ListenVerb:
     """The verb that the options describe."""
     if path is not None and (way is not None or rate is not None):
-        raise click.UsageError("--mode and --rate are for the verb to say: leave them out")
+        raise click.UsageError("--verb already sets mode and rate; drop --mode and --rate")
     rate = options.stream_rate(way, rate)
     obj: dict[str, JSON] = {} if path is None else _read_verb(path)
     if way == "streaming":
@@ -219,7 +219,7 @@ def _verb(
     else:
         auth = None
     try:
-        # A url of its own must be one, too, though another is called: platforms would refuse it.
+        # The url in the file is checked too, though URL replaces it: platforms would refuse it.
         verb = ListenVerb.from_json({"url": "/"} | obj)
     except VerbError as exc:
         hint = "--auth" if auth and exc.option.startswith("wsAuth") else "--verb"
@@ -237,7 +237,7 @@ def _no_url(url: str) -> click.BadParameter:
     if scheme.lower() not in ("ws", "wss", "http", "https"):
         said = "must start with ws:// or wss://, e.g. ws://127.0.0.1:3000/"
     elif "@" in rest.partition("/")[0]:
-        said = "must not have a user name or password in it: use --auth USER:PASSWORD"
+        said = "must not have a user name or password in it; use --auth USER:PASSWORD"
     else:
         said = f"must be {ABSOLUTE}"
     return click.BadParameter(f"{shown(url)} {said}", param_hint="URL")
@@ -251,16 +251,17 @@ def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
 
 
 def _check_keys(line: Line) -> None:
-    """Whether the caller is still on the line for each key."""
+    """Check that the caller is still on the line for each key."""
     for key in line.keys:
         if key.at > line.seconds:
-            when = "" if line.hang_up_after is not None else ", when all is said (--hangup-after S)"
-            said = f"{key.digit}@{key.at:g} is too late, the caller hangs up at {line.seconds:g} s"
-            raise click.BadParameter(said + when, param_hint="--dtmf")
+            when = "" if line.hang_up_after is not None else ", when the audio ends"
+            said = f"{key.digit}@{key.at:g} is too late: the caller hangs up at {line.seconds:g} s"
+            said += f"{when}; use --hangup-after S to stay longer"
+            raise click.BadParameter(said, param_hint="--dtmf")
 
 
 def _check_metadata(line: Line, path: Path | None) -> None:
-    """Whether a call can be told of the verb's metadata (LP-META-11): it is the same for all."""
+    """Check that the metadata can be sent (LP-META-11); it is the same for all calls."""
     try:
         line.task(keep_passed=False)
     except LocalProtocolError as exc:
@@ -272,24 +273,24 @@ def _read_verb(path: Path) -> dict[str, JSON]:
     try:
         text = options.read_file(path, MOST_VERB, option=hint).decode()
         if text.startswith("\ufeff"):
-            raise ValueError("it starts with a byte order mark (BOM), which JSON must not")
+            raise ValueError("it starts with a byte order mark (BOM); save it as UTF-8 without one")
         obj = DECODER.decode(text)
     except (ValueError, RecursionError) as exc:
-        raise click.BadParameter(f"{path} is no JSON text: {exc}", param_hint=hint) from exc
+        raise click.BadParameter(f"{path} is not valid JSON: {exc}", param_hint=hint) from exc
     if not isinstance(obj, dict):
-        said = f"{path} must hold one listen verb, a JSON object"
+        said = f"{path} must contain one listen verb, a JSON object"
         raise click.BadParameter(said, param_hint=hint)
     return obj
 
 
 def _trust(cafile: Path | None, insecure: bool) -> ssl.SSLContext:
-    """Whom to trust: those whom the system trusts, more of them, or anybody."""
+    """The CAs to trust: the system's, those of ``cafile`` too, or no checks at all."""
     context = ssl.create_default_context()
     if cafile is not None:
         try:
             context.load_verify_locations(cafile)
         except ssl.SSLError as exc:
-            said = f"{cafile} holds no certificates (PEM)"
+            said = f"{cafile} is not a PEM file with certificates"
             raise click.BadParameter(said, param_hint="--cafile") from exc
     if insecure:
         context.check_hostname = False
@@ -300,7 +301,7 @@ def _trust(cafile: Path | None, insecure: bool) -> ssl.SSLContext:
 async def _place_all(
     line: Line, files: list[tuple[Path | None, Path | None]], screen: Screen
 ) -> list[Placed]:
-    """Place the calls at the same time; gives what became of each, in order."""
+    """Place the calls at the same time; returns their outcomes, in order."""
     placed = [
         Placed(
             number=number,
@@ -313,7 +314,7 @@ async def _place_all(
     progress, bar = screen.progress(title, line.seconds)
 
     def hang_up() -> None:
-        screen.say("hanging up; Ctrl-C again ends at once")
+        screen.say("hanging up; press Ctrl-C again to end at once")
         for one in placed:
             one.give_up()
 

@@ -30,7 +30,7 @@ CLIP_RATE: Final = 16000
 CLIP_SECONDS: Final = 2
 """Length of the clips of an echo."""
 MOST_CLIP: Final = (DEFAULT_MAX_MESSAGE - 2**10) // 4 * 3
-"""Largest clip in bytes: it goes out in one message, as base64, with less than a KiB around it."""
+"""Largest clip in bytes: it is sent in one message, as base64, with less than a KiB around it."""
 
 
 class Files:
@@ -39,7 +39,7 @@ class Files:
     def __init__(self, paths: Sequence[Path], mode: Mode, rate: int) -> None:
         clips, streams = mode is Mode.CLIPS, mode is Mode.STREAMING
         self.notes: list[str] = []
-        """What is odd about the files, though they can be played."""
+        """What is wrong with files that can be played all the same."""
         tell = self.notes.append
         self.clips = [_clip(path, tell) for path in paths if clips]
         self.streams = [
@@ -100,7 +100,7 @@ def _clip(path: Path, tell: Callable[[str], None]) -> PlayAudio:
     clip = _of_any_length(path, tell)
     if len(clip.content) > MOST_CLIP:
         most = f"{MOST_CLIP / 2**20:.0f} MiB of audio"
-        said = f"{path} is too long for a clip (at most {most}): "
+        said = f"{path} is too long for a clip (at most {most}); "
         said += "play a shorter file, or use --mode streaming"
         raise click.BadParameter(said, param_hint="--play")
     return clip

@@ -92,8 +92,8 @@ def path(text: str) -> str:
 def read_file(path: Path, most: int, *, option: str) -> bytes:
     """Read a whole file or pipe of at most ``most`` bytes.
 
-    Raises click.BadParameter for the option if it cannot be read, is larger, or is neither: a
-    device, for one, may never end.
+    Raises click.BadParameter for the option if it cannot be read, is larger, or is neither of
+    these: a device, for example, may never end.
     """
     read = io.BytesIO()
     try:
@@ -109,7 +109,7 @@ def read_file(path: Path, most: int, *, option: str) -> bytes:
     except OSError as exc:
         raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     if size > most:
-        said = f"{path} is larger than {most >> 20} MiB, the most that is read"
+        said = f"{path} is larger than the limit of {most >> 20} MiB"
         raise click.BadParameter(said, param_hint=option)
     return read.getvalue()
 

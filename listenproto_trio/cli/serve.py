@@ -128,11 +128,13 @@ def serve(
     mode = Mode(way or "clips")
     rate = options.stream_rate(way, rate)
     if mode is Mode.OFF and (echo or files):
-        raise click.UsageError("with --mode off nothing can be sent back: no --echo, no --play")
+        raise click.UsageError("--mode off cannot send audio back; drop --echo and --play")
     if health == path:
-        raise click.UsageError(f"--health and --path are both {path}: calls are taken there")
+        said = f"--health and --path are both {path}; choose another path for --health"
+        raise click.UsageError(said)
     if not host:
-        raise click.BadParameter("a host has a name or an address", param_hint="--host")
+        said = "it is empty; use a host name or an address"
+        raise click.BadParameter(said, param_hint="--host")
     answerer = Answerer(
         screen=screen,
         mode=mode,
@@ -181,13 +183,14 @@ def serve(
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
-    """Serve until told to stop. Raises OSError where it cannot listen."""
+    """Serve until told to stop. Raises OSError if it cannot listen."""
     stop, screen = trio.Event(), answerer.screen
-    refused: OSError | None = None  # carried around the nurseries, which would wrap it in groups
+    refused: OSError | None = None  # kept out of the nurseries, which would wrap it in groups
 
     def ask() -> None:
         calls = answerer.open_calls
-        screen.say(f"stopping; calls open: {calls}; Ctrl-C ends them" if calls else "stopping")
+        said = f"; calls open: {calls}; press Ctrl-C again to end them" if calls else ""
+        screen.say(f"stopping{said}")
         stop.set()
 
     def at_once() -> None:
@@ -219,7 +222,7 @@ def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | N
     """The server's certificate; None without TLS."""
     if certfile is None:
         if keyfile is not None:
-            raise click.UsageError("--keyfile is the key of a certificate: it needs --certfile")
+            raise click.UsageError("--keyfile only works with --certfile")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     key, hint, locked = keyfile or certfile, "--keyfile" if keyfile else "--certfile", False
@@ -230,19 +233,21 @@ def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | N
         return b""
 
     try:
-        ssl.create_default_context(cafile=certfile)  # tells a certificate from its key
+        ssl.create_default_context(cafile=certfile)  # fails for a key without a certificate
     except OSError as exc:  # SSLError is one
-        said = f"{certfile} holds no certificate (PEM)"
+        said = f"{certfile} is not a PEM file with a certificate"
         raise click.BadParameter(said, param_hint="--certfile") from exc
     try:
         context.load_cert_chain(certfile, keyfile, password=password)
     except OSError as exc:
-        reason = getattr(exc, "reason", None)  # OpenSSL's name, where there is just one fault
-        said = f"{key} holds no private key (PEM)" + ("" if keyfile else ": --keyfile takes it")
+        reason = getattr(exc, "reason", None)  # OpenSSL's name, if there is just one fault
+        said = f"{key} is not a PEM file with a private key"
+        if keyfile is None:
+            said = f"{key} has no private key in it; pass that with --keyfile FILE"
         if locked:
-            said = f"{key} has its key encrypted: it must be without a password"
+            said = f"the private key in {key} is encrypted; use one without a password"
         elif reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
-            said = f"the key in {key} is not that of the certificate in {certfile}"
+            said = f"the key in {key} does not match the certificate in {certfile}"
         elif reason:
             said = f"{certfile} cannot be used: {reason}"
         raise click.BadParameter(said, param_hint=hint) from exc

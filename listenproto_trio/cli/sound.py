@@ -1,4 +1,4 @@
-"""Sound files that go into a call, at the call's rate, and what a caller hears, at one rate."""
+"""Sound files for a call, at the call's sample rate, and what a caller hears, at one rate."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ __all__ = [
 
 SPEECH_RATE: Final = 8000
 MOST_SOUND: Final = 2**29
-"""Bytes of a sound file, and of its audio as L16: an hour and a half at 48 kHz."""
+"""Maximum size of a sound file, and of its audio as L16, in bytes: 90 minutes at 48 kHz."""
 BLOCK: Final = 2**12
-"""Samples, of all channels, that are read at a time; where reading fails, these are lost."""
+"""Samples, of all channels, that are read at a time; if reading fails, these are lost."""
 UNKNOWN_FRAMES: Final = 2**63 - 1
-"""What libsndfile has for the length of a file that does not tell."""
+"""What libsndfile reports as the length if a file does not have it."""
 
 
 def read_sound(path: Path, rate: int, *, option: str, tell: Callable[[str], None]) -> bytes:
-    """A sound file's audio as one channel of L16 at ``rate`` samples a second.
+    """Read a sound file's audio as one channel of L16 at ``rate`` Hz.
 
-    It is any file that libsndfile reads, with any channels. ``tell`` is told where less audio is
-    there than the file claims. Raises click.BadParameter for the option where it cannot be read,
-    holds no audio, or too much.
+    The file may be any that libsndfile reads, with any channels. ``tell`` is called if it has less
+    audio than it claims. Raises click.BadParameter for the option if the file cannot be read, or
+    has no audio, or too much.
     """
     content = mended(read_file(path, MOST_SOUND, option=option), path, tell)
     return sound_in(content, path, rate, option=option, tell=tell)
 
 
 def mended(content: bytes, path: Path, tell: Callable[[str], None]) -> bytes:
-    """A file that has been read: a WAV with the right length in its header (LP-CLIP-31)."""
+    """The content of a sound file; a WAV gets the right length in its header (LP-CLIP-31)."""
     try:
         head = read_wav_head(content)
     except WavError:  # it may be another sound file
@@ -67,14 +67,14 @@ def mended(content: bytes, path: Path, tell: Callable[[str], None]) -> bytes:
 def sound_in(
     content: bytes, path: Path, rate: int, *, option: str, tell: Callable[[str], None]
 ) -> bytes:
-    """What :func:`read_sound` gives, of a file that has been read and mended."""
+    """As :func:`read_sound`, from content that was read and mended."""
     try:
         samples, own_rate = _decoded(content, path, tell)
         if len(samples) * rate / own_rate * SAMPLE_BYTES > MOST_SOUND:
             raise _too_long()
         pcm = _at_rate(samples, own_rate, rate)
         if not pcm:
-            raise _CannotPlay("it holds no audio")
+            raise _CannotPlay("it has no audio")
         return pcm
     except _CannotPlay as exc:
         said = f"{path} cannot be played: {exc}"
@@ -82,17 +82,17 @@ def sound_in(
 
 
 class _CannotPlay(Exception):
-    """There is no audio that can be played; the message says why."""
+    """The file has no audio that can be played; the message says why."""
 
 
 def _too_long() -> _CannotPlay:
-    return _CannotPlay(f"it holds more than {MOST_SOUND >> 20} MiB of audio; use a shorter file")
+    return _CannotPlay(f"it has more than {MOST_SOUND >> 20} MiB of audio; use a shorter file")
 
 
 class _Forwards(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
-    """A sound file that is read from its start to its end.
+    """A sound file that is read from start to end.
 
-    Seeking fails in what was cut short or does not tell its length, FLAC above all.
+    Seeking fails in files that were cut off or do not have their length, FLAC above all.
     """
 
     def seekable(self) -> bool:
@@ -121,18 +121,18 @@ def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[S
             said = f"libsndfile cannot read {what}{why}; convert it to WAV, FLAC, Ogg or MP3"
             raise _CannotPlay(said) from exc
     if why or read < claimed < UNKNOWN_FRAMES:
-        tell(f"{path} is cut short or damaged{why}: playing the {read / rate:.2f} s that are there")
+        tell(f"{path} is cut off or damaged{why}; playing the {read / rate:.2f} s that it has")
     return np.concatenate([np.empty(0, np.int16), *pieces]), rate
 
 
 def _as_l16(block: npt.NDArray[np.float32]) -> bytes:
-    """L16 of samples from -1 to 1; what is beyond is clipped, what is not a number is silent."""
+    """L16 of samples from -1 to 1; others are clipped, and NaN is silence."""
     scaled = np.rint(np.clip(np.nan_to_num(block), -1, 1) * 2**15)
     return np.minimum(scaled, 2**15 - 1).astype(L16).tobytes()
 
 
 def spoken(rate: int) -> bytes:
-    """The shipped speech at ``rate`` samples a second."""
+    """The built-in speech at ``rate`` Hz."""
     return _at_rate(mono(speech(), 1), SPEECH_RATE, rate)
 
 
@@ -142,9 +142,9 @@ def _at_rate(samples: Samples, rate: int, wanted: int) -> bytes:
 
 
 def mixed(mix: MixType, caller: bytes, far: bytes) -> bytes:
-    """What a platform captures of two parties: L16 of the caller, and of the far end.
+    """What a platform captures of two parties, from L16 of the caller and of the far end.
 
-    Both are of one channel at one rate; the shorter is silent at its end.
+    Each has one channel, both have the same rate; the shorter one is padded with silence.
     """
     if mix is MixType.MONO:
         return caller
@@ -158,14 +158,14 @@ def mixed(mix: MixType, caller: bytes, far: bytes) -> bytes:
 
 
 class HeardFile:
-    """What a caller hears of clips of any rates, in a WAV file of one rate."""
+    """What a caller hears, clips of any rates, in a WAV file of one rate."""
 
     def __init__(self, path: Path, rate: int) -> None:
         self._wav = HeardWav(path, rate)
         self._line = HeardAtOneRate(self._wav, rate)
 
     def hear(self, heard: Iterable[Heard]) -> None:
-        """Add what a step of playout gave."""
+        """Add the audio of a step of playout."""
         self._line.hear(heard)
 
     def close(self, until: int) -> None:
