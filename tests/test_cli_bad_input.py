@@ -277,7 +277,7 @@ def test_a_url_with_a_password_is_refused_without_showing_it(user: str, tmp_path
     assert (run.status, run.out) == (2, "")
     assert run.complaint == (
         "Invalid value for URL: 'ws://***@app.example/' must not have a user name or password in "
-        "it: use --auth USER:PASSWORD"
+        "it; use --auth USER:PASSWORD"
     )
 
 
