@@ -7,12 +7,13 @@ import binascii
 import hmac
 import re
 from collections.abc import Container, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from listenproto.messages import Peer
 from listenproto.observer import Violation
+from listenproto.shown import shown
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import ListenVerb
 
@@ -44,6 +45,12 @@ _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 """The headers that a 426 must have (RFC 9110, 15.5.22)."""
 
 
+def _no_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    # A text is a container of its parts: "/calls" would let in "/" and "/c" as well.
+    if isinstance(value, str):
+        raise ValueError(f"{attribute.name} must be a tuple or set of texts; it is {shown(value)}")
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """Which upgrade requests an app accepts.
@@ -52,10 +59,11 @@ class Policy:
     ``allow_no_subprotocol``: accept a request that offers none. ``credentials``: the user name and
     password that a platform must give; None if none are needed. ``health_path``: where a plain GET
     is answered with 200. ``max_calls``: the maximum number of open calls; None for no limit.
+    Raises ValueError if a plain text is given as the paths or the subprotocols.
     """
 
-    paths: Container[str] | None = None
-    subprotocols: tuple[str, ...] = SUBPROTOCOLS
+    paths: Container[str] | None = attrs.field(default=None, validator=_no_text)
+    subprotocols: tuple[str, ...] = attrs.field(default=SUBPROTOCOLS, validator=_no_text)
     allow_no_subprotocol: bool = False
     credentials: tuple[str, str] | None = attrs.field(default=None, repr=False)
     health_path: str | None = None

@@ -64,7 +64,8 @@ class Violation:
     @property
     def dropped(self) -> bool:
         """Whether the receiver acts as if the message had never come."""
-        return self.clause not in HARMLESS
+        # LP-AUD-5 speaks of the audio before the end, of which all whole sample frames were taken.
+        return self.clause not in HARMLESS and self.clause != "LP-AUD-5"
 
     @property
     def close_code(self) -> int:

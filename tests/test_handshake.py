@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from hmac import compare_digest
 from itertools import combinations, product
 from typing import Any
@@ -90,6 +91,13 @@ def test_without_a_number_no_calls_are_open() -> None:
     one = Policy(max_calls=1)
     assert judge(request(), one) == Accept("audio.jambonz.org")
     assert judge_upgrade(request(), accepted("audio.jambonz.org"), policy=one) == []
+
+
+@pytest.mark.parametrize("field", ["paths", "subprotocols"])
+def test_a_text_is_no_collection_of_texts(field: str) -> None:
+    says = re.escape(f"{field} must be a tuple or set of texts; it is '/calls'")
+    with pytest.raises(ValueError, match=says):
+        Policy(**{field: "/calls"})
 
 
 def test_subprotocols_are_named_as_they_are() -> None:

@@ -281,6 +281,7 @@ class TestTheApp:
             app = opened_app()
             app.receive(b"odd")
             assert closing(app)[0] == violation
+            assert not violation.dropped
             assert app.connection_lost() == []  # it has been told
 
     def test_two_texts_in_one_message_are_two_messages(self) -> None:
