@@ -203,11 +203,17 @@ async def disconnecting_without_an_answer(interruption: Interruption) -> None:
     assert cancelled or taken == [3.0]
 
 
-def secured(stream: trio.abc.Stream, *, server_side: bool = False) -> trio.SSLStream:
+def secured(
+    stream: trio.abc.Stream, *, server_side: bool = False
+) -> trio.SSLStream[trio.abc.Stream]:
     server, client = identities()
-    options = {"server_side": server_side, "https_compatible": True}
-    context = server if server_side else client
-    return trio.SSLStream(stream, context, server_hostname="app.example", **options)
+    return trio.SSLStream(
+        stream,
+        server if server_side else client,
+        server_hostname="app.example",
+        server_side=server_side,
+        https_compatible=True,
+    )
 
 
 async def serving(interruption: Interruption, *, tls: bool = False) -> None:
@@ -226,8 +232,9 @@ async def serving(interruption: Interruption, *, tls: bool = False) -> None:
         async with trio.open_nursery() as nursery:
             answering = Answering(mode=STREAM.mode())
             context = identities()[0] if tls else None
-            options = {"answering": answering, "ssl_context": context}
-            await nursery.start(partial(serve, converse, port=0, **options))
+            await nursery.start(
+                partial(serve, converse, port=0, answering=answering, ssl_context=context)
+            )
             await ended.wait()
             nursery.cancel_scope.cancel()
 
@@ -268,8 +275,9 @@ async def stopping(interruption: Interruption) -> None:
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             answering = Answering(mode=STREAM.mode())
-            options = {"answering": answering, "stop": stop, "grace": 5}
-            nursery.start_soon(partial(serve, handler, port=0, **options))
+            nursery.start_soon(
+                partial(serve, handler, port=0, answering=answering, stop=stop, grace=5)
+            )
             await trio.sleep(1)
             stop.set()
 
@@ -291,6 +299,7 @@ async def answer_on(bare: Bare, heard: list[WireEvent]) -> None:
         event = await bare.hear()
         heard.append(event)
         if isinstance(event, Request):
+            assert isinstance(bare.wire, ServerWire)
             bare.wire.accept(SUBPROTOCOL)
             await bare.flush()
             await bare.say(audio(0.01), '{"type":"mark","data":{"name":"m"}}')
@@ -299,7 +308,7 @@ async def answer_on(bare: Bare, heard: list[WireEvent]) -> None:
         await check_silent(bare.stream)
 
 
-SAID_BY_PLATFORM: Final = [
+SAID_BY_PLATFORM: Final[list[object]] = [
     Request,
     encode(ListenTask(STREAM, ATTRIBUTES).metadata, Peer.PLATFORM),
     '{"type":"mark","data":{"name":"m","event":"playout"}}',

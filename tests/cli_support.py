@@ -76,7 +76,7 @@ def _forking() -> socket.socket:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     with there:
         words = [sys.executable, "-W", "error", "-m", "tests.forking"]
-        process = subprocess.Popen(words, stdin=there, cwd=ROOT, env=environment)
+        process = subprocess.Popen(words, stdin=there.fileno(), cwd=ROOT, env=environment)
     atexit.register(process.wait)
     atexit.register(here.close)
     return here

@@ -31,6 +31,7 @@ def program(name: str, *arguments: str, stop: int = signal.SIGTERM) -> Iterator[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    assert process.stdout is not None
     with process:
         said = ""
         try:

@@ -6,8 +6,13 @@ to hold listenproto.playout against. It shares no code with it.
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 FLICKS = 705_600_000
 FRAME = FLICKS // 50
+
+Entry: TypeAlias = tuple[Any, ...]
+"""What kind of thing is pending or over, and all there is to know of it."""
 
 
 class FlatModel:
@@ -26,15 +31,16 @@ class FlatModel:
         self.deployed = deployed
         self.max_waiting = (11 if deployed else 10) if max_waiting is None else max_waiting
         self.max_marks = (30 if deployed else float("inf")) if max_marks is None else max_marks
-        self.pending: list[tuple] = []
+        self.pending: list[Entry] = []
         self.now = 0
         self.head_start = 0  # where the first pending sample started
         self.kill_at: int | None = None
-        self.doomed: list[tuple] = []  # what of a stream came while a kill waits for its frame
+        self.doomed: list[Entry] = []  # what of a stream came while a kill waits for its frame
         self.carry = b""
         self.heard: list[tuple[int, int, int]] = []
-        self.over: list[tuple] = []
+        self.over: list[Entry] = []
         self.gaps: list[int] = []
+        self.sound_end = 0  # where the last sample that was heard had its end
         self.stopped = True  # since the last sample that was heard
 
     def clip(self, pcm: bytes, rate: int, clip_id: object, *, queue_play: bool) -> bool:
@@ -107,16 +113,16 @@ class FlatModel:
         """Flicks until all that is pending has been heard."""
         return self.head_start + self.left() - self.now if self.left() else 0
 
-    def _all(self, kind: str) -> list[tuple]:
+    def _all(self, kind: str) -> list[Entry]:
         return [entry for entry in self.pending + self.doomed if entry[0] == kind]
 
-    def _append_or_doom(self, entry: tuple) -> None:
+    def _append_or_doom(self, entry: Entry) -> None:
         if self.kill_at is None:
             self._append(entry)
         else:
             self.doomed.append(entry)
 
-    def _append(self, entry: tuple) -> None:
+    def _append(self, entry: Entry) -> None:
         if not self.pending:
             self.head_start = self.now
         self.pending.append(entry)

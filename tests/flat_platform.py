@@ -11,6 +11,7 @@ import io
 import json
 import wave
 from collections.abc import Iterator
+from typing import Any
 
 from tests.flat_model import FLICKS, FlatModel
 
@@ -102,14 +103,14 @@ class FlatPlatform:
                 self.tell()
 
     @staticmethod
-    def objects(text: str) -> Iterator[dict]:
+    def objects(text: str) -> Iterator[dict[str, Any]]:
         decoder = json.JSONDecoder()
         while text := text.strip(" \t\r\n"):
             message, end = decoder.raw_decode(text)
             yield message
             text = text[end:]
 
-    def act(self, message: dict) -> None:
+    def act(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
         if kind == "disconnect":
             self.end(1000, rest=False)
@@ -124,8 +125,8 @@ class FlatPlatform:
         elif kind == "mark" and self.mode == "streaming":
             self.model.mark(message["data"]["name"])
 
-    def play_audio(self, data: dict) -> None:
-        pcm, rate = base64.b64decode(data["audioContent"]), data.get("sampleRate")
+    def play_audio(self, data: dict[str, Any]) -> None:
+        pcm, rate = base64.b64decode(data["audioContent"]), data.get("sampleRate", 0)
         if data["audioContentType"] != "raw":
             with wave.open(io.BytesIO(pcm)) as file:
                 rate = file.getframerate()

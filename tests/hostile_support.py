@@ -70,7 +70,7 @@ KILLED: Final = {mode: (*said, KillAudio()) if said else () for mode, said in SA
 """As SAID, and at once the end of it: whatever becomes of these clips and marks is legal then."""
 
 
-def an_app(mode: Mode = Mode.STREAMING, **limits: int) -> AppConnection:
+def an_app(mode: Mode = Mode.STREAMING, **limits: Any) -> AppConnection:
     return AppConnection(AppSession(mode=mode), **limits)
 
 
@@ -86,7 +86,7 @@ def a_task(
     return ListenTask(verb, {"callSid": "c"}, profile=profile, **options)
 
 
-def a_platform(mode: Mode = Mode.STREAMING, **limits: int) -> PlatformConnection:
+def a_platform(mode: Mode = Mode.STREAMING, **limits: Any) -> PlatformConnection:
     """Always of one key, so that an answer on record fits it."""
     with mock.patch("listenproto.wire.generate_nonce", return_value=KEY.encode()):
         return PlatformConnection(a_task(mode), **limits)
@@ -178,8 +178,9 @@ def outcome(driven: Driven, chunks: Iterable[bytes], *, writes: bool = True) -> 
 
 def recorded(mode: Mode) -> tuple[bytes, bytes]:
     """A whole call with something of everything: the platform's bytes, then the app's."""
-    app, platform = Driven(an_app(mode), SAID[mode]), Driven(a_platform(mode))
-    task = platform.end.task
+    here, there = an_app(mode), a_platform(mode)
+    app, platform = Driven(here, SAID[mode]), Driven(there)
+    task = there.task
     up = down = 0
 
     def exchange() -> None:
@@ -199,11 +200,11 @@ def recorded(mode: Mode) -> tuple[bytes, bytes]:
 
     say()
     say(lambda: task.capture(bytes(range(160)) * 2), lambda: task.key("5"))
-    say(platform.end.ping, app.end.ping)
+    say(there.ping, here.ping)
     say(lambda: task.play(STEP))
     if mode is not Mode.OFF:
-        say(lambda: app.end.send(KillAudio()))
-    say(lambda: app.end.send(Disconnect()))
+        say(lambda: here.send(KillAudio()))
+    say(lambda: here.send(Disconnect()))
     for driven in (app, platform):
         assert driven.saw[-1] == Closed(1000, "", clean=True)
         assert not [event for event in driven.saw if isinstance(event, Violation | tuple)]

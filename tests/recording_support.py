@@ -28,7 +28,7 @@ def heard_in(path: Path, channels: int = 1) -> bytes:
     """What a reader that is not ours finds in a WAV file as it lies."""
     with wave.open(str(path)) as file:
         assert file.getparams()[:3] == (channels, 2, RATE)
-        return file.readframes(file.getnframes())
+        return bytes(file.readframes(file.getnframes()))
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
@@ -69,11 +69,15 @@ def started(recorder: Recorder, call: Call) -> Iterator[Recording]:
 
 
 def sidecar_of(folder: Path, name: str = CALL_SID) -> dict[str, Any]:
-    return json.loads((folder / f"{name}.json").read_text("utf-8"))
+    sidecar = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    assert isinstance(sidecar, dict)
+    return sidecar
 
 
 def end_of(folder: Path) -> dict[str, Any]:
-    return sidecar_of(folder)["end"]
+    end = sidecar_of(folder)["end"]
+    assert isinstance(end, dict)
+    return end
 
 
 def names_in(folder: Path) -> list[str]:

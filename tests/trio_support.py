@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, partial, wraps
 from types import SimpleNamespace
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import pytest
 import trio
@@ -99,7 +99,7 @@ def audio(seconds: float, level: int = 1000) -> bytes:
     return level.to_bytes(SAMPLE_BYTES, "little", signed=True) * round(seconds * RATE)
 
 
-def clip(seconds: float, **options: str) -> PlayAudio:
+def clip(seconds: float, **options: Any) -> PlayAudio:
     return PlayAudio(audio(seconds), sample_rate=RATE, **options)
 
 
@@ -496,9 +496,10 @@ async def bare_platform(stream: trio.abc.Stream) -> Bare:
 
 async def bare_app(stream: trio.abc.Stream, subprotocol: str | None = SUBPROTOCOL) -> Bare:
     """An app's WebSocket that has accepted the platform's request."""
-    app = Bare(stream, ServerWire())
+    wire = ServerWire()
+    app = Bare(stream, wire)
     assert isinstance(await app.hear(), Request)
-    app.wire.accept(subprotocol)
+    wire.accept(subprotocol)
     await app.flush()
     return app
 

@@ -90,7 +90,8 @@ class AsgiWebSocket:
                 self._over = Close(message["code"], message.get("reason") or "")
                 return self._over
             text = message.get("text")
-            return message["bytes"] if text is None else text
+            payload: str | bytes = message["bytes"] if text is None else text
+            return payload
 
     async def send(self, payload: str | bytes) -> None:
         if isinstance(payload, str):
@@ -118,4 +119,4 @@ if __name__ == "__main__":
     config = Config()
     config.bind = [f"127.0.0.1:{sys.argv[1]}"]
     config.websocket_ping_interval = 20.0  # unanswered ones mean nothing to it: TCP has to give up
-    trio.run(serve, app, config)
+    trio.run(serve, app, config)  # type: ignore[arg-type]  # its types of ASGI are its own

@@ -26,7 +26,7 @@ async def echo(request: web.Request) -> web.StreamResponse:
     if isinstance(verdict, Reject):
         return web.Response(status=verdict.status, text=verdict.reason, headers=verdict.headers)
     websocket = web.WebSocketResponse(
-        protocols=[verdict.subprotocol],
+        protocols=[verdict.subprotocol] if verdict.subprotocol else [],
         autoclose=False,  # it would answer each close with 1000
         compress=False,  # audio costs much and gains little
         heartbeat=20.0,  # without it, who has vanished is waited for
@@ -52,7 +52,7 @@ def read(session: AppSession, message: WSMessage) -> Sequence[AppEvent]:
     if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
         return session.receive(message.data)
     if message.type is WSMsgType.CLOSE:
-        return session.closed(message.data or 1005, message.extra)
+        return session.closed(message.data or 1005, message.extra or "")
     return session.connection_lost()
 
 

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as Head
 from websockets.http11 import Response
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 
 from listenproto import (
     Accept,
@@ -76,8 +77,10 @@ def refuse(websocket: ServerConnection, head: Head) -> Response | None:
     return response
 
 
-def select(websocket: ServerConnection, offered: Sequence[str]) -> str | None:
-    return verdict_on(websocket.request).subprotocol
+def select(websocket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    verdict = verdict_on(websocket.request) if websocket.request else None
+    named = verdict.subprotocol if isinstance(verdict, Accept) else None
+    return None if named is None else Subprotocol(named)
 
 
 async def main(port: int) -> None:

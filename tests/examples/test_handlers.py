@@ -178,7 +178,9 @@ async def test_talker(interruption: str | None, caplog: pytest.LogCaptureFixture
         assert speech().startswith(before)
         assert len(before) / 16000 == pytest.approx(3.0, abs=0.05)
         assert heard.endswith(speech())
-    said = [record.getMessage() for record in caplog.records if record.call_sid == CALL_SID]
+    said = [
+        record.getMessage() for record in caplog.records if vars(record)["call_sid"] == CALL_SID
+    ]
     assert said[:-1] == [
         "a caller, at /",
         *["interrupted"] * (interruption is not None),

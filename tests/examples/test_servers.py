@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -11,9 +11,10 @@ import httpx
 import pytest
 import trio
 from websockets.client import ClientProtocol
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from listenproto import SUBPROTOCOL, Close, End, read_verbs
+from listenproto import SUBPROTOCOL, Close, End, ListenVerb, read_verbs
 from listenproto.wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Key
 from listenproto_trio.speech import speech
@@ -104,7 +105,7 @@ async def converse(platform: Socket) -> None:
     await platform.send(b"")
     await platform.send(b"\1\0\2")
     await platform.send(b"\0")
-    assert await platform.hear() + await platform.hear() == b"\1\0\2\0"
+    assert await platform.hear_audio() + await platform.hear_audio() == b"\1\0\2\0"
 
 
 @trio_test
@@ -124,7 +125,9 @@ async def test_a_server_answers_a_close_that_meets_it_in_mid_flight(url: str) ->
         await platform.close(1001)
         *said, close = await platform.hear_out()
     assert close == Close(1001)
-    assert (500 * noise(160)).startswith(b"".join(said))
+    audio = [piece for piece in said if isinstance(piece, bytes)]
+    assert audio == said
+    assert (500 * noise(160)).startswith(b"".join(audio))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ async def test_a_server_survives_a_platform_that_vanishes(
 def raw_dial(url: str) -> Iterator[tuple[ClientProtocol, socket.socket]]:
     """A WebSocket of which nothing is read and written but by the test."""
     server_at = urlsplit(url)
-    protocol = ClientProtocol(parse_uri(url), subprotocols=[SUBPROTOCOL])
+    protocol = ClientProtocol(parse_uri(url), subprotocols=[Subprotocol(SUBPROTOCOL)])
     protocol.send_request(protocol.connect())
     address = server_at.hostname, server_at.port
     with socket.create_connection(address, timeout=PATIENCE) as platform:
@@ -175,6 +178,7 @@ async def test_a_server_ends_what_it_has_closed(url: str) -> None:
             platform.sendall(b"".join(protocol.data_to_send()))
             while platform.recv(65536):
                 pass
+        assert protocol.close_rcvd is not None
         assert protocol.close_rcvd.code == 1007
 
 
@@ -206,7 +210,7 @@ async def test_a_server_keeps_up_with_a_burst(url: str) -> None:
             nursery.start_soon(send, platform)
             back = bytearray()
             while len(back) < len(burst):
-                back += await platform.hear()
+                back += await platform.hear_audio()
     assert back == burst
 
 
@@ -229,6 +233,8 @@ async def test_application(application_port: int, keys: list[Key]) -> None:
         answer = await http.post("/call", json={"call_sid": "c3a1", "from": "+15550100"})
         assert answer.headers["content-type"] == "application/json"
         say, listen = read_verbs(answer.content)
+        assert isinstance(say, Mapping)
+        assert isinstance(listen, ListenVerb)
         assert say["verb"] == "say"
         assert "+15550100" in say["text"]
         placed = await place_call(
@@ -240,8 +246,10 @@ async def test_application(application_port: int, keys: list[Key]) -> None:
         assert placed.result.end is (End.KEY if keys else End.HANGUP)
         assert speech().startswith(placed.audio[: len(speech())])
         assert placed.breaches() == []
+        assert isinstance(listen.action_hook, str)
         answer = await http.post(listen.action_hook, json=placed.result.action_hook())
         say, hangup = read_verbs(answer.content)
+        assert isinstance(say, Mapping)
         assert f" {placed.result.duration} " in say["text"]
         assert hangup == {"verb": "hangup"}
 

@@ -21,13 +21,16 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 import trio_websocket
+from trio_websocket import ConnectionRejected as Rejected
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync import client, server
 from websockets.sync.connection import Connection
+from websockets.typing import Subprotocol
 
 from listenproto import (
     DOCUMENTED,
     SUBPROTOCOL,
+    AppSession,
     BidirectionalAudio,
     Close,
     Header,
@@ -36,6 +39,7 @@ from listenproto import (
     ListenTask,
     ListenVerb,
     Mode,
+    Moment,
     Payload,
     Peer,
     Profile,
@@ -134,6 +138,12 @@ class Socket(ABC):
                 payload = payload[end:]
         return self._said.popleft()
 
+    async def hear_audio(self) -> bytes:
+        """The next message, which is audio."""
+        said = await self.hear()
+        assert isinstance(said, bytes), said
+        return said
+
     async def hear_out(self) -> list[Said]:
         """All messages up to the close, and that."""
         heard = [await self.hear()]
@@ -183,7 +193,8 @@ class TrioSocket(Socket):
         try:
             return await self.ws.get_message()
         except trio_websocket.ConnectionClosed as over:
-            return Close(over.reason.code, over.reason.reason or "")
+            close = over.reason
+            return Close(close.code, close.reason or "") if close else Close(1006)
 
     async def ping(self, data: bytes) -> None:
         await self.ws.ping(data)
@@ -239,7 +250,8 @@ async def dial_trio_websocket(
 ) -> AsyncIterator[TrioSocket]:
     """Open a WebSocket with trio-websocket, on a stream that is closed also if it is refused."""
     server_at = urlsplit(url)
-    refused: trio_websocket.ConnectionRejected | None = None
+    assert server_at.port is not None
+    refused: list[Rejected] = []
     try:
         async with (
             await trio.open_tcp_stream(HOST, server_at.port) as stream,
@@ -256,11 +268,11 @@ async def dial_trio_websocket(
             )
             yield TrioSocket(ws)
             await ws.aclose()
-    except* trio_websocket.ConnectionRejected as group:
-        (refused,) = group.exceptions
-    if refused is not None:
-        given = {name.decode().title(): value.decode() for name, value in refused.headers}
-        raise Refused(refused.status_code, given, (refused.body or b"").decode())
+    except* Rejected as group:
+        refused += [one for one in group.exceptions if isinstance(one, Rejected)]
+    for answer in refused:
+        given = {name.decode().title(): value.decode() for name, value in answer.headers}
+        raise Refused(answer.status_code, given, (answer.body or b"").decode())
 
 
 @asynccontextmanager
@@ -293,7 +305,7 @@ async def answer_websockets(
     def handler(ws: server.ServerConnection) -> None:
         trio.from_thread.run(converse, WebsocketsSocket(ws), trio_token=token)
 
-    offered = None if subprotocol is None else [subprotocol]
+    offered = None if subprotocol is None else [Subprotocol(subprotocol)]
     listening = server.serve(
         handler,
         HOST,
@@ -352,7 +364,7 @@ class Record:
         self._started_at = trio.current_time()
         self.lines: list[Line] = []
 
-    def __call__(self, sender: Peer, payload: Payload | None) -> None:
+    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
         at = round((trio.current_time() - self._started_at) * 1_000_000)
         self.lines.append(Line(at, sender, 0, payload))
 
@@ -385,7 +397,7 @@ async def app_end(handler: Handler, **answering: Any) -> AsyncIterator[Served]:
     """Take calls with our app end. The handler collects; asserting is the test's part."""
     served = Served(url="")
 
-    def tap(session: object) -> Record:
+    def tap(session: AppSession) -> Record:
         served.records.append(Record(Peer.APP))
         return served.records[-1]
 
@@ -425,7 +437,7 @@ class Placed:
     """What the caller heard."""
     seen: list[AppMessage] = attrs.field(factory=list)
     """What the platform took from the app."""
-    result: ListenResult | None = None
+    result: ListenResult = attrs.field(init=False)
 
     @property
     def audio(self) -> bytes:

@@ -327,7 +327,9 @@ def _said(app: AppSession, payload: Payload, number: int) -> Failures:
         wanted = decode(payload, Peer.APP)
         found = [m for p in sent if not isinstance(p, Close) for m in decode(p, Peer.APP)]
     named = [
-        attrs.evolve(new, id=old.id) if isinstance(new, PlayAudio) and not old.id else new
+        attrs.evolve(new, id=old.id)
+        if isinstance(new, PlayAudio) and isinstance(old, PlayAudio) and not old.id
+        else new
         for new, old in zip(found, wanted, strict=False)
     ]
     if len(found) != len(wanted) or named != wanted:
