@@ -89,7 +89,7 @@ place = partial(place_call, subprotocols=SUBPROTOCOLS)
 @trio_test
 async def test_it_answers_the_media_servers_subprotocol_only() -> None:
     async with sdk_app(lambda stream: None) as url:
-        with pytest.raises(CallRejected, match="without naming"):
+        with pytest.raises(CallRejected, match="the server chose no subprotocol"):
             await place_call(verb(url, Mode.OFF))
         # Where a platform goes on all the same, the SDK takes it for its control connection.
         placed = await place_call(verb(url, Mode.OFF), allow_no_subprotocol=True)

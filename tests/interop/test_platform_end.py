@@ -497,7 +497,7 @@ async def test_an_app_that_names_no_subprotocol(answer: Answer, allowed: bool) -
             assert placed.result.end is End.APP_CLOSED
             assert said[0]["callSid"] == ATTRIBUTES["callSid"]
         else:
-            with pytest.raises(CallRejected, match="without naming"):
+            with pytest.raises(CallRejected, match="the server chose no subprotocol"):
                 await place_call(listening)
 
 
