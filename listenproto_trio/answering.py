@@ -21,30 +21,29 @@ from listenproto_trio.unread import UnreadPolicy
 __all__ = ["MOST_CLIPS", "Answering"]
 
 MOST_CLIPS: Final = 10
-"""How many clips an app has under way at the most, where it does not ask for more (LP-CLIP-5)."""
+"""The default limit of an app's outstanding clips (LP-CLIP-5)."""
 
 
 @attrs.frozen(kw_only=True)
 class Answering:
     """How calls are answered; one value for all calls of a server.
 
-    ``verb`` is the listen verb with which the calls are made: mode and rate follow from it, and
-    what the platform sends that does not fit it is reported. An app that does not know the verb
-    gives instead ``mode``, the mode of the way back or a function of request and metadata that
-    tells it (clips, unless given), and ``stream_rate``, the rate of a stream back in samples a
-    second (8000, unless given), from which this end reckons how long playing takes. Beside a verb
-    they are left out, but for ``Mode.OFF`` where the verb is nested in a dial. Raises ValueError
-    for a mode or a rate that contradicts the verb, and for a rate that no verb can ask for. Mode
-    and ``profile`` may be given by name: ``Answering(mode="streaming", profile="deployed")``.
+    ``verb`` is the listen verb of the calls: it gives mode and rate, and what the platform sends
+    that does not fit the verb is reported. An app that does not know the verb passes ``mode``
+    instead (the mode, or a function of request and metadata that returns it; by default clips) and
+    ``stream_rate`` (the sample rate of its stream in Hz, by default 8000), from which this end
+    computes how long playing takes. With a verb, leave both out, or pass ``Mode.OFF`` if the verb
+    is nested in a dial. Raises ValueError for a mode or a rate that contradicts the verb, and for a
+    rate that no verb can have. Mode and ``profile`` may be given by name:
+    ``Answering(mode="streaming", profile="deployed")``.
 
-    ``unread`` says what happens to audio that is not read in time. With
-    ``drain``, a call whose handler has returned is closed only when the caller has heard all that
-    was sent, as with :meth:`Call.drain`.
-    ``tap`` gives, for each call, what is told of every payload; raising costs that call, while what
-    the tap itself raises is logged, once, and costs no more than the tap. ``on_lost`` is called,
-    with the session and the reason, for each call that a server has accepted but that ends before
-    its handler can start: no usable metadata came, or a function of the mode failed. What it raises
-    is logged.
+    ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
+    handler has returned is closed only when the caller has heard everything, as with
+    :meth:`Call.drain`. ``tap`` is called for each call and returns the call's tap, which gets every
+    payload. If ``tap`` raises, the call fails; if the call's tap raises, that is logged once, the
+    tap is not called again, and the call goes on. ``on_lost`` is called, with the session and the
+    reason, for each call that a server has accepted but that ends before its handler can start: no
+    usable metadata came, or a mode function failed. What it raises is logged.
     """
 
     verb: ListenVerb | None = None

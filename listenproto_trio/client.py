@@ -1,4 +1,4 @@
-"""The platform's end: opens the WebSocket of a listen verb and carries the verb out."""
+"""The platform's end: opens the WebSocket of a listen verb and carries out the verb."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 __all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
 
 REDIRECTS: Final = (301, 302, 303, 307, 308)
-"""Answers that say where else to ask (RFC 9110, 15.4)."""
+"""Answers that name another URL to call (RFC 9110, 15.4)."""
 
 TLS_ALERT: Final = b"\x15\x03"
-"""What TLS starts an alert with, whatever its version."""
+"""How an alert of any TLS version starts."""
 
 
 REMEDIES: Final = {
-    "LP-HS-5": "pass one that it knows in subprotocols, or allow_no_subprotocol=True",
+    "LP-HS-5": "pass a name that it knows in subprotocols, or allow_no_subprotocol=True",
     "LP-HS-18": "pass that one in subprotocols",
 }
-"""Which arguments of :func:`open_call` help where the app breaks a requirement."""
+"""Which arguments of :func:`open_call` help if the app breaks a requirement."""
 
 
 class CallRejected(Exception):
-    """The app refused the call, or is no listen server.
+    """The app refused the call, or the server there is not a listen app.
 
-    ``reason`` is what is wrong, in one sentence; the message ends with what helps, where an
-    argument of :func:`open_call` does. ``rejected`` is the app's refusal, if it gave one; the cause
-    is the error that broke the connection or the protocol, if that is what happened.
+    ``reason`` is what is wrong, in one sentence. The message also says what helps, if an argument
+    of :func:`open_call` does. ``rejected`` is the app's refusal, if it sent one. The cause is the
+    error that broke the connection or the protocol, if there was one.
     """
 
     def __init__(
@@ -63,30 +63,30 @@ class CallRejected(Exception):
 
 
 class PlatformCall:
-    """One call at the platform's end; :func:`open_call` gives it.
+    """One call at the platform's end; see :func:`open_call`.
 
-    Everything goes through ``task``, a :class:`~listenproto.ListenTask`; these methods also see
-    to it that what they bring about is sent.
+    It is run by ``task``, a :class:`~listenproto.ListenTask`; the methods here call the task's and
+    also send the messages that result.
     """
 
     def __init__(self, transport: Transport, task: ListenTask, stream: trio.abc.Stream) -> None:
         self.task = task
         self.stream = stream
         self.peer = peer_of(stream)
-        """The address of the app's host, host:port; None where not known."""
+        """The address of the app, as host:port; None if it is not known."""
         self.accepted: Accepted | None = None
         """The app's answer to the upgrade request."""
         self.transport = transport
         self.lateness = Lateness(soonest=0.0)
-        """Of the caller's steps, in seconds; :func:`~listenproto_trio.talk` notes it."""
+        """How late the caller's steps are, in seconds; set by :func:`~listenproto_trio.talk`."""
         self.samples_dropped = 0
-        """How many samples of each channel were captured, but found no room to be sent."""
+        """Captured samples of each channel that there was no room to send."""
         self.events_dropped = 0
-        """How many messages of the app were out of place, broken or found no room."""
+        """Messages of the app that were out of place, broken, or for which there was no room."""
 
     @property
     def result(self) -> ListenResult | None:
-        """How the listen ended; None while it goes on."""
+        """How the listen ended; None until then."""
         return self.task.result
 
     @property
@@ -96,21 +96,21 @@ class PlatformCall:
 
     @property
     def closed(self) -> Closed | None:
-        """How the app ended the connection; None while it has not. Not ``clean``: it vanished."""
+        """How the app ended the connection; None until then. Not ``clean``: without a close."""
         return self.transport.closed
 
     @property
     def error(self) -> ProtocolError | None:
-        """What the app did wrong, if the connection ended by that."""
+        """What the app did wrong, if that ended the connection."""
         return self.transport.error
 
     def how_it_ended(self) -> str:
-        """One sentence on the end of the connection, where :attr:`result` is one word."""
+        """How the connection ended, in one sentence; :attr:`result` says it in one word."""
         return self.transport.how_it_ended()
 
     @property
     def statistics(self) -> Statistics:
-        """What passed so far, what was dropped, how late the caller was."""
+        """What passed so far, what was dropped, and how late the caller was."""
         return Statistics.of(
             self.task.session,
             self.lateness,
@@ -120,10 +120,10 @@ class PlatformCall:
         )
 
     async def capture(self, pcm: bytes, *, patience: float = math.inf) -> bool:
-        """The next audio of the call, as :meth:`ListenTask.capture`; waits for room to send it.
+        """Send the next audio of the call, as :meth:`ListenTask.capture`; waits for room.
 
-        Where none comes within ``patience`` seconds, the audio is lost: it gives False then, and
-        :attr:`samples_dropped` counts it.
+        If there is no room within ``patience`` seconds, the audio is dropped and counted in
+        :attr:`samples_dropped`. Returns whether there was room.
         """
         try:
             room = await self.transport.room(until=trio.current_time() + patience)
@@ -136,7 +136,7 @@ class PlatformCall:
         return room
 
     def play(self, flicks: int) -> list[Heard]:
-        """Let the caller hear the next ``flicks``, as :meth:`ListenTask.play`."""
+        """Play the next ``flicks`` to the caller, as :meth:`ListenTask.play`."""
         heard = self.task.play(flicks)
         self.transport.wake()
         return heard
@@ -170,13 +170,12 @@ async def open_call(
     on_message: OnMessage | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[PlatformCall]:
-    """Open the WebSocket of ``task``'s verb, with its credentials; at the end hang up and close.
+    """Open the WebSocket of ``task``'s verb, with its credentials; at the end, hang up and close.
 
-    ``on_message`` is told of each message of the app, once it was acted on. A ``tap`` needs a task
-    that was made with ``keep_passed=True``. Where one of the two raises, that is logged, it is told
-    no more, and the call goes on. Raises OSError where there is no connection,
-    :class:`CallRejected` where there is no call, and :class:`~listenproto.VerbError` for a relative
-    URL.
+    ``on_message`` is called with each message of the app, once it was acted on. A ``tap`` needs a
+    task made with ``keep_passed=True``. If either raises, that is logged, it is not called again,
+    and the call goes on. Raises OSError if the connection fails, :class:`CallRejected` if the
+    server does not accept the call, and :class:`~listenproto.VerbError` for a relative URL.
     """
     _check_tap(tap, task)
     limits = limits or Limits()
@@ -200,14 +199,14 @@ async def open_call(
 async def _connected(
     task: ListenTask, limits: Limits, context: ssl.SSLContext | None
 ) -> trio.abc.Stream:
-    """A connection to the host of the verb's URL, with TLS where that asks for it."""
+    """Connect to the host of the verb's URL, with TLS if the URL asks for it."""
     url = urlsplit(task.verb.websocket_url)
     secure, there = url.scheme == "wss", _host_of(task)
     host, port = url.hostname or "", url.port or (443 if secure else 80)
-    lack = f"no connection to {there}", "is the address right, and no firewall in between?"
+    lack = f"no connection to {there}", "check the address, and firewalls on the way"
     with trio.move_on_after(limits.handshake_time):
         try:
-            # As bytes: Python would hold text against IDNA, and raise UnicodeError for some.
+            # As bytes: Python would encode text as IDNA, and raise UnicodeError for some.
             stream: trio.abc.Stream = await trio.open_tcp_stream(host.encode(), port)
         except OSError as exc:
             attempt = first(exc.__cause__ or exc)  # of several, the first
@@ -215,9 +214,9 @@ async def _connected(
             raise type(cause)(f"no connection to {there}: {_plainly(cause)}") from exc
         if not secure:
             return stream
-        lack = f"no TLS with {there}", "the connection stands, but nothing answers there"
+        lack = f"TLS with {there} failed: no answer", "check that it is a wss server"
         return await _secured(stream, host, there, context or ssl.create_default_context())
-    raise CallRejected(f"{lack[0]} within {limits.handshake_time:g} s: {lack[1]}")
+    raise CallRejected(f"{lack[0]} within {limits.handshake_time:g} s; {lack[1]}")
 
 
 def _plainly(error: OSError) -> str:
@@ -225,7 +224,7 @@ def _plainly(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens there ({in_words(error)})"
     if isinstance(error, socket.gaierror):
-        return f"the host's name leads nowhere ({in_words(error)})"
+        return f"host not found ({in_words(error)})"
     return in_words(error)
 
 
@@ -239,8 +238,8 @@ async def _secured(
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as exc:
-            why = in_words(exc) or "the connection was closed in the middle of its handshake"
-            raise CallRejected(f"no TLS with {there}: {why}") from exc
+            why = in_words(exc) or "the server closed the connection during the handshake"
+            raise CallRejected(f"TLS with {there} failed: {why}") from exc
         failing.pop_all()
     return secured
 
@@ -269,7 +268,7 @@ async def open_call_on(
                 on_message(message)
             except Exception as exc:
                 on_message = None
-                said.error("on_message failed and is told no more", exc_info=exc)
+                said.error("on_message failed and is not called again", exc_info=exc)
 
     def dispatch(event: ConnectionEvent) -> None:
         nonlocal rejected
@@ -326,7 +325,7 @@ async def open_call_on(
                 raise CallRejected(why, rejected, remedy=remedy) from fault
             nursery.start_soon(transport.keep_alive)
             yield call
-        except Exception as exc:  # carried around the nursery, which would wrap it in a group
+        except Exception as exc:  # kept out of the nursery, which would wrap it in a group
             error = exc
         finally:
             if call.accepted is None:
@@ -341,7 +340,7 @@ async def open_call_on(
 
 def _check_tap(tap: Tap | None, task: ListenTask) -> None:
     if tap is not None and not task.session.keeps_passed:
-        raise ValueError("a tap is told nothing by a task that was made without keep_passed=True")
+        raise ValueError("a tap needs a task made with keep_passed=True")
 
 
 def _why_not(
@@ -354,26 +353,26 @@ def _why_not(
             where = redirect_from(task.verb.websocket_url, location)
             return f"{there} answered {rejected.status}, a redirect: call {where} instead"
         said = rejected.body.decode(errors="replace").strip()
-        return f"{there} refused the call with {rejected.status}: {said or 'it gave no reason'}"
+        return f"{there} refused the call with {rejected.status}: {said or 'no reason given'}"
     if not answered:
         limit = transport.limits.handshake_time
-        return f"no answer of {there} to the upgrade request within {limit:g} s"
-    return f"no call with {there}: {transport.ending()}"
+        return f"no answer from {there} to the upgrade request within {limit:g} s"
+    return f"the call to {there} failed: {transport.ending()}"
 
 
 def _hint(task: ListenTask, front: bytes) -> str:
-    """What a server may be that gave no answer, by the first bytes that came of it."""
+    """What kind of server it may be, judging by the first bytes that it sent."""
     if front.startswith(TLS_ALERT):
-        return "; that is an alert of TLS: is it a wss server?"
-    if not front:  # OpenSSL takes an HTTP request for no TLS, and leaves without an alert
+        return "; it sent a TLS alert: is it a wss server?"
+    if not front:  # OpenSSL disconnects at an HTTP request, without an alert
         return "; is it a wss server?" if task.verb.websocket_url.startswith("ws:") else ""
     if front[0] > 0x20 and not b"HTTP/".startswith(front[:5]):
         said = front.splitlines()[0].decode(errors="replace")
-        return f"; it is no HTTP server, it says {shown(said)}"
+        return f"; it is not an HTTP server: it sent {shown(said)}"
     return ""
 
 
 def _host_of(task: ListenTask) -> str:
-    """Host and port of the verb's URL."""
+    """The host and port of the verb's URL."""
     url = urlsplit(task.verb.websocket_url)
     return f"{url.hostname}:{url.port or (443 if url.scheme == 'wss' else 80)}"

@@ -1,13 +1,13 @@
-"""Whether the platform plays as fast as this end reckons.
+"""Checks that the platform plays as fast as this end expects.
 
-The rate of the app's stream is not on the wire. An app that sends at another rate than the verb's
-can see it only by when its marks come back, and a clip's rate by when its playDone does. Two clocks
-are asked: this end's own, and the platform's audio as it comes. Either alone can mislead: a test's
-caller may run faster than real time, an app that does not read sees everything late, a pause stops
-the audio. What both say holds.
+The sample rate of the app's stream is not on the wire. An app that sends at another rate than the
+verb's can see that only from when its marks come back, and for a clip from when its playDone does.
+Two clocks are used: this end's own, and the platform's audio as it comes. Either alone can mislead:
+a test's caller may run faster than real time, an app that does not read sees everything late, a
+pause stops the audio. Only what both show counts.
 
-No answer can come before its audio was played, as the network only delays it: one that comes early
-is proof. One that comes late proves little, so it has to be late by far.
+No answer can come before its audio was played, as the network only delays it: an early one is
+proof. A late one proves little, so it must be very late.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from listenproto.messages import ClipId
 __all__ = ["Clocks", "Due", "Expected", "Pace"]
 
 Clocks: TypeAlias = tuple[float, float]
-"""The time on this end's clock, and how much of the platform's audio has come, in seconds."""
+"""The time on this end's clock and the length of the platform's audio so far, in seconds."""
 
 EARLY: Final = 0.025
-"""Seconds: platforms play 20 ms at a time, and may begin a sound up to that much before it comes;
-clocks differ a little."""
+"""Seconds: platforms play 20 ms at a time, and may start a sound that much before it comes; clocks
+differ a little."""
 
 LATE: Final = 1.0
 """Seconds: networks and busy ends delay answers, and platforms leave gaps between clips."""
 
 PART: Final = 0.1
-"""Of what is to be played: the least that tells another rate from a clock that is a bit off."""
+"""Part of the audio to be played: less than this may be a clock that is a bit off."""
 
 
 @attrs.define
 class _Line:
-    """What is to be played, on one clock, if it plays as soon as it is sent."""
+    """The audio to be played, on one clock, if it plays as soon as it is sent."""
 
     began: float = -math.inf
-    """Since when something plays."""
+    """When the current playout began."""
     until: float = -math.inf
 
     def add(self, now: float, seconds: float) -> None:
@@ -55,15 +55,15 @@ class Due:
 
     sent: float
     began: float
-    """Since when all has been playing that it stands behind."""
+    """When the audio before it began to play without a pause."""
     at: float
 
     def is_early(self, now: float) -> bool:
-        """Whether an answer that comes now comes before its audio can have been played."""
+        """Whether an answer at ``now`` comes before its audio can have been played."""
         return self.at - now > max(EARLY, PART * (self.at - self.sent))
 
     def is_late(self, now: float, since: float) -> bool:
-        """Whether an answer is late by far that is not due before ``since`` either."""
+        """Whether an answer at ``now`` is very late, even if it was due only at ``since``."""
         return now - max(self.at, since) > max(LATE, PART * (self.at - self.began))
 
 
@@ -72,9 +72,9 @@ Expected: TypeAlias = tuple[Due, Due]
 
 
 class Pace:
-    """Compares when answers come with when they are due; tells of one that does not fit, once.
+    """Compares when answers come with when they are due; reports the first that does not fit.
 
-    ``stream_rate`` is the rate that this end takes its stream to have, in samples a second.
+    ``stream_rate`` is the sample rate that this end assumes for its stream, in Hz.
     """
 
     def __init__(self, stream_rate: int) -> None:
@@ -85,20 +85,20 @@ class Pace:
         self._told = False
 
     def plays(self, now: Clocks, seconds: float) -> None:
-        """So much more is to be played."""
+        """``seconds`` more are to be played."""
         for line, time in zip(self._lines, now, strict=True):
             line.add(time, seconds)
 
     def stopped(self, doubtful_until: float) -> None:
-        """What plays is stopped, all of it or some: this end cannot know when, and where.
+        """Some or all of what plays is stopped; this end cannot know when and where.
 
-        So nothing is judged that is sent before ``doubtful_until``, on this end's clock, or plays
-        on from there without a pause.
+        So nothing is checked that is sent before ``doubtful_until``, on this end's clock, or that
+        plays on from there without a pause.
         """
         self._doubtful_until = max(self._doubtful_until, doubtful_until)
 
     def expect(self, now: Clocks) -> Expected:
-        """When the answer is due to what stands behind all that is to be played."""
+        """When the answer to a clip or mark after all audio so far is due."""
         own, audio = (
             Due(time, line.began, line.until) if line.until > time else Due(time, time, time)
             for line, time in zip(self._lines, now, strict=True)
@@ -106,7 +106,7 @@ class Pace:
         return own, audio
 
     def mark_came(self, name: str, expected: Expected, now: Clocks) -> str | None:
-        """A mark was played: one sentence if that does not fit."""
+        """A mark was played; returns a sentence if that does not fit."""
         rate = self._stream_rate
         check = f"the verb's bidirectionalAudio.sampleRate is {rate}, the stream_rate of this app"
         never = (-math.inf, -math.inf)
@@ -115,7 +115,7 @@ class Pace:
     def clip_done(
         self, clip_id: ClipId, seconds: float, expected: Expected, now: Clocks
     ) -> str | None:
-        """A clip that plays so long was played to its end: one sentence if that does not fit."""
+        """A clip of ``seconds`` was played to its end; returns a sentence if that does not fit."""
         own, audio = self._clip_done  # platforms may leave a gap behind each clip
         self._clip_done = now
         since = own + seconds, audio + seconds
@@ -137,6 +137,6 @@ class Pace:
         self._told = True
         due, time, _ = min(on_both, key=lambda one: abs(one[0].at - one[1]))
         return (
-            f"{what} after {time - due.sent:.2f} s, where {due.at - due.sent:.2f} s of audio were "
+            f"{what} after {time - due.sent:.2f} s, but {due.at - due.sent:.2f} s of audio were "
             f"still to be played: the platform plays {how}; check that {check}"
         )

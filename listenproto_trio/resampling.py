@@ -20,7 +20,7 @@ L16: Final = np.dtype("<i2")
 
 
 def mono(pcm: bytes, channels: int) -> Samples:
-    """One channel, the mean of all, rounded down: as ``Wav.mono`` has it, at numpy's speed."""
+    """One channel, the mean of all, rounded down: like ``Wav.mono``, at numpy's speed."""
     samples = np.frombuffer(pcm, L16).astype(np.int16)
     if channels == 1:
         return samples
@@ -38,7 +38,7 @@ class Resampler:
             self._stream = soxr.ResampleStream(rate, wanted, 1, dtype="int16")
 
     def take(self, pcm: bytes, *, last: bool = False) -> bytes:
-        """The next piece, as far as it is known: some is held back until more comes."""
+        """Convert the next piece; some of it is held back until more comes."""
         if self._stream is None:
             return pcm
         samples: Samples = self._stream.resample_chunk(mono(pcm, 1), last=last)
@@ -73,7 +73,7 @@ class HeardAtOneRate:
         self._run: _Run | None = None
 
     def hear(self, heard: Iterable[Heard]) -> None:
-        """Add what a step of playout gave."""
+        """Add the audio of a step of playout."""
         for piece in heard:
             if self._run is None or (piece.rate, piece.start) != (self._run.rate, self._run.end):
                 self.end(piece.start)
@@ -82,15 +82,15 @@ class HeardAtOneRate:
             self._line.write(self._run.resampler.take(piece.pcm))
 
     def reach(self, now: int) -> None:
-        """It is ``now``, in flicks: there was silence since the last of what was heard.
+        """It is ``now``, in flicks: the caller heard silence since the last audio.
 
-        Where that reaches up to now, more of it may follow, and some is still held back.
+        If the audio lasted until now, more of it may follow, and some is still held back.
         """
         if self._run is None or self._run.end < now:
             self.end(now)
 
     def end(self, until: int) -> None:
-        """Nothing more was heard up to ``until`` flicks: add what was held back, and silence."""
+        """Nothing more was heard until ``until`` flicks: add what was held back, then silence."""
         if self._run is not None:
             self._line.write(self._run.resampler.take(b"", last=True))
             self._run = None

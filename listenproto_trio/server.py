@@ -26,9 +26,9 @@ Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 SHUTTING_DOWN: Final = "the server is shutting down"
 ASKING_TIME: Final = 1.0
-"""Seconds that who is connected has to ask once the server is stopping.
+"""Seconds in which a client that is connected must send its request once the server is stopping.
 
-A request may be on its way of which nothing can be seen here yet, as in the middle of TLS."""
+Its request may be on the way and not seen here yet, as during the TLS handshake."""
 
 
 async def serve(
@@ -42,27 +42,27 @@ async def serve(
     grace: float = 30.0,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Take calls on ``port`` until cancelled or stopped; each is handled in a task of its own.
+    """Answer calls on ``port`` until cancelled or stopped, each in its own task.
 
-    The handler starts once the metadata has been read. When it returns the call is closed with
-    1000; when it raises, with 1011, which is logged and leaves other calls alone.
-    :class:`CallEnded` out of it is no error. A hang-up does not cancel it: iterating ends then, and
-    sending raises, so one that does neither stays until it returns. ``task_status`` gives the
-    listeners, once they are there: port 0 means any free one. Raises OSError if the port cannot
-    be had.
+    The handler starts once the metadata has been read. When it returns, the call is closed with
+    1000; when it raises, with 1011, which is logged and does not affect other calls.
+    :class:`CallEnded` is not an error. A hang-up does not cancel the handler: iterating ends, and
+    sending raises, so a handler that does neither runs until it returns. ``task_status`` returns
+    the listeners once the port is open; port 0 picks a free one. Raises OSError if the port cannot
+    be opened.
 
-    Each connection leaves one line in the log ``listenproto``, with what :attr:`Call.log` has: an
-    ordinary end at level INFO, a question for the health path at DEBUG, a call that was accepted
-    but sent no usable metadata at WARNING (see ``on_lost`` of :class:`Answering`).
-    ``is_call`` is false in the record of one that never became a call; the other fields are
-    ``call_sid``, ``call_id``, ``peer`` and ``path``.
+    Each connection leaves one line in the log ``listenproto``, with the fields of
+    :attr:`Call.log`: an ordinary end at level INFO, a health check at DEBUG, a call that was
+    accepted but sent no usable metadata at WARNING (see ``on_lost`` of :class:`Answering`).
+    ``is_call`` is false in the record of a connection that never became a call; the other fields
+    are ``call_sid``, ``call_id``, ``peer`` and ``path``.
 
-    Once ``stop`` is set, no more calls are taken: the port is closed, and who is connected but
-    has not asked yet is answered 503 if the request comes within a second, and is closed then, or
-    when ``grace`` is over. Calls go on for at most ``grace`` seconds; then the handlers of those
-    that are left are cancelled, their calls closed with 1001, and this returns. A handler sees
-    ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` none is cut; raises
-    ValueError for one that is negative or NaN.
+    Once ``stop`` is set, no more calls are answered: the port is closed, and a client that is
+    connected but has sent no request yet gets 503 if it does so within a second, or is
+    disconnected then, or when ``grace`` is over. Open calls go on for at most ``grace`` seconds;
+    then the handlers of the rest are cancelled, their calls closed with 1001, and this returns. A
+    handler sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` no call is cut
+    short; a negative one, or NaN, raises ValueError.
     """
     if not grace >= 0:
         raise ValueError(f"grace must be 0 or more seconds; it is {grace:g}")
@@ -92,12 +92,12 @@ async def serve(
 async def serve_stream(
     handler: Handler, stream: trio.abc.Stream, *, answering: Answering | None = None
 ) -> None:
-    """Answer one call on a stream that is already there; closes the stream."""
+    """Answer one call on a stream that is already open; closes the stream."""
     await _Server(handler, answering or Answering(), trio.Event()).answer(stream)
 
 
 class _Server:
-    """Answers connections, and knows how many calls are open."""
+    """Answers connections, and counts the open calls."""
 
     def __init__(self, handler: Handler, answering: Answering, stopping: trio.Event) -> None:
         self.stopping = stopping
@@ -109,7 +109,7 @@ class _Server:
         self._cut_at = self._ask_by = math.inf
 
     def stop(self, grace: float) -> None:
-        """Have every connection end within ``grace`` seconds, and sooner where nobody asks."""
+        """End every connection within ``grace`` seconds, those without a request sooner."""
         self._cut_at = trio.current_time() + grace
         self._ask_by = min(self._cut_at, trio.current_time() + ASKING_TIME)
         for scope, call in self._running.items():
@@ -153,13 +153,13 @@ class _Server:
                 await self._run(call, nursery)
                 nursery.cancel_scope.cancel()
         except* Exception as failure:
-            # A stream that fails as none of trio's does: it costs no other call.
+            # A stream that fails as none of trio's does; other calls go on.
             call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted
 
     def _end_of(self, call: Call) -> float:
-        """When a connection is cut at the latest, as far as that is known by now."""
+        """When a connection must end, as far as that is known by now."""
         return self._ask_by if call.session.request is None else self._cut_at
 
     def _judge(self, request: Request) -> Verdict:
@@ -168,7 +168,7 @@ class _Server:
         return judge(request, self._answering.policy, open_calls=self._open_calls)
 
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
-        """Answer, handle and close a call; the shutdown can cut it short up to the close."""
+        """Answer, handle and close a call; a shutdown can cut it short until it is closed."""
         failure: BaseException | None = None
         code, reason = None, ""
         try:
@@ -187,7 +187,7 @@ class _Server:
                 finally:
                     del self._running[scope]
             code, reason = call._close_for(failure)
-            if call.transport.was_cut:  # not where the call had ended, and its handler had not
+            if call.transport.was_cut:  # not if only the handler of an ended call was left
                 code, reason = 1001, SHUTTING_DOWN
                 self.calls_cut += call.session.metadata is not None
             elif call._accepted and call.session.metadata is None:
@@ -215,7 +215,7 @@ class _Server:
 
 
 def _log_end(call: Call, code: int | None, reason: str, failure: BaseException | None) -> None:
-    """Log how a connection ended, whether it was a call or not; no code where it is cancelled."""
+    """Log how a connection ended, whether it was a call or not; no code if it was cancelled."""
     if call.session.metadata is not None:
         call._log_end(code, reason, failure)
         return
@@ -230,9 +230,9 @@ def _log_end(call: Call, code: int | None, reason: str, failure: BaseException |
 
 @asynccontextmanager
 async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
-    """Close the stream at the end, with TLS's own goodbye where nobody cancels that.
+    """Close the stream at the end, with a TLS shutdown unless that is cancelled.
 
-    It has its time too: it waits where the other end reads nothing.
+    It has a time limit, as it would wait for ever for another end that does not read.
     """
     try:
         yield

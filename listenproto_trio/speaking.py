@@ -1,4 +1,4 @@
-"""Speech at the pace of playout: little is ahead, so a barge-in has little to take back."""
+"""Speech at the pace of playout: little is sent ahead, so little is lost on an interruption."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LEAST: Final = 0.02
 """The shortest piece that is sent before the end, in seconds."""
 
 ROUNDING: Final = 1e-6
-"""What a clock may make of a moment that has come, in seconds: far less than a sample."""
+"""Rounding error of the clock, in seconds: far less than a sample."""
 
 
 class Speech:
-    """Audio on its way into a stream, never more than ``lead`` seconds ahead of playout.
+    """Sends audio into a stream, never more than ``lead`` seconds ahead of playout.
 
-    With a lead of ``math.inf`` all of it goes out as it comes.
+    With a lead of ``math.inf`` all of it is sent as it comes.
 
-    It goes out in pieces as large as the lead allows, so the first is all of it; then a quarter at
-    a time, as playout makes room. ``rate`` is in samples a second.
+    The first piece is as long as the lead, the others are a quarter of it, each sent as playout
+    makes room. ``rate`` is in Hz.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Speech:
         lead: float,
     ) -> None:
         if not lead >= 2 * LEAST:
-            raise ValueError(f"a lead of {lead:g} s is too short, it takes {2 * LEAST:g} s")
+            raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
         self._send = send
         self._playbacks = playbacks
         self._rate = rate
@@ -46,12 +46,12 @@ class Speech:
         self._waiting = bytearray()
 
     async def say(self, chunk: bytes) -> None:
-        """Send what there is with this chunk; less than the shortest piece waits for the next."""
+        """Send this chunk and what waits; less than the shortest piece waits for the next chunk."""
         self._waiting += chunk
         await self._send_down_to(round(LEAST * self._rate))
 
     async def finish(self) -> int:
-        """Send the rest; gives how many bytes are left, of half a sample."""
+        """Send the rest; returns how many bytes of an incomplete sample are left."""
         await self._send_down_to(1)
         return len(self._waiting)
 
@@ -65,7 +65,7 @@ class Speech:
             await self._send(piece)
 
     async def _wait_for_room(self, seconds: float) -> None:
-        """Wait until a piece may be sent, of all these ``seconds`` or of a quarter of the lead."""
+        """Wait until a piece of a quarter of the lead, or of these ``seconds``, may be sent."""
         piece = min(seconds, max(self._lead / 4, LEAST))
         while (too_much := self._playbacks.ahead + piece - self._lead) > ROUNDING:
             await self._playbacks.news(trio.current_time() + too_much)
@@ -75,7 +75,7 @@ class Speech:
 async def chunks_of(
     speech: bytes | AsyncIterable[bytes],
 ) -> AsyncIterator[AsyncIterable[bytes]]:
-    """The speech in chunks; a generator that was not read to its end is closed."""
+    """The speech in chunks; a generator is closed at the end, even if some of it was not read."""
     chunks = _at_once(speech) if isinstance(speech, bytes) else speech
     try:
         yield chunks

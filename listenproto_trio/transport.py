@@ -1,11 +1,11 @@
-"""A connection and what carries it: one reader, one writer, everybody else only leaves messages.
+"""A connection and its carrier: one task reads, one writes, all others only queue messages.
 
-Nothing but the writer ever touches the sending side of the carrier, and messages are put into the
-outbox without awaiting. So cancelling whoever sends, at whatever await, can never leave half a
-message on the wire. The writer itself is cancelled only where the connection is given up.
+Only the writer uses the sending side of the carrier, and messages are put into the outbox without
+awaiting. So cancelling a task that sends, at any await, never leaves half a message on the wire.
+The writer itself is cancelled only when the connection is given up.
 
-A connection takes and gives what its carrier carries: bytes on a stream (:class:`StreamCarrier`),
-whole messages on somebody else's WebSocket (:mod:`listenproto_trio.websocket`).
+The data of a connection is that of its carrier: bytes on a stream (:class:`StreamCarrier`), whole
+messages on another library's WebSocket (:mod:`listenproto_trio.websocket`).
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from listenproto_trio.logs import CallLog
 __all__ = ["CallEnded", "Carrier", "Connection", "StreamCarrier", "Tap", "Transport"]
 
 READ_SIZE: Final = 4096
-"""What is worked off before other tasks have their turn: in the worst case, frames of two bytes."""
+"""Bytes that are handled before other tasks get a turn: at worst, all are frames of two bytes."""
 
 FRONT_SIZE: Final = 60
-"""How much of what comes first is kept, to tell what kind of server it is."""
+"""How many of the first bytes are kept, to tell what kind of server it is."""
 
 Tap = Callable[[Peer, Payload | Moment], None]
-"""Told of each payload as it passes, in order, and of what happens to the connection.
+"""Called with each payload as it passes, in order, and with what happens to the connection.
 
-Where it raises, that is logged, it is told no more, and the call goes on.
+If it raises, that is logged, it is not called again, and the call goes on.
 """
 
 
 class CallEnded(Exception):
-    """The call is over, nothing more can be sent. A hang-up is no fault of the sender."""
+    """The call is over; nothing more can be sent. A hang-up is not the sender's fault."""
 
 
 _Data = TypeVar("_Data")
 
 
 class Connection(Protocol[_Data]):
-    """What a transport asks of a connection, as :mod:`listenproto.connection` has it."""
+    """What a transport needs of a connection; see :mod:`listenproto.connection`."""
 
     @property
     def finished(self) -> bool: ...
@@ -73,16 +73,16 @@ class Carrier(Protocol[_Data]):
 
     @property
     def failure(self) -> str:
-        """What broke it, in words; empty while nothing did, or nobody said."""
+        """What broke it, in words; empty if nothing did, or if the reason is not known."""
 
     async def receive(self) -> _Data:
-        """What has come; at the end, however that comes about, what tells a connection of it."""
+        """Wait for data. At any kind of end, return what tells the connection about it."""
 
     async def send(self, data: _Data) -> None:
-        """Raises trio.BrokenResourceError or trio.ClosedResourceError where it cannot be sent."""
+        """Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent."""
 
     async def drop(self) -> None:
-        """Give the connection up at once, whatever of it was half sent; does not wait."""
+        """Give up the connection at once, even in the middle of a message; does not wait."""
 
 
 class StreamCarrier:
@@ -91,7 +91,7 @@ class StreamCarrier:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.failure = ""
         self.front = b""
-        """The first bytes that came, as far as they came together."""
+        """The start of the first data that came."""
         self._stream = stream
 
     async def receive(self) -> bytes:
@@ -117,8 +117,8 @@ class StreamCarrier:
 class Transport:
     """Drives one connection: run :meth:`read`, :meth:`write` and :meth:`keep_alive` as tasks.
 
-    ``peer`` is who is at the other end. ``dispatch`` is given each event in the order of the wire;
-    ``may_read`` is awaited before each read, which is where reading can be held back.
+    ``peer`` is the other end. ``dispatch`` is called with each event, in the order of the wire.
+    ``may_read`` is awaited before each read; it can hold back reading.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Transport:
         self.closed: Closed | None = None
         self.error: ProtocolError | None = None
         self.failure: Exception | None = None
-        """What this end itself failed by while it read, and the call with it."""
+        """What made this end fail while it read; it ends the call."""
         self._carrier: Carrier[Any] = carrier
         self._peer = peer
         self._dispatch = dispatch
@@ -152,14 +152,14 @@ class Transport:
         self._written = trio.Event()
         self._writing = trio.CancelScope()
         self.heard_at = trio.current_time()
-        """When something came last, on trio's clock."""
+        """When data last came, on trio's clock."""
         self.cut_by: trio.CancelScope | None = None
-        """What cuts the call short where a server is shut down, by its deadline."""
+        """Its deadline cuts the call short when a server shuts down."""
         self._holding = False
         self._cancelled = False
         self._over_at = math.inf
         self._unanswered = ""
-        """What the other end did not answer, for which it was given up."""
+        """Why the other end was given up, if it did not answer."""
 
     @property
     def ended(self) -> bool:
@@ -167,9 +167,9 @@ class Transport:
         return self._over.is_set() or self._written.is_set() or self.connection.ended
 
     async def room(self, until: float = math.inf) -> bool:
-        """Wait until the outbox has room, or until that time on trio's clock; whether it has.
+        """Wait until the outbox has room, or until that time on trio's clock; returns which.
 
-        Raises :class:`CallEnded` where it never will.
+        Raises :class:`CallEnded` once the call is over.
         """
         await trio.lowlevel.checkpoint()
         while not self.ended and self.connection.waiting >= self.limits.outbox_size:
@@ -177,7 +177,7 @@ class Transport:
                 await self._room.park()
             if waiting.cancelled_caught:
                 return False
-            # Woken for room and cancelled in one turn: what is cancelled sends nothing any more.
+            # If it is woken and cancelled in the same turn, it must not send any more.
             await trio.lowlevel.checkpoint_if_cancelled()
         if self.ended:
             raise CallEnded(self.how_it_ended())
@@ -185,19 +185,19 @@ class Transport:
 
     @property
     def was_cut(self) -> bool:
-        """Whether the shutdown of a server came before the end of the connection."""
+        """Whether a server's shutdown came before the end of the connection."""
         cut_by = self.cut_by
         return cut_by is not None and cut_by.cancel_called and cut_by.deadline <= self._over_at
 
     def how_it_ended(self) -> str:
-        """One sentence on the end of the call; to a task that is cancelled, the call is over."""
+        """How the call ended, in one sentence; for a task that is cancelled, the call is over."""
         if not (self.ended or self.was_cut or _is_cancelled()):
             return "the call goes on"
         failed = self.error is not None or self.failure is not None
         return f"the call {'failed' if failed else 'is over'}: {self.ending()}"
 
     def ending(self) -> str:
-        """Half a sentence on it."""
+        """The second half of that sentence."""
         if self.error is not None:
             return str(self.error)
         if self.failure is not None:
@@ -211,11 +211,11 @@ class Transport:
         if self._cancelled and not why:
             return "this end was cancelled"
         if self._over.is_set() or self._written.is_set():
-            return f"the connection is lost{why and ': '}{why}"
-        return "this end has closed it" if self.connection.ended else "this end was cancelled"
+            return f"connection lost{why and ': '}{why}"
+        return "this end closed it" if self.connection.ended else "this end was cancelled"
 
     def wake(self) -> None:
-        """Wake the writer if there is something to write; tell the tap what has passed."""
+        """Wake the writer if there is something to write; pass what is new to the tap."""
         self.note()
         if self.connection.has_data_to_send or self._over.is_set():
             self._wake.set()
@@ -223,22 +223,22 @@ class Transport:
             self._ended.set()
 
     def note(self) -> None:
-        """Tell the tap what has passed."""
+        """Pass what is new to the tap."""
         if self.tap is not None:
             for sender, payload in self.connection.passed():
                 self.tell(sender, payload)
 
     def tell(self, sender: Peer, payload: Payload | Moment) -> None:
-        """Tell the tap of a payload, or of what happened to the connection."""
+        """Pass a payload, or what happened to the connection, to the tap."""
         if self.tap is not None:
             try:
                 self.tap(sender, payload)
             except Exception as exc:
-                self.tap = _told_no_more
-                self._log.error("the tap failed and is told no more", exc_info=exc)
+                self.tap = _failed_tap
+                self._log.error("the tap failed and is not called again", exc_info=exc)
 
     async def over(self) -> None:
-        """Wait for the end of the connection: close handshake done, all written that can be."""
+        """Wait for the end of the connection, close handshake and last write included."""
         await self._over.wait()
         await self._written.wait()
 
@@ -260,7 +260,7 @@ class Transport:
             self._finish()
 
     def _take(self, data: Any) -> None:
-        """Feed the connection; what it gives in front of a fault is dispatched before the fault."""
+        """Feed the connection; events before a fault are dispatched before the fault is raised."""
         self.heard_at = trio.current_time()
         self.connection.feed(data)
         try:
@@ -291,7 +291,7 @@ class Transport:
                 while data := await self._to_write():
                     await self._carrier.send(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # The reader meets the same end, after what can still be read; or keep_alive sees to it.
+            # The reader meets the same end after the last data, or keep_alive ends the call.
             self._ended.set()
         except trio.Cancelled:
             self._cancelled = True
@@ -301,7 +301,7 @@ class Transport:
             self._room.unpark_all()
 
     async def _to_write(self) -> Any:
-        """What is to be written next; nothing once the connection is over and all is written."""
+        """Wait for the next data to write; empty once the connection is over and all is written."""
         while True:
             self._wake = trio.Event()
             data = self.connection.data_to_send()
@@ -311,10 +311,10 @@ class Transport:
             await self._wake.wait()
 
     async def keep_alive(self) -> None:
-        """See that the connection comes to an end: by pings while it is open, by a limit then.
+        """End a dead connection: by pings while it is open, after a close by a time limit.
 
-        A paused call is legally silent, so only pings tell. Where one has no answer, or this
-        end's close has none, the connection is lost.
+        A paused call is legally silent, so only pings can tell. If a ping or this end's close is
+        not answered, the connection is lost.
         """
         while await self._is_alive():
             pass
@@ -330,12 +330,12 @@ class Transport:
         await self._carrier.drop()
 
     async def _is_alive(self) -> bool:
-        """Ask for a sign of life where none came; whether there was one."""
+        """Wait for data, and send a ping if none comes; returns whether the other end is alive."""
         quiet_since = self.heard_at
         with trio.move_on_at(quiet_since + self.limits.ping_interval):
             await self._ended.wait()
             return False
-        if self._ended.is_set():  # within the turn in which the time was up
+        if self._ended.is_set():  # in the same turn in which the time was up
             return False
         if self.heard_at != quiet_since:
             return True
@@ -344,11 +344,11 @@ class Transport:
         with trio.move_on_after(self.limits.ping_time):
             await self._ended.wait()
             return False
-        # While reading is held back, no answer can be heard.
+        # While reading is held back, no answer can be read.
         return self.heard_at != quiet_since or self._holding
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close behind what is in the outbox; wait for the answer as long as the limits allow."""
+        """Close after what is in the outbox; waits for the answer, up to ``close_time``."""
         self.connection.close(code, reason)
         self.wake()
         with trio.move_on_after(self.limits.close_time) as waiting:
@@ -357,15 +357,15 @@ class Transport:
             self._close_was_unanswered()
 
     def _close_was_unanswered(self) -> None:
-        if not self._written.is_set():  # else the writer broke: it sent none, its carrier knows why
+        if not self._written.is_set():  # else the writer broke, and its carrier knows why
             limit = self.limits.close_time
             self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
 
 
-def _told_no_more(sender: Peer, payload: Payload | Moment) -> None:
-    """Stands in for a tap that has failed: what passes must still be taken out of the session."""
+def _failed_tap(sender: Peer, payload: Payload | Moment) -> None:
+    """Replaces a tap that has failed: what passes must still be taken out of the session."""
 
 
 def _is_cancelled() -> bool:
-    """Whether the task that asks is being cancelled."""
+    """Whether the current task is being cancelled."""
     return trio.current_effective_deadline() == -math.inf

@@ -360,13 +360,13 @@ def say(*said: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
-LOST = "no call with {peer}: the connection is lost"
+LOST = "the call to {peer} failed: connection lost"
 SERVERS = {
     "reset": (reset, f"{LOST}: Connection reset by peer"),
     "half an answer": (say(b"HTTP/1.1 101 Switch"), LOST),
     "another protocol": (
         say(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        "no call with {peer}: not a valid HTTP response: it does not start with HTTP/",
+        "the call to {peer} failed: not a valid HTTP response: it does not start with HTTP/",
     ),
     "no WebSocket": (
         say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
@@ -374,7 +374,7 @@ SERVERS = {
     ),
     "no HTTP end": (
         say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]),
-        "no call with {peer}: not a valid HTTP response: its head exceeds 16384 bytes",
+        "the call to {peer} failed: not a valid HTTP response: its head exceeds 16384 bytes",
     ),
 }
 
@@ -391,7 +391,10 @@ def test_a_server_that_takes_no_calls(
 
 @pytest.mark.parametrize(
     ("scheme", "lacks"),
-    [("ws", "no answer of {peer} to the upgrade request"), ("wss", "no TLS with {peer}")],
+    [
+        ("ws", "no answer from {peer} to the upgrade request"),
+        ("wss", "TLS with {peer} failed: no answer"),
+    ],
 )
 def test_a_server_that_says_nothing(
     scheme: str, lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -304,7 +304,7 @@ def test_an_app_without_a_subprotocol_is_refused_with_what_helps(tmp_path: Path)
         run = listenproto("call", url, *words, cwd=tmp_path)
     assert run.status == 1
     assert run.complaint == (
-        f"no call with {url[5:-1]}: the server chose no subprotocol; this end offered "
+        f"the call to {url[5:-1]} failed: the server chose no subprotocol; this end offered "
         "audio.jambonz.org [LP-HS-5]; offer one that it knows with --subprotocol NAME (jambonz's "
         "SDK knows audio.drachtio.org), or accept none with --allow-no-subprotocol"
     )
@@ -539,7 +539,7 @@ def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
         run = listenproto("call", url, *FAST, cwd=tmp_path)
     assert run.status == 1
     peer = url.removeprefix("ws://").rstrip("/")
-    assert run.complaint.startswith(f"the call with {peer} failed: ")
+    assert run.complaint.startswith(f"the call to {peer} failed: ")
     assert "UTF-8" in run.complaint
 
 
@@ -583,8 +583,8 @@ def say_nothing_more(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (leave_at_the_close, "the connection is lost"),
-        (say_nothing_more, "the connection is lost: no answer to the close within 5 s"),
+        (leave_at_the_close, "connection lost"),
+        (say_nothing_more, "connection lost: no answer to the close within 5 s"),
     ],
 )
 def test_an_app_that_answers_no_close_fails_the_call(

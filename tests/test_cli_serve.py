@@ -391,7 +391,7 @@ def test_a_call_over_tls(tmp_path: Path, authority: trustme.CA) -> None:
         assert (run.status, run.err) == (0, "")
         run = listenproto("call", url, *FAST, cwd=tmp_path)
         assert run.status == 1
-        assert run.complaint.startswith("no TLS with 127.0.0.1:")
+        assert run.complaint.startswith("TLS with 127.0.0.1:")
         assert run.complaint.endswith("; pass its CA with --cafile FILE")
         run = listenproto("call", url, "--insecure", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")

@@ -501,30 +501,30 @@ async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
 NO_SERVERS = [
     (
         partial(say_and_close, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        "it does not start with HTTP/ [RFC 9112 4]; it is no HTTP server, it says 'SSH-2.0-OpenSS",
+        "it does not start with HTTP/ [RFC 9112 4]; it is not an HTTP server: it sent 'SSH-2",
     ),
     (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "not a valid HTTP response: "),
-    (partial(say_and_close, b"HTTP/1.1 2"), "no call with app.example:80: the connection is lost"),
+    (partial(say_and_close, b"HTTP/1.1 2"), "the call to app.example:80 failed: connection lost"),
     (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
-    (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: it gave no reason"),
+    (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: no reason given"),
     (
         partial(say_and_close, b""),
-        "no call with app.example:80: the connection is lost; is it a wss server?",
+        "the call to app.example:80 failed: connection lost; is it a wss server?",
     ),
     (
         partial(say_and_close, b"\x15\x03\x01\x00\x02\x02\x46"),
-        "it starts with byte 0x15 [RFC 9112 4]; that is an alert of TLS: is it a wss server?",
+        "it starts with byte 0x15 [RFC 9112 4]; it sent a TLS alert: is it a wss server?",
     ),
     (
         partial(accept, None),
-        "no call with app.example:80: the server chose no subprotocol; this end offered "
-        "audio.jambonz.org [LP-HS-5]; pass one that it knows in subprotocols, or "
+        "the call to app.example:80 failed: the server chose no subprotocol; this end offered "
+        "audio.jambonz.org [LP-HS-5]; pass a name that it knows in subprotocols, or "
         "allow_no_subprotocol=True",
     ),
-    (partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"), "302: it gave no reason"),
+    (partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"), "302: no reason given"),
     (
         partial(say_and_close, b"HTTP/1.1 201 Made\r\nLocation: /a\r\n\r\n"),
-        "201: it gave no reason",
+        "201: no reason given",
     ),
 ]
 
@@ -653,7 +653,7 @@ async def test_a_platform_can_do_without_a_subprotocol() -> None:
 async def test_a_server_that_says_nothing_has_the_handshake_time() -> None:
     _, platform_stream = memory_stream_pair()
     limits = Limits(handshake_time=7)
-    with pytest.raises(CallRejected, match=r"no answer of app\.example:80 to .* within 7 s"):
+    with pytest.raises(CallRejected, match=r"no answer from app\.example:80 to .* within 7 s"):
         async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES), limits=limits):
             raise AssertionError("there is no call")
     assert trio.current_time() == 7

@@ -73,7 +73,7 @@ LOST: Final[dict[Callable[[Bare], Awaitable[None]], str]] = {
     broken_frame: "RFC 6455 5.1",
     nothing: "no metadata within 10 s",
     leaves: "the other end closed with 1000",
-    vanishes: "the connection is lost",
+    vanishes: "connection lost",
 }
 
 

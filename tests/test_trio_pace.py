@@ -100,7 +100,7 @@ async def test_speech_at_half_the_rate_of_the_verb_is_chopped_and_told_of_once(
     assert 1.3 <= gaps.seconds / 3 <= 1.5
     (sentence,) = told(caplog)
     assert sentence.startswith("call call-1: mark 'said' came back after 0.0")
-    assert ", where 0.20 s of audio were still to be played: the platform plays faster" in sentence
+    assert ", but 0.20 s of audio were still to be played: the platform plays faster" in sentence
     assert sentence.endswith(CHECK.format(8000))
 
 
@@ -113,7 +113,7 @@ async def test_a_stream_that_is_sent_at_once_tells_at_any_speed_of_the_call(
     gaps = await heard(script, stream(16000), app=stream(8000), speed=speed)
     assert gaps == Gaps()
     (sentence,) = told(caplog)
-    assert re.search(r"'said' came back after 1\.(48|50) s, where 3\.00 s of audio were", sentence)
+    assert re.search(r"'said' came back after 1\.(48|50) s, but 3\.00 s of audio were", sentence)
     assert sentence.endswith(CHECK.format(8000))
 
 
@@ -124,7 +124,7 @@ async def test_speech_at_twice_the_rate_of_the_verb_comes_late(
     gaps = await heard(speaking(16000, times=2), stream(8000), app=stream(16000))
     assert gaps == Gaps()
     (sentence,) = told(caplog)
-    assert re.search(r"after 3\.\d\d s, where 0\.2\d s .*: the platform plays slower, ", sentence)
+    assert re.search(r"after 3\.\d\d s, but 0\.2\d s .*: the platform plays slower, ", sentence)
     assert sentence.endswith(CHECK.format(16000))
 
 
@@ -367,7 +367,7 @@ async def test_a_clip_that_is_done_too_soon_is_told_of(caplog: pytest.LogCapture
         await platform.done("b")
         (sentence,) = told(caplog)
         assert sentence == (
-            "call c: clip 'b' was done after 1.90 s, where 3.90 s of audio were still to be "
+            "call c: clip 'b' was done after 1.90 s, but 3.90 s of audio were still to be "
             "played: the platform plays faster, drops audio or answers too early; check that the "
             "platform can play clips of that sample rate"
         )

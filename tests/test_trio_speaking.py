@@ -337,7 +337,7 @@ async def test_one_speaks_at_a_time_and_not_without_a_lead() -> None:
         nursery.cancel_scope.cancel()
     async with line(STREAM) as both:
         for lead in (0.03, 0.0, -1.0, math.nan, -math.inf):
-            with pytest.raises(ValueError, match=f"{lead:g} s is too short"):
+            with pytest.raises(ValueError, match=f"lead must be at least 0.04 s; it is {lead:g}"):
                 await both.app.speak(audio(1), lead=lead)
         assert both.app.statistics.messages_sent == 0
 

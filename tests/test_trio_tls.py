@@ -120,7 +120,7 @@ async def test_a_certificate_that_will_not_do(
     """Without a context, those are trusted that the system trusts."""
     client = client_context(authority) if trusted else None
     async with listening(server_context(authority, name, not_after)) as verb:
-        with pytest.raises(CallRejected, match=rf"^no TLS with 127\.0\.0\.1:\d+: {why}"):
+        with pytest.raises(CallRejected, match=rf"^TLS with 127\.0\.0\.1:\d+ failed: {why}"):
             async with open_call(ListenTask(verb, ATTRIBUTES), ssl_context=client):
                 raise AssertionError("there is no call")
 
@@ -163,7 +163,7 @@ async def test_a_server_that_does_not_speak_tls_gets_no_call() -> None:
         (listener,) = await nursery.start(start)
         task = ListenTask(secure_verb(listener), ATTRIBUTES)
         with pytest.raises(
-            CallRejected, match=r"no TLS with 127\.0\.0\.1:\d+: .*not speak TLS; .* needs ws://"
+            CallRejected, match=r"TLS with 127\.0\.0\.1:\d+ failed: .*not speak TLS; .* needs ws://"
         ):
             async with open_call(task):
                 raise AssertionError("there is no call")
@@ -178,7 +178,7 @@ async def test_a_server_that_goes_away_in_the_middle_of_the_handshake_gets_no_ca
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, leave, 0, host=HOST))
-        with pytest.raises(CallRejected, match=r"no TLS with 127\.0\.0\.1:\d+: .+"):
+        with pytest.raises(CallRejected, match=r"TLS with 127\.0\.0\.1:\d+ failed: .+"):
             async with open_call(ListenTask(secure_verb(listener), ATTRIBUTES)):
                 raise AssertionError("there is no call")
         nursery.cancel_scope.cancel()
@@ -190,7 +190,9 @@ async def test_a_server_that_says_nothing_has_its_time() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host=HOST)
     task = ListenTask(secure_verb(listener), ATTRIBUTES)
     async with listener:
-        with pytest.raises(CallRejected, match=r"no TLS with 127\.0\.0\.1:\d+ within 0.1 s: the"):
+        with pytest.raises(
+            CallRejected, match=r"TLS with 127\.0\.0\.1:\d+ failed: no answer within 0.1 s; check"
+        ):
             async with open_call(task, limits=Limits(handshake_time=0.1)):
                 raise AssertionError("there is no call")
 
@@ -219,7 +221,7 @@ async def test_a_platform_that_does_not_speak_tls_costs_nothing_but_a_line(
             assert b"HTTP" not in b"".join([data async for data in stream])
         await call_once(verb, client_context(authority))
     line = caplog.records[1].getMessage()
-    assert line.startswith(f"connection from {address}: the connection is lost: {why}")
+    assert line.startswith(f"connection from {address}: connection lost: {why}")
     assert caplog.records[1].peer == address  # type: ignore[attr-defined]
 
 

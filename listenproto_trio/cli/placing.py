@@ -145,7 +145,7 @@ def _conclude(placed: Placed, beside: Beside) -> None:
             placed.failures.append("the call was given up before it was answered")
     elif ended in FAILED:
         how = placed.call.transport.ending()
-        placed.failures.append(f"the call with {placed.call.peer} failed: {how}")
+        placed.failures.append(f"the call to {placed.call.peer} failed: {how}")
     elif placed.bad_close is not None:
         placed.failures.append(placed.bad_close)
     placed.failures += placed.breaches.lines()
