@@ -232,7 +232,7 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
     if message.truncated and not cut_there:
         found.append(("LP-META-11", "the metadata was cut off; only its beginning was read"))
     elif message.size > MAX_METADATA:
-        reason = f"the metadata has {message.size} bytes, at most {MAX_METADATA} may be sent"
+        reason = f"the metadata has {message.size} bytes; at most {MAX_METADATA} may be sent"
         found.append(("LP-META-11", reason))
     verb = observer._verb
     if verb is None or message.truncated:

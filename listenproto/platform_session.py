@@ -200,7 +200,7 @@ class PlatformSession(Session):
         raw = text.encode()
         if len(raw) > MAX_METADATA and not self._profile.cuts_metadata:
             raise LocalProtocolError(
-                f"the metadata has {len(raw)} bytes, at most {MAX_METADATA} may be sent",
+                f"the metadata has {len(raw)} bytes; at most {MAX_METADATA} may be sent",
                 clause="LP-META-11",
             )
         return raw[:MAX_METADATA].decode(errors="surrogateescape")

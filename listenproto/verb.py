@@ -125,7 +125,7 @@ _OBJECT: Final = (
 )
 
 _flag = _Rule("true or false", lambda v: isinstance(v, bool))
-_seconds = _Rule("a finite number of seconds from 0", lambda v: _is_number(v) and v >= 0)
+_seconds = _Rule("a finite number of seconds, 0 or more", lambda v: _is_number(v) and v >= 0)
 _channel = _Rule("a whole number from 1 to 2**53 - 1", lambda v: type(v) is int and 0 < v < 2**53)
 _listen_rate = _rate(LISTEN_RATES)
 _play_rate = _rate(PLAY_RATES)

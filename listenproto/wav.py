@@ -147,7 +147,7 @@ def read_wav_head(wav: Octets) -> WavHead:
         raise WavError("it is empty; it must be 16-bit PCM WAV")
     if wav[:4] not in (b"RIFF", *_RF64) or wav[8:12] != b"WAVE":
         kind = kind_of(wav)
-        found = f"this is {kind}" if kind else "it has no RIFF/WAVE header"
+        found = f"this is {kind}" if kind else "this is not a WAV file (no RIFF/WAVE header)"
         raise WavError(f"{found}; it must be 16-bit PCM WAV")
     end = 8 + int.from_bytes(wav[4:8], "little")
     at = 12

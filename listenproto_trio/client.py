@@ -352,8 +352,10 @@ def _why_not(
         if rejected.status in REDIRECTS and location is not None:
             where = redirect_from(task.verb.websocket_url, location)
             return f"{there} answered {rejected.status}, a redirect: call {where} instead"
-        said = rejected.body.decode(errors="replace").strip()
-        return f"{there} refused the call with {rejected.status}: {said or 'no reason given'}"
+        said = rejected.body.decode(errors="replace").strip() or "no reason given"
+        if rejected.status < 400:
+            return f"{there} answered {rejected.status} instead of accepting the call: {said}"
+        return f"{there} refused the call with {rejected.status}: {said}"
     if not answered:
         limit = transport.limits.handshake_time
         return f"no answer from {there} to the upgrade request within {limit:g} s"

@@ -92,7 +92,7 @@ def recover_wav(path: Path) -> Recovered:
         if not lock(file):
             raise OSError(errno.EBUSY, "it is still being recorded", str(path))
         if os.fstat(file.fileno()).st_size == 0:
-            raise WavError("it is empty, without even a WAV header")
+            raise WavError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as wav:
             head = read_l16_head(wav)
             frame = head.frame

@@ -198,7 +198,7 @@ def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
 def test_lint_names_a_line_that_is_wrong_and_whole(more: list[str], tmp_path: Path) -> None:
     trace(tmp_path, "odd.jsonl", [*GOOD[:3], GOOD[3].replace("platform", "nobody"), *more])
     run = listenproto("lint", "odd.jsonl", cwd=tmp_path)
-    judged = "1 messages, seen by the app, judged up to line 3"
+    judged = "1 message, seen by the app, judged up to line 3"
     assert (run.status, run.out) == (1, f"odd.jsonl: {judged}: no breaches\n")
     said = "line 4: 'from' must be 'platform' or 'app'; it is 'nobody'"
     assert run.complaint == f"odd.jsonl: {said}"
@@ -222,7 +222,7 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
         "short.wav: 0.25 s of audio: repaired: the header was 6000 samples too long",
         "half.wav: 1.00 s of audio: repaired; removed 1 byte of an incomplete sample",
     ]
-    assert run.complaint.startswith("text.wav cannot be repaired: it has no RIFF/WAVE header")
+    assert run.complaint.startswith("text.wav cannot be repaired: this is not a WAV file")
     assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)
     again = listenproto("recover", "--json", "cut.wav", "text.wav", cwd=tmp_path)
     mended, failed = map(json.loads, again.out.splitlines())

@@ -238,7 +238,7 @@ def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
     run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
     assert run.complaint.startswith("Invalid value for --verb: verb.json: the metadata has ")
-    assert run.complaint.endswith(" bytes, at most 8192 may be sent [LP-META-11]")
+    assert run.complaint.endswith(" bytes; at most 8192 may be sent [LP-META-11]")
     assert [*tmp_path.iterdir()] == [tmp_path / "verb.json"]
 
 
@@ -342,7 +342,7 @@ def test_misuse_of_call(words: list[str], says: str, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made_costs_its_call(tmp_path: Path) -> None:
     run = listenproto("call", NOWHERE, "--heard", "no/heard.wav", cwd=tmp_path)
     assert run.status == 1
-    assert run.complaint == "no/heard.wav: No such file or directory"
+    assert run.complaint == "cannot write no/heard.wav: No such file or directory"
 
 
 def reset(connection: socket.socket) -> None:
@@ -370,7 +370,7 @@ SERVERS = {
     ),
     "no WebSocket": (
         say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
-        "{peer} refused the call with 200: hi",
+        "{peer} answered 200 instead of accepting the call: hi",
     ),
     "no HTTP end": (
         say(*[b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n" * 1000] * 20]),

@@ -506,7 +506,10 @@ NO_SERVERS = [
     (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "not a valid HTTP response: "),
     (partial(say_and_close, b"HTTP/1.1 2"), "the call to app.example:80 failed: connection lost"),
     (partial(say_and_close, b"HTTP/1.1 426 No\r\nContent-Length: 4\r\n\r\nwhy?"), "426: why?"),
-    (partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"), "200: no reason given"),
+    (
+        partial(say_and_close, b"HTTP/1.1 200 OK\r\n\r\n"),
+        "answered 200 instead of accepting the call: no reason given",
+    ),
     (
         partial(say_and_close, b""),
         "the call to app.example:80 failed: connection lost; is it a wss server?",
@@ -521,10 +524,13 @@ NO_SERVERS = [
         "audio.jambonz.org [LP-HS-5]; pass a name that it knows in subprotocols, or "
         "allow_no_subprotocol=True",
     ),
-    (partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"), "302: no reason given"),
+    (
+        partial(say_and_close, b"HTTP/1.1 302 Found\r\n\r\n"),
+        "answered 302 instead of accepting the call: no reason given",
+    ),
     (
         partial(say_and_close, b"HTTP/1.1 201 Made\r\nLocation: /a\r\n\r\n"),
-        "201: no reason given",
+        "answered 201 instead of accepting the call: no reason given",
     ),
 ]
 

@@ -172,8 +172,8 @@ GOOD = riff(fmt(), chunk(b"data", AUDIO))
     ("file", "words"),
     [
         (b"", "it is empty; it must be 16-bit PCM WAV"),
-        (b"RIFF", "it has no RIFF/WAVE header; it must be 16-bit PCM WAV"),
-        (GOOD[:8] + b"AVI " + GOOD[12:], "it has no RIFF/WAVE header"),
+        (b"RIFF", r"this is not a WAV file \(no RIFF/WAVE header\); it must be 16-bit PCM WAV"),
+        (GOOD[:8] + b"AVI " + GOOD[12:], "this is not a WAV file"),
         (GOOD[:12], "no fmt chunk"),
         (GOOD[:16], "no fmt chunk"),
         (riff(chunk(b"LIST", b"odd")), "no fmt chunk"),

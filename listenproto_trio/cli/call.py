@@ -124,14 +124,14 @@ def call(
 ) -> None:
     """Call the application at URL as jambonz would, with a simulated caller.
 
-    The caller says the built-in speech or --audio, presses keys and hangs up. --verb gives the
-    listen verb, except for its url. The verb's actionHook is POSTed at the end. Ctrl-C hangs up.
+    The caller says the built-in speech or --audio, presses keys and hangs up. --verb is the listen
+    verb; URL replaces its url. The verb's actionHook is POSTed at the end. Ctrl-C hangs up.
     Exit status 1 if a call failed, the app broke the protocol or closed with a code other than
     1000 (no code, 1005, is fine too), or the actionHook was not answered with 2xx.
 
     Gaps are silences of up to a second in the middle of the app's audio: it came too late. Check
     that the app sends at the verb's bidirectionalAudio.sampleRate (--rate), and far enough ahead
-    of playout. Their seconds are those of the call, not of a faster --speed.
+    of playout. Their length is in seconds of the call, whatever the --speed.
 
     \b
     Example:

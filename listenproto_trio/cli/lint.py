@@ -82,7 +82,8 @@ def _show(
 ) -> None:
     for number, violation in violations:
         screen.say(f"{path}:{number}: {violation.sender.value}: {violation}")
-    judged = f"{trace.messages} messages, seen by the {trace.header.vantage.value}"
+    messages = f"{trace.messages} message{'' if trace.messages == 1 else 's'}"
+    judged = f"{messages}, seen by the {trace.header.vantage.value}"
     if lack is not None:
         judged += f", judged up to line {len(trace.lines) + 1}"  # the first is the header
     count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"

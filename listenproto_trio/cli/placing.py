@@ -111,9 +111,8 @@ async def place(
             ladder = screen.ladder(line.profile, line.verb.stream_rate or 8000, placed.prefix)
             await _talk(line, placed, hear, tell_all(trace, ladder))
     except OSError as exc:
-        placed.failures.append(
-            f"{exc.filename}: {in_words(exc)}" if exc.filename else in_words(exc)
-        )
+        where = f"cannot write {exc.filename}: " if exc.filename else ""
+        placed.failures.append(where + in_words(exc))
     except CallRejected as exc:
         placed.failures.append(exc.reason + _remedy(exc))
     _conclude(placed, beside)

@@ -54,7 +54,7 @@ __all__ = ["serve"]
     "files",
     type=options.existing_file,
     multiple=True,
-    help="Play this file (WAV, FLAC, Ogg, MP3 and others) to each caller; can be repeated.",
+    help="Play this file (WAV, FLAC, Ogg, MP3 and others) to each caller; may be repeated.",
 )
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
