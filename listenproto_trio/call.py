@@ -74,6 +74,8 @@ class Call(Sending):
         super().__init__(
             session, transport, playbacks, unread, stream_rate=answering.stream_rate, log=log
         )
+        self.answering = answering
+        """How the call is answered."""
         self.stream = stream
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.peer = peer or peer_of(stream)
@@ -317,6 +319,8 @@ class Call(Sending):
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
             self._lateness.note(self.transport.heard_at - self._media_time())
+            for watcher in self._watchers:
+                watcher.received(event)
             self._unread.put(event)
         elif isinstance(event, Request):
             self._on_request(event)

@@ -11,12 +11,17 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
-from listenproto.messages import JSON, Audio, Dtmf, Metadata
+import attrs
+
+from listenproto.messages import JSON, Audio, Dtmf, Metadata, MixType
+from listenproto_trio.arrivals import Arrivals
 from listenproto_trio.call import Call
 from listenproto_trio.recording import WavFile
 from listenproto_trio.sidecar import Sidecar
+from listenproto_trio.tape import Tape
 from listenproto_trio.transport import CallEnded
 from listenproto_trio.unread import CallEvent, Dropped
 
@@ -26,6 +31,14 @@ LONGEST: Final = 100
 """Characters of a name; file systems take some 255 with what is put behind it."""
 RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 """Names that are devices on some systems, whatever their suffix."""
+PARTIES: Final = {
+    MixType.MONO: ("caller",),
+    MixType.STEREO: ("caller", "callee"),
+    MixType.MIXED: ("caller and callee",),
+}
+"""Who is heard in what the platform sends, channel by channel (LP-AUD-7)."""
+NOT_RECEIVED: Final = "not received"
+NOT_READ: Final = "not read"
 
 
 class Recorder:
@@ -38,8 +51,17 @@ class Recorder:
     put behind it. Processes may share the folder; nothing is ever overwritten. A trace that is
     called ``<name>.trace.jsonl`` counts as one of the files, so that one can be put beside them.
 
-    With ``Answering(unread="hold")`` nothing is missing in a recording; otherwise audio that is
-    not read in time is, and the sidecar says where.
+    A recording holds the platform's audio as it was sent. With ``both`` it is stereo: left the
+    platform's audio (mixed down if it has two channels), right what the caller heard of the app at
+    that moment. This end computes that from what the app sent during the recording, and when; of
+    audio sent ahead it keeps up to an hour in memory. ``both`` needs numpy and soxr, which come
+    with the ``cli`` extra, and raises ImportError without them.
+
+    Audio can be missing: it was not read in time (never with ``Answering(unread="hold")``), or it
+    never came (see :mod:`listenproto_trio.missing`). The sidecar lists where, and how much. With
+    ``fill_gaps`` the gaps are filled, so that time in the WAV is that of the clock: with silence,
+    and on the right with what the caller heard meanwhile. A gap is filled ten seconds after audio
+    comes again, or at the end of the recording.
     """
 
     def __init__(
@@ -47,9 +69,15 @@ class Recorder:
         folder: Path,
         *,
         name: Callable[[Metadata], JSON] = lambda metadata: metadata.call_sid,
+        both: bool = False,
+        fill_gaps: bool = False,
     ) -> None:
         self.folder = folder
         self._name = name
+        self._both = both
+        self._fill_gaps = fill_gaps
+        if both:
+            _import_both()
 
     @contextmanager
     def record(self, call: Call) -> Iterator[Recording]:
@@ -59,7 +87,7 @@ class Recorder:
         recording, not the call: see :attr:`Recording.error`. What is raised in the block is
         noted and goes on.
         """
-        recording = Recording(call)
+        recording = Recording(call, both=self._both, fill_gaps=self._fill_gaps)
         recording._start(self.folder, file_stem(self._name(call.metadata)))
         try:
             yield recording
@@ -69,15 +97,27 @@ class Recorder:
         recording._end(None)
 
 
+@attrs.frozen
+class _Open:
+    """The parts of a recording that could be started."""
+
+    tape: Tape
+    sidecar: Sidecar
+    arrivals: Arrivals
+
+
 class Recording:
     """A call that is being recorded. Writing blocks for microseconds: see :class:`WavFile`."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, both: bool, fill_gaps: bool) -> None:
         self.errors: list[OSError] = []
         """What went wrong with a file, for each file once: its WAV, its sidecar."""
         self._call = call
-        self._wav: WavFile | None = None
-        self._sidecar: Sidecar | None = None
+        self._both = both
+        self._fill_gaps = fill_gaps
+        self._open: _Open | None = None
+        self._missing = 0
+        """How many samples never came, in the gaps that were seen to."""
 
     @property
     def error(self) -> OSError | None:
@@ -86,34 +126,64 @@ class Recording:
 
     @property
     def samples(self) -> int:
-        """How many samples of each channel have been recorded."""
-        return self._wav.samples if self._wav else 0
+        """How many samples of each channel are in the WAV."""
+        return self._open.tape.wav.samples if self._open else 0
 
     @property
     def path(self) -> Path | None:
         """The WAV; None where there is none, for the reason in :attr:`error`."""
-        return self._wav.path if self._wav else None
+        return self._open.tape.wav.path if self._open else None
 
     @property
     def sidecar(self) -> Path | None:
         """The JSON file beside the WAV; None where there is none."""
-        return self._sidecar.path if self._sidecar else None
+        return self._open.sidecar.path if self._open else None
 
     def take(self, event: CallEvent) -> None:
         """Record an event of the call: its audio, its keys, and what was dropped unread."""
-        if self._wav is None or self._sidecar is None:
+        if self._open is None:
             return
-        if isinstance(event, Audio):
-            if self._wav.error is None:
-                try:
-                    self._wav.write(event.pcm)
-                except OSError as exc:
-                    self._failed(exc)
-        elif isinstance(event, Dtmf):
-            self._sidecar.key(event, self.samples)
+        sidecar, at = self._open.sidecar, self.samples
+        if isinstance(event, Dtmf):
+            sidecar.key(event, at)
         elif isinstance(event, Dropped) and event.samples:
-            self._sidecar.gap(event.samples, self.samples)
-        self._sidecar.tell()
+            sidecar.gap(event.samples, at, NOT_READ)
+        try:
+            if self._open.tape.wav.error is None:
+                self._write(self._open, event)
+        except OSError as exc:
+            self._failed(exc)
+            self._open.arrivals.end()
+        sidecar.tell()
+
+    def _write(self, files: _Open, event: CallEvent) -> None:
+        if isinstance(event, Audio):
+            place = files.arrivals.position(event)
+            if place is not None:
+                for gap in files.arrivals.gaps():
+                    if gap.at is None and gap.position <= place:
+                        gap.at = self.samples
+                place += self._missing
+            files.tape.write(event.pcm, place)
+            self._see_to_gaps(files)
+        elif isinstance(event, Dropped):
+            files.tape.dropped(event.samples)
+
+    def _see_to_gaps(self, files: _Open) -> None:
+        """Correct the WAV and the sidecar for the gaps that were found in what was recorded."""
+        found = files.arrivals.found
+        while found and (at := found[0].at) is not None:
+            samples = found.popleft().samples
+            self._missing += samples
+            files.tape.gap(at, samples)
+            if self._fill_gaps:
+                files.sidecar.moved(at, samples)
+                for gap in files.arrivals.gaps():
+                    if gap.at is not None:
+                        gap.at += samples
+            files.sidecar.gap(samples, at, NOT_RECEIVED)
+        reached = (gap.at for gap in files.arrivals.gaps() if gap.at is not None)
+        files.tape.keep(min(reached, default=self.samples))
 
     def _failed(self, error: OSError) -> None:
         """A file is not whole. What comes of that is not told again."""
@@ -134,44 +204,64 @@ class Recording:
     def _have(self, path: Path) -> bool:
         """Start the files; False where one of that name is there."""
         metadata = self._call.metadata
+        channels = 2 if self._both else metadata.mix_type.channels
         try:
-            wav = WavFile(path, metadata.sample_rate, metadata.mix_type.channels)
+            wav = WavFile(path, metadata.sample_rate, channels)
         except FileExistsError:
             return False
         try:
             if not any(os.path.lexists(path.with_suffix(it)) for it in (".trace.jsonl", ".new")):
-                self._sidecar = Sidecar(path, self._about())
-                self._wav = wav
+                self._open = self._opened(wav, Sidecar(path, metadata.sample_rate, self._about()))
         except FileExistsError:
             pass
         finally:
-            if self._wav is None:
+            if self._open is None:
                 with suppress(OSError):
                     wav.close()
                 with suppress(OSError):
                     path.unlink()
-        return self._wav is not None
+        return self._open is not None
+
+    def _opened(self, wav: WavFile, sidecar: Sidecar) -> _Open:
+        if not self._both:
+            return _Open(Tape(wav, fills_gaps=self._fill_gaps), sidecar, Arrivals(self._call))
+        both, call = _import_both(), self._call
+        hearing = both.Hearing(
+            rate=call.metadata.sample_rate,
+            stream_rate=call.answering.stream_rate,
+            profile=call.answering.profile,
+        )
+        tape = both.BothSides(wav, call.metadata, hearing, fills_gaps=self._fill_gaps)
+        return _Open(tape, sidecar, Arrivals(call, hearing))
 
     def _about(self) -> dict[str, JSON]:
         """What is known of the call from the start."""
         metadata = self._call.metadata
+        parties = [*PARTIES[metadata.mix_type]]
+        if self._both:
+            parties = [" and ".join(parties), "app"]
         return {
-            "sampleRate": metadata.sample_rate,
-            "channels": metadata.mix_type.channels,
+            "channels": len(parties),
+            "parties": [*parties],
             "mixType": metadata.mix_type.value,
+            "gapsFilled": self._fill_gaps,
             "metadata": dict(metadata.attributes),
             "truncated": metadata.truncated,
         }
 
     def _end(self, raised: BaseException | None) -> None:
         """Close the WAV, and have the sidecar tell of the end."""
-        if self._wav is None or self._sidecar is None:
+        if self._open is None:
             return
+        tape = self._open.tape
         try:
-            self._wav.close()
+            if tape.wav.error is None:
+                self._open.arrivals.end()
+                self._see_to_gaps(self._open)
+            tape.close()
         except OSError as exc:
             self._failed(exc)
-        error = self._wav.error
+        error = tape.wav.error
         end = {
             **_how(self._call, raised),
             "samples": self.samples,
@@ -180,10 +270,20 @@ class Recording:
             "recordingError": error and error.strerror,
         }
         try:
-            self._sidecar.end(end)
+            self._open.sidecar.end(end)
         except OSError as exc:
             said = f"{exc.strerror}: it does not tell how the recording ended"
             self._failed(OSError(exc.errno, said, str(self.sidecar)))
+
+
+def _import_both() -> ModuleType:
+    """The module that records both sides. Raises ImportError without what it needs."""
+    try:
+        from listenproto_trio import both
+    except ImportError as exc:
+        said = "recording both sides needs numpy and soxr: pip install 'listenproto[cli]'"
+        raise ImportError(said) from exc
+    return both
 
 
 def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:

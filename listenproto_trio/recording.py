@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 import trio
 
@@ -18,6 +18,9 @@ from listenproto.trace import MAX_LINE, Header, Line, Moment, Trace, TraceError,
 from listenproto.wav import GROWING_HEADER, growing_wav_header
 
 __all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
+
+CHUNK: Final = 2**16
+"""How many bytes are moved within a file at a time."""
 
 
 def lock(file: IO[bytes]) -> bool:
@@ -35,7 +38,7 @@ def lock(file: IO[bytes]) -> bool:
 
 def create(path: Path) -> IO[bytes]:
     """A file that was not there yet, and that nobody but its owner may read: it holds a call."""
-    return open(path, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+    return open(path, "x+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def put(file: IO[bytes], octets: bytes, at: int) -> None:
@@ -86,8 +89,10 @@ class WavFile:
             lock(self._file)
             self._claim()
 
-    def write(self, pcm: bytes) -> None:
+    def write(self, pcm: bytes, at: int | None = None) -> None:
         """Append L16 in whole sample frames, as a session gives it; ValueError for anything else.
+
+        With ``at``, it overwrites what is there from that sample on, and may reach beyond the end.
 
         Raises OSError where the disk is full, or fails: the recording ends there. What there was
         room for is kept, in whole frames, and the header says so; each further write raises that
@@ -95,17 +100,57 @@ class WavFile:
         """
         if len(pcm) % self._frame:
             raise ValueError(f"{len(pcm)} bytes are no whole sample frames of {self._frame} bytes")
-        with self._growing(len(pcm) // self._frame):
-            put(self._file, pcm, GROWING_HEADER + self.samples * self._frame)
+        at = self.samples if at is None else at
+        with self._growing(at + len(pcm) // self._frame - self.samples):
+            put(self._file, pcm, self._place(at))
+
+    def silence(self, samples: int) -> None:
+        """Append silence; an hour costs no more than a second."""
+        with self._growing(samples):  # what was never written reads as zeros
+            os.ftruncate(self._file.fileno(), self._place(self.samples + samples))
+
+    def insert(self, at: int, samples: int) -> None:
+        """Insert silence in front of sample ``at``; what is behind it moves.
+
+        If the process is killed meanwhile, no audio is lost, but some may be there twice.
+        """
+        start, end, shift = self._place(at), self._place(self.samples), samples * self._frame
+        moved_last = min(end - start, shift)
+        with self._growing(samples):
+            try:
+                os.ftruncate(self._file.fileno(), end + shift)
+                self._copy(end - moved_last, end, shift)
+            except OSError:
+                os.ftruncate(self._file.fileno(), end)
+                raise
+        with self._growing(0):  # overwrites what the header counts at its new place by now
+            self._copy(start, end - moved_last, shift)
+            for place in range(start, start + moved_last, CHUNK):
+                put(self._file, bytes(min(CHUNK, start + moved_last - place)), place)
+
+    def _copy(self, start: int, end: int, shift: int) -> None:
+        """Copy bytes to ``shift`` bytes further on, last ones first, so that none is lost."""
+        while size := min(end - start, shift, CHUNK):
+            end -= size
+            put(self._file, os.pread(self._file.fileno(), size, end), end + shift)
+
+    def read(self, at: int, samples: int) -> bytes:
+        """Read so many samples of what was written, from sample ``at`` on."""
+        with self._growing(0):
+            return os.pread(self._file.fileno(), samples * self._frame, self._place(at))
+
+    def _place(self, sample: int) -> int:
+        """Where a sample stands in the file."""
+        return GROWING_HEADER + sample * self._frame
 
     @contextmanager
     def _growing(self, samples: int) -> Iterator[None]:
-        """Count the samples that the block appends; where it fails the recording ends."""
+        """Count the samples that the block adds, if any; if it fails, the recording ends."""
         if self.error is not None:
             raise self.error.with_traceback(None)
         try:
             yield
-            self.samples += samples
+            self.samples += max(0, samples)
             if self.samples - self._claimed >= self._rate:
                 self._claim()
         except OSError as exc:
@@ -122,7 +167,7 @@ class WavFile:
         with suppress(OSError):
             there = os.fstat(self._file.fileno()).st_size - GROWING_HEADER
             self.samples = there // self._frame
-            os.ftruncate(self._file.fileno(), GROWING_HEADER + self.samples * self._frame)
+            os.ftruncate(self._file.fileno(), self._place(self.samples))
             self._claim()
         self._file.close()
         seconds = self.samples / self._rate
@@ -170,8 +215,7 @@ class HeardWav(WavFile):
         """Put silence up to ``until`` flicks. Hours of it cost no more than a second does."""
         samples = samples_in(until, self._rate)
         if samples > self.samples:
-            with self._growing(samples - self.samples):  # what was never written reads as zeros
-                os.ftruncate(self._file.fileno(), GROWING_HEADER + samples * self._frame)
+            self.silence(samples - self.samples)
 
 
 class TraceFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -30,10 +30,20 @@ from listenproto_trio.speaking import Speech, chunks_of
 from listenproto_trio.transport import CallEnded, Transport
 from listenproto_trio.unread import Unread
 
-__all__ = ["Sending"]
+__all__ = ["Sending", "Watcher"]
 
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """What a clip or a mark breaks for which there is no room now."""
+
+
+class Watcher(Protocol):
+    """Is told what passes in a call as it happens; must not raise."""
+
+    def received(self, audio: Audio) -> None:
+        """Audio came from the platform; nobody has read it yet."""
+
+    def sent(self, message: Message) -> None:
+        """A message of the app goes out."""
 
 
 class Sending:
@@ -56,6 +66,7 @@ class Sending:
         self._playbacks = playbacks
         self._unread = unread
         self._stream_rate = stream_rate
+        self._watchers: list[Watcher] = []
         self._quiet_until = -math.inf
         self._told_of_mending = False
         self._speaking: trio.CancelScope | None = None
@@ -78,6 +89,8 @@ class Sending:
         if isinstance(given, PlayAudio):
             self._tell_if_mended(given, message)
         self._playbacks.sent(message, self._unread)
+        for watcher in self._watchers:
+            watcher.sent(message)
         if isinstance(message, KillAudio) and self._speaking is not None:
             self._speaking.cancel()
         elif isinstance(message, Disconnect):

@@ -1,47 +1,54 @@
-"""The sidecar: the JSON file that stands beside the WAV of a recording and tells of it.
+"""The sidecar of a recording: a JSON file beside the WAV that says what is in it.
 
-It is there from the start, with ``end`` null; so it still is where the process died, and
-:func:`~listenproto_trio.recover_wav` mends the WAV then; and where there was no room for another.
-When a key is pressed, and at the end of the recording, it is replaced at one stroke. A flood of
-keys alone is put off: where more than 1 MiB has been written of late, as for tens of keys within a
-second, there are 64 KiB a second from then on, and what was put off is told of with an event that
-comes later. It is a JSON object::
+It is written when the recording starts, with ``end`` null, and replaced as a whole when a key is
+pressed and at the end. If the process dies or the disk is full, ``end`` stays null;
+:func:`~listenproto_trio.recover_wav` repairs the WAV then. A flood of keys is written late: after
+1 MiB at once, 64 KiB a second, and the rest with a later event. It is a JSON object::
 
     recording       1, the version of this format
     wav             the name of the WAV, which is in the same folder
     startedAt       when the recording started: UTC, as in 2025-01-31T09:00:00.000Z
     sampleRate      of the WAV, in samples a second
-    channels        of the WAV: 1, or 2 (caller left, callee right)
-    mixType         mono, stereo or mixed
+    channels        of the WAV: 1 or 2
+    parties         who is heard in each channel, one string each: "caller", "callee",
+                    "caller and callee" or "app"; for the app, see
+                    :class:`~listenproto_trio.Recorder`
+    mixType         of what the platform sends: mono, stereo or mixed
+    gapsFilled      true if the WAV has silence where samples are missing, so that its time is the
+                    clock's; false if the WAV goes on without them
     metadata        all other metadata of the call, as the platform sent it
-    truncated       true where only the front of the metadata came (LP-META-12)
+    truncated       true if only the front of the metadata came (LP-META-12)
     keys            the keys that were pressed: digit, duration (as in the protocol, or null), and
-                    at, how many samples had been recorded by then
-    end             null while it lasts, then an object:
+                    at, the position in the WAV in samples
+    end             null while the recording lasts, then an object:
 
     endedAt         when the recording ended
     how             how that came about, the first of these that holds:
                     failed          the handler raised, or this end failed while it read; error is
                                     the name of the exception
-                    protocol error  the platform broke the protocol beyond going on; error
-                                    says how, clause is the requirement
+                    protocol error  the platform broke the protocol and the call could not go on;
+                                    error says how, clause is the requirement
                     lost            the connection is gone without a close
                     disconnected    this end sent a disconnect
                     closed          the call was closed
-                    left            the handler was done before the call was
-                    cancelled       the handler was, as when a server is shut down
-    code, reason    of the close that came; null where none did
+                    left            the handler returned before the call ended
+                    cancelled       the handler was cancelled, as when a server is shut down
+    code, reason    of the close that came; null if none did
     error, clause   see how; else null
     samples         how many samples of each channel are in the WAV
     seconds         how long that is
-    gaps            what was dropped here because it was not read in time: samples, and at, where
-                    they are missing in the WAV; nothing stands in their place
-    unlisted        how many keys and gaps are not listed, beyond 1000 of each
-    samplesDropped  how many samples were dropped in all
-    recordingError  why the WAV ends before the call, as where the disk was full; else null
+    gaps            where samples are missing, in order: at, the position in the WAV in samples,
+                    where the silence starts if gapsFilled; how many samples, and how many seconds
+                    that is; and why:
+                    not received    the platform did not send them, or they got lost on the way
+                                    (see :mod:`listenproto_trio.missing`)
+                    not read        they came, but were not read in time
+    unlisted        how many keys and gaps are not listed, as there are more than 1000 of each
+    samplesDropped  how many samples were not read in time in all
+    recordingError  why the WAV ends before the call, such as a full disk; else null
 
-Nothing of the upgrade request is in it, so no credentials and no URL. The customer's own
-``metadata`` is in it, whatever that holds; but for a lone surrogate, which no UTF-8 can, there is
+The upgrade request is not in it, so neither are credentials or the URL. The customer's own
+``metadata`` is, whatever it holds; lone surrogates, which UTF-8 cannot hold, are replaced by
 U+FFFD. Only the owner may read the files (mode 0600).
 """
 
@@ -55,6 +62,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import attrs
 import trio
 
 from listenproto.jsontext import well_formed
@@ -72,41 +80,60 @@ SECONDS_AHEAD: Final = 16
 """So much of it may be written at once: a MiB, for all the keys that a person presses in a row."""
 
 
+@attrs.define
+class _Listed:
+    """A key or a gap, and where in the WAV."""
+
+    at: int
+    what: Mapping[str, JSON]
+
+    def to_json(self) -> JSON:
+        return {"at": self.at, **self.what}
+
+
 class Sidecar:
-    """The sidecar of a WAV, with ``about`` what is known of the call from the start.
+    """The sidecar of a WAV at ``rate``, with ``about`` what is known of the call from the start.
 
     Raises OSError where it cannot be written, among it FileExistsError.
     """
 
-    def __init__(self, wav: Path, about: Mapping[str, JSON]) -> None:
+    def __init__(self, wav: Path, rate: int, about: Mapping[str, JSON]) -> None:
         self.path = wav.with_suffix(".json")
-        self._keys: list[JSON] = []
-        self._gaps: list[JSON] = []
-        self._unlisted = 0
-        self._untold = False
-        """Whether the file does not have all keys that it is to list."""
-        self._about: dict[str, JSON] = {
+        self._rate = rate
+        self._about = {
             "recording": FORMAT,
             "wav": wav.name,
             "startedAt": _now(),
+            "sampleRate": rate,
             **about,
-            "keys": self._keys,
-            "end": None,
         }
-        size = _write_new(self.path, self._about)
+        self._keys: list[_Listed] = []
+        self._gaps: list[_Listed] = []
+        self._unlisted = 0
+        self._untold = False
+        """Whether the file does not have all keys that it is to list."""
+        size = self._write_new(self.path)
         self._written_until = trio.current_time() + size / BYTES_A_SECOND
         """Up to when all that may be written has been, on trio's clock."""
 
     def key(self, key: Dtmf, at: int) -> None:
         """List a key that was pressed when so many samples had been recorded."""
-        listed = {"digit": key.digit, "duration": key.duration, "at": at}
+        listed = _Listed(at, {"digit": key.digit, "duration": key.duration})
         self._untold |= self._list(self._keys, listed)
 
-    def gap(self, samples: int, at: int) -> None:
-        """List samples that are missing at that place."""
-        self._list(self._gaps, {"samples": samples, "at": at})
+    def gap(self, samples: int, at: int, why: str) -> None:
+        """List samples that are missing in front of sample ``at``, or filled from there on."""
+        about = {"samples": samples, "seconds": samples / self._rate, "why": why}
+        self._list(self._gaps, _Listed(at, about))
 
-    def _list(self, listed: list[JSON], one: JSON) -> bool:
+    def moved(self, at: int, samples: int) -> None:
+        """What stood behind sample ``at`` of the WAV stands so many samples further now."""
+        for listed in (*self._keys, *self._gaps):
+            if listed.at > at:
+                listed.at += samples
+                self._untold = True
+
+    def _list(self, listed: list[_Listed], one: _Listed) -> bool:
         """List one more, where there is room; whether there was."""
         room = len(listed) < LISTED
         if room:
@@ -123,15 +150,14 @@ class Sidecar:
 
     def end(self, end: Mapping[str, JSON]) -> None:
         """Have the file tell of the end. Raises OSError; what was there before stays then."""
-        gaps: dict[str, JSON] = {"gaps": self._gaps, "unlisted": self._unlisted}
-        self._about["end"] = {"endedAt": _now(), **end, **gaps}
-        self._replace()
+        gaps = [gap.to_json() for gap in sorted(self._gaps, key=lambda gap: gap.at)]
+        self._replace({"endedAt": _now(), **end, "gaps": gaps, "unlisted": self._unlisted})
 
-    def _replace(self) -> None:
+    def _replace(self, end: JSON = None) -> None:
         """Replace the file by one that tells what is known now."""
         self._untold = False
         new = self.path.with_suffix(".new")
-        size = _write_new(new, self._about)
+        size = self._write_new(new, end)
         self._written_until = max(self._written_until, trio.current_time()) + size / BYTES_A_SECOND
         try:
             os.replace(new, self.path)
@@ -140,21 +166,21 @@ class Sidecar:
                 new.unlink()  # where it stays, no other can be written
             raise
 
-
-def _write_new(path: Path, about: Mapping[str, JSON]) -> int:
-    """Write a JSON file that is not there yet; none is left where that fails. Gives its size."""
-    text = json.dumps(about, ensure_ascii=False, indent=2) + "\n"
-    octets: bytes = well_formed(text).encode()
-    size = len(octets)
-    with create(path) as file:
-        try:
-            while octets:
-                octets = octets[file.write(octets) :]
-        except OSError as exc:
-            with suppress(OSError):
-                path.unlink()
-            raise OSError(exc.errno, exc.strerror, str(path)) from exc
-    return size
+    def _write_new(self, path: Path, end: JSON = None) -> int:
+        """Write a file that is not there yet; none is left where that fails. Gives its size."""
+        keys = [key.to_json() for key in self._keys]
+        told = {**self._about, "keys": keys, "end": end}
+        octets: bytes = well_formed(json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()
+        size = len(octets)
+        with create(path) as file:
+            try:
+                while octets:
+                    octets = octets[file.write(octets) :]
+            except OSError as exc:
+                with suppress(OSError):
+                    path.unlink()
+                raise OSError(exc.errno, exc.strerror, str(path)) from exc
+        return size
 
 
 def _now() -> str:

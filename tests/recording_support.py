@@ -31,6 +31,12 @@ def heard_in(path: Path, channels: int = 1) -> bytes:
         return bytes(file.readframes(file.getnframes()))
 
 
+def sides_in(path: Path) -> tuple[bytes, bytes]:
+    """What such a reader finds in the left and the right channel of a recording of both sides."""
+    both = memoryview(heard_in(path, 2)).cast("h")
+    return both[::2].tobytes(), both[1::2].tobytes()
+
+
 def state_of(path: Path) -> tuple[int, int, int]:
     """What changes as soon as a file is written."""
     state = path.stat()

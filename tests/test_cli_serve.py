@@ -230,6 +230,24 @@ def test_each_call_is_told_to_programs_at_its_end(tmp_path: Path) -> None:
     assert err.endswith("calls: 2, failed: 0\n")
 
 
+def test_both_sides_are_recorded(tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--rate", "16000"]
+    recording = ["--echo", "--record", "rec", "--both", "--fill-gaps"]
+    with serving(*words, *recording, cwd=tmp_path) as (url, process):
+        called = ["--trace", "platform.jsonl", "--heard", "heard.wav", *FAST]
+        run = listenproto("call", url, *words, *called, cwd=tmp_path)
+        assert (run.status, run.err) == (0, "")
+        stop(process)
+    (recorded,) = (tmp_path / "rec").glob("*.wav")
+    wav = parse_wav(recorded.read_bytes())
+    assert (wav.rate, wav.channels) == (8000, 2)
+    left, right = (memoryview(wav.pcm).cast("h")[side::2].tobytes() for side in (0, 1))
+    assert left == b"".join(said_in(tmp_path / "platform.jsonl", bytes))
+    assert abs(peak(right) - peak(left)) < 3000
+    about = json.loads(recorded.with_suffix(".json").read_text())
+    assert (about["parties"], about["gapsFilled"]) == (["caller", "app"], True)
+
+
 def test_who_may_call_and_where(tmp_path: Path) -> None:
     words = ["--path", "/listen", "--auth", "user:secret", "--health", "/health"]
     with serving(*words, cwd=tmp_path) as (url, process):
@@ -316,17 +334,20 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     assert json.loads(sidecar.read_text())["end"]["how"] == "cancelled"
 
 
-def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
-    with calling("--record", "rec", cwd=tmp_path) as (process, _, call):
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_killed_server_loses_nothing_recorded(tmp_path: Path, channels: int) -> None:
+    words = ["--record", "rec", *(["--both", "--echo"] if channels == 2 else [])]
+    with calling(*words, cwd=tmp_path) as (process, _, call):
         line_with(call, "audio 2.")
         process.kill()
         process.wait()
     (recorded,) = (tmp_path / "rec").glob("*.wav")
-    assert len(parse_wav(recorded.read_bytes()).pcm) >= 16000
+    assert len(parse_wav(recorded.read_bytes()).pcm) >= 16000 * channels
     run = listenproto("recover", recorded, cwd=tmp_path)
     assert run.status == 0
-    said = parse_wav(recorded.read_bytes()).pcm
-    assert len(said) >= 32000
+    wav = parse_wav(recorded.read_bytes())
+    said = memoryview(wav.pcm).cast("h")[::channels].tobytes()
+    assert (wav.channels, len(said) >= 32000) == (channels, True)
     assert speech().startswith(said)
     assert json.loads(recorded.with_suffix(".json").read_text())["end"] is None
 
@@ -349,6 +370,8 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path) -> None:
         (["--certfile", "text.wav"], "--certfile: text.wav is not a PEM file with a certificate"),
         (["--play", "nowhere.wav"], "nowhere.wav"),
         (["--record", "text.wav"], "text.wav"),
+        (["--both", "--fill-gaps"], "--both only works with --record"),
+        (["--fill-gaps"], "--fill-gaps only works with --record"),
     ],
 )
 def test_misuse_is_told_in_words_and_ends_with_2(

@@ -72,7 +72,9 @@ async def test_a_call_is_recorded_with_what_there_is_to_know_of_it(tmp_path: Pat
         "wav": f"{CALL_SID}.wav",
         "sampleRate": RATE,
         "channels": 1,
+        "parties": ["caller"],
         "mixType": "mono",
+        "gapsFilled": False,
         "metadata": ATTRIBUTES,
         "truncated": False,
         "keys": [
@@ -176,7 +178,8 @@ async def test_of_endless_keys_and_gaps_not_all_are_listed(tmp_path: Path) -> No
         pass
     end = end_of(tmp_path)
     assert sidecar_of(tmp_path)["keys"] == LISTED * [{"digit": "1", "duration": None, "at": 0}]
-    assert end["gaps"] == LISTED * [{"samples": 5, "at": 0}]
+    gap = {"at": 0, "samples": 5, "seconds": 5 / RATE, "why": "not read"}
+    assert end["gaps"] == LISTED * [gap]
     assert end["unlisted"] == 6
 
 

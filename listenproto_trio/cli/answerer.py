@@ -52,6 +52,8 @@ class Answerer:
     echo: bool
     files: Files
     recordings: Path | None
+    both: bool
+    fill_gaps: bool
     traces: Path | None
     calls: int = 0
     open_calls: int = 0
@@ -186,7 +188,8 @@ class Answerer:
             return f"unnamed-{number}" if nameless else metadata.call_sid
 
         assert self.recordings is not None
-        return Recorder(self.recordings, name=name).record(call)
+        recorder = Recorder(self.recordings, name=name, both=self.both, fill_gaps=self.fill_gaps)
+        return recorder.record(call)
 
     def _echo(self, call: Call) -> StreamEcho | ClipEcho | None:
         if not self.echo:

@@ -57,6 +57,16 @@ __all__ = ["serve"]
     help="Play this file (WAV, FLAC, Ogg, MP3 and others) to each caller; may be repeated.",
 )
 @click.option("--record", type=options.folder, help="Record each call in this folder.")
+@click.option(
+    "--both",
+    is_flag=True,
+    help="Record both sides in stereo: left the caller, right what the caller heard of the app.",
+)
+@click.option(
+    "--fill-gaps",
+    is_flag=True,
+    help="Fill gaps in the platform's audio with silence, so that the file is as long as the call.",
+)
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
 @options.auth("Require HTTP Basic credentials (or set LISTENPROTO_AUTH).")
 @options.subprotocols(
@@ -101,6 +111,8 @@ def serve(
     echo: bool,
     files: tuple[Path, ...],
     record: Path | None,
+    both: bool,
+    fill_gaps: bool,
     trace: Path | None,
     auth: tuple[str, str] | None,
     subprotocols: tuple[str, ...],
@@ -121,7 +133,7 @@ def serve(
 
     \b
     Example:
-      listenproto serve --mode streaming --echo --record recordings
+      listenproto serve --mode streaming --echo --record recordings --both
       listenproto serve --host 0.0.0.0 --certfile cert.pem --keyfile key.pem -v
     """
     screen = Screen(as_json, verbose)
@@ -129,6 +141,8 @@ def serve(
     rate = options.stream_rate(way, rate)
     if mode is Mode.OFF and (echo or files):
         raise click.UsageError("--mode off cannot send audio back; drop --echo and --play")
+    if record is None and (both or fill_gaps):
+        raise click.UsageError(f"{'--both' if both else '--fill-gaps'} only works with --record")
     if health == path:
         said = f"--health and --path are both {path}; choose another path for --health"
         raise click.UsageError(said)
@@ -143,6 +157,8 @@ def serve(
         echo=echo,
         files=Files(files, mode, rate),
         recordings=record,
+        both=both,
+        fill_gaps=fill_gaps,
         traces=trace,
     )
     answering = Answering(

@@ -1,0 +1,83 @@
+"""What a recording learns from its call as it happens, however late the events are read."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from listenproto.l16 import SAMPLE_BYTES, flicks_of
+from listenproto.messages import Audio, Message
+from listenproto_trio.call import Call
+from listenproto_trio.missing import Gap, GapFinder
+
+__all__ = ["Arrivals", "Listener"]
+
+
+class Listener(Protocol):
+    """Is told what the app sends, and when in the call."""
+
+    def reach(self, now: int) -> None:
+        """It is ``now``, in flicks since the recording began."""
+
+    def sent(self, message: Message) -> None:
+        """The app sends a message now."""
+
+
+class Arrivals:
+    """The place of audio in its call, and the gaps in it, from now on.
+
+    How far the call is, is told by the platform's audio as it comes; while that is overdue, by this
+    end's clock.
+    """
+
+    def __init__(self, call: Call, listener: Listener | None = None) -> None:
+        self.found: deque[Gap] = deque()
+        """The gaps that were found, first to last; whoever deals with one takes it out."""
+        self._call = call
+        self._listener = listener
+        self._rate = call.metadata.sample_rate
+        self._frame = SAMPLE_BYTES * call.metadata.mix_type.channels
+        self._before = call.session.samples_received
+        self._finder = GapFinder(self._rate)
+        self._positions: dict[int, tuple[weakref.ref[Audio], int]] = {}
+        """Of the audio that can still be recorded; by identity, as two pieces can be equal."""
+        call._watchers.append(self)
+
+    def end(self) -> None:
+        """The recording ends: gaps that were left open until now are gaps."""
+        self._call._watchers.remove(self)
+        self.found += self._finder.end()
+
+    def gaps(self) -> Iterator[Gap]:
+        """The gaps that were found, then what may still turn out to be one, first to last."""
+        yield from self.found
+        yield from self._finder.pending
+
+    def position(self, audio: Audio) -> int | None:
+        """How many samples came before a piece of audio; None if it came before the recording."""
+        came = self._positions.pop(id(audio), None)
+        return None if came is None else came[1]
+
+    def received(self, audio: Audio) -> None:
+        samples = len(audio.pcm) // self._frame
+        position = self._call.session.samples_received - self._before - samples
+        # If the audio is dropped before it is recorded, its entry goes with it.
+        gone = partial(self._positions.pop, id(audio))
+        self._positions[id(audio)] = weakref.ref(audio, gone), position
+        self.found += self._finder.came(position, samples, trio.current_time())
+        self._reach()
+
+    def sent(self, message: Message) -> None:
+        if self._listener is not None:
+            self._reach()
+            self._listener.sent(message)
+
+    def _reach(self) -> None:
+        if self._listener is not None:
+            samples = self._finder.reached(trio.current_time())
+            self._listener.reach(flicks_of(samples, self._rate))
