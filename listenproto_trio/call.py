@@ -1,6 +1,6 @@
-"""What a handler holds: one call, at the application's end.
+"""A call at the application's end, as a handler gets it.
 
-What runs a call, :meth:`Call.over` and :mod:`listenproto_trio.server`, uses what is private to it.
+:meth:`Call.over` and :mod:`listenproto_trio.server` run calls, and use the private parts of Call.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _Data = TypeVar("_Data")
 class Call(Sending):
     """One call at the application's end.
 
-    :func:`~listenproto_trio.serve` gives it to a handler, :meth:`over` to whoever has a WebSocket.
-    Any task may send; one iterates over the events. Sending waits while the outbox is full. It
+    :func:`~listenproto_trio.serve` passes it to a handler; :meth:`over` makes one on a WebSocket.
+    Any task may send; one task iterates over the events. Sending waits while the outbox is full. It
     raises :class:`~listenproto_trio.CallEnded` once the call is over, and
-    :class:`~listenproto.LocalProtocolError` for what the protocol forbids; nothing was sent then,
-    nor where it was cancelled.
+    :class:`~listenproto.LocalProtocolError` for what the protocol forbids. In both cases, and if it
+    is cancelled, nothing was sent.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Call(Sending):
         self.stream = stream
         """What the call runs on, if that is not somebody else's WebSocket."""
         self.peer = peer or peer_of(stream)
-        """The address of the other end of the connection, host:port; None where not known."""
+        """The address of the other end, as host:port; None if it is not known."""
         self.stopping = trio.Event()
-        """Set once the server takes no more calls, and this one has its grace period to end."""
+        """Set once the server is stopping; the call then has the server's ``grace`` to end."""
         self._ready = trio.Event()
         """Set once the metadata has come, or never will."""
         self._late = False
@@ -89,7 +89,7 @@ class Call(Sending):
         self._accepted = False
         """Whether a server has accepted the upgrade request."""
         self._lost = False
-        """Whether a server accepted it, but it ended before its handler could start."""
+        """Whether a server accepted the call, but it ended before its handler could start."""
         self._refusal: Reject | None = None
         """The answer to the upgrade request, if it was a refusal."""
         self._on_request = on_request
@@ -105,18 +105,17 @@ class Call(Sending):
         peer: str | None = None,
         answering: Answering | None = None,
     ) -> AsyncIterator[Call]:
-        """A call over a WebSocket that somebody else has accepted; the block is its handler.
+        """A call on a WebSocket that another library has accepted; the block is its handler.
 
         The block starts once the metadata has been read. At its end the WebSocket is closed: with
-        1000, with 1011 where an exception leaves the block, without a word where it is cancelled.
-        Exceptions come out as they are, of groups of nothing but :class:`CallEnded` one. Raises
-        :class:`CallEnded` where there is no metadata to start with, and what a function of the
-        mode raises, or the WebSocket that is read, which is closed with 1011 too.
+        1000, with 1011 if an exception leaves the block, or dropped without a close if the block is
+        cancelled. Exceptions come out as they are; of a group of nothing but :class:`CallEnded`,
+        one does. Raises :class:`CallEnded` if no usable metadata came. What a mode function or
+        reading the WebSocket raises comes out too, and closes it with 1011.
 
-        ``request`` is what :attr:`request` and a function of the mode are to know, ``peer`` the
-        address of the other end. Of ``answering``, the policy is not asked; how large heads and
-        messages may be, and whether the other end is alive, is for the WebSocket's library to see
-        to.
+        ``request`` is the upgrade request, for :attr:`request` and a mode function; ``peer`` is the
+        address of the other end. The policy of ``answering`` is not used, and the WebSocket's
+        library must limit the size of heads and messages, and check that the other end is alive.
         """
         answering = answering or Answering()
         limits = attrs.evolve(answering.limits, ping_interval=math.inf)
@@ -130,7 +129,7 @@ class Call(Sending):
             attrs.evolve(answering, limits=limits),
             peer=peer,
         )
-        error: Exception | None = None  # carried around the nursery, which would wrap it in a group
+        error: Exception | None = None  # kept out of the nursery, which would wrap it in a group
         try:
             if answering.tap is not None:
                 call.transport.tap = answering.tap(session)
@@ -163,7 +162,7 @@ class Call(Sending):
             raise error
 
     async def _begin(self, nursery: trio.Nursery) -> bool:
-        """Start what the call needs, in ``nursery``; whether the metadata came in time."""
+        """Start the tasks of the call in ``nursery``; returns whether the metadata came in time."""
         limits = self.transport.limits
         nursery.start_soon(self._read)
         nursery.start_soon(self.transport.write)
@@ -177,7 +176,7 @@ class Call(Sending):
         return True
 
     def _why_not(self) -> str:
-        """One sentence on why no metadata came."""
+        """Why no metadata came, in one sentence."""
         if self._refusal is not None:
             return f"answered {self._refusal.status}: {self._refusal.reason}"
         if self._late:
@@ -187,7 +186,7 @@ class Call(Sending):
         return self.transport.ending()
 
     def _close_for(self, error: BaseException | None) -> tuple[int, str]:
-        """What to close with once the handler is done, or where it could not start."""
+        """The close code and reason once the handler is done, or if it could not start."""
         if self.transport.failure is not None:
             return 1011, ""
         if self.session.metadata is None:
@@ -200,7 +199,7 @@ class Call(Sending):
         return f"<Call {self._sid()}>"
 
     def __str__(self) -> str:
-        """What it is called in logs."""
+        """Its name in logs."""
         what = "call" if self._is_call else "connection"
         if self.session.metadata is not None:
             what += f" {self._sid()}"
@@ -218,12 +217,12 @@ class Call(Sending):
         if metadata is None:
             return "without metadata"
         sid = metadata.call_sid or "without a sid"
-        return sid if sid.isprintable() else ascii(sid)  # a line of the log stays a line
+        return sid if sid.isprintable() else ascii(sid)  # one line of the log stays one line
 
     def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
-        """Log how it ended, before it is closed with this code: one line for each call.
+        """Log how it ended, before it is closed with this code: one line per call.
 
-        The code is None where this end is cancelled, which closes without a word.
+        The code is None if this end is cancelled, which drops the connection without a close.
         """
         cut, over = self.transport.was_cut or code is None, self.transport.ended
         how = self.transport.ending() if cut or over else f"this end closes with {code}"
@@ -246,7 +245,7 @@ class Call(Sending):
     def request(self) -> Request:
         """The upgrade request: target, path, headers.
 
-        Raises LookupError for a call :meth:`over` a WebSocket that was not told of it.
+        Raises LookupError for a call :meth:`over` a WebSocket that was not given the request.
         """
         if self.session.request is None:
             raise LookupError("Call.over() was not given the request: over(…, request=…)")
@@ -254,18 +253,18 @@ class Call(Sending):
 
     @property
     def path(self) -> str | None:
-        """The path that was asked for; None for a call that was not told of its request."""
+        """The path of the upgrade request; None if the call was not given the request."""
         return self.session.request.path if self.session.request else None
 
     @property
     def tls(self) -> bool:
-        """Whether this end's own connection has TLS: that of a proxy in front is not seen here."""
+        """Whether this end's own connection has TLS; the TLS of a proxy in front does not count."""
         return isinstance(self.stream, trio.SSLStream)
 
     @property
     def metadata(self) -> Metadata:
-        """The attributes of the call; the rate and the channels of its audio."""
-        assert self.session.metadata is not None  # a handler starts behind it
+        """The attributes of the call, and the sample rate and channels of its audio."""
+        assert self.session.metadata is not None  # a handler starts after it
         return self.session.metadata
 
     @property
@@ -275,18 +274,19 @@ class Call(Sending):
 
     @property
     def mode(self) -> Mode | None:
-        """What this end may send back."""
+        """What this end may send."""
         return self.session.mode
 
     @property
     def closed(self) -> Closed | None:
-        """How the platform ended the call; None while it has not. Not ``clean``: it vanished."""
+        """How the platform ended the call; None until then. Not ``clean``: without a close."""
         return self.transport.closed
 
     def how_it_ended(self) -> str:
-        """One sentence on the end of the call; what cancels a handler is known in its ``finally``.
+        """How the call ended, in one sentence.
 
-        So are a server's shutdown, which cuts a call short, and any other cancelling.
+        In the ``finally`` of a handler that is cancelled it also says why: a server's shutdown, or
+        this end was cancelled.
         """
         return self.transport.how_it_ended()
 
@@ -297,17 +297,17 @@ class Call(Sending):
 
     @property
     def error(self) -> ProtocolError | None:
-        """What the platform did wrong, if the call ended by that."""
+        """What the platform did wrong, if that ended the call."""
         return self.transport.error
 
     @property
     def samples_dropped(self) -> int:
-        """How many samples of each channel were dropped because nobody read them in time."""
+        """Samples of each channel that were dropped because they were not read in time."""
         return self._unread.samples_dropped
 
     @property
     def statistics(self) -> Statistics:
-        """What passed so far, what was dropped, how late it came."""
+        """What passed so far, what was dropped, and how late it came."""
         return Statistics.of(
             self.session,
             self._lateness,
@@ -337,16 +337,16 @@ class Call(Sending):
             self._unread.put(event)
 
     def _media_time(self) -> float:
-        """How many seconds of the platform's audio have come."""
+        """Seconds of the platform's audio that have come."""
         return self.session.received.audio / self._bytes_per_second
 
     async def _read(self) -> None:
-        """Read until the connection is over; a task of whoever runs the call."""
+        """Read until the connection is over."""
         try:
             await self.transport.read()
         except Exception as exc:
-            # Of what is called while reading: a function of the mode, what makes a tap, somebody
-            # else's WebSocket. Out of here it would cancel who is to close the call.
+            # From what is called while reading: a mode function, the maker of a tap, another
+            # library's WebSocket. If it left this task, it would cancel the one that closes.
             self.transport.failure = exc
             self.transport.connection.close(1011, "the app failed")
             self.transport.wake()
@@ -361,7 +361,7 @@ class Call(Sending):
     async def __anext__(self) -> CallEvent:
         """The next event; the iteration ends with the call, however that ends.
 
-        Raises trio.BusyResourceError where another task iterates already.
+        Raises trio.BusyResourceError if another task is iterating.
         """
         event = await self._unread.get()
         if event is None:
@@ -369,22 +369,22 @@ class Call(Sending):
         return event
 
     def _stop_reading(self) -> None:
-        """Nobody will iterate any more: what comes is thrown away, and nothing is held back."""
+        """Nobody will iterate any more: drop what comes, and hold nothing back."""
         self._unread.abandon()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection, behind what was sent; waits for the platform's answer."""
+        """Close the connection after what was sent; waits for the platform's answer."""
         await self.transport.close(code, reason)
 
     async def _close_after_disconnect(self) -> None:
-        """Close where a disconnect goes unanswered (LP-END-2); a task of whoever runs the call."""
+        """Close if a disconnect is not answered (LP-END-2)."""
         await self._disconnected.wait()
         await trio.sleep(self.transport.limits.close_time)
         await self.close()
 
 
 def _only_call_ended(error: Exception) -> CallEnded | None:
-    """The CallEnded that an exception is, or that is all there is in a group."""
+    """The CallEnded that an exception is, or of which a group consists; else None."""
     if isinstance(error, CallEnded):
         return error
     if not isinstance(error, ExceptionGroup):

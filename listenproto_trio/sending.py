@@ -62,7 +62,7 @@ class Sending:
         self.session = session
         self.transport = transport
         self.log = log
-        """For the handler's own lines: their records say which call they are about."""
+        """A log for the handler's own lines; their records have the fields of the call."""
         self._playbacks = playbacks
         self._unread = unread
         self._stream_rate = stream_rate
@@ -73,10 +73,10 @@ class Sending:
         self._disconnected = trio.Event()
 
     async def send(self, message: Message) -> Message:
-        """Send a message; gives it as it went out, a clip with its id.
+        """Send a message; returns it as it was sent, a clip with its id.
 
-        A WAV clip goes out with the right length in its header; that it had another is logged,
-        once a call.
+        A WAV clip is sent with the right length in its header; a wrong one is logged, once per
+        call.
         """
         await self.transport.room()
         if isinstance(message, Audio | PlayAudio | Mark):
@@ -99,7 +99,7 @@ class Sending:
         return message
 
     def _tell_if_mended(self, given: PlayAudio, sent: Message) -> None:
-        """Log, once a call, that a WAV claims a length that is not that of its audio."""
+        """Log, once per call, that a WAV had a wrong length in its header."""
         assert isinstance(sent, PlayAudio)
         if sent.content is not given.content and not self._told_of_mending:
             self._told_of_mending = True
@@ -107,44 +107,44 @@ class Sending:
             self.log.warning("a WAV clip was sent with its header corrected: %s", flaw)
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send a piece of the stream: L16 of one channel in whole samples, at the verb's rate.
+        """Send a piece of the stream: L16 of one channel, in whole samples, at the verb's rate.
 
-        A handler that also records what it iterates over goes on past a hang-up only if it
-        takes :class:`CallEnded` here.
+        A handler that also records the events must catch :class:`CallEnded` here, to record those
+        that are left after a hang-up.
         """
         await self.send(Audio(pcm))
 
     @property
     def ahead(self) -> float:
-        """How many seconds the caller is still to hear, as far as this end can reckon."""
+        """Seconds of audio that the caller is still to hear, as far as this end can compute."""
         return self._playbacks.ahead
 
     async def speak(self, speech: bytes | AsyncIterable[bytes], *, lead: float = 0.2) -> bool:
         """Send a stream at the pace of playout, never more than ``lead`` seconds ahead of it.
 
-        ``speech`` is L16 as :meth:`send_audio` takes it, or chunks of it as a speech synthesizer
-        gives them, cut anywhere; a generator is closed at the end. How far playout is, this end
-        reckons from what it sent, at the ``stream_rate`` of its :class:`Answering`. Returns once
-        the last of it is sent, which the caller hears ``lead`` later: a mark behind it tells. A
-        byte that is half a sample is left out at the end, and logged.
+        ``speech`` is L16 as for :meth:`send_audio`, or chunks of it as a speech synthesizer
+        produces them, cut anywhere; a generator is closed at the end. The position of playout is
+        computed from what was sent, at the ``stream_rate`` of :class:`Answering`. Returns once the
+        last of it is sent, which the caller hears ``lead`` seconds later; to know when, send a
+        mark. An incomplete sample at the end is left out, and logged.
 
-        A killAudio that any task sends meanwhile ends it: then it gives False, and True where all
-        was sent. So this is a barge-in, in the task that iterates::
+        A killAudio sent by any task ends it. Returns False then, True if all was sent. So this is a
+        barge-in, in the task that iterates::
 
             if call.ahead and loud(event):
                 await call.kill_audio(guard=0.1)
 
-        Whoever cancels it instead sends that killAudio too, for what is ahead. Raises
-        :class:`~listenproto.LocalProtocolError` at once where the call does not stream, ValueError
-        for a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead
-        of ``math.inf`` it does not wait for playout at all.
+        If you cancel speak() instead, send the killAudio too, for the audio that is ahead. Raises
+        :class:`~listenproto.LocalProtocolError` at once if the call does not stream, ValueError for
+        a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead of
+        ``math.inf`` it does not wait for playout at all.
         """
         saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
         await self.transport.room()
         for violation in self.session.observer.judge(Peer.APP, Audio(bytes(SAMPLE_BYTES))):
             raise LocalProtocolError(violation.reason, clause=violation.clause)
         if self._speaking is not None and not self._speaking.cancel_called:
-            raise trio.BusyResourceError("another task speaks in this call")
+            raise trio.BusyResourceError("another task is speaking in this call")
         left_over, self._speaking = 0, (scope := trio.CancelScope())
         try:
             async with chunks_of(speech) as chunks:
@@ -153,16 +153,16 @@ class Sending:
                         await saying.say(chunk)
                     left_over = await saying.finish()
         finally:
-            if self._speaking is scope:  # else another speaks, while this one closed its generator
+            if self._speaking is scope:  # else another task speaks already
                 self._speaking = None
         if left_over:
-            self.log.warning("the speech ended inside a sample, which was left out")
+            self.log.warning("the speech ended with an incomplete sample, which was left out")
         return not scope.cancel_called
 
     async def play(self, clip: PlayAudio) -> Playback:
-        """Send a clip; what comes back tells how it ends.
+        """Send a clip; the result tells how it ends.
 
-        It is REFUSED at once where as many clips as may be are outstanding (LP-CLIP-5).
+        It is REFUSED at once if the maximum number of clips is outstanding (LP-CLIP-5).
         """
         try:
             sent = await self.send(clip)
@@ -172,9 +172,9 @@ class Sending:
         return self._playbacks.clip(sent.id)
 
     async def mark(self, name: str) -> Playback:
-        """Send a mark behind the audio sent so far; what comes back tells when playout is there.
+        """Send a mark after the audio sent so far; the result tells when playout reaches it.
 
-        It is REFUSED at once where as many marks as may be are pending (LP-MARK-3).
+        It is REFUSED at once if the maximum number of marks is pending (LP-MARK-3).
         """
         try:
             await self.send(Mark(name))
@@ -188,40 +188,39 @@ class Sending:
         return self._playbacks.refused(name, self._unread)
 
     async def kill_audio(self, *, guard: float = 0.0) -> None:
-        """Stop what plays and flush what waits: clips are FLUSHED, marks come back CLEARED.
+        """Stop what plays and drop what waits: clips are FLUSHED, marks come back CLEARED.
 
-        Those that had come to their end before it was read there are PLAYED even so. Deployed, it
-        stops the clip that plays, and those behind it go on. What :meth:`speak` says in another
-        task ends with it.
+        Those that had ended before the platform read it are still PLAYED. A deployed platform
+        stops only the clip that plays; those after it go on. A :meth:`speak` in another task ends.
 
-        For ``guard`` seconds no audio, clip or mark is sent then: deployed platforms flush what
-        comes close behind a killAudio, 0.1 avoids it (LP-KILL-3). Raises ValueError, and sends
+        For ``guard`` seconds no audio, clip or mark is sent after it: deployed platforms drop what
+        comes right after a killAudio, and 0.1 avoids that (LP-KILL-3). Raises ValueError, and sends
         nothing, for a guard that is negative or NaN.
         """
         if not guard >= 0:
-            raise ValueError(f"a guard of {guard:g} s is no time to wait, it takes 0 or more")
+            raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")
         await self.send(KillAudio())
         self._quiet_until = max(self._quiet_until, trio.current_time() + guard)
 
     async def clear_marks(self) -> None:
-        """Have the pending marks forgotten: FLUSHED, but for one whose event is on its way."""
+        """Remove the pending marks: they are FLUSHED, except one whose event is on its way."""
         await self.send(ClearMarks())
 
     async def disconnect(self) -> None:
-        """End the listen. The platform flushes playout and closes; iterate on for what comes."""
+        """End the listen. The platform stops playout and closes; keep iterating until then."""
         await self.send(Disconnect())
 
     async def drain(self) -> None:
         """Wait until the caller has heard all that was sent, including what is sent meanwhile.
 
-        Clips have been heard when their playDone comes, a stream when the event of a mark behind it
+        A clip has been heard when its playDone comes, a stream when the event of a mark after it
         comes. Without such a mark, a stream counts as heard half a second after the time computed
         from ``stream_rate``: if the network delays it by more, closing the call then cuts off its
         end. drain() sends no mark itself: marks are limited in number, their events go to the app,
         and some deployed platforms lose them.
 
         A killAudio, a disconnect and the end of the call end the wait at once. For answers that
-        never come it waits as long as :meth:`Playback.wait`, and raises
-        :class:`UnreadAudioError` where that does.
+        never come it waits as long as :meth:`Playback.wait`, and raises :class:`UnreadAudioError`
+        when that does.
         """
         await self._playbacks.all_heard()

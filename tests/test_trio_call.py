@@ -64,7 +64,8 @@ pytestmark = pytest.mark.usefixtures("each_app_end")
 async def test_a_guard_time_is_a_time() -> None:
     async with line(STREAM) as both:
         for guard in (math.nan, -0.1, -math.inf):
-            with pytest.raises(ValueError, match=f"a guard of {guard:g} s"):
+            said = f"guard must be 0 or more seconds; it is {guard:g}"
+            with pytest.raises(ValueError, match=said):
                 await both.app.kill_audio(guard=guard)
         assert both.app.statistics.messages_sent == 0
         await both.app.send_audio(audio(0.1))
