@@ -555,7 +555,7 @@ def test_a_folder_that_can_be_written_no_more_costs_the_files_alone(tmp_path: Pa
     said = [line for line in (out + err).splitlines() if "Read-only file system" in line]
     assert len(said) == 2
     assert all(line.startswith("#1 ") and "disk/" in line for line in said)
-    assert (run.status, run.complaint) == (1, "disk/heard.wav: Read-only file system")
+    assert (run.status, run.complaint) == (1, "cannot write disk/heard.wav: Read-only file system")
 
 
 def test_output_on_a_full_disk_costs_no_call(tmp_path: Path) -> None:
