@@ -19,7 +19,7 @@ __all__ = ["Arrivals", "Listener"]
 
 
 class Listener(Protocol):
-    """Is told what the app sends, and when in the call."""
+    """Follows what the app sends, and when in the call."""
 
     def reach(self, now: int) -> None:
         """It is ``now``, in flicks since the recording began."""
@@ -31,13 +31,12 @@ class Listener(Protocol):
 class Arrivals:
     """The place of audio in its call, and the gaps in it, from now on.
 
-    How far the call is, is told by the platform's audio as it comes; while that is overdue, by this
-    end's clock.
+    The platform's audio shows how far the call is; while that is overdue, this end's clock does.
     """
 
     def __init__(self, call: Call, listener: Listener | None = None) -> None:
         self.found: deque[Gap] = deque()
-        """The gaps that were found, first to last; whoever deals with one takes it out."""
+        """The gaps that were found, first to last; the reader removes those that it has handled."""
         self._call = call
         self._listener = listener
         self._rate = call.metadata.sample_rate
@@ -45,11 +44,11 @@ class Arrivals:
         self._before = call.session.samples_received
         self._finder = GapFinder(self._rate)
         self._positions: dict[int, tuple[weakref.ref[Audio], int]] = {}
-        """Of the audio that can still be recorded; by identity, as two pieces can be equal."""
+        """Positions of audio that can still be recorded, by identity, as pieces can be equal."""
         call._watchers.append(self)
 
     def end(self) -> None:
-        """The recording ends: gaps that were left open until now are gaps."""
+        """The recording ends; gaps that were not certain until now are gaps."""
         self._call._watchers.remove(self)
         self.found += self._finder.end()
 
@@ -66,7 +65,7 @@ class Arrivals:
     def received(self, audio: Audio) -> None:
         samples = len(audio.pcm) // self._frame
         position = self._call.session.samples_received - self._before - samples
-        # If the audio is dropped before it is recorded, its entry goes with it.
+        # If the audio is dropped before it is recorded, its entry is removed with it.
         gone = partial(self._positions.pop, id(audio))
         self._positions[id(audio)] = weakref.ref(audio, gone), position
         self.found += self._finder.came(position, samples, trio.current_time())

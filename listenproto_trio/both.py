@@ -1,7 +1,7 @@
-"""Recordings of both sides: beside what the platform sent, what the caller heard of the app.
+"""Recordings of both sides: what the platform sent, and what the caller heard of the app.
 
 What the caller heard is computed: what the app sends goes into a :class:`~listenproto.Playout`, as
-it does at a platform. So clips wait in line, a killAudio flushes, and what is still to be heard at
+at a platform. So clips are queued, a killAudio stops playout, and audio that was not heard before
 the end is not in the recording. Needs numpy and soxr, which come with the ``cli`` extra.
 """
 
@@ -29,12 +29,12 @@ from listenproto_trio.tape import Tape
 __all__ = ["BothSides", "Hearing"]
 
 MOST_SECONDS: Final = 3600.0
-"""How much audio is kept of what was sent ahead, and of what was heard and may still be needed.
-What is beyond that is not recorded."""
+"""How much audio is kept that was sent ahead, or that was heard and may still be needed. Audio
+beyond that is not recorded."""
 
 
 class _Track:
-    """One channel of L16 at one rate, of which the newest part is kept. Silence takes no memory."""
+    """One channel of L16 at one rate; only the newest part is kept. Silence takes no memory."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -58,7 +58,7 @@ class _Track:
         self.samples = max(self.samples, samples_in(until, self._rate))
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """The audio between two samples: where each piece starts, and its L16."""
+        """The audio between two samples: the start of each piece, and its L16."""
         for index in range(self._index(start), len(self._pieces)):
             until, pcm = self._pieces[index]
             at = until - len(pcm) // SAMPLE_BYTES
@@ -68,7 +68,7 @@ class _Track:
             yield first, pcm[(first - at) * SAMPLE_BYTES : (last - at) * SAMPLE_BYTES]
 
     def forget(self, before: int) -> None:
-        """What is before that sample is no longer needed."""
+        """Drop what is before that sample."""
         self._forget(self._index(before))
 
     def _index(self, sample: int) -> int:
@@ -94,7 +94,7 @@ class Hearing:
 
     @property
     def known(self) -> int:
-        """Up to which sample it is known: resampled audio some tenths of a second late."""
+        """The sample up to which it is known; resampling delays that by some tenths of a second."""
         return self._track.samples
 
     def reach(self, now: int) -> None:
@@ -121,20 +121,20 @@ class Hearing:
             playout.flush()
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """What was heard between two samples: where each piece starts, and its L16."""
+        """What was heard between two samples: the start of each piece, and its L16."""
         return self._track.pieces(start, end)
 
     def forget(self, before: int) -> None:
-        """What was heard before that sample is no longer needed."""
+        """Drop what was heard before that sample."""
         self._track.forget(before)
 
     def end(self) -> None:
-        """No more is heard: everything is known now."""
+        """The caller hears no more; everything is known now."""
         self._line.end(self._playout.now)
 
 
 def _clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
-    """As :func:`clip_audio`, but fast: mixing down long stereo must not hold up other calls."""
+    """As :func:`clip_audio`, but fast: mixing down long stereo must not delay other calls."""
     if clip.content_type != "wav":
         return clip_audio(clip)
     wav = parse_wav(clip.content)
@@ -143,7 +143,7 @@ def _clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
 
 @attrs.define
 class _Stretch:
-    """Samples of a WAV from ``at`` on; the place of the first in the call, None if not known."""
+    """Samples of a WAV from ``at`` on; ``place`` is where the first is in the call, if known."""
 
     at: int
     place: int | None
@@ -168,7 +168,7 @@ class BothSides(Tape):
         self._channels = metadata.mix_type.channels
         self._hearing = hearing
         self._stretches = [_Stretch(0, None)]
-        """Which samples of the WAV belong where in the call, as far back as that may change."""
+        """The places in the call of samples of the WAV, as far back as they may change."""
         self._settled = 0
         """The sample of the WAV up to which the right side is complete."""
 
@@ -213,7 +213,7 @@ class BothSides(Tape):
         super().close()
 
     def _place(self, at: int) -> int | None:
-        """The place of a sample of the WAV in the call, or of the next if nothing is missing."""
+        """The place in the call of a sample of the WAV, or of the next sample, if known."""
         *_, stretch = (stretch for stretch in self._stretches if stretch.at <= at)
         return None if stretch.place is None else stretch.place + at - stretch.at
 
@@ -226,7 +226,7 @@ class BothSides(Tape):
     def _between(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """The stretches between two samples of the WAV whose place in the call is known.
 
-        Gives where each starts and ends, and its place.
+        Yields the start, the end and the place of each.
         """
         for stretch, behind in pairwise((*self._stretches, _Stretch(end, None))):
             first, last = max(start, stretch.at), min(end, behind.at)
@@ -234,7 +234,7 @@ class BothSides(Tape):
                 yield first, last, stretch.place + first - stretch.at
 
     def _heard(self, start: int, end: int) -> Iterator[tuple[int, Samples]]:
-        """What the caller heard of the app between two samples of the WAV, and where it starts."""
+        """What the caller heard of the app between two samples of the WAV, with its places."""
         for first, last, place in self._between(start, end):
             for heard_at, pcm in self._hearing.pieces(place, place + last - first):
                 yield first + heard_at - place, mono(pcm, 1)
@@ -263,7 +263,7 @@ class BothSides(Tape):
             self.wav.write(_stereo(left, self._right(at, until)), at)
 
     def _hear_in_silence(self, start: int, end: int) -> None:
-        """Write the right side over silence, which may be hours long: only what was heard."""
+        """Write what was heard into the right side over silence, which may be hours long."""
         for at, heard in self._heard(start, end):
             self.wav.write(_stereo(np.zeros_like(heard), heard), at)
 

@@ -75,9 +75,9 @@ class Call(Sending):
             session, transport, playbacks, unread, stream_rate=answering.stream_rate, log=log
         )
         self.answering = answering
-        """How the call is answered."""
+        """The options with which the call is answered."""
         self.stream = stream
-        """What the call runs on, if that is not somebody else's WebSocket."""
+        """The stream of the call; None on another library's WebSocket."""
         self.peer = peer or peer_of(stream)
         """The address of the other end, as host:port; None if it is not known."""
         self.stopping = trio.Event()

@@ -1,13 +1,13 @@
 """Gaps in the platform's audio: samples that never came, found with this end's clock.
 
-Audio is late by as much as it comes later than its media time says, compared with the earliest
-arrival so far. Audio that was delayed on the way catches up: once the line is free, it comes faster
-than it plays. Audio that the platform dropped does not: everything behind it stays late. So there
-is a gap where everything behind it was late by more than :data:`LATE`, for :data:`PATIENCE` or
-until the end of the recording. It is as long as the least late of that was late.
+Audio is late if it comes later than its media time says, compared with the earliest arrival so
+far. Audio that was delayed on the way catches up: once the line is free, it comes faster than it
+plays. If the platform dropped audio, everything after it stays late. So there is a gap if all audio
+after it was late by more than :data:`LATE`, for :data:`PATIENCE` or until the end of the recording.
+The gap is as long as the smallest of those delays.
 
-A pause of the listen looks the same from here and counts as a gap. Short losses add up to one, and
-so do clocks that differ: 50 millionths make half a second in three hours.
+A pause of the listen looks the same here and counts as a gap. Short losses add up to a gap, and so
+do clocks that differ: 50 parts per million make half a second in three hours.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import attrs
 __all__ = ["JITTER", "LATE", "PATIENCE", "Gap", "GapFinder"]
 
 JITTER: Final = 0.1
-"""Seconds by which audio may be late on any line. Up to this, what has come says how far the call
-is; beyond it the clock does."""
+"""Seconds by which audio may be late on any line. Up to this, the audio that came shows how far the
+call is; beyond it, the clock does."""
 
 LATE: Final = 0.5
 """Seconds. A bad line delays audio by some hundreds of milliseconds; deployed platforms drop
@@ -34,13 +34,13 @@ as fast as it plays takes ten to deliver that."""
 
 @attrs.define(eq=False)
 class Gap:
-    """A gap, or what may turn out to be one, after ``position`` samples that came."""
+    """A gap, or what may turn out to be one, after the first ``position`` samples that came."""
 
     position: int
     since: float
-    """When the first audio behind it came, on this end's clock."""
+    """When the first audio after it came, on this end's clock."""
     late: float
-    """How late all audio behind it was at least, in seconds."""
+    """The smallest delay of all audio after it, in seconds."""
     samples: int = 0
     """Its length, once it is known to be a gap."""
     at: int | None = None
@@ -48,7 +48,7 @@ class Gap:
 
 
 class GapFinder:
-    """Finds the gaps in audio at ``rate`` samples a second, as it comes.
+    """Finds the gaps in audio at ``rate`` Hz, as it comes.
 
     ``now`` is the time in seconds, on any clock that never goes back.
     """
@@ -61,10 +61,10 @@ class GapFinder:
         self._missing = 0
         """How many samples were found missing."""
         self._on_time = math.inf
-        """By how much audio comes later than its media time where it is not late."""
+        """By how much audio that is not late comes later than its media time, in seconds."""
 
     def came(self, position: int, samples: int, now: float) -> list[Gap]:
-        """So many samples came after ``position`` others; gives the gaps that are known by that."""
+        """``samples`` came after ``position`` others; returns the gaps that are now certain."""
         self._received = position + samples
         late = now - self._received / self._rate
         self._on_time = min(self._on_time, late)
@@ -78,7 +78,7 @@ class GapFinder:
         return self._find([gap for gap in self.pending if now - gap.since >= PATIENCE])
 
     def end(self) -> list[Gap]:
-        """No more comes; gives the gaps that were left open until then."""
+        """No more audio will come; returns the gaps that were not certain until now."""
         return self._find([*self.pending])
 
     def _find(self, gaps: list[Gap]) -> list[Gap]:
@@ -91,7 +91,7 @@ class GapFinder:
         return gaps
 
     def reached(self, now: float) -> int:
-        """How far the call is, in samples: those that came, are missing, or are overdue."""
+        """How far the call is, in samples: those that came, are missing or are overdue."""
         overdue = now - self._received / self._rate - self._on_time
         there = self._received + self._missing
         return there + round(overdue * self._rate) if overdue > JITTER else there

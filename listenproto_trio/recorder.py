@@ -1,4 +1,4 @@
-"""Recordings of calls in a folder: for each a WAV, and beside it a JSON file that tells of it.
+"""Recordings of calls in a folder: for each call a WAV and a JSON file about it.
 
 The format of the JSON file is in :mod:`listenproto_trio.sidecar`.
 """
@@ -28,30 +28,30 @@ from listenproto_trio.unread import CallEvent, Dropped
 __all__ = ["Recorder", "Recording", "file_stem", "stems"]
 
 LONGEST: Final = 100
-"""Characters of a name; file systems take some 255 with what is put behind it."""
+"""Maximum characters of a name; file systems take some 255, suffixes included."""
 RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
-"""Names that are devices on some systems, whatever their suffix."""
+"""Names of devices on some systems, with any suffix."""
 PARTIES: Final = {
     MixType.MONO: ("caller",),
     MixType.STEREO: ("caller", "callee"),
     MixType.MIXED: ("caller and callee",),
 }
-"""Who is heard in what the platform sends, channel by channel (LP-AUD-7)."""
+"""Who is heard in each channel of the platform's audio (LP-AUD-7)."""
 NOT_RECEIVED: Final = "not received"
 NOT_READ: Final = "not read"
 
 
 class Recorder:
-    """Records calls in a folder, which is made where it is not there.
+    """Records calls in a folder, which is created if it does not exist.
 
-    ``name`` says, of the metadata, what the files of a call are to be called; by default its
-    callSid. Whatever that is, the name is a portable one and leads nowhere else: ASCII letters,
-    digits, - and _, at most 100, and ``call`` where nothing is left of it. Where it is taken,
-    as several listens of one call have one callSid, ``-2`` to ``-9`` and then something random is
-    put behind it. Processes may share the folder; nothing is ever overwritten. A trace that is
-    called ``<name>.trace.jsonl`` counts as one of the files, so that one can be put beside them.
+    ``name`` is called with the metadata and returns the name of a call's files, by default its
+    callSid. Whatever it returns, the files have a safe name in that folder: at most 100 ASCII
+    letters, digits, - and _, or ``call`` if nothing is left of it. If the name is taken, as several
+    listens of one call have the same callSid, ``-2`` to ``-9`` and then something random is added.
+    Processes may share the folder; nothing is ever overwritten. A trace named
+    ``<name>.trace.jsonl`` counts as one of the files, so you can put one next to them.
 
-    A recording holds the platform's audio as it was sent. With ``both`` it is stereo: left the
+    A recording has the platform's audio as it was sent. With ``both`` it is stereo: left the
     platform's audio (mixed down if it has two channels), right what the caller heard of the app at
     that moment. This end computes that from what the app sent during the recording, and when; of
     audio sent ahead it keeps up to an hour in memory. ``both`` needs numpy and soxr, which come
@@ -81,11 +81,11 @@ class Recorder:
 
     @contextmanager
     def record(self, call: Call) -> Iterator[Recording]:
-        """A recording of a call, which is given each event; it ends with the block.
+        """Record a call until the end of the block; pass each event to :meth:`Recording.take`.
 
-        Where files cannot be written, as on a full disk, that is logged in one line and costs this
-        recording, not the call: see :attr:`Recording.error`. What is raised in the block is
-        noted and goes on.
+        If a file cannot be written, as on a full disk, that is logged in one line and ends the
+        recording, but not the call: see :attr:`Recording.error`. An exception in the block is noted
+        in the JSON file, and propagates.
         """
         recording = Recording(call, both=self._both, fill_gaps=self._fill_gaps)
         recording._start(self.folder, file_stem(self._name(call.metadata)))
@@ -111,17 +111,17 @@ class Recording:
 
     def __init__(self, call: Call, *, both: bool, fill_gaps: bool) -> None:
         self.errors: list[OSError] = []
-        """What went wrong with a file, for each file once: its WAV, its sidecar."""
+        """The first error of each file, the WAV and the sidecar."""
         self._call = call
         self._both = both
         self._fill_gaps = fill_gaps
         self._open: _Open | None = None
         self._missing = 0
-        """How many samples never came, in the gaps that were seen to."""
+        """How many samples never came, in the gaps that are already in the sidecar."""
 
     @property
     def error(self) -> OSError | None:
-        """The first thing that went wrong with a file; None as long as nothing has."""
+        """The first error of a file; None if there was none."""
         return self.errors[0] if self.errors else None
 
     @property
@@ -131,12 +131,12 @@ class Recording:
 
     @property
     def path(self) -> Path | None:
-        """The WAV; None where there is none, for the reason in :attr:`error`."""
+        """The WAV; None if it could not be created, see :attr:`error`."""
         return self._open.tape.wav.path if self._open else None
 
     @property
     def sidecar(self) -> Path | None:
-        """The JSON file beside the WAV; None where there is none."""
+        """The JSON file next to the WAV; None if it could not be created."""
         return self._open.sidecar.path if self._open else None
 
     def take(self, event: CallEvent) -> None:
@@ -186,14 +186,14 @@ class Recording:
         files.tape.keep(min(reached, default=self.samples))
 
     def _failed(self, error: OSError) -> None:
-        """A file is not whole. What comes of that is not told again."""
+        """Note and log the first error of a file."""
         if all(error.filename != told.filename for told in self.errors):
             self.errors.append(error)
             self._call.log.error("recording %s: %s", error.filename, error.strerror)
 
     def _start(self, folder: Path, wanted: str) -> None:
         try:
-            with suppress(FileExistsError):  # it is no folder: the WAV's error says so better
+            with suppress(FileExistsError):  # not a folder: the error of the WAV says so better
                 folder.mkdir(parents=True, exist_ok=True)
             for stem in stems(wanted):
                 if self._have(folder / f"{stem}.wav"):
@@ -202,7 +202,7 @@ class Recording:
             self._failed(exc)
 
     def _have(self, path: Path) -> bool:
-        """Start the files; False where one of that name is there."""
+        """Create the files; False if one of that name exists."""
         metadata = self._call.metadata
         channels = 2 if self._both else metadata.mix_type.channels
         try:
@@ -235,7 +235,7 @@ class Recording:
         return _Open(tape, sidecar, Arrivals(call, hearing))
 
     def _about(self) -> dict[str, JSON]:
-        """What is known of the call from the start."""
+        """What is known about the call from the start."""
         metadata = self._call.metadata
         parties = [*PARTIES[metadata.mix_type]]
         if self._both:
@@ -250,7 +250,7 @@ class Recording:
         }
 
     def _end(self, raised: BaseException | None) -> None:
-        """Close the WAV, and have the sidecar tell of the end."""
+        """Close the WAV, and write the end into the sidecar."""
         if self._open is None:
             return
         tape = self._open.tape
@@ -272,7 +272,7 @@ class Recording:
         try:
             self._open.sidecar.end(end)
         except OSError as exc:
-            said = f"{exc.strerror}: it does not tell how the recording ended"
+            said = f"{exc.strerror}: call summary not written"
             self._failed(OSError(exc.errno, said, str(self.sidecar)))
 
 
@@ -293,7 +293,7 @@ def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
     error: str | None = None
     clause: str | None = None
     if failure is not None:
-        how, error = "failed", type(failure).__name__  # its words may be anything: a password
+        how, error = "failed", type(failure).__name__  # its message may have a password in it
     elif call.error is not None:
         how, error, clause = "protocol error", str(call.error), call.error.clause
     elif closed is not None and not clean:
@@ -304,7 +304,7 @@ def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
         how = "closed"
     elif raised is None:
         how = "left"
-    elif isinstance(raised, Exception):  # CallEnded, and reading has not met the end yet
+    elif isinstance(raised, Exception):  # CallEnded, before the reader has met the end
         how = "left" if call.session.ended else "lost"
     else:
         how = "cancelled"
@@ -318,21 +318,21 @@ def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
 
 
 def _failure(raised: BaseException | None) -> Exception | None:
-    """What a handler failed by; the end of the call, and being cancelled, are none."""
+    """The exception that made a handler fail; CallEnded and cancelling are not failures."""
     if isinstance(raised, BaseExceptionGroup):
         return next(filter(None, map(_failure, raised.exceptions)), None)
     return raised if isinstance(raised, Exception) and not isinstance(raised, CallEnded) else None
 
 
 def file_stem(wanted: JSON) -> str:
-    """A portable file name, without a suffix, that says what was wanted as well as it can."""
+    """A portable file name without a suffix, as close to ``wanted`` as possible."""
     text = wanted[:LONGEST] if isinstance(wanted, str) else ""
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", text).strip("_-")
     return f"call-{stem}" if RESERVED.fullmatch(stem) else stem or "call"
 
 
 def stems(wanted: str) -> Iterator[str]:
-    """Names to be tried. Counting on and on would take longer with each."""
+    """Names to try, without end; random ones after the first, as counting on would get slow."""
     yield wanted
     for number in range(2, 10):
         yield f"{wanted}-{number}"

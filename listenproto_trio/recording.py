@@ -1,4 +1,4 @@
-"""Files of a call: WAV that survives a crash, and traces; needs the files of a POSIX system."""
+"""Files of a call: WAVs that survive a crash, and traces; needs a POSIX system."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from listenproto.wav import GROWING_HEADER, growing_wav_header
 __all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
 
 CHUNK: Final = 2**16
-"""How many bytes are moved within a file at a time."""
+"""Bytes that are moved within a file at a time."""
 
 
 def lock(file: IO[bytes]) -> bool:
-    """Mark a file as being worked on until it is closed; False where somebody else did."""
-    import fcntl  # not everywhere, and without it the rest of the package is still good
+    """Lock a file until it is closed; False if another process has locked it."""
+    import fcntl  # not on every system, where the rest of the package still works
 
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,12 +37,12 @@ def lock(file: IO[bytes]) -> bool:
 
 
 def create(path: Path) -> IO[bytes]:
-    """A file that was not there yet, and that nobody but its owner may read: it holds a call."""
+    """Create a new file that only its owner may read, as it has a call in it."""
     return open(path, "x+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def put(file: IO[bytes], octets: bytes, at: int) -> None:
-    """Write bytes at a place; in one go, where the system can."""
+    """Write bytes at an offset; in one call, if the system takes all."""
     while octets:
         written = os.pwrite(file.fileno(), octets, at)
         octets = octets[written:]
@@ -51,7 +51,7 @@ def put(file: IO[bytes], octets: bytes, at: int) -> None:
 
 @contextmanager
 def _beginning(file: IO[bytes], path: Path) -> Iterator[None]:
-    """The block writes what a file begins with: where it cannot, there is no file."""
+    """The block writes the start of a file; if that fails, the file is deleted."""
     try:
         yield
     except OSError as exc:
@@ -61,16 +61,15 @@ def _beginning(file: IO[bytes], path: Path) -> Iterator[None]:
 
 
 class WavFile:
-    """A WAV file of L16 that can be read whatever becomes of the process.
+    """A WAV file of L16 that stays readable even if the process dies.
 
-    At any moment anybody can read all but the last second of it as it lies; of a file that was
-    not closed, :func:`~listenproto_trio.recover_wav` brings back that too. Past 4 GiB it turns
-    into RF64 (EBU Tech 3306) and goes on. Nothing is forced to the disk: that the power fails is
-    another matter. Only the owner may read it (mode 0600). A write waits for no more than the
-    system's copying of it, microseconds for 20 ms of audio, so an event loop can do without a
-    thread for it.
+    At any time all but the last second of it can be read as it is; if it was not closed,
+    :func:`~listenproto_trio.recover_wav` brings back that second too. Past 4 GiB it turns into RF64
+    (EBU Tech 3306) and goes on. It is not synced to the disk, so a power failure may lose more.
+    Only the owner may read it (mode 0600). A write waits only until the system has copied the
+    bytes, microseconds for 20 ms of audio, so an event loop needs no thread for it.
 
-    Raises OSError where the file cannot be written, among it FileExistsError: nothing is ever
+    Raises OSError if the file cannot be written, FileExistsError if it exists: nothing is ever
     overwritten.
     """
 
@@ -79,7 +78,7 @@ class WavFile:
         self.samples = 0
         """How many samples of each channel are in it."""
         self.error: OSError | None = None
-        """Why it has ended before its time."""
+        """What ended it early; None if nothing did."""
         self._rate = rate
         self._channels = channels
         self._frame = SAMPLE_BYTES * channels
@@ -90,29 +89,31 @@ class WavFile:
             self._claim()
 
     def write(self, pcm: bytes, at: int | None = None) -> None:
-        """Append L16 in whole sample frames, as a session gives it; ValueError for anything else.
+        """Append L16 in whole sample frames, as a session returns it; ValueError for anything else.
 
         With ``at``, it overwrites what is there from that sample on, and may reach beyond the end.
 
-        Raises OSError where the disk is full, or fails: the recording ends there. What there was
-        room for is kept, in whole frames, and the header says so; each further write raises that
-        error again, closing does not.
+        Raises OSError if the disk is full or fails: the recording ends there. What there was room
+        for is kept, in whole frames, and the header has its length. Each further write raises the
+        same error; close() does not.
         """
         if len(pcm) % self._frame:
-            raise ValueError(f"{len(pcm)} bytes are no whole sample frames of {self._frame} bytes")
+            raise ValueError(
+                f"{len(pcm)} bytes are not a whole number of sample frames of {self._frame} bytes"
+            )
         at = self.samples if at is None else at
         with self._growing(at + len(pcm) // self._frame - self.samples):
             put(self._file, pcm, self._place(at))
 
     def silence(self, samples: int) -> None:
         """Append silence; an hour costs no more than a second."""
-        with self._growing(samples):  # what was never written reads as zeros
+        with self._growing(samples):  # the system reads it as zeros
             os.ftruncate(self._file.fileno(), self._place(self.samples + samples))
 
     def insert(self, at: int, samples: int) -> None:
-        """Insert silence in front of sample ``at``; what is behind it moves.
+        """Insert silence before sample ``at``; what comes after it moves.
 
-        If the process is killed meanwhile, no audio is lost, but some may be there twice.
+        If the process is killed meanwhile, no audio is lost, but some may be in the file twice.
         """
         start, end, shift = self._place(at), self._place(self.samples), samples * self._frame
         moved_last = min(end - start, shift)
@@ -123,24 +124,24 @@ class WavFile:
             except OSError:
                 os.ftruncate(self._file.fileno(), end)
                 raise
-        with self._growing(0):  # overwrites what the header counts at its new place by now
+        with self._growing(0):  # overwrites only what has a copy at its new place
             self._copy(start, end - moved_last, shift)
             for place in range(start, start + moved_last, CHUNK):
                 put(self._file, bytes(min(CHUNK, start + moved_last - place)), place)
 
     def _copy(self, start: int, end: int, shift: int) -> None:
-        """Copy bytes to ``shift`` bytes further on, last ones first, so that none is lost."""
+        """Copy bytes ``shift`` bytes further, the last ones first, so that none is lost."""
         while size := min(end - start, shift, CHUNK):
             end -= size
             put(self._file, os.pread(self._file.fileno(), size, end), end + shift)
 
     def read(self, at: int, samples: int) -> bytes:
-        """Read so many samples of what was written, from sample ``at`` on."""
+        """Read ``samples`` samples of what was written, from sample ``at`` on."""
         with self._growing(0):
             return os.pread(self._file.fileno(), samples * self._frame, self._place(at))
 
     def _place(self, sample: int) -> int:
-        """Where a sample stands in the file."""
+        """The offset of a sample in the file."""
         return GROWING_HEADER + sample * self._frame
 
     @contextmanager
@@ -157,13 +158,13 @@ class WavFile:
             raise self._cut_short(exc) from exc
 
     def _claim(self) -> None:
-        """Have the header say how much there is. One write: no moment sees half a header."""
+        """Write the length into the header, in one write, so that it is never half written."""
         length = self.samples * self._frame
         put(self._file, growing_wav_header(length, self._rate, self._channels), 0)
         self._claimed = self.samples
 
     def _cut_short(self, why: OSError) -> OSError:
-        """End the file with the last whole frame that is in it; gives the error to raise."""
+        """End the file with its last whole frame; returns the error to raise."""
         with suppress(OSError):
             there = os.fstat(self._file.fileno()).st_size - GROWING_HEADER
             self.samples = there // self._frame
@@ -176,7 +177,7 @@ class WavFile:
         return self.error
 
     def close(self) -> None:
-        """Have the header say all there is. Raises OSError as :meth:`write` does, once."""
+        """Write the final length into the header. Raises OSError as :meth:`write` does, once."""
         if self._file.closed:
             return
         try:
@@ -201,18 +202,18 @@ class HeardWav(WavFile):
     """What a caller heard, at one rate, with silence where nothing played."""
 
     def hear(self, heard: list[Heard]) -> None:
-        """Add what a step of playout gave. Raises ValueError for audio of another rate."""
+        """Add the audio of a step of playout. Raises ValueError for another sample rate."""
         for piece in heard:
             if piece.rate != self._rate:
                 raise ValueError(
-                    f"{self.path.name} is at {self._rate} samples a second, "
-                    f"audio at {piece.rate} cannot be put into it"
+                    f"{self.path.name} has a sample rate of {self._rate} Hz; "
+                    f"audio of {piece.rate} Hz cannot be added"
                 )
             self.fill(piece.start)
             self.write(piece.pcm)
 
     def fill(self, until: int) -> None:
-        """Put silence up to ``until`` flicks. Hours of it cost no more than a second does."""
+        """Append silence up to ``until`` flicks; an hour costs no more than a second."""
         samples = samples_in(until, self._rate)
         if samples > self.samples:
             self.silence(samples - self.samples)
@@ -221,17 +222,17 @@ class HeardWav(WavFile):
 class TraceFile:
     """A trace being written, line by line; it is a :data:`~listenproto_trio.Tap`.
 
-    What was written is there whatever becomes of the process; only the owner may read it (mode
-    0600). ``position`` gives where playout stands, in samples at the listen rate. Raises OSError
-    where the file cannot be written or is there already; where the disk is full the trace ends
-    there, with a whole line, each further line raises that error again, and closing does not.
+    What was written stays there even if the process dies; only the owner may read it (mode 0600).
+    ``position`` returns the media position, in samples at the listen rate. Raises OSError if the
+    file cannot be written, FileExistsError if it exists. If the disk is full, the trace ends with
+    its last whole line; each further line raises the same error, and close() does not.
     """
 
     def __init__(self, path: Path, header: Header, *, with_audio: bool = True) -> None:
         self.path = path
         self.position: Callable[[], int] = lambda: 0
         self.error: OSError | None = None
-        """Why it has ended before its time."""
+        """What ended it early; None if nothing did."""
         self._with_audio = with_audio
         self._started_at: float | None = None
         self._size = 0
@@ -271,7 +272,7 @@ class TraceFile:
 def read_trace_file(path: Path) -> Trace:
     """Read a trace. Raises :class:`~listenproto.TraceError`, OSError.
 
-    It may be a pipe; a line without an end takes no more memory than the longest that there is.
+    It may be a pipe; even a line without an end takes no more memory than the longest valid one.
     """
     with open(path, "rb") as file:
         lines = _Lines(file)
@@ -283,12 +284,12 @@ def read_trace_file(path: Path) -> Trace:
 
 
 class _Lines:
-    """The lines of a file, with their ends."""
+    """The lines of a file, with their line breaks."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.cut_short = False
-        """Whether the last one that was read has no end."""
+        """Whether the last line that was read has no line break."""
 
     def __iter__(self) -> Iterator[str]:
         number = 0

@@ -1,4 +1,4 @@
-"""What an app may send in a call, and how it learns what became of it."""
+"""What an app may send in a call, and how it learns the outcome."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from listenproto_trio.unread import Unread
 __all__ = ["Sending", "Watcher"]
 
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
-"""What a clip or a mark breaks for which there is no room now."""
+"""The clauses that a clip or a mark breaks if there is no room for it now."""
 
 
 class Watcher(Protocol):
-    """Is told what passes in a call as it happens; must not raise."""
+    """Called with what passes in a call, as it happens; must not raise."""
 
     def received(self, audio: Audio) -> None:
         """Audio came from the platform; nobody has read it yet."""
 
     def sent(self, message: Message) -> None:
-        """A message of the app goes out."""
+        """A message of the app is being sent."""
 
 
 class Sending:

@@ -1,4 +1,4 @@
-"""The sidecar of a recording: a JSON file beside the WAV that says what is in it.
+"""The sidecar of a recording: a JSON file next to the WAV that describes it.
 
 It is written when the recording starts, with ``end`` null, and replaced as a whole when a key is
 pressed and at the end. If the process dies or the disk is full, ``end`` stays null;
@@ -8,7 +8,7 @@ pressed and at the end. If the process dies or the disk is full, ``end`` stays n
     recording       1, the version of this format
     wav             the name of the WAV, which is in the same folder
     startedAt       when the recording started: UTC, as in 2025-01-31T09:00:00.000Z
-    sampleRate      of the WAV, in samples a second
+    sampleRate      of the WAV, in Hz
     channels        of the WAV: 1 or 2
     parties         who is heard in each channel, one string each: "caller", "callee",
                     "caller and callee" or "app"; for the app, see
@@ -17,18 +17,18 @@ pressed and at the end. If the process dies or the disk is full, ``end`` stays n
     gapsFilled      true if the WAV has silence where samples are missing, so that its time is the
                     clock's; false if the WAV goes on without them
     metadata        all other metadata of the call, as the platform sent it
-    truncated       true if only the front of the metadata came (LP-META-12)
+    truncated       true if only the beginning of the metadata came (LP-META-12)
     keys            the keys that were pressed: digit, duration (as in the protocol, or null), and
                     at, the position in the WAV in samples
     end             null while the recording lasts, then an object:
 
     endedAt         when the recording ended
-    how             how that came about, the first of these that holds:
+    how             how it ended, the first of these that is true:
                     failed          the handler raised, or this end failed while it read; error is
                                     the name of the exception
                     protocol error  the platform broke the protocol and the call could not go on;
                                     error says how, clause is the requirement
-                    lost            the connection is gone without a close
+                    lost            the connection was lost without a close
                     disconnected    this end sent a disconnect
                     closed          the call was closed
                     left            the handler returned before the call ended
@@ -73,16 +73,16 @@ __all__ = ["BYTES_A_SECOND", "LISTED", "SECONDS_AHEAD", "Sidecar"]
 
 FORMAT: Final = 1
 LISTED: Final = 1000
-"""So many keys, and gaps, a sidecar lists: a platform may send any number."""
+"""The most keys, and the most gaps, that a sidecar lists; a platform may send any number."""
 BYTES_A_SECOND: Final = 2**16
-"""How much is written again and again of a sidecar, for keys that may come in any number."""
+"""Limit for rewriting a sidecar, as a platform may send any number of keys."""
 SECONDS_AHEAD: Final = 16
-"""So much of it may be written at once: a MiB, for all the keys that a person presses in a row."""
+"""As many seconds of that may be written at once: a MiB, enough for keys that a person presses."""
 
 
 @attrs.define
 class _Listed:
-    """A key or a gap, and where in the WAV."""
+    """A key or a gap, with its position in the WAV."""
 
     at: int
     what: Mapping[str, JSON]
@@ -92,9 +92,9 @@ class _Listed:
 
 
 class Sidecar:
-    """The sidecar of a WAV at ``rate``, with ``about`` what is known of the call from the start.
+    """The sidecar of a WAV at ``rate`` Hz; ``about`` is what is known about the call at the start.
 
-    Raises OSError where it cannot be written, among it FileExistsError.
+    Raises OSError if it cannot be written, FileExistsError if it exists.
     """
 
     def __init__(self, wav: Path, rate: int, about: Mapping[str, JSON]) -> None:
@@ -111,30 +111,30 @@ class Sidecar:
         self._gaps: list[_Listed] = []
         self._unlisted = 0
         self._untold = False
-        """Whether the file does not have all keys that it is to list."""
+        """Whether the file lacks keys that it should list."""
         size = self._write_new(self.path)
         self._written_until = trio.current_time() + size / BYTES_A_SECOND
-        """Up to when all that may be written has been, on trio's clock."""
+        """The time, on trio's clock, up to which the limit of writing is used."""
 
     def key(self, key: Dtmf, at: int) -> None:
-        """List a key that was pressed when so many samples had been recorded."""
+        """List a key that was pressed when ``at`` samples had been recorded."""
         listed = _Listed(at, {"digit": key.digit, "duration": key.duration})
         self._untold |= self._list(self._keys, listed)
 
     def gap(self, samples: int, at: int, why: str) -> None:
-        """List samples that are missing in front of sample ``at``, or filled from there on."""
+        """List samples that are missing before sample ``at``, or that were filled from there on."""
         about = {"samples": samples, "seconds": samples / self._rate, "why": why}
         self._list(self._gaps, _Listed(at, about))
 
     def moved(self, at: int, samples: int) -> None:
-        """What stood behind sample ``at`` of the WAV stands so many samples further now."""
+        """Silence was inserted: what was after sample ``at`` of the WAV is ``samples`` later."""
         for listed in (*self._keys, *self._gaps):
             if listed.at > at:
                 listed.at += samples
                 self._untold = True
 
     def _list(self, listed: list[_Listed], one: _Listed) -> bool:
-        """List one more, where there is room; whether there was."""
+        """List one more, if there is room; returns whether there was."""
         room = len(listed) < LISTED
         if room:
             listed.append(one)
@@ -143,18 +143,18 @@ class Sidecar:
         return room
 
     def tell(self) -> None:
-        """Have the file tell of the keys, unless too much was written of late."""
+        """Write the keys into the file, unless too much was written recently."""
         if self._untold and self._written_until <= trio.current_time() + SECONDS_AHEAD:
-            with suppress(OSError):  # the end tries it again, and says what is wrong
+            with suppress(OSError):  # end() tries again, and reports what is wrong
                 self._replace()
 
     def end(self, end: Mapping[str, JSON]) -> None:
-        """Have the file tell of the end. Raises OSError; what was there before stays then."""
+        """Write the end into the file. If that raises OSError, the file stays as it was."""
         gaps = [gap.to_json() for gap in sorted(self._gaps, key=lambda gap: gap.at)]
         self._replace({"endedAt": _now(), **end, "gaps": gaps, "unlisted": self._unlisted})
 
     def _replace(self, end: JSON = None) -> None:
-        """Replace the file by one that tells what is known now."""
+        """Replace the file by one with what is known now."""
         self._untold = False
         new = self.path.with_suffix(".new")
         size = self._write_new(new, end)
@@ -163,11 +163,11 @@ class Sidecar:
             os.replace(new, self.path)
         except OSError:
             with suppress(OSError):
-                new.unlink()  # where it stays, no other can be written
+                new.unlink()  # else no other could be created
             raise
 
     def _write_new(self, path: Path, end: JSON = None) -> int:
-        """Write a file that is not there yet; none is left where that fails. Gives its size."""
+        """Write a new file and return its size; if that fails, no file is left."""
         keys = [key.to_json() for key in self._keys]
         told = {**self._about, "keys": keys, "end": end}
         octets: bytes = well_formed(json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()

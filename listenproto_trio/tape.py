@@ -1,4 +1,4 @@
-"""The WAV of a recording, which is corrected where a gap is found later."""
+"""The WAV of a recording, which is corrected when a gap is found later."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Tape"]
 
 
 class Tape:
-    """A WAV of the platform's audio as it was sent; with ``fills_gaps``, with silence in its gaps.
+    """A WAV of the platform's audio as it was sent; with ``fills_gaps``, gaps are silence.
 
     A place in the call is a number of samples since the recording began, including those that never
     came. All methods raise OSError as those of :class:`WavFile` do.
@@ -23,17 +23,17 @@ class Tape:
         self.wav.write(pcm)
 
     def dropped(self, samples: int) -> None:
-        """So many samples behind all that was written were not read in time."""
+        """``samples`` after all that was written were not read in time."""
         if self._fills_gaps:
             self.wav.silence(samples)
 
     def gap(self, at: int, samples: int) -> None:
-        """So many samples in front of sample ``at`` of the WAV never came."""
+        """``samples`` before sample ``at`` of the WAV never came."""
         if self._fills_gaps:
             self.wav.insert(at, samples)
 
     def keep(self, before: int) -> None:
-        """No more gaps will be found in front of sample ``before`` of the WAV."""
+        """No more gaps will be found before sample ``before`` of the WAV."""
 
     def close(self) -> None:
         """The recording ends."""

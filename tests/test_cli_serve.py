@@ -506,7 +506,7 @@ def test_a_full_disk_costs_the_recording_alone(tmp_path: Path) -> None:
             assert "hangup" in run.out
             out, err = stop(process, status=1)
         assert "No space left" in out + err
-        said = "No space left on device: it does not tell how the recording ended\n"
+        said = "No space left on device: call summary not written\n"
         (told,) = (line for line in out.splitlines(keepends=True) if line.endswith(said))
         assert told.startswith("#1 recording disk/")
         assert "calls: 1, failed: 0, incomplete files: 3\n" in out

@@ -280,7 +280,7 @@ async def test_a_full_disk_costs_that_recording_and_nothing_else(
         full = "No space left on device"
         assert lines(caplog) == [
             f"recording {path}: {full}: the recording ends after {seconds:.2f} s",
-            f"recording {disk / FILES[0]}: {full}: it does not tell how the recording ended",
+            f"recording {disk / FILES[0]}: {full}: call summary not written",
         ]
         assert sidecar_of(disk)["end"] is None
         assert not recover_wav(path).mended
@@ -350,7 +350,7 @@ async def test_where_no_last_sidecar_can_be_written_the_first_stays(
     assert sidecar_of(tmp_path)["end"] is None
     assert heard_in(tmp_path / FILES[1]) == audio(0.5)
     assert one_line(caplog) == (
-        f"recording {tmp_path / FILES[0]}: File too large: it does not tell how the recording ended"
+        f"recording {tmp_path / FILES[0]}: File too large: call summary not written"
     )
 
 

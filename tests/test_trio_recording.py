@@ -80,7 +80,7 @@ def test_what_was_heard_stands_where_it_was_heard(tmp_path: Path) -> None:
         file.hear([Heard(audio(0.01, 3), RATE, 400 * step)])
         file.fill(1000 * step + step - 1)
         file.fill(5 * step)
-        with pytest.raises(ValueError, match="at 8000 samples a second"):
+        with pytest.raises(ValueError, match="sample rate of 8000 Hz"):
             file.hear([Heard(b"\1\0", 16000, 1000 * step)])
     expected = audio(0.01, 1) + audio(0.01, 2) + audio(0.03, 0) + audio(0.01, 3) + audio(0.065, 0)
     assert heard_in(file.path) == expected
@@ -154,7 +154,9 @@ async def test_a_whole_call_is_heard_sample_for_sample(tmp_path: Path) -> None:
 def test_half_a_frame_is_not_taken(tmp_path: Path, channels: int, pcm: bytes) -> None:
     with WavFile(tmp_path / "recording.wav", RATE, channels) as file:
         file.write(bytes(4))
-        with pytest.raises(ValueError, match=f"{len(pcm)} bytes are no whole sample frames"):
+        with pytest.raises(
+            ValueError, match=f"{len(pcm)} bytes are not a whole number of sample frames"
+        ):
             file.write(pcm)
         file.write(bytes(4))
     assert heard_in(file.path, channels) == bytes(8)

@@ -60,7 +60,7 @@ __all__ = ["serve"]
 @click.option(
     "--both",
     is_flag=True,
-    help="Record both sides in stereo: left the caller, right what the caller heard of the app.",
+    help="Record both sides in stereo: the caller left, what the caller heard of the app right.",
 )
 @click.option(
     "--fill-gaps",
