@@ -48,7 +48,9 @@ _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 def _no_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     # A text is a container of its parts: "/calls" would let in "/" and "/c" as well.
     if isinstance(value, str):
-        raise ValueError(f"{attribute.name} must be a tuple or set of texts; it is {shown(value)}")
+        raise ValueError(
+            f"{attribute.name} must be a tuple or set of strings; it is {shown(value)}"
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -24,7 +24,7 @@ from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
-from listenproto_trio.failures import peer_of
+from listenproto_trio.failures import check_trio, peer_of
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.playback import Playbacks
 from listenproto_trio.sending import Sending
@@ -117,6 +117,7 @@ class Call(Sending):
         address of the other end. The policy of ``answering`` is not used, and the WebSocket's
         library must limit the size of heads and messages, and check that the other end is alive.
         """
+        check_trio("Call.over()")
         answering = answering or Answering()
         limits = attrs.evolve(answering.limits, ping_interval=math.inf)
         session = answering.session()

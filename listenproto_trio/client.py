@@ -24,7 +24,7 @@ from listenproto.shown import shown
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto.wire import Closed
-from listenproto_trio.failures import first, in_words, peer_of, redirect_from
+from listenproto_trio.failures import check_trio, first, in_words, peer_of, redirect_from
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.statistics import Lateness, Statistics
@@ -177,6 +177,7 @@ async def open_call(
     and the call goes on. Raises OSError if the connection fails, :class:`CallRejected` if the
     server does not accept the call, and :class:`~listenproto.VerbError` for a relative URL.
     """
+    check_trio("open_call()")
     _check_tap(tap, task)
     limits = limits or Limits()
     try:
@@ -255,7 +256,8 @@ async def open_call_on(
     on_message: OnMessage | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[PlatformCall]:
-    """As :func:`open_call`, on a stream that is already there; closes the stream."""
+    """As :func:`open_call`, on a stream that is already open; closes the stream."""
+    check_trio("open_call_on()")
     _check_tap(tap, task)
     limits = limits or Limits()
     answered = trio.Event()

@@ -1,4 +1,4 @@
-"""What broke a connection, in words, and the address of the other end."""
+"""What broke a connection, in words, the address of the other end, and a check for trio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 from listenproto.shown import masked
 
-__all__ = ["first", "in_words", "peer_of", "redirect_from", "with_file"]
+__all__ = ["check_trio", "first", "in_words", "peer_of", "redirect_from", "with_file"]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, but this end has TLS; it must use wss://",
@@ -37,6 +37,14 @@ _CERTIFICATE: Final = {
 _UNTRUSTED: Final = "certificate not trusted"
 _TRIO_CONNECTING: Final = "Error connecting to ("
 """How trio's own message starts; it shows the address as a tuple, which our callers show better."""
+
+
+def check_trio(function: str) -> None:
+    """Raise RuntimeError outside of trio, as under asyncio, where trio's own would be no help."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError as exc:
+        raise RuntimeError(f"{function} runs on trio; start it with trio.run()") from exc
 
 
 def first(error: BaseException) -> BaseException:

@@ -17,6 +17,7 @@ from listenproto.handshake import Accept, Reject, Verdict, judge
 from listenproto.upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
+from listenproto_trio.failures import check_trio
 from listenproto_trio.logs import log
 from listenproto_trio.transport import CallEnded, StreamCarrier
 
@@ -64,6 +65,7 @@ async def serve(
     handler sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` no call is cut
     short; a negative one, or NaN, raises ValueError.
     """
+    check_trio("serve()")
     if not grace >= 0:
         raise ValueError(f"grace must be 0 or more seconds; it is {grace:g}")
     stop = trio.Event() if stop is None else stop
@@ -93,6 +95,7 @@ async def serve_stream(
     handler: Handler, stream: trio.abc.Stream, *, answering: Answering | None = None
 ) -> None:
     """Answer one call on a stream that is already open; closes the stream."""
+    check_trio("serve_stream()")
     await _Server(handler, answering or Answering(), trio.Event()).answer(stream)
 
 

@@ -153,7 +153,7 @@ def test_a_call_without_a_sid_is_told_of_once(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as (url, process):
         with platform(url) as websocket:
             websocket.send("{}")
-            assert line_with(process, "#1") == "#1 call from somebody\n"
+            assert line_with(process, "#1") == "#1 call from an unknown caller\n"
         assert line_with(process, "1") == "#1 over: the other end closed with 1000\n"
         process.terminate()
         out, err = process.communicate()

@@ -95,7 +95,7 @@ def test_without_a_number_no_calls_are_open() -> None:
 
 @pytest.mark.parametrize("field", ["paths", "subprotocols"])
 def test_a_text_is_no_collection_of_texts(field: str) -> None:
-    says = re.escape(f"{field} must be a tuple or set of texts; it is '/calls'")
+    says = re.escape(f"{field} must be a tuple or set of strings; it is '/calls'")
     with pytest.raises(ValueError, match=says):
         Policy(**{field: "/calls"})
 

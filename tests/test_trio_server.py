@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from listenproto import (
     ListenVerb,
     Metadata,
     Mode,
+    Payload,
     Policy,
     Rejected,
     Request,
@@ -637,3 +640,45 @@ async def test_a_tap_that_cannot_be_made_costs_its_call_alone(
     (record,) = caplog.records
     assert record.getMessage() == "connection: this end failed"
     assert record.exc_info and repr(record.exc_info[1]) == "FileExistsError('there already')"
+
+
+@pytest.mark.parametrize(
+    ("function", "start"),
+    [
+        ("serve()", lambda: serve(read_on, port=0)),
+        ("serve_stream()", lambda: serve_stream(read_on, memory_stream_pair()[0])),
+        ("open_call()", lambda: _entered(open_call(ListenTask(CLIPS, {})))),
+        (
+            "open_call_on()",
+            lambda: _entered(open_call_on(memory_stream_pair()[0], ListenTask(CLIPS, {}))),
+        ),
+        ("Call.over()", lambda: _entered(Call.over(NoWebSocket()))),
+    ],
+)
+def test_under_asyncio_it_is_said_that_trio_is_needed(
+    function: str, start: Callable[[], Awaitable[None]]
+) -> None:
+    async def run() -> None:
+        await start()
+
+    said = re.escape(f"{function} runs on trio; start it with trio.run()")
+    with pytest.raises(RuntimeError, match=f"^{said}$"):
+        asyncio.run(run())
+
+
+async def _entered(block: AbstractAsyncContextManager[object]) -> None:
+    async with block:
+        raise AssertionError("there is no call")
+
+
+class NoWebSocket:
+    """A WebSocket that is never asked for anything."""
+
+    async def receive(self) -> Payload:
+        raise AssertionError
+
+    async def send(self, payload: str | bytes) -> None:
+        raise AssertionError
+
+    async def close(self, code: int, reason: str) -> None:
+        raise AssertionError

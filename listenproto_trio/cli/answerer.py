@@ -146,7 +146,9 @@ class Answerer:
         self.calls += 1
         self._opened(1)
         caller = call.metadata.attributes.get("from")
-        self.screen.say(f"#{number} call from {caller if isinstance(caller, str) else 'somebody'}")
+        if not isinstance(caller, str):
+            caller = "an unknown caller"
+        self.screen.say(f"#{number} call from {caller}")
         breaches = Breaches()
         recorded = nullcontext() if self.recordings is None else self._record(call, number)
         recording: Recording | None = None
@@ -180,7 +182,7 @@ class Answerer:
     def _record(self, call: Call, number: int) -> AbstractContextManager[Recording]:
         """A recording named after the callSid, or after the call's number if that gives no name.
 
-        So what lies beside a trace of another number is not taken for its audio.
+        So a trace and a recording with the same number are of the same call.
         """
 
         def name(metadata: Metadata) -> JSON:
