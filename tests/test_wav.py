@@ -26,6 +26,7 @@ from listenproto.wav import (
     parse_wav,
     read_wav_head,
     wav_header,
+    with_length,
 )
 
 RATES = sorted({*LISTEN_RATES, *PLAY_RATES, 11025, 22050, 44100})
@@ -330,6 +331,40 @@ def test_a_mended_file_has_the_same_audio_and_a_right_header(file: bytes) -> Non
         assert bytes(reader.buffer_read(dtype="int16")) == wav.pcm
 
 
+def test_a_length_inside_a_sample_at_the_very_end_is_not_a_whole_number() -> None:
+    head = read_wav_head(riff(fmt(), b"data\7\0\0\0" + AUDIO[:7]))
+    assert str(head.flaw).endswith("7 bytes, not a whole number of sample frames of 2 bytes")
+
+
+LENGTHS_TO_TELL = [0, 8, 2**32 - 8 - 72, 2**32 - 4 - 72, 2**32 - 72, 2**40]
+
+
+@pytest.mark.parametrize("before", LENGTHS_TO_TELL)
+@pytest.mark.parametrize("length", LENGTHS_TO_TELL[2:])
+def test_a_header_that_can_grow_takes_any_length(before: int, length: int) -> None:
+    front = growing_wav_header(before, 8000, 2)
+    told = with_length(front, read_wav_head(front), length)
+    assert read_wav_head(told).length == length
+    if before <= length:  # what has become RF64 stays so
+        assert told == growing_wav_header(length, 8000, 2)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        wav_header(0, 8000),
+        riff(chunk(b"LIST", bytes(28)), fmt(), chunk(b"data", b"")),
+        riff(chunk(b"JUNK", b"\1" * 26), fmt(), chunk(b"data", b"")),
+    ],
+)
+def test_other_headers_have_no_room_for_more_than_32_bits(front: bytes) -> None:
+    head = read_wav_head(front)
+    most = 2**32 - 2 - (head.start - 8)
+    assert read_wav_head(with_length(front, head, most)).length == most
+    with pytest.raises(WavError, match=f"^its header has no room for a length of {most + 1} bytes"):
+        with_length(front, head, most + 1)
+
+
 def test_a_right_file_is_mended_to_itself() -> None:
     assert mended_wav(GOOD, read_wav_head(GOOD)) == GOOD
 
@@ -385,6 +420,7 @@ def test_what_is_taken_for_a_wav_file_is_named(content: bytes, kind: str) -> Non
         b"\xff\xdb\x90",  # no sync
         b"\xfe\xfb\x90",
         b"\xff\xe1\x50",
+        b"\xffX\x90",
         b"FORM\0\0\0\x2eILBMAIFF",
         b"{}",
         bytes(100),
