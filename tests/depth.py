@@ -7,6 +7,7 @@
 | MANY: of the playout, which has many ways to go wrong | 160 | 4000 |
 | checkpoints at which a scenario is interrupted | two for each place | all |
 | bits of a recorded call that are flipped | one of 97 | all |
+| bytes of it behind which it is cut off | one of 5 | all |
 
 What is tried by default is the same in each run where CI is set in the environment; elsewhere
 hypothesis looks at other examples each time, and keeps those that failed.

@@ -184,7 +184,7 @@ class TestTheApp:
         app.take(HEADS["app"], frame(TEXT, b"{}", mask=b"mask"))
         chunk = frame(TEXT, text, mask=b"mask") * 10
         suffer(app, [chunk])
-        assert held(lambda: suffer(app, times(50, chunk))) < len(chunk) + SLACK
+        assert held(lambda: suffer(app, times(30, chunk))) < len(chunk) + SLACK
 
     def test_audio_that_is_never_a_whole_sample(self) -> None:
         app = an_end("app", HEADS["app"], frame(TEXT, b'{"mixType":"stereo"}', mask=b"mask"))
