@@ -73,7 +73,10 @@ class Pong:
 
 @attrs.frozen
 class Closed:
-    """The end: a close frame came (1005: without a code); if not ``clean``, only EOF (1006)."""
+    """The connection has ended.
+
+    ``clean``: with a close frame; the code is 1005 if it had none. Else without one: 1006.
+    """
 
     code: int
     reason: str

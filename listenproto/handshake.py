@@ -74,14 +74,14 @@ class Policy:
 
 @attrs.frozen
 class Accept:
-    """Answer 101 with an offered subprotocol; None if none was offered."""
+    """Accept the upgrade, with one of the subprotocols offered; None if none was."""
 
     subprotocol: str | None
 
 
 @attrs.frozen
 class Reject:
-    """Answer ``status``, with the reason as the body."""
+    """Refuse the upgrade: answer with this HTTP status, and the reason as the body."""
 
     status: int
     reason: str

@@ -28,7 +28,8 @@ class Profile:
     """D2: goes on if the server's answer names no subprotocol."""
 
     string_sample_rate: int | None = None
-    """The rate in Hz that any playAudio ``sampleRate`` written as a string means; None: its own."""
+    """The rate in Hz at which a clip is played whose ``sampleRate`` is a string, whatever it says;
+    None: at the rate it says."""
 
     text_overtakes_audio: bool = False
     """Text is sent before audio that is still queued."""
@@ -46,7 +47,7 @@ class Profile:
     """D8: a clip waits behind the one that plays; if false, only with ``queuePlay: true``."""
 
     kill_spares_waiting_clips: bool = False
-    """D10: a killed clip yields its playDone and the clips behind it go on to play."""
+    """D10: a killAudio stops only the clip that plays; its playDone comes, the next starts."""
 
     play_done_data: bool = False
     """playDone carries the clip's id and playback figures."""

@@ -108,7 +108,7 @@ class Header:
     vantage: Peer = attrs.field(converter=_vantage)
     way: ListenVerb | Mode = attrs.field(converter=_public)
     mode: Mode | None = attrs.field(default=None, converter=attrs.converters.optional(_mode))
-    """Only if it is not the verb's own, as in a dial (LP-VERB-3)."""
+    """The mode, if it is not the one that the verb gives, as in a dial (LP-VERB-3)."""
     profile: str = attrs.field(default="documented", validator=one_of(PROFILES))
     attributes: Mapping[str, JSON] = MappingProxyType({})
 

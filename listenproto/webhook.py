@@ -39,7 +39,7 @@ Body: TypeAlias = str | bytes | bytearray | memoryview
 
 
 class WebhookError(ValueError):
-    """What came, or was to go, through a webhook is not valid; the message is one sentence.
+    """What a webhook received or was to send is not valid; the message is one sentence.
 
     ``field`` is its name in JSON, or ``body`` or ``query`` for the whole; ``value`` is what it was
     (None also if it was missing; the first 1000 characters of a long text; of a large array or
@@ -182,10 +182,10 @@ class CallHook(_Hook):
     """What the call webhook receives: a call has come in, or an outgoing call was answered.
 
     ``attributes`` are those of the call, by their snake_case names, unknown ones included. The
-    usual ones have properties, which are None if they are missing or of another type: as with the
-    metadata, a call does not fail because of them. So anything in a name or a value that is not
-    UTF-8, lone surrogates included, is replaced by U+FFFD. Raises :class:`WebhookError` for
-    anything but a JSON object.
+    usual ones have properties, which are None if they are missing or of another type. Anything in a
+    name or a value that is not UTF-8, lone surrogates included, is replaced by U+FFFD. So, as with
+    the metadata, no call fails because of them. Raises :class:`WebhookError` for anything but a
+    JSON object.
     """
 
     __hash__ = _Hook.__hash__
@@ -193,7 +193,7 @@ class CallHook(_Hook):
 
 @attrs.frozen
 class ActionHook(_Hook):
-    """What a listen's actionHook receives at its end (LP-END-16), as ``ListenResult`` writes it.
+    """What the actionHook receives when a listen ends (LP-END-16).
 
     ``attributes`` are those of the call, as in :class:`CallHook`. ``dial_call_duration`` is how
     long it listened, in whole seconds, None if it never connected (LP-END-17); ``digits`` is the
@@ -235,7 +235,7 @@ class ActionHook(_Hook):
 
 
 def write_verbs(*verbs: Verb) -> str:
-    """The JSON array of verbs that answers a webhook; without any, the call goes on as it was.
+    """The JSON array of verbs that answers a webhook; if empty, the call goes on as it was.
 
     Verbs other than a listen are written as they are. Send it as ``application/json``. Raises
     :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs` would

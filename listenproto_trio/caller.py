@@ -39,7 +39,7 @@ class _Pace:
 
     def __init__(self, speed: float, lateness: Lateness) -> None:
         if not speed > 0:
-            raise ValueError(f"the speed must be more than 0; it is {speed:g}")
+            raise ValueError(f"speed must be more than 0; it is {speed:g}")
         self._start = trio.current_time()
         self._step = 1 / MESSAGES_PER_SECOND / speed
         self._steps = 0
@@ -57,7 +57,10 @@ class _Pace:
 async def hear_beep(
     task: ListenTask, *, hear: Hear = lambda heard: None, speed: float = 1.0
 ) -> None:
-    """Let the caller hear what plays before the connection is made: the verb's beep, if any."""
+    """Play the verb's beep to the caller, if it has one; call this before :func:`open_call`.
+
+    ``hear`` and ``speed`` as for :func:`talk`.
+    """
     pace = _Pace(speed, Lateness())
     while task.buffered:
         await pace.step()
@@ -77,12 +80,13 @@ async def talk(
 
     ``audio`` is L16 at the verb's rate and channels; silence follows it. The caller hangs up
     ``hang_up_after`` seconds into the call, or when the audio ends. ``speed`` is how many times
-    faster than real time the call runs. Returns how the listen ended.
+    faster than real time the call runs. ``hear`` is called with what the caller hears, every 20 ms
+    of the call. Returns how the listen ended.
 
     The caller does not wait for the app. If the app reads so slowly that ``outbox_size`` of the
     :class:`~listenproto_trio.Limits` is full, audio is dropped and counted in
     :attr:`PlatformCall.samples_dropped`. Only a call faster than real time waits for room, so that
-    an app which cannot keep up loses nothing. After ``ping_time`` without room it stops waiting,
+    an app that is slower loses nothing. After ``ping_time`` seconds without room it waits no more,
     until there is room again.
 
     Raises ValueError if ``speed`` is 0, negative or NaN.

@@ -11,20 +11,23 @@ __all__ = ["Limits"]
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """Bounds on one connection: times in seconds, sizes in bytes."""
+    """Limits of one connection: times in seconds, sizes in bytes."""
 
     handshake_time: float = 10.0
-    """From the connection to the metadata."""
+    """How long it may take from the connection to the metadata."""
     head_size: int = DEFAULT_MAX_HEAD
+    """The largest head of an HTTP request or answer."""
     message_size: int = DEFAULT_MAX_MESSAGE
+    """The largest WebSocket message."""
     outbox_size: int = 2**20
-    """How much may wait to be sent. When it is full, sending waits, and a simulated caller in real
-    time loses audio."""
+    """How much may wait to be sent. Beyond that, an app's sending waits, and audio of a simulated
+    caller in real time is dropped."""
     unread_seconds: float = 30.0
     """How much of the platform's audio may wait to be read."""
     unread_events: int = 1000
     """How many other events may wait to be read; together they hold at most ``message_size``."""
     ping_interval: float = 20.0
+    """How long nothing may come before a ping is sent."""
     ping_time: float = 20.0
     """How long the answer to a ping may take before the connection counts as lost. Also how long a
     simulated caller faster than real time waits for room."""

@@ -27,7 +27,7 @@ Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 
 SHUTTING_DOWN: Final = "the server is shutting down"
 ASKING_TIME: Final = 1.0
-"""Seconds in which a client that is connected must send its request once the server is stopping.
+"""Seconds that a connected client has to send its request once the server is stopping.
 
 Its request may be on the way and not seen here yet, as during the TLS handshake."""
 
@@ -58,12 +58,12 @@ async def serve(
     ``is_call`` is false in the record of a connection that never became a call; the other fields
     are ``call_sid``, ``call_id``, ``peer`` and ``path``.
 
-    Once ``stop`` is set, no more calls are answered: the port is closed, and a client that is
-    connected but has sent no request yet gets 503 if it does so within a second, or is
-    disconnected then, or when ``grace`` is over. Open calls go on for at most ``grace`` seconds;
-    then the handlers of the rest are cancelled, their calls closed with 1001, and this returns. A
-    handler sees ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` no call is cut
-    short; a negative one, or NaN, raises ValueError.
+    Once ``stop`` is set, the port is closed and no more calls are answered. A client that has
+    connected but not sent its request has a second to do so (``grace``, if that is shorter) and
+    gets 503; then it is disconnected. Open calls may go on for ``grace`` seconds. After that, their
+    handlers are cancelled, the calls are closed with 1001, and this returns. A handler sees
+    ``stop`` as :attr:`Call.stopping`. With a ``grace`` of ``math.inf`` no call is cut short; a
+    negative one, or NaN, raises ValueError.
     """
     check_trio("serve()")
     if not grace >= 0:

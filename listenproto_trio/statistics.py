@@ -13,7 +13,7 @@ __all__ = ["Lateness", "Statistics"]
 
 @attrs.define
 class Lateness:
-    """How late things come that each have a time, in seconds.
+    """How late things come that are due at a certain time, in seconds.
 
     Lateness is measured against the earliest arrival so far.
     """
@@ -35,18 +35,18 @@ class Lateness:
 
 @attrs.frozen(kw_only=True)
 class Statistics:
-    """A call at one moment: messages, bytes of audio, seconds.
+    """Figures of a call at one moment: numbers of messages, bytes of audio, seconds.
 
-    ``samples_dropped`` and ``events_dropped`` count, at the application's end, what was not read
-    in time; at the platform's end, captured audio that there was no room to send, and messages of
-    the app that were out of place, broken or for which there was no room.
-    ``buffered`` is how much the caller is still to hear, as far as this end knows.
+    ``samples_dropped`` and ``events_dropped``: at the application's end, audio and other events
+    that were not read in time; at the platform's end, captured audio that there was no room to
+    send, and messages of the app that were out of place, broken or for which there was no room.
+    ``buffered`` is how much the caller still has to hear, as far as this end knows.
 
-    ``lateness`` is that of the newest arrival, ``worst_lateness`` the greatest so far. At the
-    application's end it is how much later than its media time the platform's audio came, against
-    the earliest so far. A pause of the listen, or audio that the platform dropped, looks like
+    ``lateness`` is that of the newest audio, ``worst_lateness`` the greatest so far. At the
+    application's end it is how late audio came for its position in the call, measured against the
+    earliest arrival so far. A pause of the listen, or audio that the platform dropped, looks like
     lateness there; audio that is faster than real time is never late. At the platform's end it is
-    how far the caller's steps ran behind schedule.
+    how far the simulated caller is behind schedule.
     """
 
     messages_received: int = 0

@@ -1,4 +1,4 @@
-"""Calls of which both sides are recorded, with a platform whose audio may stay away for a time."""
+"""Calls recorded on both sides, with a platform whose audio may stop for a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whole calls that can be interrupted, all tasks of one end together.
+"""Whole calls in which all tasks of one end can be cancelled together, at any point.
 
-The other end is a bare wire: it would not survive a broken frame, and nothing may come behind a
-message that was cut.
+The other end only reads frames: it fails if a frame is broken or if anything follows a message that
+was cut off.
 """
 
 from __future__ import annotations

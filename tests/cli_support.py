@@ -1,4 +1,4 @@
-"""The command line as its users have it: what it prints, and how it ends."""
+"""Runs the command line as users do, and returns what it prints and its exit status."""
 
 from __future__ import annotations
 

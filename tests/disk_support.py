@@ -1,4 +1,4 @@
-"""Disks that are full, or that cannot be written: real ones, where they can be had."""
+"""Disks that are full or cannot be written: real ones, where the system has them."""
 
 from __future__ import annotations
 

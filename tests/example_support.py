@@ -1,4 +1,4 @@
-"""Examples in processes of their own, and what each that echoes must do."""
+"""Runs each example in its own process, and checks those that echo."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A platform that plays from a flat list of samples: nothing of it is listenproto's.
 
-A second account of a platform's end, short and slow: the playout of :mod:`tests.flat_model`, and
-around it JSON as it stands in the spec. It plays its part as documented, or as deployed.
+A second implementation of a platform's end, short and slow: the playout of :mod:`tests.flat_model`
+and the spec's JSON. It behaves as documented, or as real deployments do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs each command in a process forked from one that has imported all that commands need.
+"""Starts commands fast: forks each from a process that has already imported what they need.
 
     python -W error -m tests.forking
 

@@ -1,7 +1,7 @@
-"""Ends of a call for hostile peers: in every state, and driven as a user would drive them.
+"""Our ends of a call, in every state, for tests with hostile peers.
 
-An end is the application's or the platform's; what a peer does to it is bytes. A call on record
-is what two ends of our own have said to each other, each direction in one piece.
+An end is the application's or the platform's. A hostile peer is the bytes that it sends. A recorded
+call holds all bytes that two ends of our own sent to each other, one piece per direction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A playout of which a test knows how everything ended."""
+"""A playout that keeps for a test how each sound and mark ended."""
 
 from __future__ import annotations
 

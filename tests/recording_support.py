@@ -1,4 +1,4 @@
-"""Recordings as a reader that is not ours finds them, and handlers that record."""
+"""Reads recordings with code that is not ours; handlers that record."""
 
 from __future__ import annotations
 
