@@ -350,9 +350,8 @@ def _why_not(
 ) -> str:
     there = _host_of(task)
     if rejected is not None:
-        location = rejected.header("location")
-        if rejected.status in REDIRECTS and location is not None:
-            where = redirect_from(task.verb.websocket_url, location)
+        where = redirect_from(task.verb.websocket_url, rejected.header("location"))
+        if rejected.status in REDIRECTS and where is not None:
             return f"{there} answered {rejected.status}, a redirect: call {where} instead"
         said = rejected.body.decode(errors="replace").strip() or "no reason given"
         if rejected.status < 400:

@@ -78,8 +78,13 @@ def with_file(error: OSError) -> str:
     return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
 
 
-def redirect_from(url: str, location: str) -> str:
-    """Where a Location header leads, as a URL to be shown: printable, short, without a password."""
+def redirect_from(url: str, location: str | None) -> str | None:
+    """Where a Location header leads, as a URL to be shown: printable, short, without a password.
+
+    None without one, or if it is empty.
+    """
+    if not location:
+        return None
     with suppress(ValueError):  # it is shown as it came, then
         location = urljoin(url, location)
     return f"{masked(location)!r:.300}"

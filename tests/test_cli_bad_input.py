@@ -290,6 +290,7 @@ def test_a_url_with_a_password_is_refused_without_showing_it(user: str, tmp_path
         ["call", NOWHERE, "ws://listen:hunter2@app.example"],
         ["call", NOWHERE, "--audio", "ws://listen:hunter2@app.example"],
         ["lint", "ws://listen:hunter2@app.example"],
+        ["call", NOWHERE, "ws://app.example/@b?to=ws://listen:hunter2@app.example"],
     ],
 )
 def test_no_password_of_a_url_is_shown_wherever_it_stands(words: list[str], tmp_path: Path) -> None:

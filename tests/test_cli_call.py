@@ -367,6 +367,15 @@ def test_an_action_hook_that_redirects_says_where_to(clips: str, tmp_path: Path)
     )
 
 
+def test_an_action_hook_that_redirects_nowhere_gives_no_url(clips: str, tmp_path: Path) -> None:
+    with application(status=308, Location="") as (base, _):
+        verb = verb_file(tmp_path, actionHook=f"{base}/done")
+        run = listenproto("call", clips, "--verb", verb, *FAST, cwd=tmp_path)
+    assert run.complaint == (
+        f"actionHook {base}/done: answered 308 Permanent Redirect; 2xx was expected"
+    )
+
+
 def test_an_action_hook_is_told_of_a_call_that_was_not_connected(tmp_path: Path) -> None:
     with application() as (base, came):
         verb = verb_file(tmp_path, actionHook=f"{base}/done")

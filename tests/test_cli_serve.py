@@ -249,7 +249,7 @@ def test_both_sides_are_recorded(tmp_path: Path) -> None:
 
 
 def test_who_may_call_and_where(tmp_path: Path) -> None:
-    words = ["--path", "/listen", "--auth", "user:secret", "--health", "/health"]
+    words = ["--path", "/@listen", "--auth", "user:secret", "--health", "/health"]
     with serving(*words, cwd=tmp_path) as (url, process):
         run = listenproto("call", url, *FAST, cwd=tmp_path)
         assert run.status == 1
@@ -257,17 +257,17 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
         run = listenproto("call", url, "--auth", "user:wrong", *FAST, cwd=tmp_path)
         assert "401" in run.complaint
         run = listenproto("call", f"{url}/else", "--auth", "user:secret", *FAST, cwd=tmp_path)
-        assert run.complaint.endswith("404: This server has no path /listen/else; check the URL.")
+        assert run.complaint.endswith("404: This server has no path /@listen/else; check the URL.")
         run = listenproto("call", url, "--auth", "user:secret", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")
-        health = "http" + url.removeprefix("ws").replace("/listen", "/health")
+        health = "http" + url.removeprefix("ws").replace("/@listen", "/health")
         with urllib.request.urlopen(health) as answer:
             assert (answer.status, answer.read()) == (200, b"OK\n")
         out, err = stop(process)
     assert "secret" not in out + err
     assert out.count("answered 401: Wrong or missing credentials.\n") == 2
     assert "\nconnection from 127.0.0.1:" in out
-    assert out.count("answered 404: This server has no path /listen/else; check the URL.\n") == 1
+    assert out.count("answered 404: This server has no path /@listen/else; check the URL.\n") == 1
 
 
 def test_which_subprotocols_are_accepted(tmp_path: Path) -> None:

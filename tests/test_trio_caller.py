@@ -574,7 +574,10 @@ REDIRECTS = [
     (b"/calls?to=1", "'ws://app.example/calls?to=1'"),
     (b"//other.example/", "'ws://other.example/'"),
     (b"https://me:secret@app.example/", "'https://***@app.example/'"),
+    (b"wss://app.example/listen?agent=joe@x.org", "'wss://app.example/listen?agent=joe@x.org'"),
+    (b"/call/joe@x.org", "'ws://app.example/call/joe@x.org'"),
     (b"http://[", "'http://['"),
+    (b"http://me:secret@[", "'http://***@['"),
     (b"https://app.example/\x9b2J", r"'https://app.example/\x9b2J'"),
 ]
 
@@ -592,6 +595,19 @@ async def test_a_redirect_says_where_it_leads(status: int, location: bytes, show
                 raise AssertionError("there is no call")
     assert str(refused.value) == (
         f"app.example:80 answered {status}, a redirect: call {shown} instead"
+    )
+
+
+@virtual
+async def test_a_redirect_to_nowhere_is_no_advice_to_call_the_same_url_again() -> None:
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say_and_close, b"HTTP/1.1 302 Found\r\nLocation:\r\n\r\n", app_stream)
+        with pytest.raises(CallRejected) as refused:
+            async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
+                raise AssertionError("there is no call")
+    assert str(refused.value) == (
+        "app.example:80 answered 302 instead of accepting the call: no reason given"
     )
 
 

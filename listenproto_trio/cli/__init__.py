@@ -8,6 +8,7 @@ import sys
 try:
     import click
 
+    from listenproto.shown import masked_line
     from listenproto_trio.cli import call, demo, lint, recover, serve
     from listenproto_trio.cli.screen import complain, drop_output
     from listenproto_trio.failures import first, with_file
@@ -50,7 +51,7 @@ def _run() -> int:
         exc.show()
         return exc.exit_code
     except click.ClickException as exc:
-        complain(exc.format_message())
+        complain(masked_line(exc.format_message()))  # it may quote what was typed
         return exc.exit_code
 
 

@@ -68,8 +68,8 @@ class Hook:
             if response.is_success:
                 return Hooked(shown, status)
             said = f"answered {status} {response.reason_phrase}".rstrip()
-            if response.has_redirect_location:
-                where = redirect_from(shown, response.headers["location"])
+            where = redirect_from(shown, response.headers.get("location"))
+            if response.has_redirect_location and where is not None:
                 return Hooked(shown, status, f"{said}, a redirect: use {where} instead")
             return Hooked(shown, status, f"{said}; 2xx was expected")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,6 @@ from rich.text import Text
 
 from listenproto.messages import JSON, Payload, Peer
 from listenproto.profile import Profile
-from listenproto.shown import masked
 from listenproto.trace import Moment, Reading
 from listenproto_trio.ladder import Ladder
 from listenproto_trio.logs import log
@@ -202,11 +200,7 @@ def _shown(cell: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without control characters and passwords of URLs, at most MOST long.
-
-    A peer may have chosen it, or a user typed it.
-    """
-    text = re.sub(r"\S+", lambda word: masked(word[0]) if "//" in word[0] else word[0], text)
+    """The text without control characters, at most MOST long, as a peer may have chosen it."""
     text = text if len(text) <= MOST else f"{text[:MOST]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
