@@ -1,7 +1,7 @@
 """What a 20 ms message of audio costs: python -m tests.benchmarks.audio_path
 
-Each figure is the median of several rounds, the rounds of all taken in turn, so that a change in
-the machine's speed falls on all of them. Compare them with each other, within one run.
+Each figure is the median of several rounds. The rounds of all figures alternate, so that a change
+in the machine's speed affects all alike. Compare only figures of the same run.
 """
 
 from __future__ import annotations

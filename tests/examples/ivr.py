@@ -1,6 +1,6 @@
 """A menu on trio, by keys: plays a prompt, waits for a key, answers it, and hangs up.
 
-Set up the verb with ``"passDtmf": true``. Here tones stand for recorded prompts.
+Set up the verb with ``"passDtmf": true``. Tones stand in for recorded prompts.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A recorder on trio: each call becomes a WAV in a folder, with a JSON file that tells of it."""
+"""A recorder on trio: each call becomes a WAV in a folder, and a JSON file that describes it."""
 
 import logging
 import sys

@@ -1,7 +1,6 @@
-"""An agent's mouth on trio: speaks at the pace of playout, and falls silent when interrupted.
+"""The voice of an agent on trio: speaks at the pace of playout, and stops when interrupted.
 
-Here the shipped speech stands for a speech synthesizer, and whatever is loud for a caller who
-speaks.
+The built-in speech stands in for a speech synthesizer; anything loud counts as the caller speaking.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Both ends of the library against implementations that are not ours.
 
-Here stands what these tests share. The other peer of a test is a script: a coroutine that speaks
-through a :class:`Socket`, so that the same script runs on each of the WebSocket libraries.
+This module has what these tests share. The other peer is a script: a coroutine that sends and
+receives through a :class:`Socket`, so that one script runs on every WebSocket library.
 """
 
 from __future__ import annotations

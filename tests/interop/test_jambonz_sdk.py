@@ -1,7 +1,7 @@
 """Our platform end, answered by apps written with jambonz-python-sdk, as it is published.
 
-Pinned down here is what happens on the wire: what the SDK does as the protocol says, what it does
-not, and that the call survives it.
+The tests say what the SDK sends: where it follows the protocol, where it does not, and that the
+call goes on all the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The mutants of a module: mutmut's operators, and a few of our own, applied one at a time.
 
-mutmut itself mutates functions alone, and none that is decorated; here tables and properties are
-mutated as well. What people read is left alone: a text that holds several words.
+mutmut itself only mutates functions, and none with decorators; here tables and properties are
+mutated as well. Texts of several words are for people, and are not mutated.
 """
 
 from __future__ import annotations

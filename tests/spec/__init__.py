@@ -1,4 +1,4 @@
-"""The spec held to the code: its requirements, its vectors, what is generated from the tables."""
+"""Checks the spec against the code: requirements, vectors, and what is generated from tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Prints how each requirement of the spec is proven: ``python -m tests.spec.matrix``.
 
-A row has how many vectors keep the requirement, how many break it, how many of these the observer
-misses without its rule, and the test that holds it where no vector can. The exit status is 1 where
+Each row says how many vectors keep the requirement, how many break it, how many of those the
+observer misses without its rule, and which test proves it if no vector can. The exit status is 1 if
 a row is empty.
 """
 

@@ -1,6 +1,6 @@
-"""Runs a vector against the observer, the session of its vantage, and where bytes matter the wire.
+"""Runs a vector against the observer, the session of its vantage, and the wire if it has bytes.
 
-What comes back is what went otherwise than the vector says: nothing, if all is well.
+It returns the differences from what the vector says: none, if all is well.
 """
 
 from __future__ import annotations

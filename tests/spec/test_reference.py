@@ -1,4 +1,4 @@
-"""The documents of the spec: one thing a requirement, nothing stale, no link to nowhere."""
+"""The documents of the spec: one thing per requirement, nothing outdated, no broken links."""
 
 from __future__ import annotations
 
