@@ -26,7 +26,7 @@ from listenproto.messages import (
     UnknownMessage,
 )
 from listenproto.observer import AppLimits, Observer, Violation
-from listenproto.profile import DOCUMENTED, Profile
+from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import State
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
@@ -94,8 +94,8 @@ class AppSession(Session):
     ``max_clips`` and ``max_marks`` limit the outstanding clips and marks; None leaves the limit to
     the platform (LP-CLIP-5, LP-MARK-3). ``safe_mark_names`` refuses names that deployed platforms
     send back as broken JSON (LP-MARK-6). ``queue_clips`` tells deployed platforms to queue clips.
-    ``salvage_metadata`` reads the beginning of metadata that was cut off, instead of failing
-    (LP-META-12).
+    ``salvage_metadata`` reads the beginning of metadata that is cut off or damaged, instead of
+    failing (LP-META-12); None leaves that to the profile.
     """
 
     _peer = Peer.APP
@@ -112,14 +112,17 @@ class AppSession(Session):
         max_marks: int | None = 30,
         safe_mark_names: bool = True,
         queue_clips: bool = True,
-        salvage_metadata: bool = False,
+        salvage_metadata: bool | None = None,
         keep_passed: bool = False,
     ) -> None:
         super().__init__(keep_passed=keep_passed)
         self._mode = mode_of(verb, mode)
         self._error: Exception | None = None
         self._queue_clips = queue_clips
-        self.salvages_metadata = salvage_metadata
+        profile = profile_of(profile)
+        self.salvages_metadata = (
+            profile.salvages_metadata if salvage_metadata is None else salvage_metadata
+        )
         self._clips_sent = 0
         self.request: Request | None = None
         self.metadata: Metadata | None = None

@@ -272,15 +272,16 @@ def decode(
 def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
     """Read a platform's first message, the metadata; never raises.
 
-    With ``salvage``, text that was cut off becomes metadata of the members that are complete, with
-    ``truncated`` set (LP-META-12).
+    With ``salvage``, text that is cut off or damaged becomes metadata of the members that are whole
+    in front of that, with ``truncated`` and ``flaw`` set (LP-META-12).
     """
     if isinstance(payload, bytes):
         return [Audio(payload)]
     objects = _objects(payload)
     if isinstance(objects, Malformed):
         if salvage and (members := members_before_the_cut(payload)):
-            return [_read(members, payload, partial(_parse_opening, payload, truncated=True))]
+            parse = partial(_parse_opening, payload, flaw=_flaw(payload))
+            return [_read(members, payload, parse)]
         not_an_object = objects.clause == "LP-ODD-3"
         return [attrs.evolve(objects, clause="LP-META-1") if not_an_object else objects]
     (first, text), *rest = objects
@@ -290,10 +291,19 @@ def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Messa
     ]
 
 
-def _parse_opening(text: str, obj: Mapping[str, JSON], *, truncated: bool = False) -> Metadata:
+def _flaw(text: str) -> str:
+    """Why only the beginning of a text could be read that starts with an object."""
+    try:
+        next(values(text))
+    except ValueError:
+        return "the metadata is cut off or damaged; only the members in front of that were read"
+    return "something that is no JSON object is behind the metadata; only the metadata was read"
+
+
+def _parse_opening(text: str, obj: Mapping[str, JSON], *, flaw: str = "") -> Metadata:
     # A byte that is not UTF-8 has become a surrogate; it counts as the one byte that it was.
     size = len(text.encode(errors="replace"))
-    return attrs.evolve(_parse_metadata(obj), truncated=truncated, size=size)
+    return attrs.evolve(_parse_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw)
 
 
 def clip_head(content: bytes) -> WavHead:

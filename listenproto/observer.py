@@ -230,7 +230,8 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
     found: _Found = []
     cut_there = observer._cuts_metadata and message.size == MAX_METADATA
     if message.truncated and not cut_there:
-        found.append(("LP-META-11", "the metadata was cut off; only its beginning was read"))
+        reason = message.flaw or "only the beginning of the metadata was read"
+        found.append(("LP-META-11", reason))
     elif message.size > MAX_METADATA:
         reason = f"the metadata has {message.size} bytes; at most {MAX_METADATA} may be sent"
         found.append(("LP-META-11", reason))

@@ -20,7 +20,7 @@ __all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """How a platform behaves where deployed ones differ from the documented protocol."""
+    """How a platform behaves where deployed ones differ, and what an app does about it."""
 
     name: str
 
@@ -39,6 +39,9 @@ class Profile:
 
     cuts_metadata: bool = False
     """D5: metadata of more than 8192 bytes is cut off there; otherwise it is refused."""
+
+    salvages_metadata: bool = False
+    """D5: an app reads the beginning of metadata that is cut off or damaged; else it closes."""
 
     waiting_clips: int = 10
     """D8: how many clips may wait behind the one that plays."""
@@ -83,6 +86,7 @@ DEPLOYED: Final = Profile(
     text_overtakes_audio=True,
     joins_texts=True,
     cuts_metadata=True,
+    salvages_metadata=True,
     waiting_clips=11,
     clips_wait_unasked=False,
     kill_spares_waiting_clips=True,

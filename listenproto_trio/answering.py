@@ -39,11 +39,13 @@ class Answering:
 
     ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
     handler has returned is closed only when the caller has heard everything, as with
-    :meth:`Call.drain`. ``tap`` is called for each call and returns the call's tap, which gets every
-    payload. If ``tap`` raises, the call fails; if the call's tap raises, that is logged once, the
-    tap is not called again, and the call goes on. ``on_lost`` is called, with the session and the
-    reason, for each call that a server has accepted but that ends before its handler can start: no
-    usable metadata came, or a mode function failed. What it raises is logged.
+    :meth:`Call.drain`. ``salvage_metadata`` takes calls whose metadata is cut off or damaged, with
+    what can be read of it; None leaves that to the profile. ``tap`` is called for each call and
+    returns the call's tap, which gets every payload. If ``tap`` raises, the call fails; if the
+    call's tap raises, that is logged once, the tap is not called again, and the call goes on.
+    ``on_lost`` is called, with the session and the reason, for each call that a server has accepted
+    but that ends before its handler can start: no usable metadata came, or a mode function failed.
+    What it raises is logged.
     """
 
     verb: ListenVerb | None = None
@@ -63,7 +65,7 @@ class Answering:
     drain: bool = False
     max_clips: int | None = MOST_CLIPS
     max_marks: int | None = 30
-    salvage_metadata: bool = False
+    salvage_metadata: bool | None = None
     tap: Callable[[AppSession], Tap] | None = None
     on_lost: Callable[[AppSession, str], None] | None = None
 

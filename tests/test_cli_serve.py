@@ -639,6 +639,27 @@ def test_the_trace_of_what_never_was_a_call_is_named(
     assert out.count("wrote") == out.count("#2 wrote traces/call-2.trace.jsonl\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        (["--profile", "deployed"], True),
+        (["--salvage"], True),
+        (["--profile", "deployed", "--no-salvage"], False),
+    ],
+)
+def test_damaged_metadata_is_taken_where_the_profile_or_an_option_says_so(
+    words: list[str], taken: bool, tmp_path: Path
+) -> None:
+    with serving("--mode", "off", *words, "--record", "rec", cwd=tmp_path) as (url, process):
+        with opened(url) as platform:
+            platform.send('{"callSid":"c","from":"OBrien"}\'')
+            if taken:
+                line_with(process, "#1 platform: LP-META-11: something that is no JSON object")
+                platform.send(bytes(320))
+        line_with(process, "#1 over: " if taken else "#1 failed: ")
+    assert (tmp_path / "rec" / "c.wav").exists() is taken
+
+
 def test_a_call_without_usable_metadata_counts_as_failed(tmp_path: Path) -> None:
     with serving("--json", "--trace", "traces", cwd=tmp_path) as (url, process):
         for said in ("no JSON", '{"sampleRate":44100}'):

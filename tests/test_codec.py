@@ -403,8 +403,10 @@ def test_what_stands_whole_in_front_of_a_fault_can_be_salvaged() -> None:
     """LP-META-12, as of a deployed platform that leaves a quote behind the metadata."""
     for behind in ("'", " x", '{"type":"playDone"'):
         text = '{"sampleRate":16000,"callSid":"c"}' + behind
-        salvaged = Metadata({"callSid": "c"}, 16000, truncated=True)
-        assert decode_opening(text, salvage=True) == [salvaged]
+        (salvaged,) = decode_opening(text, salvage=True)
+        assert salvaged == Metadata({"callSid": "c"}, 16000, truncated=True)
+        assert isinstance(salvaged, Metadata)
+        assert salvaged.flaw.startswith("something that is no JSON object is behind")
     (message,) = decode_opening('x{"sampleRate":16000,"callSid":"c"}', salvage=True)
     assert isinstance(message, Malformed)
 

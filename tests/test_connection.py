@@ -69,7 +69,7 @@ class Ends:
         profile: Profile = DOCUMENTED,
         policy: Policy | None = None,
         *,
-        salvage: bool = False,
+        salvage: bool | None = None,
         attributes: dict[str, object] | None = None,
         **options: object,
     ) -> None:
@@ -219,11 +219,11 @@ def test_an_answer_without_subprotocol_fails_unless_allowed(
 
 def test_metadata_cut_inside_a_character_can_be_salvaged() -> None:
     long = {"callSid": "c", "note": "€" * 4000}
-    failing = Ends(profile=DEPLOYED, attributes=long)
+    failing = Ends(profile=DEPLOYED, attributes=long, salvage=False)
     with pytest.raises(RemoteProtocolError) as caught:
         failing.exchange()
     assert caught.value.close_code == 1007
-    salvaging = Ends(profile=DEPLOYED, attributes=long, salvage=True)
+    salvaging = Ends(profile=DEPLOYED, attributes=long)
     salvaging.exchange()
     metadata = [event for event in salvaging.app_saw if isinstance(event, Metadata)]
     assert metadata == [Metadata({"callSid": "c"}, truncated=True)]

@@ -120,6 +120,32 @@ class TestTheApp:
         assert clauses([violation]) == ["LP-META-11"]
         assert metadata == Metadata({}, 8000, MixType.MONO, truncated=True)
 
+    @pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED])
+    @pytest.mark.parametrize("told", [None, True, False])
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (METADATA[:-3], "the metadata is cut off or damaged"),
+            ('{"sampleRate":8000,"note":""x" y"}', "the metadata is cut off or damaged"),
+            (METADATA + "'", "something that is no JSON object is behind the metadata"),
+        ],
+    )
+    def test_a_profile_says_whether_damaged_metadata_is_salvaged_unless_the_app_does(
+        self, profile: Profile, told: bool | None, text: str, reason: str
+    ) -> None:
+        app = AppSession(profile=profile, salvage_metadata=told)
+        if profile is DEPLOYED if told is None else told:
+            violation, metadata = app.receive(text)
+            assert isinstance(violation, Violation)
+            assert (violation.clause, violation.dropped) == ("LP-META-11", False)
+            assert violation.reason.startswith(reason)
+            assert isinstance(metadata, Metadata)
+            assert metadata.truncated
+        else:
+            with pytest.raises(RemoteProtocolError, match="LP-ODD-2") as caught:
+                app.receive(text)
+            assert caught.value.close_code == 1007
+
     def test_metadata_that_is_too_long_though_whole_is_reported_and_used(self) -> None:
         for size, expected in ((8192, []), (8193, ["LP-META-11"])):
             text = '{"callSid":"' + "c" * (size - 14) + '"}'

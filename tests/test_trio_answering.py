@@ -34,6 +34,8 @@ def test_without_a_verb_it_is_clips_unless_told_otherwise() -> None:
     agent = Answering(mode=Mode.STREAMING, stream_rate=24000)
     assert (agent.mode, agent.stream_rate) == (Mode.STREAMING, 24000)
     assert Answering(mode=told).session().mode is None
+    assert not Answering(salvage_metadata=False, profile="deployed").session().salvages_metadata
+    assert Answering(profile="deployed").session().salvages_metadata
 
 
 def test_what_says_the_same_as_the_verb_may_stand_beside_it() -> None:

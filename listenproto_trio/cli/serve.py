@@ -68,6 +68,12 @@ __all__ = ["serve"]
     help="Fill gaps in the platform's audio with silence, so that the file is as long as the call.",
 )
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
+@click.option(
+    "--salvage/--no-salvage",
+    default=None,
+    help="Also take calls whose metadata is cut off or damaged, with what can be read of it."
+    "  [default: with --profile deployed]",
+)
 @options.auth("Require HTTP Basic credentials (or set LISTENPROTO_AUTH).")
 @options.subprotocols(
     "Accept this subprotocol; may be repeated.  [default: audio.jambonz.org, audio.drachtio.org]",
@@ -114,6 +120,7 @@ def serve(
     both: bool,
     fill_gaps: bool,
     trace: Path | None,
+    salvage: bool | None,
     auth: tuple[str, str] | None,
     subprotocols: tuple[str, ...],
     allow_no_subprotocol: bool,
@@ -174,6 +181,7 @@ def serve(
             max_calls=max_calls,
         ),
         unread="hold",
+        salvage_metadata=salvage,
         tap=answerer.tap if verbose or trace else None,
         on_lost=answerer.lose,
     )
