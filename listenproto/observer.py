@@ -38,7 +38,16 @@ from listenproto.messages import (
     sender_of,
 )
 from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.rules import BREACHES, CROSSINGS, HARMLESS, MODES, REFUSALS, TRANSITIONS, State
+from listenproto.rules import (
+    BREACHES,
+    CROSSINGS,
+    ENDS,
+    HARMLESS,
+    MODES,
+    REFUSALS,
+    TRANSITIONS,
+    State,
+)
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import ListenVerb, way_of
 from listenproto.wav import WavError
@@ -64,8 +73,7 @@ class Violation:
     @property
     def dropped(self) -> bool:
         """Whether the receiver acts as if the message had never come."""
-        # LP-AUD-5 speaks of the audio before the end, of which all whole sample frames were taken.
-        return self.clause not in HARMLESS and self.clause != "LP-AUD-5"
+        return self.clause not in HARMLESS and self.clause not in ENDS
 
     @property
     def close_code(self) -> int:

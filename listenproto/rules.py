@@ -32,7 +32,16 @@ from listenproto.messages import (
     UnknownMessage,
 )
 
-__all__ = ["BREACHES", "CROSSINGS", "HARMLESS", "MODES", "REFUSALS", "TRANSITIONS", "State"]
+__all__ = [
+    "BREACHES",
+    "CROSSINGS",
+    "ENDS",
+    "HARMLESS",
+    "MODES",
+    "REFUSALS",
+    "TRANSITIONS",
+    "State",
+]
 
 
 class State(enum.Enum):
@@ -145,12 +154,15 @@ HARMLESS: Final = frozenset(
         "LP-MARK-6",
         "LP-META-11",
         "LP-META-15",
-        "LP-META-2",
-        "LP-META-3",
         "LP-META-7",
     }
 )
-"""Breaches that are reported while the message is still acted on. All others drop the message."""
+"""Breaches that are reported while the message is still acted on (LP-ODD-4)."""
+
+ENDS: Final = frozenset({"LP-AUD-5", "LP-META-2", "LP-META-3"})
+"""What is reported of an end: of the app's close, or of a lost connection. Ends are never dropped.
+
+Breaches that neither table has drop the message."""
 
 REFUSALS: Final = frozenset({"LP-CLIP-2", "LP-MARK-2"})
 """Too many at once. Only the platform's end knows whether the platform refused the message."""

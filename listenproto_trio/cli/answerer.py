@@ -22,9 +22,9 @@ from listenproto.profile import Profile
 from listenproto.trace import Header, Moment
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
+from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
-from listenproto_trio.cli.placed import GOOD_CLOSES
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import in_words
 from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
@@ -33,9 +33,6 @@ from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Tap
 
 __all__ = ["Answerer"]
-
-GOOD_ENDS: Final = GOOD_CLOSES | {1001}
-"""Close codes of a platform that is done, or that is going away, e.g. to restart."""
 
 SHOWN: Final = 20
 """How many of the newest calls are shown at the end."""
@@ -217,7 +214,7 @@ class Answerer:
         closed, transport = call.closed, call.transport
         failed = call.error is not None or transport.failure is not None
         if closed is not None:
-            failed = failed or not closed.clean or closed.code not in GOOD_ENDS
+            failed = failed or not closed.clean or closed.code not in GOOD_CLOSES[Peer.PLATFORM]
         self.failed += failed
         how, ended = transport.ending(), "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")

@@ -10,19 +10,17 @@ from typing import Final
 import attrs
 
 from listenproto.l16 import FLICKS
-from listenproto.messages import JSON
+from listenproto.messages import JSON, Peer
 from listenproto.observer import Violation
 from listenproto.playout import Heard
 from listenproto.task import ListenResult, ListenTask
 from listenproto_trio.cli.breaches import Breaches
+from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked
 from listenproto_trio.client import AppMessage, PlatformCall
 from listenproto_trio.statistics import Statistics
 
-__all__ = ["COLUMNS", "GOOD_CLOSES", "Placed"]
-
-GOOD_CLOSES: Final = {1000, 1005}
-"""Close codes of an app that is done, or closes without a code; any other is a failure."""
+__all__ = ["COLUMNS", "Placed"]
 
 COLUMNS: Final = (
     "call",
@@ -99,7 +97,7 @@ class Placed:
         closed = self.call.closed
         if closed is None or not closed.clean:
             return self.call.transport.ending()
-        if closed.code in GOOD_CLOSES:
+        if closed.code in GOOD_CLOSES[Peer.APP]:
             return None
         return f"the app closed with {closed.code}" + (closed.reason and f": {closed.reason}")
 

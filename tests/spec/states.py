@@ -15,6 +15,7 @@ from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Close, Mode, Peer, Profile
 from listenproto.rules import (
     BREACHES,
     CROSSINGS,
+    ENDS,
     HARMLESS,
     MODES,
     REFUSALS,
@@ -135,10 +136,20 @@ def document() -> str:
     lines += ["A binary message of no bytes is taken for nothing in every mode (LP-AUD-9).", ""]
     lines += ["## What a receiver acts on all the same", ""]
     lines += [
-        "A message that breaks one of these is reported and acted on; all others drop it.",
+        "A message that breaks one of these is reported and acted on:",
         "",
     ]
     lines += clauses(HARMLESS)
+    lines += [
+        "These are reported of the app's close or of a lost connection, which are never dropped:",
+        "",
+    ]
+    lines += clauses(ENDS)
+    lines += [
+        "A message that breaks any other is reported and dropped. A first message that is dropped",
+        "ends the call.",
+        "",
+    ]
     lines += [
         "Whether the platform refused what breaks these only the platform's end can tell:",
         "",
