@@ -40,12 +40,13 @@ class Answering:
     ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
     handler has returned is closed only when the caller has heard everything, as with
     :meth:`Call.drain`. ``salvage_metadata`` takes calls whose metadata is cut off or damaged, with
-    what can be read of it; None leaves that to the profile. ``tap`` is called for each call and
-    returns the call's tap, which gets every payload. If ``tap`` raises, the call fails; if the
-    call's tap raises, that is logged once, the tap is not called again, and the call goes on.
-    ``on_lost`` is called, with the session and the reason, for each call that a server has accepted
-    but that ends before its handler can start: no usable metadata came, or a mode function failed.
-    What it raises is logged.
+    what can be read of it; None leaves that to the profile.
+
+    ``tap`` is called for each call and returns the call's tap, which gets every payload. If ``tap``
+    raises, the call fails. If the call's tap raises, that is logged, it is not called again, and
+    the call goes on. ``on_lost`` is called with the session and the reason if a server accepts a
+    call but its handler cannot start, as no usable metadata came or a mode function failed; what it
+    raises is logged.
     """
 
     verb: ListenVerb | None = None

@@ -44,8 +44,8 @@ class Call(Sending):
     :func:`~listenproto_trio.serve` passes it to a handler; :meth:`over` makes one on a WebSocket.
     Any task may send; one task iterates over the events. Sending waits while the outbox is full. It
     raises :class:`~listenproto_trio.CallEnded` once the call is over, and
-    :class:`~listenproto.LocalProtocolError` for what the protocol forbids. In both cases, and if it
-    is cancelled, nothing was sent.
+    :class:`~listenproto.LocalProtocolError` for what the protocol forbids. If it raises or is
+    cancelled, nothing was sent.
     """
 
     def __init__(
@@ -105,17 +105,17 @@ class Call(Sending):
         peer: str | None = None,
         answering: Answering | None = None,
     ) -> AsyncIterator[Call]:
-        """A call on a WebSocket that another library has accepted; the block is its handler.
+        """Run a call on a WebSocket that another library has accepted; the block is the handler.
 
-        The block starts once the metadata has been read. At its end the WebSocket is closed: with
-        1000, with 1011 if an exception leaves the block, or dropped without a close if the block is
-        cancelled. Exceptions come out as they are; of a group of nothing but :class:`CallEnded`,
-        one does. Raises :class:`CallEnded` if no usable metadata came. What a mode function or
-        reading the WebSocket raises comes out too, and closes it with 1011.
+        The block starts once the metadata has been read. At its end the WebSocket is closed with
+        1000, or with 1011 if the block raises. If the block is cancelled, the connection is dropped
+        without a close. Exceptions propagate unchanged, except that a group of only
+        :class:`CallEnded` becomes one. Raises :class:`CallEnded` if no usable metadata came. What a
+        mode function or reading the WebSocket raises propagates too, and closes with 1011.
 
         ``request`` is the upgrade request, for :attr:`request` and a mode function; ``peer`` is the
-        address of the other end. The policy of ``answering`` is not used, and the WebSocket's
-        library must limit the size of heads and messages, and check that the other end is alive.
+        address of the other end. The policy of ``answering`` is not used. It is up to the other
+        library to limit the size of heads and messages, and to check that the other end is alive.
         """
         check_trio("Call.over()")
         answering = answering or Answering()
@@ -308,7 +308,7 @@ class Call(Sending):
 
     @property
     def statistics(self) -> Statistics:
-        """What passed so far, what was dropped, and how late it came."""
+        """What passed so far, what was dropped, and how late audio came."""
         return Statistics.of(
             self.session,
             self._lateness,
@@ -374,7 +374,7 @@ class Call(Sending):
         self._unread.abandon()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection after what was sent; waits for the platform's answer."""
+        """Send what still waits, close the connection, and wait for the platform's answer."""
         await self.transport.close(code, reason)
 
     async def _close_after_disconnect(self) -> None:

@@ -142,12 +142,12 @@ class PlatformCall:
         return heard
 
     def key(self, digit: str, *, duration: int = 800) -> None:
-        """The caller pressed a key, as :meth:`ListenTask.key`."""
+        """Press a key, as :meth:`ListenTask.key`."""
         self.task.key(digit, duration=duration)
         self.transport.wake()
 
     def hang_up(self) -> None:
-        """The caller hung up."""
+        """Hang up, as the caller."""
         self.task.hang_up()
         self.transport.wake()
 

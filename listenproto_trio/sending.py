@@ -37,7 +37,7 @@ TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 
 
 class Watcher(Protocol):
-    """Called with what passes in a call, as it happens; must not raise."""
+    """Is called with what passes in a call, as it happens; must not raise."""
 
     def received(self, audio: Audio) -> None:
         """Audio came from the platform; nobody has read it yet."""
@@ -109,8 +109,8 @@ class Sending:
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel, in whole samples, at the verb's rate.
 
-        A handler that also records the events must catch :class:`CallEnded` here, to record those
-        that are left after a hang-up.
+        After a hang-up this raises :class:`CallEnded`, while events may still wait to be read: a
+        handler that records them must catch it and go on reading.
         """
         await self.send(Audio(pcm))
 
@@ -120,24 +120,24 @@ class Sending:
         return self._playbacks.ahead
 
     async def speak(self, speech: bytes | AsyncIterable[bytes], *, lead: float = 0.2) -> bool:
-        """Send a stream at the pace of playout, never more than ``lead`` seconds ahead of it.
+        """Send speech at the pace of playout, at most ``lead`` seconds ahead of it.
 
-        ``speech`` is L16 as for :meth:`send_audio`, or chunks of it as a speech synthesizer
-        produces them, cut anywhere; a generator is closed at the end. The position of playout is
-        computed from what was sent, at the ``stream_rate`` of :class:`Answering`. Returns once the
-        last of it is sent, which the caller hears ``lead`` seconds later; to know when, send a
-        mark. An incomplete sample at the end is left out, and logged.
+        ``speech`` is L16 as for :meth:`send_audio`, or chunks of it from a speech synthesizer, cut
+        anywhere; a generator is closed at the end. How far playout is, is computed from what was
+        sent and the ``stream_rate`` of :class:`Answering`. With a lead of ``math.inf`` everything
+        is sent as it comes. An incomplete sample at the end is left out, and logged.
 
-        A killAudio sent by any task ends it. Returns False then, True if all was sent. So this is a
-        barge-in, in the task that iterates::
+        Returns True once all is sent; the caller hears the end ``lead`` seconds later. To know
+        when, send a mark. If any task sends a killAudio, speak() stops and returns False. So this
+        is a barge-in, in the task that iterates::
 
             if call.ahead and loud(event):
                 await call.kill_audio(guard=0.1)
 
-        If you cancel speak() instead, send the killAudio too, for the audio that is ahead. Raises
-        :class:`~listenproto.LocalProtocolError` at once if the call does not stream, ValueError for
-        a lead under 0.04 or NaN, trio.BusyResourceError while another task speaks. With a lead of
-        ``math.inf`` it does not wait for playout at all.
+        If you cancel speak() instead, send a killAudio as well: some audio has been sent ahead.
+
+        Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
+        ValueError if the lead is under 0.04 or NaN, trio.BusyResourceError if another task speaks.
         """
         saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
         await self.transport.room()
@@ -188,14 +188,15 @@ class Sending:
         return self._playbacks.refused(name, self._unread)
 
     async def kill_audio(self, *, guard: float = 0.0) -> None:
-        """Stop what plays and drop what waits: clips are FLUSHED, marks come back CLEARED.
+        """Stop what plays and drop what waits: clips end as FLUSHED, marks as CLEARED.
 
-        Those that had ended before the platform read it are still PLAYED. A deployed platform
-        stops only the clip that plays; those after it go on. A :meth:`speak` in another task ends.
+        Clips and marks that ended before the platform read this are PLAYED all the same. A deployed
+        platform stops only the clip that plays; the next one starts. A :meth:`speak` in another
+        task stops.
 
-        For ``guard`` seconds no audio, clip or mark is sent after it: deployed platforms drop what
-        comes right after a killAudio, and 0.1 avoids that (LP-KILL-3). Raises ValueError, and sends
-        nothing, for a guard that is negative or NaN.
+        Deployed platforms drop audio that comes right after a killAudio (LP-KILL-3): ``guard=0.1``
+        avoids that. For so many seconds, sending audio, clips and marks waits. Raises ValueError
+        for a guard that is negative or NaN; nothing is sent then.
         """
         if not guard >= 0:
             raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")
@@ -203,7 +204,7 @@ class Sending:
         self._quiet_until = max(self._quiet_until, trio.current_time() + guard)
 
     async def clear_marks(self) -> None:
-        """Remove the pending marks: they are FLUSHED, except one whose event is on its way."""
+        """Remove the pending marks: they end as FLUSHED, unless their event is on its way."""
         await self.send(ClearMarks())
 
     async def disconnect(self) -> None:
@@ -215,12 +216,12 @@ class Sending:
 
         A clip has been heard when its playDone comes, a stream when the event of a mark after it
         comes. Without such a mark, a stream counts as heard half a second after the time computed
-        from ``stream_rate``: if the network delays it by more, closing the call then cuts off its
-        end. drain() sends no mark itself: marks are limited in number, their events go to the app,
-        and some deployed platforms lose them.
+        from ``stream_rate``; if the network delays it by more, closing the call cuts off its end.
+        drain() sends no mark itself: marks are limited in number, their events go to the app, and
+        some deployed platforms lose them.
 
-        A killAudio, a disconnect and the end of the call end the wait at once. For answers that
-        never come it waits as long as :meth:`Playback.wait`, and raises :class:`UnreadAudioError`
-        when that does.
+        A killAudio, a disconnect and the end of the call end the wait at once. If an answer never
+        comes, it waits as long as :meth:`Playback.wait` and then goes on. Raises
+        :class:`UnreadAudioError` when that does.
         """
         await self._playbacks.all_heard()

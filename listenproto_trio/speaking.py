@@ -21,12 +21,10 @@ ROUNDING: Final = 1e-6
 
 
 class Speech:
-    """Sends audio into a stream, never more than ``lead`` seconds ahead of playout.
+    """Sends speech as a stream, at most ``lead`` seconds before it is played.
 
-    With a lead of ``math.inf`` all of it is sent as it comes.
-
-    The first piece is as long as the lead, the others are a quarter of it, each sent as playout
-    makes room. ``rate`` is in Hz.
+    The first piece is as long as the lead, the others are a quarter of it, each sent when there is
+    room. With a lead of ``math.inf``, everything is sent as it comes. ``rate`` is in Hz.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ If it raises, that is logged, it is not called again, and the call goes on.
 
 
 class CallEnded(Exception):
-    """The call is over; nothing more can be sent. A hang-up is not the sender's fault."""
+    """The call is over; nothing more can be sent. After a hang-up this is no fault of the app."""
 
 
 _Data = TypeVar("_Data")

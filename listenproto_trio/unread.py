@@ -1,4 +1,4 @@
-"""The events of a call that wait to be read: bounded, and what is dropped is reported."""
+"""The events of a call that wait to be read, up to a limit; what is dropped is reported."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from listenproto_trio.limits import Limits
 __all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]
 
 UnreadPolicy: TypeAlias = Literal["hold", "drop_oldest"]
-"""If events are not read in time: stop reading the connection, or drop the oldest and report it."""
+"""What happens to events that are not read in time.
+
+``hold`` stops reading the connection; ``drop_oldest`` drops the oldest and reports it.
+"""
 
 
 @attrs.frozen
 class Dropped:
-    """Dropped here, not read in time: ``samples`` of each channel, ``events`` other than audio."""
+    """Events not read in time: ``samples`` of audio (of each channel), other ``events``."""
 
     samples: int = 0
     events: int = 0

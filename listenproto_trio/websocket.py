@@ -165,7 +165,7 @@ class MessageCarrier:
 class TrioWebSocket:
     """trio-websocket's WebSocket, for :meth:`Call.over`.
 
-    It does not tell whether our own close was answered before the connection was lost.
+    It cannot say whether our own close was answered before the connection was lost.
     """
 
     def __init__(self, websocket: trio_websocket.WebSocketConnection) -> None:
