@@ -170,7 +170,7 @@ class Observer:
         return violations
 
     def left_over(self, sender: Peer) -> str | None:
-        """The incomplete sample frame at the end of that peer's audio, in words; None without."""
+        """A sentence if that peer's audio ends with an incomplete sample frame; else None."""
         rest = self._audio_bytes[sender] % self._frame_bytes[sender]
         if not rest:
             return None

@@ -179,7 +179,7 @@ class Playout:
 
     @property
     def buffered(self) -> int:
-        """How much is still to be heard, in flicks."""
+        """How much the caller still has to hear, in flicks."""
         return self._buffered
 
     def has_room(self, flicks: int) -> bool:

@@ -20,7 +20,7 @@ __all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
 
 @attrs.frozen(kw_only=True)
 class Profile:
-    """How a platform behaves where deployed ones differ, and what an app does about it."""
+    """How platforms differ from the documented protocol, and what an app does about it."""
 
     name: str
 

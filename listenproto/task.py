@@ -164,7 +164,7 @@ class ListenTask:
 
     @property
     def buffered(self) -> int:
-        """How much the caller is still to hear, in flicks, a beep before connecting included."""
+        """How much the caller still has to hear, in flicks, a beep before connecting included."""
         return self.session.playout.buffered
 
     @property
@@ -199,10 +199,10 @@ class ListenTask:
     def capture(self, pcm: bytes, *, lost: bool = False) -> None:
         """The next audio of the call: L16 at the verb's rate, interleaved in stereo, whole frames.
 
-        It is sent in messages of 20 ms. If it is ``lost``, as when an app does not read and there
-        is no room for it, it counts like audio in a pause. Does nothing once the listen has ended,
-        as that may happen at any time. Raises :class:`LocalProtocolError` for an incomplete frame,
-        and before :meth:`connected`.
+        It is sent in messages of 20 ms. With ``lost`` it is not sent, as in a pause: for an app
+        that does not read, when there is no room. Does nothing once the listen has ended, as that
+        may happen at any time. Raises :class:`LocalProtocolError` for an incomplete frame, and
+        before :meth:`connected`.
         """
         if len(pcm) % self._frame:
             raise LocalProtocolError(
@@ -270,7 +270,7 @@ class ListenTask:
             del self._partial[: self._message]
 
     def play(self, flicks: int) -> list[Heard]:
-        """Let the caller hear the next ``flicks``; returns the audio, its rates and exact times."""
+        """Play the next ``flicks`` to the caller; returns the audio, its rates and exact times."""
         return self.session.play(flicks)
 
     def key(self, digit: str, *, duration: int = 800) -> None:

@@ -362,9 +362,9 @@ class ListenVerb(_Options):
         return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
     def resolve(self, base: str) -> ListenVerb:
-        """This verb with an absolute URL: a relative one is put on the server of the URL ``base``.
+        """This verb with an absolute URL: a relative one is on the server of the URL ``base``.
 
-        Raises :class:`VerbError` for the option ``base`` if that is not an absolute URL.
+        Raises :class:`VerbError`, with ``option`` "base", if that is not an absolute URL.
         """
         if not self.url.startswith("/"):
             return self
