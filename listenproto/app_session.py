@@ -27,7 +27,7 @@ from listenproto.messages import (
 )
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.rules import State
+from listenproto.rules import MODES, State
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
 from listenproto.verb import ListenVerb, check_verb
@@ -116,6 +116,7 @@ class AppSession(Session):
         keep_passed: bool = False,
     ) -> None:
         super().__init__(keep_passed=keep_passed)
+        self._verb = verb
         self._mode = mode_of(verb, mode)
         self._error: Exception | None = None
         self._queue_clips = queue_clips
@@ -205,6 +206,22 @@ class AppSession(Session):
             self._error = exc
             raise
 
+    def _remedy(self, violation: Violation) -> str:
+        modes, clause = MODES.get(type(violation.message), (frozenset[Mode](), None))
+        if violation.clause != clause:
+            return ""
+        allowed = " or ".join(sorted(map(str, modes)))
+        if self._verb is None:
+            if callable(self._mode):
+                return f"; the mode function must return {allowed} for this call"
+            return f"; pass mode={allowed}, or a verb with that mode"
+        if self.mode is self._verb.mode():
+            return "; the verb sets the mode: change its bidirectionalAudio"
+        return (
+            "; Mode.OFF is for a verb nested in a dial: leave mode out if the platform plays the "
+            "app's audio there"
+        )
+
     def send(self, message: Message) -> Message:
         """Put a message into the outbox; returns it as it is sent, a clip with its id.
 
@@ -222,7 +239,7 @@ class AppSession(Session):
             if message.queue_play is None and self._queue_clips:
                 message = attrs.evolve(message, queue_play=True)
             message = mended_clip(message)
-        self._check(message)
+        self.check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
                 f"{len(message.pcm)} bytes are not a whole number of samples", clause="LP-AUD-6"

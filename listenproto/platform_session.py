@@ -181,7 +181,7 @@ class PlatformSession(Session):
         Raises :class:`LocalProtocolError` if it may not be sent now, or is metadata of more than
         8192 bytes (LP-META-11); nothing has changed then.
         """
-        self._check(message)
+        self.check(message)
         if isinstance(message, Metadata):
             self._commit(message, self.encode_metadata(message))
             self._newest_text = None  # it may have been cut off, so no text can be joined to it

@@ -15,9 +15,9 @@ import attrs
 
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError, check_close_code
-from listenproto.messages import Close, Message, Mode, Payload, Peer
+from listenproto.messages import Close, Message, Payload, Peer
 from listenproto.observer import Observer, Violation
-from listenproto.rules import MODES, State
+from listenproto.rules import State
 
 __all__ = ["Session", "Traffic"]
 
@@ -115,7 +115,8 @@ class Session:
             if isinstance(payload, bytes):
                 way.audio += len(payload)
 
-    def _check(self, message: Message) -> None:
+    def check(self, message: Message) -> None:
+        """Raise :class:`LocalProtocolError` if this message must not be sent now."""
         if not isinstance(message, Message):
             raise TypeError(f"send() takes a message of listenproto, not {type(message).__name__}")
         if isinstance(message, Close):
@@ -127,8 +128,12 @@ class Session:
                 "the connection is lost, nothing more can be sent", clause="LP-END-8"
             )
         for violation in self.observer.judge(self._peer, message):
-            said = violation.reason + _remedy(violation)
+            said = violation.reason + self._remedy(violation)
             raise LocalProtocolError(said, clause=violation.clause)
+
+    def _remedy(self, violation: Violation) -> str:
+        """What to do about it, to be put behind the reason; empty if there is no more to say."""
+        return ""
 
     def _commit(self, message: Message, payload: Payload | None = None) -> None:
         payload = encode(message, self._peer) if payload is None else payload
@@ -144,15 +149,6 @@ class Session:
         close = Close(code, reason)
         self._note(self._peer.other, close)
         return self.observer.see(self._peer.other, close)
-
-
-def _remedy(violation: Violation) -> str:
-    """What to do about a message that the mode of the call does not allow; else nothing."""
-    modes, clause = MODES.get(type(violation.message), (frozenset[Mode](), None))
-    if violation.clause != clause:
-        return ""
-    mode = min(modes, key=lambda mode: mode.value)
-    return f"; pass mode={mode}, or a verb that has it"
 
 
 def _size(payload: Payload) -> int:

@@ -10,7 +10,6 @@ import attrs
 from listenproto.app_session import AppSession, ModeOf, given_mode, mode_of
 from listenproto.choices import one_of
 from listenproto.handshake import Policy
-from listenproto.l16 import check_stream_rate
 from listenproto.messages import Mode
 from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.verb import ListenVerb, stream_rate_of
@@ -50,13 +49,10 @@ class Answering:
     """
 
     verb: ListenVerb | None = None
-    mode: Mode | ModeOf = attrs.field(
-        default=attrs.Factory(lambda self: mode_of(self.verb), takes_self=True),
-        converter=given_mode,
+    mode: Mode | ModeOf | None = attrs.field(
+        default=None, converter=attrs.converters.optional(given_mode)
     )
-    stream_rate: int = attrs.field(
-        default=attrs.Factory(lambda self: stream_rate_of(self.verb), takes_self=True)
-    )
+    stream_rate: int | None = None
     profile: Profile = attrs.field(default=DOCUMENTED, converter=profile_of)
     policy: Policy = attrs.field(factory=Policy)
     limits: Limits = attrs.field(factory=Limits)
@@ -70,14 +66,9 @@ class Answering:
     tap: Callable[[AppSession], Tap] | None = None
     on_lost: Callable[[AppSession, str], None] | None = None
 
-    @mode.validator
-    def _check_mode(self, attribute: attrs.Attribute[Mode | ModeOf], mode: Mode | ModeOf) -> None:
-        mode_of(self.verb, mode)
-
-    @stream_rate.validator
-    def _check_rate(self, attribute: attrs.Attribute[int], rate: int) -> None:
-        check_stream_rate(rate)
-        stream_rate_of(self.verb, rate)
+    def __attrs_post_init__(self) -> None:
+        mode_of(self.verb, self.mode)
+        stream_rate_of(self.verb, self.stream_rate)
 
     def session(self) -> AppSession:
         """The session of a new call."""

@@ -22,6 +22,7 @@ from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import Audio, MarkEvent, Metadata, Mode, Peer
 from listenproto.trace import Moment
 from listenproto.upgrade import Request
+from listenproto.verb import stream_rate_of
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
 from listenproto_trio.failures import check_trio, peer_of
@@ -60,7 +61,8 @@ class Call(Sending):
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         log = CallLog(self._about)
-        playbacks = Playbacks(answering.stream_rate, answering.profile, media_time=self._media_time)
+        stream_rate = stream_rate_of(answering.verb, answering.stream_rate)
+        playbacks = Playbacks(stream_rate, answering.profile, media_time=self._media_time)
         unread = Unread(answering.unread, answering.limits, on_hold=playbacks.recheck)
         transport = Transport(
             connection,
@@ -71,9 +73,7 @@ class Call(Sending):
             may_read=unread.may_read,
             log=log,
         )
-        super().__init__(
-            session, transport, playbacks, unread, stream_rate=answering.stream_rate, log=log
-        )
+        super().__init__(session, transport, playbacks, unread, stream_rate=stream_rate, log=log)
         self.answering = answering
         """The options with which the call is answered."""
         self.stream = stream

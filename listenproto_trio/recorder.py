@@ -228,7 +228,7 @@ class Recording:
         both, call = _import_both(), self._call
         hearing = both.Hearing(
             rate=call.metadata.sample_rate,
-            stream_rate=call.answering.stream_rate,
+            stream_rate=call.stream_rate,
             profile=call.answering.profile,
         )
         tape = both.BothSides(wav, call.metadata, hearing, fills_gaps=self._fill_gaps)

@@ -20,7 +20,6 @@ from listenproto.messages import (
     KillAudio,
     Mark,
     Message,
-    Peer,
     PlayAudio,
 )
 from listenproto.rules import REFUSALS
@@ -65,7 +64,8 @@ class Sending:
         """A log for the handler's own lines; their records have the fields of the call."""
         self._playbacks = playbacks
         self._unread = unread
-        self._stream_rate = stream_rate
+        self.stream_rate = stream_rate
+        """The sample rate of this end's stream in Hz."""
         self._watchers: list[Watcher] = []
         self._quiet_until = -math.inf
         self._told_of_mending = False
@@ -139,10 +139,9 @@ class Sending:
         Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
         ValueError if the lead is under 0.04 or NaN, trio.BusyResourceError if another task speaks.
         """
-        saying = Speech(self.send_audio, self._playbacks, rate=self._stream_rate, lead=lead)
+        saying = Speech(self.send_audio, self._playbacks, rate=self.stream_rate, lead=lead)
         await self.transport.room()
-        for violation in self.session.observer.judge(Peer.APP, Audio(bytes(SAMPLE_BYTES))):
-            raise LocalProtocolError(violation.reason, clause=violation.clause)
+        self.session.check(Audio(bytes(SAMPLE_BYTES)))
         if self._speaking is not None and not self._speaking.cancel_called:
             raise trio.BusyResourceError("another task is speaking in this call")
         left_over, self._speaking = 0, (scope := trio.CancelScope())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -46,6 +47,9 @@ from listenproto import (
 from listenproto.session import Traffic
 from listenproto.wav import wav_header
 
+STREAMING_VERB = ListenVerb(
+    url="/", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000)
+)
 METADATA = '{"sampleRate":8000,"mixType":"mono","callSid":"c"}'
 
 
@@ -278,9 +282,47 @@ class TestTheApp:
         app = AppSession(verb=verb, mode=mode)
         assert app.mode is (mode or Mode.CLIPS)
         app.receive(METADATA)
-        if mode is Mode.OFF:
-            with pytest.raises(LocalProtocolError, match=r"mode is off; pass mode=Mode\.CLIPS, or"):
-                app.send(PlayAudio(b"", sample_rate=8000))
+
+    @pytest.mark.parametrize(
+        ("known", "message", "remedy"),
+        [
+            (
+                {"mode": Mode.OFF},
+                KillAudio(),
+                "pass mode=Mode.CLIPS or Mode.STREAMING, or a verb w",
+            ),
+            ({}, Audio(bytes(2)), "pass mode=Mode.STREAMING, or a verb with that mode"),
+            (
+                {"mode": lambda request, metadata: Mode.CLIPS},
+                Mark("m"),
+                "the mode function must return Mode.STREAMING for this call",
+            ),
+            (
+                {"verb": STREAMING_VERB},
+                PlayAudio(b"", sample_rate=8000),
+                "the verb sets the mode: change its bidirectionalAudio",
+            ),
+            (
+                {"verb": STREAMING_VERB, "mode": Mode.OFF},
+                Audio(bytes(2)),
+                "Mode.OFF is for a verb nested in a dial: leave mode out if the platform plays",
+            ),
+        ],
+    )
+    def test_what_the_mode_does_not_allow_comes_with_what_would_help(
+        self, known: dict[str, Any], message: Message, remedy: str
+    ) -> None:
+        app = AppSession(**known)
+        app.receive('{"sampleRate": 8000}')
+        with pytest.raises(LocalProtocolError, match=re.escape(f"; {remedy}")) as refused:
+            app.send(message)
+        assert f"the call's mode is {app.mode.value if app.mode else None}; " in str(refused.value)
+
+    def test_an_end_without_a_mode_has_no_advice_on_it(self) -> None:
+        app = opened_app(mode=Mode.STREAMING)
+        app.send(Disconnect())
+        with pytest.raises(LocalProtocolError, match=r"may only close the WebSocket \["):
+            app.send(Mark("m"))
 
     def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
         verb = ListenVerb(url="/")

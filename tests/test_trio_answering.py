@@ -6,9 +6,10 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 from listenproto import BidirectionalAudio, ListenVerb, Metadata, Mode, Request
-from listenproto_trio import Answering
+from listenproto_trio import Answering, Call
 
 STREAM = ListenVerb(
     url="/listen", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=16000)
@@ -20,27 +21,64 @@ def told(request: Request | None, metadata: Metadata) -> Mode:
     return Mode.STREAMING
 
 
+class Opened:
+    """A WebSocket on which nothing comes behind the metadata."""
+
+    def __init__(self) -> None:
+        self._metadata: list[str] = ['{"sampleRate": 16000}']
+
+    async def receive(self) -> str:
+        if not self._metadata:
+            await trio.sleep_forever()
+        return self._metadata.pop()
+
+    async def send(self, payload: str | bytes) -> None:
+        raise AssertionError("nothing is sent")
+
+    async def close(self, code: int, reason: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def taken(answering: Answering) -> tuple[Mode | None, int]:
+    """Mode and rate of a call that is answered like this."""
+
+    async def ask() -> tuple[Mode | None, int]:
+        async with Call.over(Opened(), answering=answering) as call:
+            return call.mode, call.stream_rate
+        raise AssertionError("the block has run")
+
+    return trio.run(ask)
+
+
 def test_mode_and_rate_are_those_of_the_verb() -> None:
-    streaming, clips = Answering(verb=STREAM), Answering(verb=CLIPS)
-    assert (streaming.mode, streaming.stream_rate) == (Mode.STREAMING, 16000)
-    assert (clips.mode, clips.stream_rate) == (Mode.CLIPS, 8000)
-    assert streaming.session().mode is Mode.STREAMING
+    streaming = Answering(verb=STREAM)
+    assert taken(streaming) == (Mode.STREAMING, 16000)
+    assert taken(Answering(verb=CLIPS)) == (Mode.CLIPS, 8000)
     (violation, _) = attrs.evolve(streaming, drain=True).session().receive('{"sampleRate":16000}')
     assert str(violation).startswith("LP-META-7: ")
 
 
 def test_without_a_verb_it_is_clips_unless_told_otherwise() -> None:
-    assert (Answering().mode, Answering().stream_rate) == (Mode.CLIPS, 8000)
+    assert taken(Answering()) == (Mode.CLIPS, 8000)
+    assert Answering(mode=None, stream_rate=None) == Answering()
     agent = Answering(mode=Mode.STREAMING, stream_rate=24000)
-    assert (agent.mode, agent.stream_rate) == (Mode.STREAMING, 24000)
-    assert Answering(mode=told).session().mode is None
+    assert taken(agent) == (Mode.STREAMING, 24000)
+    assert taken(Answering(mode=told)) == (Mode.STREAMING, 8000)
     assert not Answering(salvage_metadata=False, profile="deployed").session().salvages_metadata
     assert Answering(profile="deployed").session().salvages_metadata
 
 
+def test_a_verb_may_be_given_later() -> None:
+    later = attrs.evolve(Answering(drain=True), verb=STREAM)
+    assert taken(later) == (Mode.STREAMING, 16000)
+    assert taken(attrs.evolve(later, verb=CLIPS)) == (Mode.CLIPS, 8000)
+    with pytest.raises(ValueError, match=r"mode=Mode\.STREAMING contradicts the verb"):
+        attrs.evolve(Answering(mode=Mode.STREAMING), verb=CLIPS)
+
+
 def test_what_says_the_same_as_the_verb_may_stand_beside_it() -> None:
     same = Answering(verb=STREAM, mode=Mode.STREAMING, stream_rate=16000)
-    assert same == Answering(verb=STREAM)
+    assert taken(same) == taken(Answering(verb=STREAM))
     nested = Answering(verb=STREAM, mode=Mode.OFF)
     assert nested.session().mode is Mode.OFF
 
@@ -73,7 +111,7 @@ def test_what_is_no_verb_is_refused_at_once() -> None:
         Answering(verb=STREAM.to_json())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rate", [22050, 0, 8000.0, "8000", True, None])
+@pytest.mark.parametrize("rate", [22050, 0, 8000.0, "8000", True])
 def test_a_rate_that_no_verb_can_say_is_refused(rate: Any) -> None:
     for beside in ({}, {"verb": STREAM}):
         with pytest.raises(ValueError, match="stream_rate must be one of 8000"):

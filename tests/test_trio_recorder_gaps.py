@@ -49,7 +49,7 @@ async def talk_a_lot(call: Call) -> None:
         await trio.sleep_until(start + at + AFTER)
         if level == 0:
             await call.kill_audio()
-        await call.send_audio(sample(level) * round(seconds * call.answering.stream_rate))
+        await call.send_audio(sample(level) * round(seconds * call.stream_rate))
 
 
 STALLS = {

@@ -322,7 +322,7 @@ async def test_a_synthesizer_that_fails_is_heard_of() -> None:
 async def test_it_takes_a_stream(verb: ListenVerb) -> None:
     async with line(verb) as both:
         synthesizer = Synthesizer([audio(1)])
-        with pytest.raises(LocalProtocolError, match="needs streaming mode"):
+        with pytest.raises(LocalProtocolError, match=r"needs streaming mode, .*; pass mode="):
             await both.app.speak(synthesizer.speech())
         assert not synthesizer.asked
 
