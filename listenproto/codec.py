@@ -296,8 +296,8 @@ def _flaw(text: str) -> str:
     try:
         next(values(text))
     except ValueError:
-        return "the metadata is cut off or damaged; only the members in front of that were read"
-    return "something that is no JSON object is behind the metadata; only the metadata was read"
+        return "the metadata is cut off or damaged; only the members before that were read"
+    return "something other than a JSON object follows the metadata; only the metadata was read"
 
 
 def _parse_opening(text: str, obj: Mapping[str, JSON], *, flaw: str = "") -> Metadata:

@@ -133,7 +133,7 @@ def _length(wav: Octets, head: WavHead) -> int:
     if behind is not None:
         if head.end != len(wav) or head.length % head.frame:
             raise WavError(
-                f"a {chunk_name(behind)} chunk follows the audio, which cannot be made longer then"
+                f"a {chunk_name(behind)} chunk follows the audio, so its length cannot be corrected"
             )
         return head.length
     return head.length if there == padded else there

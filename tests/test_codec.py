@@ -406,7 +406,7 @@ def test_what_stands_whole_in_front_of_a_fault_can_be_salvaged() -> None:
         (salvaged,) = decode_opening(text, salvage=True)
         assert salvaged == Metadata({"callSid": "c"}, 16000, truncated=True)
         assert isinstance(salvaged, Metadata)
-        assert salvaged.flaw.startswith("something that is no JSON object is behind")
+        assert salvaged.flaw.startswith("something other than a JSON object follows")
     (message,) = decode_opening('x{"sampleRate":16000,"callSid":"c"}', salvage=True)
     assert isinstance(message, Malformed)
 

@@ -131,7 +131,7 @@ class TestTheApp:
         [
             (METADATA[:-3], "the metadata is cut off or damaged"),
             ('{"sampleRate":8000,"note":""x" y"}', "the metadata is cut off or damaged"),
-            (METADATA + "'", "something that is no JSON object is behind the metadata"),
+            (METADATA + "'", "something other than a JSON object follows the metadata"),
         ],
     )
     def test_a_profile_says_whether_damaged_metadata_is_salvaged_unless_the_app_does(
