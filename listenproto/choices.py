@@ -7,14 +7,14 @@ ValueError at once, in a sentence that says which field it is, what is allowed a
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from typing import Any, TypeVar
 
 import attrs
 
 from listenproto.shown import shown
 
-__all__ = ["chosen", "listed", "member", "one_of"]
+__all__ = ["check_texts", "chosen", "listed", "member", "one_of"]
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 
@@ -60,3 +60,15 @@ def one_of(allowed: Iterable[str]) -> Callable[[Any, attrs.Attribute[Any], Any],
         chosen(texts, value, attribute.name)
 
     return check
+
+
+def check_texts(value: object, name: str) -> None:
+    """Raise ValueError unless the value holds texts.
+
+    A text alone does not, though Python takes it for the collection of its parts. What only answers
+    ``in`` is not looked into.
+    """
+    text = isinstance(value, str | bytes | bytearray)
+    others = isinstance(value, Collection) and not all(isinstance(part, str) for part in value)
+    if text or others or not isinstance(value, Container):
+        raise ValueError(f"{name} must be a tuple or set of strings; it is {shown(value)}")

@@ -10,10 +10,11 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
+from attrs.validators import optional
 
+from listenproto.choices import check_texts
 from listenproto.messages import Peer
 from listenproto.observer import Violation
-from listenproto.shown import shown
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import ListenVerb
 
@@ -45,12 +46,15 @@ _UPGRADE: Final = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 """The headers that a 426 must have (RFC 9110, 15.5.22)."""
 
 
-def _no_text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    # A text is a container of its parts: "/calls" would let in "/" and "/c" as well.
-    if isinstance(value, str):
-        raise ValueError(
-            f"{attribute.name} must be a tuple or set of strings; it is {shown(value)}"
-        )
+def _texts(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_texts(value, attribute.name)
+
+
+def _pair(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    if not pair or not all(isinstance(part, str) for part in value):
+        # what it is instead is not shown, as it may be a password
+        raise ValueError(f"{attribute.name} must be a tuple of two strings, user name and password")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,15 +65,25 @@ class Policy:
     ``allow_no_subprotocol``: accept a request that offers none. ``credentials``: the user name and
     password that a platform must give; None if none are needed. ``health_path``: where a plain GET
     is answered with 200. ``max_calls``: the maximum number of open calls; None for no limit.
-    Raises ValueError if a plain text is given as the paths or the subprotocols.
+    Raises ValueError for one text where several are expected, and for no subprotocols at all unless
+    ``allow_no_subprotocol`` is true.
     """
 
-    paths: Container[str] | None = attrs.field(default=None, validator=_no_text)
-    subprotocols: tuple[str, ...] = attrs.field(default=SUBPROTOCOLS, validator=_no_text)
+    paths: Container[str] | None = attrs.field(default=None, validator=optional(_texts))
+    subprotocols: tuple[str, ...] = attrs.field(default=SUBPROTOCOLS, validator=_texts)
     allow_no_subprotocol: bool = False
-    credentials: tuple[str, str] | None = attrs.field(default=None, repr=False)
+    credentials: tuple[str, str] | None = attrs.field(
+        default=None, repr=False, validator=optional(_pair)
+    )
     health_path: str | None = None
     max_calls: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.subprotocols and not self.allow_no_subprotocol:
+            raise ValueError(
+                "subprotocols is empty, so no request could be accepted; name one, or pass"
+                " allow_no_subprotocol=True"
+            )
 
 
 @attrs.frozen
@@ -133,7 +147,7 @@ def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tup
     offered = request.subprotocols
     if not _known(request, policy) and (offered or not policy.allow_no_subprotocol):
         listed = ", ".join(offered) if offered else "none"
-        supported = " and ".join(policy.subprotocols)
+        supported = " and ".join(policy.subprotocols) or "none"
         reason = f"Subprotocols offered: {listed:.200}; supported: {supported}."
         yield "LP-HS-8", Reject(400, reason)
 
@@ -176,6 +190,8 @@ def judge_upgrade(
     offer; ``policy`` and ``open_calls`` are the app's. If the policy is not known, only what no
     policy allows is reported. ``without`` switches clauses off.
     """
+    check_texts(subprotocols, "subprotocols")
+    check_texts(without, "without")
     found = [
         Violation(clause, Peer.PLATFORM, request, reason)
         for clause, reason in _request_faults(request, verb, subprotocols)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from listenproto.choices import member
+from listenproto.choices import check_texts, member
 from listenproto.codec import MAX_METADATA, clip_flicks, clip_head
 from listenproto.jsontext import same
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
@@ -102,8 +102,8 @@ class Observer:
 
     ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
     later, before the app sends anything. ``mode`` is needed only if it is not the verb's own, as
-    in a dial (LP-VERB-3). ``without`` switches clauses off. Modes, profiles and peers may be given
-    by name; raises ValueError for one that does not exist.
+    in a dial (LP-VERB-3). ``without`` switches clauses off. The constructor takes modes, profiles
+    and peers by name, and raises ValueError for one that does not exist.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Observer:
         self._vantage = vantage
         self._clips_wait_unasked = profile.clips_wait_unasked
         self._cuts_metadata = profile.cuts_metadata
+        check_texts(without, "without")
         self._without = without
         self._limits = limits or AppLimits()
         self._max_clips = profile.waiting_clips + 1

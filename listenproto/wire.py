@@ -14,6 +14,7 @@ import h11
 from wsproto.connection import ConnectionType
 from wsproto.utilities import generate_accept_token, generate_nonce
 
+from listenproto.choices import check_texts
 from listenproto.errors import LocalProtocolError
 from listenproto.framing import (
     DEFAULT_MAX_HEAD,
@@ -128,7 +129,8 @@ class ClientWire(Wire):
     """The client: sends its request at once, yields Accepted or Rejected; then frames.
 
     ``host`` is the Host header, port included. Whether an Accepted without a subprotocol is good
-    enough is up to the caller. LocalProtocolError for what a request cannot carry.
+    enough is up to the caller. LocalProtocolError for what a request cannot carry; ValueError for
+    subprotocols that are one text.
     """
 
     _http_role = h11.CLIENT
@@ -151,6 +153,7 @@ class ClientWire(Wire):
         super().__init__(
             max_head=max_head, max_message=max_message, lenient_first_text=lenient_first_text
         )
+        check_texts(subprotocols, "subprotocols")
         nonce = generate_nonce()
         self._accept_token = generate_accept_token(nonce).decode()
         self._offered = tuple(subprotocols)

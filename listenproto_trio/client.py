@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from listenproto.choices import check_texts
 from listenproto.connection import ConnectionEvent, PlatformConnection
 from listenproto.errors import ProtocolError
 from listenproto.handshake import SUBPROTOCOL
@@ -179,6 +180,7 @@ async def open_call(
     """
     check_trio("open_call()")
     _check_tap(tap, task)
+    check_texts(subprotocols, "subprotocols")
     limits = limits or Limits()
     try:
         stream = await _connected(task, limits, ssl_context)
@@ -259,6 +261,7 @@ async def open_call_on(
     """As :func:`open_call`, on a stream that is already open; closes the stream."""
     check_trio("open_call_on()")
     _check_tap(tap, task)
+    check_texts(subprotocols, "subprotocols")
     limits = limits or Limits()
     answered = trio.Event()
     rejected: Rejected | None = None

@@ -97,7 +97,42 @@ def test_without_a_number_no_calls_are_open() -> None:
 def test_a_text_is_no_collection_of_texts(field: str) -> None:
     says = re.escape(f"{field} must be a tuple or set of strings; it is '/calls'")
     with pytest.raises(ValueError, match=says):
-        Policy(**{field: "/calls"})
+        Policy(**{field: "/calls"})  # type: ignore[arg-type]
+    for wrong in (b"/calls", bytearray(b"/"), 5, (b"/calls",), {"/", None}):
+        with pytest.raises(ValueError, match=f"^{field} must be a tuple or set of strings; it is "):
+            Policy(**{field: wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["subprotocols", "without"])
+def test_a_judge_takes_no_text_for_a_collection_of_texts(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a tuple or set of strings; it is 'x'$"):
+        judge_upgrade(request(), **{name: "x"})  # type: ignore[arg-type]
+
+
+def test_paths_may_be_whatever_answers_in() -> None:
+    class Calls:
+        def __contains__(self, path: object) -> bool:
+            return isinstance(path, str) and path.startswith("/call")
+
+    policy = Policy(paths=Calls())
+    assert judge(request("/call7"), policy) == Accept("audio.jambonz.org")
+    assert isinstance(judge(request("/"), policy), Reject)
+
+
+@pytest.mark.parametrize("given", ["alice:secret", ("secret",), ("alice", b"secret"), {"a", "b"}])
+def test_credentials_are_a_pair_and_never_shown(given: object) -> None:
+    with pytest.raises(ValueError, match=r"^credentials must be a tuple of two strings") as caught:
+        Policy(credentials=given)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
+def test_a_policy_that_nobody_could_meet_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^subprotocols is empty, so no request could be "):
+        Policy(subprotocols=())
+    anonymous = Policy(subprotocols=(), allow_no_subprotocol=True)
+    refused = judge(request(), anonymous)
+    assert isinstance(refused, Reject)
+    assert refused.reason == "Subprotocols offered: audio.jambonz.org; supported: none."
 
 
 def test_subprotocols_are_named_as_they_are() -> None:

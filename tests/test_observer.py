@@ -859,3 +859,8 @@ def test_judging_changes_nothing() -> None:
     for _ in range(20):
         assert observer.judge(*clip("a")) == []
     assert observer.clips.outstanding == 0
+
+
+def test_one_clause_alone_is_no_collection() -> None:
+    with pytest.raises(ValueError, match=r"^without must be a tuple or set of strings"):
+        Observer(STREAMING, vantage=A, without="LP-META-1")

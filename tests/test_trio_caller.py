@@ -810,3 +810,18 @@ async def test_a_body_that_raises_hangs_up_and_closes() -> None:
     assert task.result is not None
     assert task.result.end is End.HANGUP
     assert ended == [Closed(1000, "", clean=True)]
+
+
+@pytest.mark.parametrize("entrance", ["open_call", "open_call_on"])
+@virtual
+async def test_one_subprotocol_alone_is_no_collection(entrance: str) -> None:
+    """Nothing is connected or sent before that is told."""
+    task = ListenTask(STREAM, ATTRIBUTES)
+    _, platform_stream = memory_stream_pair()
+    calls = {
+        "open_call": partial(open_call, task),
+        "open_call_on": partial(open_call_on, platform_stream, task),
+    }
+    with pytest.raises(ValueError, match=r"^subprotocols must be a tuple or set of strings"):
+        async with calls[entrance](subprotocols=SUBPROTOCOL):
+            raise AssertionError("it is not opened")  # pragma: no cover

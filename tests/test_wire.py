@@ -321,6 +321,11 @@ def test_the_client_asks_at_once() -> None:
     assert wire.pending == 0
 
 
+def test_one_text_is_not_offered_letter_by_letter() -> None:
+    with pytest.raises(ValueError, match=r"^subprotocols must be a tuple .*; it is 'audio'$"):
+        ClientWire("x", subprotocols="audio")
+
+
 @pytest.mark.parametrize(
     "options",
     [
