@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -25,13 +25,20 @@ from listenproto.shown import shown
 from listenproto.task import ListenResult, ListenTask
 from listenproto.upgrade import Accepted, Rejected
 from listenproto.wire import Closed
-from listenproto_trio.failures import check_trio, first, in_words, peer_of, redirect_from
+from listenproto_trio.failures import (
+    check_trio,
+    first,
+    in_words,
+    is_untrusted,
+    peer_of,
+    redirect_from,
+)
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog, about
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
-__all__ = ["AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
+__all__ = ["UNTRUSTED", "AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
 
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 """Answers that name another URL to call (RFC 9110, 15.4)."""
@@ -40,27 +47,40 @@ TLS_ALERT: Final = b"\x15\x03"
 """How an alert of any TLS version starts."""
 
 
+UNTRUSTED: Final = "untrusted"
+
 REMEDIES: Final = {
     "LP-HS-5": "pass a name that it knows in subprotocols, or allow_no_subprotocol=True",
     "LP-HS-18": "pass that one in subprotocols",
+    UNTRUSTED: "pass an ssl_context that trusts its CA",
 }
-"""Which arguments of :func:`open_call` help if the app breaks a requirement."""
+"""Which arguments of :func:`open_call` help, by the kind of a :class:`CallRejected`."""
 
 
 class CallRejected(Exception):
     """The app refused the call, or the server there is not a listen app.
 
     ``reason`` is what is wrong, in one sentence. The message also says what helps, if an argument
-    of :func:`open_call` does. ``rejected`` is the app's refusal, if it sent one. The cause is the
-    error that broke the connection or the protocol, if there was one.
+    of :func:`open_call` does. ``rejected`` is the app's refusal, if it sent one. ``kind`` is the
+    clause that the app broke, ``"untrusted"`` if its certificate is not trusted, else None. The
+    cause is the error that broke the connection or the protocol, if there was one.
     """
 
     def __init__(
-        self, reason: str, rejected: Rejected | None = None, *, remedy: str | None = None
+        self, reason: str, rejected: Rejected | None = None, *, kind: str | None = None
     ) -> None:
-        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        super().__init__(reason)
         self.reason = reason
         self.rejected = rejected
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return self.advised(REMEDIES)
+
+    def advised(self, remedies: Mapping[str, str]) -> str:
+        """The reason, and what helps according to ``remedies``, which go by kind."""
+        remedy = remedies.get(self.kind) if self.kind else None
+        return f"{self.reason}; {remedy}" if remedy else self.reason
 
 
 class PlatformCall:
@@ -242,7 +262,8 @@ async def _secured(
             await secured.do_handshake()
         except trio.BrokenResourceError as exc:
             why = in_words(exc) or "the server closed the connection during the handshake"
-            raise CallRejected(f"TLS with {there} failed: {why}") from exc
+            kind = UNTRUSTED if is_untrusted(exc) else None
+            raise CallRejected(f"TLS with {there} failed: {why}", kind=kind) from exc
         failing.pop_all()
     return secured
 
@@ -326,8 +347,7 @@ async def open_call_on(
                 if answered.is_set() and rejected is None:
                     why += _hint(task, carrier.front)
                 fault = transport.error
-                remedy = REMEDIES.get(fault.clause) if fault is not None else None
-                raise CallRejected(why, rejected, remedy=remedy) from fault
+                raise CallRejected(why, rejected, kind=fault.clause if fault else None) from fault
             nursery.start_soon(transport.keep_alive)
             yield call
         except Exception as exc:  # kept out of the nursery, which would wrap it in a group

@@ -12,7 +12,15 @@ import trio
 
 from listenproto.shown import masked
 
-__all__ = ["check_trio", "first", "in_words", "peer_of", "redirect_from", "with_file"]
+__all__ = [
+    "check_trio",
+    "first",
+    "in_words",
+    "is_untrusted",
+    "peer_of",
+    "redirect_from",
+    "with_file",
+]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, but this end has TLS; it must use wss://",
@@ -54,12 +62,28 @@ def first(error: BaseException) -> BaseException:
     return error
 
 
+def _broken_by(error: BaseException) -> BaseException | None:
+    """The error that broke a stream of trio's, if one did and trio says which; else the error."""
+    inner: BaseException | None = error
+    while isinstance(inner, trio.BrokenResourceError | trio.ClosedResourceError):
+        inner = inner.__cause__
+    return inner
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether the certificate of the other end is in order, but this end does not trust it."""
+    broken_by = _broken_by(error)
+    if not isinstance(broken_by, ssl.SSLCertVerificationError):
+        return False
+    return broken_by.verify_code not in _CERTIFICATE
+
+
 def in_words(error: BaseException) -> str:
     """What broke a connection, in words; empty if the error does not say."""
-    while isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
-        if error.__cause__ is None:
-            return ""
-        error = error.__cause__
+    broken_by = _broken_by(error)
+    if broken_by is None:
+        return ""
+    error = broken_by
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message.rstrip(".")
         return f"{_CERTIFICATE.get(error.verify_code, _UNTRUSTED)} ({said})"

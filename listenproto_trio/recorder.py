@@ -19,6 +19,7 @@ import attrs
 from listenproto.messages import JSON, Audio, Dtmf, Metadata, MixType
 from listenproto_trio.arrivals import Arrivals
 from listenproto_trio.call import Call
+from listenproto_trio.failures import with_file
 from listenproto_trio.recording import WavFile
 from listenproto_trio.sidecar import Sidecar
 from listenproto_trio.tape import Tape
@@ -189,7 +190,7 @@ class Recording:
         """Note and log the first error of a file."""
         if all(error.filename != told.filename for told in self.errors):
             self.errors.append(error)
-            self._call.log.error("recording %s: %s", error.filename, error.strerror)
+            self._call.log.error("recording %s", with_file(error))
 
     def _start(self, folder: Path, wanted: str) -> None:
         try:

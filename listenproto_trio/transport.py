@@ -201,7 +201,8 @@ class Transport:
         if self.error is not None:
             return str(self.error)
         if self.failure is not None:
-            return "this end failed"
+            # not its message, which may have a password in it
+            return f"this end failed ({type(self.failure).__name__})"
         if self.was_cut:
             return "cut short by the shutdown of the server"
         if self.closed is not None and self.closed.clean:

@@ -637,6 +637,7 @@ async def test_a_subprotocol_that_was_not_offered_is_no_call() -> None:
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise AssertionError("there is no call")
     assert str(refused.value) == f"{refused.value.reason}; pass that one in subprotocols"
+    assert refused.value.kind == "LP-HS-18"
 
 
 def upgrade_response(request: bytes, subprotocol: str) -> bytes:

@@ -113,7 +113,7 @@ async def test_a_mode_that_cannot_be_told_loses_the_call() -> None:
         await platform.say("{}")
         assert (await platform.closing()).code == 1011
         await platform.flush()
-    assert lost == ["this end failed"]
+    assert lost == ["this end failed (KeyError)"]
 
 
 async def asks_for_health(stream: trio.abc.Stream) -> None:

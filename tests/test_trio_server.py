@@ -226,7 +226,7 @@ async def test_what_is_called_while_reading_may_fail_without_harm_to_the_server(
         assert await platform.closing() == Closed(1011, "the app failed", clean=True)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "call: this end failed"
+    assert record.getMessage() == "call: this end failed (KeyError)"
     assert record.exc_info and repr(record.exc_info[1]) == "KeyError('mode')"
     assert f"raised by the mode function, for call '{CALL_SID}'" in caplog.text
 
@@ -638,7 +638,7 @@ async def test_a_tap_that_cannot_be_made_costs_its_call_alone(
             async with open_call_on(platform_stream, task):
                 pass
     (record,) = caplog.records
-    assert record.getMessage() == "connection: this end failed"
+    assert record.getMessage() == "connection: this end failed (FileExistsError)"
     assert record.exc_info and repr(record.exc_info[1]) == "FileExistsError('there already')"
 
 

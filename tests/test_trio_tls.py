@@ -120,9 +120,12 @@ async def test_a_certificate_that_will_not_do(
     """Without a context, those are trusted that the system trusts."""
     client = client_context(authority) if trusted else None
     async with listening(server_context(authority, name, not_after)) as verb:
-        with pytest.raises(CallRejected, match=rf"^TLS with 127\.0\.0\.1:\d+ failed: {why}"):
+        with pytest.raises(CallRejected, match=rf"^TLS with 127\.0\.0\.1:\d+ failed: {why}") as no:
             async with open_call(ListenTask(verb, ATTRIBUTES), ssl_context=client):
                 raise AssertionError("there is no call")
+    remedy = "" if trusted else "; pass an ssl_context that trusts its CA"
+    assert str(no.value) == no.value.reason + remedy
+    assert no.value.kind == (None if trusted else "untrusted")
 
 
 @BAD_CERTIFICATES

@@ -323,7 +323,7 @@ async def test_a_websocket_that_fails_in_mid_call_ends_it(
 
     async def handle(call: Call) -> None:
         assert await read_on(call) == []
-        assert call.how_it_ended() == "the call failed: this end failed"
+        assert call.how_it_ended() == "the call failed: this end failed (ValueError)"
         with pytest.raises(CallEnded, match="the call failed"):
             await call.disconnect()
         if raised is not None:

@@ -26,7 +26,7 @@ from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
-from listenproto_trio.failures import in_words
+from listenproto_trio.failures import with_file
 from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.statistics import Lateness, Statistics
@@ -91,7 +91,7 @@ class Answerer:
             trace = self._new_trace(self.traces, number)
         except OSError as exc:
             self.not_whole += 1
-            self.screen.say(f"#{number} trace not written: {exc.filename}: {in_words(exc)}")
+            self.screen.say(f"#{number} trace not written: {with_file(exc)}")
             return None
         self._unnamed[number] = trace.path
         trace.position = _received(weakref.ref(session))

@@ -12,7 +12,6 @@ from typing import Final
 import attrs
 import trio
 
-from listenproto.errors import ProtocolError
 from listenproto.l16 import SAMPLE_BYTES, samples_in
 from listenproto.messages import JSON, Peer
 from listenproto.playout import Heard
@@ -26,19 +25,20 @@ from listenproto_trio.cli.hook import Hook
 from listenproto_trio.cli.placed import Placed
 from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.cli.sound import HeardFile
-from listenproto_trio.client import CallRejected, open_call
-from listenproto_trio.failures import in_words
+from listenproto_trio.client import UNTRUSTED, CallRejected, open_call
+from listenproto_trio.failures import with_file
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import Tap
 
 __all__ = ["Line", "place"]
 
 REMEDIES: Final = {
-    "LP-HS-5": "; offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
+    "LP-HS-5": "offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
     "audio.drachtio.org), or accept none with --allow-no-subprotocol",
-    "LP-HS-18": "; offer the server's choice with --subprotocol NAME",
+    "LP-HS-18": "offer the server's choice with --subprotocol NAME",
+    UNTRUSTED: "pass its CA with --cafile FILE",
 }
-"""Which option helps if the app breaks this requirement."""
+"""Which options help, by the kind of a rejection."""
 
 FAILED: Final = {End.NOT_CONNECTED, End.LOST, End.ERROR}
 
@@ -111,10 +111,9 @@ async def place(
             ladder = screen.ladder(line.profile, line.verb.stream_rate or 8000, placed.prefix)
             await _talk(line, placed, hear, tell_all(trace, ladder))
     except OSError as exc:
-        where = f"cannot write {exc.filename}: " if exc.filename else ""
-        placed.failures.append(where + in_words(exc))
+        placed.failures.append(("cannot write " if exc.filename else "") + with_file(exc))
     except CallRejected as exc:
-        placed.failures.append(exc.reason + _remedy(exc))
+        placed.failures.append(exc.advised(REMEDIES))
     _conclude(placed, beside)
     if line.hook is not None and placed.result is not None:
         hooking()
@@ -123,14 +122,6 @@ async def place(
             placed.hooked = await line.hook.call(placed.result.action_hook(), line.trust())
         if placed.hooked is None or placed.hooked.failure:
             placed.failures.append(str(placed.hooked or "the actionHook was given up"))
-
-
-def _remedy(rejected: CallRejected) -> str:
-    """Which option helps after this rejection, to be put behind the message; empty if none."""
-    cause = rejected.__cause__
-    if isinstance(cause, ProtocolError):
-        return REMEDIES.get(cause.clause, "")
-    return "; pass its CA with --cafile FILE" if "certificate not trusted" in str(rejected) else ""
 
 
 def _conclude(placed: Placed, beside: Beside) -> None:
