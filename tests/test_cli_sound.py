@@ -222,6 +222,44 @@ def test_what_is_compressed_and_cut_short_is_heard_as_far_as_it_goes(
     assert re.fullmatch(rf"is cut off or damaged{why}; playing the {seconds} s that it has", note)
 
 
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "SVX"])
+def test_a_file_whose_length_is_corrected_is_told_to_be_cut_off(form: str, tmp_path: Path) -> None:
+    content = written(TONE, form, "PCM_16")
+    samples, notes = read(content[: len(content) // 2], tmp_path)
+    assert RATE / 2 - 100 < len(samples) < RATE / 2
+    assert np.array_equal(samples, TONE[: len(samples)])
+    seconds = f"{len(samples) / RATE:.2f}"
+    assert notes == [f"is cut off or damaged; playing the {seconds} s that it has"]
+
+
+@pytest.mark.parametrize("form", ["AIFF", "AU"])
+def test_what_stands_behind_the_audio_of_a_file_is_no_cut(form: str, tmp_path: Path) -> None:
+    samples, notes = read(written(TONE, form, "PCM_16") + bytes(10), tmp_path)
+    assert np.array_equal(samples[:RATE], TONE)
+    assert notes == []
+
+
+def pages(content: bytes) -> list[int]:
+    """Where the pages of an Ogg file start."""
+    return [found.start() for found in re.finditer(b"OggS", content)]
+
+
+@pytest.mark.parametrize("left", [-1, 0, 20, 30])
+def test_an_ogg_that_is_cut_off_is_heard_as_far_as_it_goes(left: int, tmp_path: Path) -> None:
+    content = written(np.tile(TONE, 4), "OGG", "OPUS")
+    end = len(content) - 1 if left < 0 else pages(content)[-1] + left
+    samples, (note,) = read(content[:end], tmp_path)
+    assert 2 * RATE < len(samples) < 4 * RATE
+    assert re.fullmatch(r"is cut off or damaged; playing the \d\.\d\d s that it has", note)
+
+
+def test_an_ogg_that_is_cut_before_its_audio_is_refused(tmp_path: Path) -> None:
+    content = written(TONE, "OGG", "VORBIS")
+    assert refusal(content[: pages(content)[-1] + 100], tmp_path) == (
+        "it is cut off before its audio starts"
+    )
+
+
 def test_a_compressed_file_that_is_cut_in_front_of_its_audio_is_refused(tmp_path: Path) -> None:
     assert refusal(written(TONE, "FLAC")[:200], tmp_path) == (
         "libsndfile cannot read this FLAC file (Error : flac decoder lost sync); convert it to "

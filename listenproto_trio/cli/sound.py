@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,12 @@ MOST_SOUND: Final = 2**29
 """Maximum size of a sound file, and of its audio as L16, in bytes: 90 minutes at 48 kHz."""
 BLOCK: Final = 2**12
 """Samples, of all channels, that are read at a time; if reading fails, these are lost."""
+OGG_HEAD: Final = 27
+"""Bytes of a page before its table of segments, whose length is the last of them."""
+OGG_LAST: Final = 4
+"""The bit in byte 5 of the last page."""
+CORRECTED: Final = r": (\d+) \(should be (\d+)\)"
+"""How libsndfile notes a length that it corrects."""
 UNKNOWN_FRAMES: Final = 2**63 - 1
 """What libsndfile reports as the length if a file does not have it."""
 
@@ -45,8 +52,9 @@ def read_sound(path: Path, rate: int, *, option: str, tell: Callable[[str], None
     """Read a sound file's audio as one channel of L16 at ``rate`` Hz.
 
     The file may be any that libsndfile reads, with any channels. ``tell`` is called if it has less
-    audio than it claims. Raises click.BadParameter for the option if the file cannot be read, or
-    has no audio, or too much.
+    audio than it claims, as a file that was cut off: WAV, FLAC, MP3, Ogg, AIFF, AU, W64 and SVX
+    show that; of others, what is there is played without a note. Raises click.BadParameter for the
+    option if the file cannot be read, or has no audio, or too much.
     """
     content = mended(read_file(path, MOST_SOUND, option=option), path, tell)
     return sound_in(content, path, rate, option=option, tell=tell)
@@ -104,7 +112,7 @@ def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[S
     if not content:
         raise _CannotPlay("it is empty")
     pieces: list[Samples] = []
-    read, why = 0, ""
+    read, why, cut = 0, "", False
     try:
         with _Forwards(io.BytesIO(content)) as file:
             rate, channels, claimed = file.samplerate, file.channels, file.frames
@@ -113,6 +121,7 @@ def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[S
                 if read * channels * SAMPLE_BYTES > MOST_SOUND:
                     raise _too_long()
                 pieces.append(mono(_as_l16(block), channels))
+            cut = read < claimed < UNKNOWN_FRAMES or _is_cut(content, file.extra_info)
     except soundfile.LibsndfileError as exc:
         why = f" ({exc.error_string.rstrip('.')})"
         if not pieces:
@@ -120,9 +129,29 @@ def _decoded(content: bytes, path: Path, tell: Callable[[str], None]) -> tuple[S
             what = f"this {kind} file" if kind else "this file"
             said = f"libsndfile cannot read {what}{why}; convert it to WAV, FLAC, Ogg or MP3"
             raise _CannotPlay(said) from exc
-    if why or read < claimed < UNKNOWN_FRAMES:
+    if cut and not pieces:
+        raise _CannotPlay("it is cut off before its audio starts")
+    if why or cut:
         tell(f"{path} is cut off or damaged{why}; playing the {read / rate:.2f} s that it has")
     return np.concatenate([np.empty(0, np.int16), *pieces]), rate
+
+
+def _is_cut(content: bytes, log: str) -> bool:
+    """Whether a file has less than it claims; ``log`` is what libsndfile noted of it.
+
+    libsndfile corrects lengths itself and reports the right one, but notes the claim. A WAV has
+    been mended before, and may leave its length open.
+    """
+    if content.startswith(b"OggS"):  # RFC 3533, 6: its last page is marked as the last
+        page = content[content.rfind(b"OggS") :]
+        if len(page) < OGG_HEAD:
+            return True
+        segments = page[OGG_HEAD : OGG_HEAD + page[OGG_HEAD - 1]]
+        size = OGG_HEAD + page[OGG_HEAD - 1] + sum(segments)
+        return len(page) < size or not page[5] & OGG_LAST
+    if content.startswith((b"RIFF", b"RF64")):
+        return False
+    return any(int(claim) > int(there) for claim, there in re.findall(CORRECTED, log))
 
 
 def _as_l16(block: npt.NDArray[np.float32]) -> bytes:
