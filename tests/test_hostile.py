@@ -42,6 +42,9 @@ from tests.wire_support import (
 )
 from tests.wire_support import request as asking
 
+# The branches that it takes are counted elsewhere, and counting takes time.
+pytestmark = pytest.mark.no_cover
+
 MAX_HEAD: Final = 400
 MAX_MESSAGE: Final = 2000
 ROLES: Final = ("app", "platform")

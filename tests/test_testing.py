@@ -46,6 +46,7 @@ from tests.depth import counted
 from tests.flat_platform import FlatPlatform
 
 STEPS = settings(stateful_step_count=40)
+SLOW_STEPS = settings(STEPS, max_examples=settings().max_examples // 2)
 
 
 class OurPlatform(PlatformMachine):
@@ -154,9 +155,9 @@ class OurAppMachine(AppMachine):
 TestOurPlatform = OurPlatform.TestCase
 TestOurPlatform.settings = STEPS
 TestAgainstTheFlatList = AgainstTheFlatList.TestCase
-TestAgainstTheFlatList.settings = STEPS
+TestAgainstTheFlatList.settings = SLOW_STEPS
 TestTheFlatPlatform = TheFlatPlatform.TestCase
-TestTheFlatPlatform.settings = STEPS
+TestTheFlatPlatform.settings = SLOW_STEPS
 TestOurApp = OurAppMachine.TestCase
 TestOurApp.settings = STEPS
 

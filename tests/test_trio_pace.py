@@ -29,6 +29,9 @@ from listenproto_trio import Answering, Call, Outcome, talk
 from listenproto_trio.unread import UnreadPolicy
 from tests.trio_support import CLIPS, calling, clip, virtual
 
+# The branches that it takes are counted elsewhere, and counting takes time.
+pytestmark = pytest.mark.no_cover
+
 Script = Callable[[Call], Awaitable[None]]
 
 
