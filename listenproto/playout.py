@@ -61,7 +61,10 @@ class Gaps:
     """How often playout ran out of audio while the app was speaking, and for how long in all.
 
     A gap is a silence of at most a second of media time between two sounds. A longer silence
-    counts as a pause in speech, and silence after a killAudio is what the app asked for.
+    counts as a pause in speech, and silence after a killAudio is what the app asked for. Once the
+    app was told that all it had sent was played, by a playDone or the event of a mark, the silence
+    is its own choice too: so only a stream has gaps, and marks at the end of sentences keep the
+    pauses between them out.
     """
 
     count: int = 0
@@ -286,6 +289,7 @@ class Playout:
             item = self._line[0]
             if isinstance(item, MarkPoint):
                 self._line.popleft()
+                self._note_told()
                 yield Over(item, Fate.PLAYED, self._head)
                 continue
             step = FLICKS // item.rate
@@ -302,7 +306,13 @@ class Playout:
                 return
             self._line.popleft()
             if item.clip is not None:
+                self._note_told()
                 yield Over(item.clip, Fate.PLAYED, self._head, item.played)
+
+    def _note_told(self) -> None:
+        """The app is told that this was played: if that was all, silence after it is no gap."""
+        if not self._buffered:
+            self._heard_until = None
 
     def _note_gap(self, start: int) -> None:
         """Count a gap if the sound that starts there comes shortly after the last one."""

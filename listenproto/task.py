@@ -171,8 +171,8 @@ class ListenTask:
     def gaps(self) -> Gaps:
         """Where the caller heard nothing in the middle of what the app said.
 
-        The app sends its audio too late or too slowly, or in a stream at another rate than the
-        verb's.
+        The app sends its stream too late or too slowly, or at another rate than the verb's. See
+        :class:`Gaps` for what counts.
         """
         return self.session.playout.gaps
 

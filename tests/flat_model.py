@@ -22,7 +22,8 @@ class FlatModel:
     ("mark", name). `heard` collects (value, start, rate) for every whole sample. `over` collects
     what the app is told of: ("clip", clip_id, "played" or "killed", at, samples heard of it) and
     ("mark", name, "playout" or "cleared", at). `gaps` are the silences of up to a second between
-    two samples, but where something was stopped since the first.
+    two samples, but where since the first something was stopped, or the app was told that nothing
+    is left to be heard.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class FlatModel:
         self.over: list[Entry] = []
         self.gaps: list[int] = []
         self.sound_end = 0  # where the last sample that was heard had its end
-        self.stopped = True  # since the last sample that was heard
+        self.excused = True  # silence since the last sample that was heard is no gap
 
     def clip(self, pcm: bytes, rate: int, clip_id: object, *, queue_play: bool) -> bool:
         """Add a clip; False when too many wait already."""
@@ -49,7 +50,7 @@ class FlatModel:
         if self.deployed and ends and not (queue_play and ends[0][2]):
             self._end_clip("killed", self.now)
             self.pending = []
-            self.stopped = True
+            self.excused = True
             ends = []
         if len(ends) > self.max_waiting:  # the first of them plays, the others wait
             return False
@@ -89,7 +90,7 @@ class FlatModel:
         """Drop everything without a word."""
         self.pending, self.doomed = [], []
         self.kill_at = None
-        self.stopped = True
+        self.excused = True
 
     def play(self, flicks: int) -> None:
         """Let time pass."""
@@ -136,15 +137,17 @@ class FlatModel:
                 sample_end = self.head_start + FLICKS // rate
                 if sample_end > end:
                     break
-                if not self.stopped and 0 < self.head_start - self.sound_end <= FLICKS:
+                if not self.excused and 0 < self.head_start - self.sound_end <= FLICKS:
                     self.gaps.append(self.head_start - self.sound_end)
                 self.heard.append((value, self.head_start, rate))
                 self.head_start = self.sound_end = sample_end
-                self.stopped = False
-            elif kind == "clip_end":
-                self._end_clip("played", self.head_start)
+                self.excused = False
             else:
-                self.over.append(("mark", self.pending[0][1], "playout", self.head_start))
+                self.excused = self.excused or not self._all("sample")
+                if kind == "clip_end":
+                    self._end_clip("played", self.head_start)
+                else:
+                    self.over.append(("mark", self.pending[0][1], "playout", self.head_start))
             del self.pending[0]
         self.now = end
 
@@ -155,7 +158,7 @@ class FlatModel:
         self.over.append(("clip", clip_id, how, at, length - unheard))
 
     def _kill_now(self, at: int) -> None:
-        self.stopped = True
+        self.excused = True
         if self.deployed and self._all("clip_end"):
             self._end_clip("killed", at)
             while self.pending.pop(0)[0] != "clip_end":

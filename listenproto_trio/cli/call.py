@@ -129,9 +129,10 @@ def call(
     Exit status 1 if a call failed, the app broke the protocol or closed with a code other than
     1000 (no code, 1005, is fine too), or the actionHook was not answered with 2xx.
 
-    Gaps are silences of up to a second in the middle of the app's audio: it came too late. Check
+    Gaps are silences of up to a second in the middle of the app's stream: it came too late. Check
     that the app sends at the verb's bidirectionalAudio.sampleRate (--rate), and far enough ahead
-    of playout. Their length is in seconds of the call, whatever the --speed.
+    of playout. A silence does not count once the app was told that all of its audio was played, by
+    a playDone or by the event of a mark. Gaps are in seconds of the call, whatever the --speed.
 
     \b
     Example:
