@@ -4,7 +4,7 @@
 :class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
 """
 
-from listenproto.app_session import AppEvent, AppSession, ClipDone, ModeOf
+from listenproto.app_session import AppEvent, AppSession, ModeOf, PlaybackDone
 from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
 from listenproto.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from listenproto.handshake import (
@@ -42,6 +42,7 @@ from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Gaps, Heard, Playout
 from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto.sent import Outcome, Sent
 from listenproto.task import End, ListenResult, ListenTask
 from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
 from listenproto.upgrade import Accepted, Rejected, Request
@@ -69,7 +70,6 @@ __all__ = [
     "BidirectionalAudio",
     "CallHook",
     "ClearMarks",
-    "ClipDone",
     "Close",
     "Closed",
     "ConnectionEvent",
@@ -95,6 +95,7 @@ __all__ = [
     "ModeOf",
     "Moment",
     "Observer",
+    "Outcome",
     "Payload",
     "Peer",
     "Ping",
@@ -103,6 +104,7 @@ __all__ = [
     "PlatformSession",
     "PlayAudio",
     "PlayDone",
+    "PlaybackDone",
     "Playout",
     "Policy",
     "Pong",
@@ -112,6 +114,7 @@ __all__ = [
     "Rejected",
     "RemoteProtocolError",
     "Request",
+    "Sent",
     "Trace",
     "TraceError",
     "UnknownMessage",

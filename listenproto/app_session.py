@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TypeAlias
 
 import attrs
 
+from listenproto._clips import ClipMatch
 from listenproto.choices import member
 from listenproto.codec import decode, decode_opening, mended_clip
 from listenproto.errors import LocalProtocolError, RemoteProtocolError
@@ -28,25 +30,38 @@ from listenproto.messages import (
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import MODES, State
+from listenproto.sent import Outcome, Sent
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
 from listenproto.verb import ListenVerb, check_verb
 
-__all__ = ["AppEvent", "AppSession", "ClipDone", "ModeOf", "given_mode", "mode_of"]
+__all__ = ["AppEvent", "AppSession", "ModeOf", "PlaybackDone", "given_mode", "mode_of"]
 
 
 @attrs.frozen
-class ClipDone:
-    """A playDone came for a clip. ``guessed``: it may be for another one (LP-CLIP-27)."""
+class PlaybackDone:
+    """A clip or a mark has ended; ``sent`` is what :meth:`AppSession.send` returned for it.
 
-    id: ClipId | None
-    guessed: bool
-    message: PlayDone
+    ``message`` is the platform's answer; None if it ended without one, as it was flushed, skipped
+    or lost, or timed out. ``guessed``: the playDone may be for another clip (LP-CLIP-27). The event
+    comes again if an answer comes late; that changes the outcome only if it was TIMED_OUT.
+    """
+
+    sent: Sent = attrs.field(eq=attrgetter("name"))  # so that events can be compared
+    outcome: Outcome
+    message: PlayDone | MarkEvent | None = None
+    guessed: bool = False
+    wrong_pace: str | None = None
+    """One sentence, once per call, if the answer shows that the platform plays at another pace than
+    computed, as it does if the stream rate is wrong."""
+
+    @property
+    def name(self) -> ClipId | None:
+        """The clip's id, or the mark's name."""
+        return self.sent.name
 
 
-AppEvent: TypeAlias = (
-    Metadata | Audio | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation | Close
-)
+AppEvent: TypeAlias = Metadata | Audio | Dtmf | PlaybackDone | UnknownMessage | Violation | Close
 ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode | str]
 """Finds the mode of a call from the upgrade request and the metadata."""
 
@@ -94,8 +109,12 @@ class AppSession(Session):
     ``max_clips`` and ``max_marks`` limit the outstanding clips and marks; None leaves the limit to
     the platform (LP-CLIP-5, LP-MARK-3). ``safe_mark_names`` refuses names that deployed platforms
     send back as broken JSON (LP-MARK-6). ``queue_clips`` tells deployed platforms to queue clips.
-    ``salvage_metadata`` reads the beginning of metadata that is cut off or damaged, instead of
-    failing (LP-META-12); None leaves that to the profile.
+    ``stream_rate`` is the sample rate of the app's stream, needed to compute how long it plays: the
+    verb's, or 8000, unless given. ``salvage_metadata`` reads the beginning of metadata that is cut
+    off or damaged, instead of failing (LP-META-12); None leaves that to the profile.
+
+    ``now`` is the time in seconds, on any clock. It decides when to stop waiting for an answer, and
+    how much the caller is taken to have heard. Without a clock, leave it out; all else is the same.
     """
 
     _peer = Peer.APP
@@ -112,6 +131,7 @@ class AppSession(Session):
         max_marks: int | None = 30,
         safe_mark_names: bool = True,
         queue_clips: bool = True,
+        stream_rate: int | None = None,
         salvage_metadata: bool | None = None,
         keep_passed: bool = False,
     ) -> None:
@@ -136,15 +156,18 @@ class AppSession(Session):
             profile=profile,
             vantage=Peer.APP,
             limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
+            stream_rate=stream_rate,
         )
+        self._record = self.observer.record
 
     @property
     def mode(self) -> Mode | None:
         """The mode; None until a function of the metadata has returned it."""
         return self.observer.mode
 
-    def receive(self, payload: str | bytes) -> list[AppEvent]:
-        """Take one WebSocket message of the platform and return its events.
+    def receive(self, payload: str | bytes, now: float = 0.0) -> list[AppEvent]:
+        """Take one WebSocket message of the platform and return its events, and what has ended.
+
 
         Audio comes as whole sample frames (LP-AUD-3). What was wrong comes as
         :class:`~listenproto.observer.Violation`, and the session goes on. Messages that come after
@@ -155,23 +178,24 @@ class AppSession(Session):
             raise self._error.with_traceback(None)  # which would grow, with every payload
         self._note(Peer.PLATFORM, payload)
         if self.observer.states[Peer.APP] is State.CLOSED:
-            return []
+            return [*self._ends()]
         if self.metadata is None:
             messages = decode_opening(payload, salvage=self.salvages_metadata)
         else:
             messages = decode(payload, Peer.PLATFORM)
-        if len(messages) == 1:
-            return self._take(messages[0])
-        return [event for message in messages for event in self._take(message)]
+        if len(messages) == 1 and not self._record.ended:
+            return self._take(messages[0], now)
+        return [*self._ends(), *(event for one in messages for event in self._take(one, now))]
 
-    def _take(self, message: Message) -> list[AppEvent]:
+    def _take(self, message: Message, now: float) -> list[AppEvent]:
         observer = self.observer
-        if isinstance(message, Metadata) and not isinstance(self._mode, Mode):
-            refused = any(v.dropped for v in observer.judge(Peer.PLATFORM, message))
-            if not refused:  # LP-ODD-4: what is dropped has no effect
-                observer.mode = self._told_by(self._mode, message)
-        match = observer.clips.match(message.id) if isinstance(message, PlayDone) else None
-        violations = observer.see(Peer.PLATFORM, message)
+        judgement = observer.judge(Peer.PLATFORM, message)
+        violations = judgement.violations
+        dropped = bool(violations) and any(violation.dropped for violation in violations)
+        # LP-ODD-4: what is dropped has no effect
+        if isinstance(message, Metadata) and not isinstance(self._mode, Mode) and not dropped:
+            observer.mode = self._told_by(self._mode, message)
+        sent = observer.take(Peer.PLATFORM, message, judgement, now)
         for violation in violations:
             if violation.fatal:
                 self._error = RemoteProtocolError(
@@ -185,16 +209,61 @@ class AppSession(Session):
                 return [message] if pcm else []
             return [Audio(pcm)] if pcm else []
         events: list[AppEvent] = [*violations]
-        if any(violation.dropped for violation in violations):
+        if dropped:
             return events
+        if isinstance(message, PlayDone | MarkEvent):
+            assert sent is not None  # one that stands for nothing has been dropped
+            match = judgement.match
+            guessed = isinstance(match, ClipMatch) and match.guessed
+            events += (end for end in self._ends() if end.sent is not sent)
+            assert sent.outcome is not None
+            wrong_pace, self._record.wrong_pace = self._record.wrong_pace, None
+            return [*events, PlaybackDone(sent, sent.outcome, message, guessed, wrong_pace)]
         if isinstance(message, Metadata):
             self.metadata = message
             self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)
-        elif isinstance(message, PlayDone):
-            assert match is not None  # one that stands for no clip has been dropped
-            return [*events, ClipDone(match.id, match.guessed, message)]
-        assert isinstance(message, Metadata | Dtmf | MarkEvent | UnknownMessage)
+        assert isinstance(message, Metadata | Dtmf | UnknownMessage)
         return [*events, message]
+
+    def _ends(self) -> Iterator[PlaybackDone]:
+        """An event for everything that has ended since the last call."""
+        while self._record.ended:
+            sent = self._record.ended.popleft()
+            assert sent.outcome is not None
+            yield PlaybackDone(sent, sent.outcome)
+
+    @property
+    def under_way(self) -> list[Sent]:
+        """The clips and marks without an outcome, in the order in which they were sent."""
+        return self._record.under_way
+
+    def next_timeout(self) -> float | None:
+        """When to call :meth:`handle_timeout` next; None for never, as nothing is under way."""
+        return self._record.next_timeout()
+
+    def handle_timeout(self, now: float) -> list[PlaybackDone]:
+        """Return what has ended because it is ``now``, or because of what was sent.
+
+        If this is called late or never, :meth:`receive` returns it instead.
+        """
+        self._record.pass_time(now)
+        self._record.expire()
+        return [*self._ends()]
+
+    def ahead(self, now: float = 0.0) -> float:
+        """Seconds of audio that the caller is still to hear, as far as this end can compute."""
+        self._record.pass_time(now)
+        return self._record.ahead
+
+    def all_heard_by(self, now: float = 0.0) -> float:
+        """When the caller has heard everything sent so far, at the latest; ``now`` if that is past.
+
+        Clips have been heard when their playDone comes, a stream when the event of a mark after it
+        comes. Without such a mark, a stream counts as heard half a second after the time computed
+        from the stream rate. So ask again after each answer.
+        """
+        self._record.pass_time(now)
+        return max(now, self._record.all_heard_by)
 
     def _told_by(self, mode_of: ModeOf, metadata: Metadata) -> Mode:
         """Ask the function for the mode before anything of the metadata is kept: it may raise."""
@@ -222,12 +291,12 @@ class AppSession(Session):
             "app's audio there"
         )
 
-    def send(self, message: Message) -> Message:
-        """Put a message into the outbox; returns it as it is sent, a clip with its id.
+    def send(self, message: Message, now: float = 0.0) -> Sent | None:
+        """Put a message into the outbox; for a clip or a mark, return what becomes of it.
 
-        A WAV clip is sent with the right length in its header (LP-CLIP-31). Raises
-        :class:`LocalProtocolError` for a message that must not be sent now; nothing has changed
-        then. Audio must be whole samples.
+        A clip is sent with an id, a WAV clip with the right length in its header (LP-CLIP-31).
+        Raises :class:`LocalProtocolError` for a message that must not be sent now; nothing has
+        changed then. Audio must be whole samples.
         """
         clips_sent = self._clips_sent
         if isinstance(message, PlayAudio):
@@ -239,14 +308,19 @@ class AppSession(Session):
             if message.queue_play is None and self._queue_clips:
                 message = attrs.evolve(message, queue_play=True)
             message = mended_clip(message)
-        self.check(message)
+        judgement = self.check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
                 f"{len(message.pcm)} bytes are not a whole number of samples", clause="LP-AUD-6"
             )
-        self._commit(message)
+        sent = self._commit(message, judgement, now=now)
         self._clips_sent = clips_sent
-        return message
+        return sent
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection; clips and marks without an answer are lost."""
+        super().close(code, reason)
+        self._record.lose()
 
     def closed(self, code: int = 1000, reason: str = "") -> list[AppEvent]:
         """The platform's close has come; clips and marks that are still unanswered are lost.
@@ -255,5 +329,13 @@ class AppSession(Session):
         :meth:`connection_lost`.
         """
         if code == ABNORMAL:
-            return [*self.connection_lost()]
-        return [*self._closed(code, reason), Close(code, reason)]
+            return self.connection_lost()
+        violations = self._closed(code, reason)
+        self._record.lose()
+        return [*violations, *self._ends(), Close(code, reason)]
+
+    def connection_lost(self) -> list[AppEvent]:
+        """The connection is lost without a close; clips and marks without an answer are lost."""
+        violations = self._broken()
+        self._record.lose()
+        return [*violations, *self._ends()]

@@ -42,14 +42,13 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.wav import WavError, WavHead, mended_wav, parse_wav, read_playable_head
+from listenproto.wav import Wav, WavError, mended_wav
 
 __all__ = [
     "DIGITS",
     "MAX_METADATA",
     "clip_audio",
     "clip_flicks",
-    "clip_head",
     "decode",
     "decode_opening",
     "encode",
@@ -167,12 +166,7 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     except ValueError as exc:
         raise _Bad("LP-CLIP-6", f"'audioContent' is not valid base64: {exc}") from None
     number = whole_number(rate)
-    if _CONTENT_TYPES[kind] == "wav":
-        try:
-            clip_head(content)
-        except WavError as exc:
-            raise _Bad("LP-CLIP-10", str(exc)) from None
-    elif number not in PLAY_RATES:
+    if _CONTENT_TYPES[kind] == "raw" and number not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise _Bad("LP-CLIP-8", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
     queue_play = data.get("queuePlay")
@@ -261,12 +255,28 @@ def decode(
     def parse(obj: Mapping[str, JSON]) -> Message:
         if string_sample_rate is not None and obj.get("type") == "playAudio":
             _reread_string_rate(obj, string_sample_rate)
-        return _parse(obj, sender)
+        message = _parse(obj, sender)
+        _check_wav(message, sender)
+        return message
 
-    objects = _objects(payload)
+    return _read_all(payload, parse)
+
+
+def _read_all(text: str, parse: Callable[[Mapping[str, JSON]], Message]) -> list[Message]:
+    objects = _objects(text)
     if isinstance(objects, Malformed):
         return [objects]
-    return [_read(obj, text, parse) for obj, text in objects]
+    return [_read(obj, piece, parse) for obj, piece in objects]
+
+
+def _check_wav(message: Message, sender: Peer) -> None:
+    """Raise if the message is a WAV clip that cannot be played; reads its header."""
+    if isinstance(message, PlayAudio) and message.content_type == "wav":
+        try:
+            _ = message.head
+        except WavError as exc:
+            clause = "LP-CLIP-10" if sender in message.senders else "LP-ODD-1"
+            raise _Bad(clause, str(exc)) from None
 
 
 def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
@@ -306,20 +316,6 @@ def _parse_opening(text: str, obj: Mapping[str, JSON], *, flaw: str = "") -> Met
     return attrs.evolve(_parse_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw)
 
 
-def clip_head(content: bytes) -> WavHead:
-    """Read the header of a WAV clip (LP-CLIP-10).
-
-    Raises :class:`WavError` if the clip cannot be played.
-    """
-    try:
-        head = read_playable_head(content)
-        if not content.startswith(b"RIFF"):
-            raise WavError("this is RF64; a clip must be a RIFF file")
-    except WavError as exc:
-        raise WavError(f"the clip cannot be played: {exc}") from None
-    return head
-
-
 def mended_clip(clip: PlayAudio) -> PlayAudio:
     """The clip with the right length in the header of its WAV (LP-CLIP-31).
 
@@ -328,7 +324,7 @@ def mended_clip(clip: PlayAudio) -> PlayAudio:
     if clip.content_type != "wav":
         return clip
     try:
-        head = clip_head(clip.content)
+        head = clip.head
     except WavError:  # the check before sending reports it
         return clip
     if head.flaw is None:
@@ -343,16 +339,16 @@ def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
     :class:`WavError` if a WAV cannot be played.
     """
     if clip.content_type == "wav":
-        wav = parse_wav(clip.content)
-        return wav.mono(), wav.rate
+        head = clip.head
+        pcm = clip.content[head.start : head.start + head.size]
+        return Wav(pcm, head.rate, head.channels).mono(), head.rate
     return clip.content[: len(clip.content) // 2 * 2], clip.sample_rate or PLAY_RATES[0]
 
 
 def clip_flicks(clip: PlayAudio) -> int:
     """The media time of the audio of a clip, in flicks; see :func:`clip_audio`."""
     if clip.content_type == "wav":
-        head = read_playable_head(clip.content)
-        return flicks_of(head.size // head.frame, head.rate)
+        return flicks_of(clip.head.size // clip.head.frame, clip.head.rate)
     return flicks_of(len(clip.content) // SAMPLE_BYTES, clip.sample_rate or PLAY_RATES[0])
 
 
@@ -422,7 +418,12 @@ def encode(message: Message, sender: Peer) -> Payload:
         raise LocalProtocolError(
             f"{type(message).__name__} cannot be written as JSON: {exc}", clause="LP-ODD-2"
         ) from exc
-    read = decode_opening(text) if isinstance(message, Metadata) else decode(text, sender)
+
+    def parse(obj: Mapping[str, JSON]) -> Message:
+        _check_wav(message, sender)  # whose header was read before; the same bytes come back
+        return _parse(obj, sender)
+
+    read = decode_opening(text) if isinstance(message, Metadata) else _read_all(text, parse)
     if isinstance(read[0], Malformed):
         raise LocalProtocolError(
             f"{type(message).__name__} cannot be sent: {read[0].reason}", clause=read[0].clause

@@ -14,8 +14,8 @@ from listenproto.app_session import AppEvent, AppSession
 from listenproto.errors import ProtocolError, RemoteProtocolError
 from listenproto.handshake import SUBPROTOCOL, Accept, Verdict, basic_credentials
 from listenproto.messages import Close, Message, Payload, Peer
-from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent
+from listenproto.sent import Sent
 from listenproto.task import ListenTask
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.wire import (
@@ -48,14 +48,13 @@ class _End(Protocol):
     def waiting(self) -> int: ...
     @property
     def has_outgoing(self) -> bool: ...
-    def receive(self, payload: str | bytes) -> Sequence[AppEvent | PlatformEvent]: ...
     def outgoing(self) -> Iterator[Payload]: ...
     def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def closed(
         self, code: int = 1000, reason: str = ""
     ) -> Sequence[AppEvent | PlatformEvent | Close]: ...
-    def connection_lost(self) -> list[Violation]: ...
+    def connection_lost(self) -> Sequence[AppEvent | PlatformEvent]: ...
 
 
 _EndT = TypeVar("_EndT", bound=_End)
@@ -103,8 +102,8 @@ class Connection(Generic[_EndT]):
         if self._error is None:
             self._wire.feed(data)
 
-    def events(self) -> Iterator[ConnectionEvent]:
-        """What the bytes meant.
+    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """What the bytes meant. ``now`` is the time in seconds, for an :class:`AppSession`.
 
         Raises :class:`RemoteProtocolError` exactly where the fault is, and again on each later
         call; answer it with :meth:`fail`.
@@ -113,14 +112,14 @@ class Connection(Generic[_EndT]):
             raise self._error.with_traceback(None)
         try:
             for event in self._wire.events():
-                yield from self._meaning(event)
+                yield from self._meaning(event, now)
         except RemoteProtocolError as error:
             self._error = error
             raise
 
-    def _meaning(self, event: WireEvent) -> Iterator[ConnectionEvent]:
+    def _meaning(self, event: WireEvent, now: float) -> Iterator[ConnectionEvent]:
         if isinstance(event, str | bytes):
-            yield from self._end.receive(event)
+            yield from self._receive(event, now)
         elif isinstance(event, Closed):
             if event.clean:
                 yield from self._end.closed(event.code, event.reason)
@@ -130,6 +129,10 @@ class Connection(Generic[_EndT]):
         else:
             self._on_handshake(event)
             yield event
+
+    def _receive(self, payload: str | bytes, now: float) -> Sequence[AppEvent | PlatformEvent]:
+        """Give a message to the session."""
+        raise NotImplementedError
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         """Act on an event of the wire that the session does not see."""
@@ -200,9 +203,12 @@ class AppConnection(Connection[AppSession]):
         else:
             self._wire.reject(verdict.status, verdict.headers, verdict.reason + "\n")
 
-    def send(self, message: Message) -> Message:
+    def _receive(self, payload: str | bytes, now: float) -> list[AppEvent]:
+        return self.session.receive(payload, now)
+
+    def send(self, message: Message, now: float = 0.0) -> Sent | None:
         """Send a message; as :meth:`AppSession.send`."""
-        return self.session.send(message)
+        return self.session.send(message, now)
 
 
 class PlatformConnection(Connection[ListenTask]):
@@ -242,6 +248,9 @@ class PlatformConnection(Connection[ListenTask]):
             allow_no_subprotocol = task.profile.accepts_no_subprotocol
         self._allow_no_subprotocol = allow_no_subprotocol
         self._offers = ", ".join(subprotocols) or "none"
+
+    def _receive(self, payload: str | bytes, now: float) -> list[PlatformEvent]:
+        return self.task.receive(payload)
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         if isinstance(event, Rejected):

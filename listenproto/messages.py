@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
@@ -16,6 +17,7 @@ import attrs
 
 from listenproto.choices import member, one_of
 from listenproto.frozen import Frozen
+from listenproto.wav import WavHead, read_clip_head
 
 __all__ = [
     "JSON",
@@ -197,6 +199,11 @@ class PlayAudio:
     sample_rate: int | None = None
     id: ClipId | None = None
     queue_play: bool | None = None
+
+    @cached_property
+    def head(self) -> WavHead:
+        """The header of a WAV; raises :class:`WavError` if it cannot be played (LP-CLIP-10)."""
+        return read_clip_head(self.content)
 
 
 @attrs.frozen

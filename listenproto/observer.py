@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
+from listenproto._clips import AppClips, ClipMatch, PlatformClips
+from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
 from listenproto.choices import check_texts, member
-from listenproto.codec import MAX_METADATA, clip_flicks, clip_head
+from listenproto.codec import MAX_METADATA
 from listenproto.jsontext import same
 from listenproto.l16 import SAMPLE_BYTES, flicks_of
-from listenproto.ledger import ClipLedger, MarkLedger
 from listenproto.messages import (
     Audio,
     ClearMarks,
@@ -48,11 +49,15 @@ from listenproto.rules import (
     TRANSITIONS,
     State,
 )
+from listenproto.sent import Record, Sent
 from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import ListenVerb, way_of
+from listenproto.verb import ListenVerb, stream_rate_of, way_of
 from listenproto.wav import WavError
 
-__all__ = ["AppLimits", "Observer", "Violation"]
+__all__ = ["AppLimits", "Judgement", "Observer", "Violation"]
+
+
+_Found = list[tuple[str, str]]
 
 
 @attrs.frozen
@@ -97,13 +102,26 @@ class AppLimits:
     back as broken JSON (LP-MARK-6)."""
 
 
+class Judgement(NamedTuple):
+    """What is wrong with a message, and which clip or mark it answers."""
+
+    violations: tuple[Violation, ...] = ()
+    match: ClipMatch | MarkMatch | None = None
+
+
+_FAULTLESS: Final = Judgement()
+
+
 class Observer:
     """Watches a conversation, message by message, and names each breach.
 
     ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
     later, before the app sends anything. ``mode`` is needed only if it is not the verb's own, as
-    in a dial (LP-VERB-3). ``without`` switches clauses off. The constructor takes modes, profiles
-    and peers by name, and raises ValueError for one that does not exist.
+    in a dial (LP-VERB-3). ``stream_rate`` is the sample rate of the app's stream: the verb's, or
+    8000, unless given. ``without`` switches clauses off. The constructor takes modes, profiles and
+    peers by name, and raises ValueError for one that does not exist.
+
+    At the app's vantage, :attr:`record` is what the app has under way.
     """
 
     def __init__(
@@ -114,6 +132,7 @@ class Observer:
         profile: Profile | str = DOCUMENTED,
         vantage: Peer | str,
         limits: AppLimits | None = None,
+        stream_rate: int | None = None,
         without: Container[str] = (),
     ) -> None:
         way = None if way is None else way_of(way)
@@ -124,7 +143,6 @@ class Observer:
         profile = profile_of(profile)
         vantage = member(Peer, vantage, "vantage")
         self._vantage = vantage
-        self._clips_wait_unasked = profile.clips_wait_unasked
         self._cuts_metadata = profile.cuts_metadata
         check_texts(without, "without")
         self._without = without
@@ -133,42 +151,76 @@ class Observer:
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
         self.states = dict.fromkeys(Peer, State.START)
-        self.clips = ClipLedger(profile, vantage)
-        self.marks = MarkLedger(profile, vantage)
+        self.record = Record(stream_rate_of(self._verb, stream_rate))
+        self.clips: AppClips | PlatformClips
+        self.marks: AppMarks | PlatformMarks
+        if vantage is Peer.APP:
+            self.clips = AppClips(profile, self.record)
+            self.marks = AppMarks(profile, self.record)
+        else:
+            self.clips = PlatformClips(profile)
+            self.marks = PlatformMarks(profile)
         self._audio_bytes = dict.fromkeys(Peer, 0)
         self._frame_bytes = dict.fromkeys(Peer, SAMPLE_BYTES)
         self._listen_rate = 8000
 
-    def judge(self, sender: Peer, message: Message) -> list[Violation]:
+    def judge(self, sender: Peer, message: Message) -> Judgement:
         """Return what is wrong with that message at this point; record nothing."""
         breach = self._place(sender, message)
         if breach is not None and breach[0] not in self._without:
             fatal = sender is Peer.PLATFORM and self.states[sender] is State.START
-            return [Violation(breach[0], sender, message, breach[1], fatal)]
+            return Judgement((Violation(breach[0], sender, message, breach[1], fatal),))
         check = _CHECKS.get(type(message))
-        if check is None:
-            return []
-        return [
+        match: ClipMatch | MarkMatch | None = None
+        if check is not None:
+            found = check(self, sender, message)
+        elif isinstance(message, PlayDone):
+            match = self.clips.match(message.id)
+            found = self._check_play_done(message, match)
+        elif isinstance(message, MarkEvent):
+            match = self.marks.match(message.name, message.event)
+            found = self._check_mark_event(message, match)
+        else:
+            return _FAULTLESS
+        violations = [
             Violation(clause, sender, message, reason)
-            for clause, reason in check(self, sender, message)
+            for clause, reason in found
             if clause not in self._without
         ]
+        return Judgement((*violations,), match)
 
-    def see(self, sender: Peer, message: Message) -> list[Violation]:
-        """Record that the message passes, and return what is wrong with it."""
-        violations = self.judge(sender, message)
-        for violation in violations:
+    def take(
+        self, sender: Peer, message: Message, judgement: Judgement, now: float = 0.0
+    ) -> Sent | None:
+        """Record that the message passes, as it was just judged.
+
+        Returns the entry of the clip or mark that it sends or answers. ``now`` is the time in
+        seconds, on any clock; without one, leave it out (:mod:`listenproto.sent`).
+        """
+        if now > self.record.now:
+            self.record.pass_time(now)
+        for violation in judgement.violations:
             if violation.fatal and self._fatal is None:
                 self._fatal = violation
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
-                return violations
+                return None
         if type(message) in _MOVERS:
             self._move(sender, message)
         record = _RECORDS.get(type(message))
         if record is not None:
-            record(self, sender, message)
-        return violations
+            return record(self, sender, message)
+        if isinstance(message, PlayDone) and isinstance(judgement.match, ClipMatch):
+            return self.clips.done(message, judgement.match)
+        if isinstance(message, MarkEvent) and isinstance(judgement.match, MarkMatch):
+            return self.marks.done(message, judgement.match)
+        return None
+
+    def see(self, sender: Peer, message: Message, now: float = 0.0) -> list[Violation]:
+        """Record that the message passes, and return what is wrong with it."""
+        judgement = self.judge(sender, message)
+        self.take(sender, message, judgement, now)
+        return [*judgement.violations]
 
     def left_over(self, sender: Peer) -> str | None:
         """A sentence if that peer's audio ends with an incomplete sample frame; else None."""
@@ -177,10 +229,6 @@ class Observer:
             return None
         frame = self._frame_bytes[sender]
         return f"the audio ends with an incomplete sample frame: {rest} of {frame} bytes"
-
-    def _waits(self, clip: PlayAudio) -> bool:
-        """Whether the clip waits for those in front of it, or starts in their place (D8)."""
-        return self._clips_wait_unasked or clip.queue_play is True
 
     def _place(self, sender: Peer, message: Message) -> tuple[str, str] | None:
         """The clause that does not allow such a message here and now, and why; None if all do."""
@@ -201,6 +249,27 @@ class Observer:
         allowed = " or ".join(sorted(mode.value for mode in modes))
         mode = self.mode.value if self.mode else "not set"
         return clause, f"{_name(kind)} needs {allowed} mode, but the call's mode is {mode}"
+
+    def _check_play_done(self, message: PlayDone, match: ClipMatch | None) -> _Found:
+        if match is not None:
+            reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
+            return [] if match.in_order else [("LP-CLIP-25", reason)]
+        which = "" if message.id is None else f" with the id {message.id!r:.60}"
+        if self.clips.was_killed(message.id):
+            return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
+        return [("LP-CLIP-24", f"playDone{which} matches no clip")]
+
+    def _check_mark_event(self, message: MarkEvent, match: MarkMatch | None) -> _Found:
+        if match is None:
+            if self.marks.was_forgotten(message.name):
+                reason = f"clearMarks had removed the mark {message.name!r:.60}"
+                return [("LP-MARK-15", reason)]
+            reason = f"{message.event} of {message.name!r:.60} matches no mark"
+            return [("LP-MARK-9", reason)]
+        if match.clause is None:
+            return []
+        fault = _MARK_FAULTS[match.clause]
+        return [(match.clause, f"{message.event} of {message.name!r:.60}: {fault}")]
 
     def _move(self, sender: Peer, message: Message) -> None:
         kind = type(message)
@@ -227,8 +296,6 @@ _MOVERS: Final = frozenset(CROSSINGS) | {
     if after is not state
 }
 """The messages that change a peer's state; audio, most of a call, does not."""
-
-_Found = list[tuple[str, str]]
 
 
 def _name(kind: type[Any]) -> str:
@@ -276,10 +343,9 @@ def _too_many(
 
 
 def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
-    waits = observer._waits(message)
     found = _too_many(
         "clips are outstanding",
-        observer.clips.outstanding if waits else 0,
+        0 if observer.clips.starts_at_once(message) else observer.clips.outstanding,
         ("LP-CLIP-2", observer._max_clips),
         ("LP-CLIP-5", observer._limits.clips),
     )
@@ -287,32 +353,21 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
         reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
         found.append(("LP-CLIP-15", reason))
     if message.content_type == "wav":
-        found += _check_wav(message.content)
+        found += _check_wav(message)
     elif len(message.content) % SAMPLE_BYTES:
         reason = f"{len(message.content)} bytes are not a whole number of samples"
         found.append(("LP-CLIP-16", reason))
     return found
 
 
-def _check_wav(content: bytes) -> _Found:
+def _check_wav(clip: PlayAudio) -> _Found:
     try:
-        flaw = clip_head(content).flaw
+        flaw = clip.head.flaw
     except WavError as exc:
         return [("LP-CLIP-10", str(exc))]
     if flaw is None:
         return []
     return [("LP-CLIP-31", f"the WAV header has a wrong length: {flaw}")]
-
-
-def _check_play_done(observer: Observer, sender: Peer, message: PlayDone) -> _Found:
-    match = observer.clips.match(message.id)
-    if match is not None:
-        reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
-        return [] if match.in_order else [("LP-CLIP-25", reason)]
-    which = "" if message.id is None else f" with the id {message.id!r:.60}"
-    if observer.clips.was_killed(message.id):
-        return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
-    return [("LP-CLIP-24", f"playDone{which} matches no clip")]
 
 
 _UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f]')
@@ -330,19 +385,6 @@ def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
         reason = f"the name {message.name!r:.60} has {unsafe[0]!r} in it and may come back broken"
         found.append(("LP-MARK-6", reason))
     return found
-
-
-def _check_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> _Found:
-    match = observer.marks.match(message.name, message.event)
-    if match is None:
-        if observer.marks.was_forgotten(message.name):
-            reason = f"clearMarks had removed the mark {message.name!r:.60}"
-            return [("LP-MARK-15", reason)]
-        return [("LP-MARK-9", f"{message.event} of {message.name!r:.60} matches no mark")]
-    if match.clause is None:
-        return []
-    fault = _MARK_FAULTS[match.clause]
-    return [(match.clause, f"{message.event} of {message.name!r:.60}: {fault}")]
 
 
 _MARK_FAULTS: Final = {
@@ -379,13 +421,11 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     Metadata: _check_metadata,
     Dtmf: _check_dtmf,
     PlayAudio: _check_play_audio,
-    PlayDone: _check_play_done,
     Mark: _check_mark,
-    MarkEvent: _check_mark_event,
     Disconnect: lambda observer, sender, message: _check_rest(observer, sender),
     Close: _check_close,
 }
-"""What else can be wrong with a message that is allowed now."""
+"""What else can be wrong with a message that is allowed now; of answers, see the observer."""
 
 
 def _record_metadata(observer: Observer, sender: Peer, message: Metadata) -> None:
@@ -397,27 +437,13 @@ def _record_audio(observer: Observer, sender: Peer, message: Audio) -> None:
     observer._audio_bytes[sender] += len(message.pcm)
     if sender is Peer.PLATFORM:
         frames = observer._audio_bytes[sender] // observer._frame_bytes[sender]
-        observer.clips.now = flicks_of(frames, observer._listen_rate)
+        observer.record.media_time = flicks_of(frames, observer._listen_rate)
+    else:
+        observer.marks.streamed(len(message.pcm))
 
 
-def _record_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> None:
-    observer.clips.sent(message.id, clip_flicks(message), waits=observer._waits(message))
-
-
-def _record_play_done(observer: Observer, sender: Peer, message: PlayDone) -> None:
-    match = observer.clips.match(message.id)
-    if match is not None:
-        observer.clips.done(match)
-
-
-def _record_mark(observer: Observer, sender: Peer, message: Mark) -> None:
-    observer.marks.sent(message.name, doubtful=observer.marks.pending >= observer._max_marks)
-
-
-def _record_mark_event(observer: Observer, sender: Peer, message: MarkEvent) -> None:
-    match = observer.marks.match(message.name, message.event)
-    if match is not None:
-        observer.marks.done(message.name, match)
+def _record_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> Sent:
+    return observer.clips.sent(message)
 
 
 def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
@@ -425,14 +451,25 @@ def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
     observer.marks.killed()
 
 
-_RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], None]]] = {
+def _record_mark(observer: Observer, sender: Peer, message: Mark) -> Sent:
+    return observer.marks.sent(message)
+
+
+def _record_clear(observer: Observer, sender: Peer, message: ClearMarks) -> None:
+    observer.marks.cleared()
+
+
+def _record_disconnect(observer: Observer, sender: Peer, message: Disconnect) -> None:
+    observer.record.disconnected()
+
+
+_RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], Sent | None]]] = {
     Metadata: _record_metadata,
     Audio: _record_audio,
     PlayAudio: _record_play_audio,
-    PlayDone: _record_play_done,
     KillAudio: _record_kill,
     Mark: _record_mark,
-    MarkEvent: _record_mark_event,
-    ClearMarks: lambda observer, sender, message: observer.marks.cleared(),
+    ClearMarks: _record_clear,
+    Disconnect: _record_disconnect,
 }
-"""What a message that passes changes in the ledgers."""
+"""What a message that passes changes in the record; of answers, see the observer."""

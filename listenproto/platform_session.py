@@ -91,10 +91,13 @@ class PlatformSession(Session):
         return events
 
     def _take(self, message: Message) -> list[PlatformEvent]:
-        if isinstance(message, PlayAudio | Mark) and (lack := self._lack(message)):
+        judgement = self.observer.judge(Peer.APP, message)
+        violations = judgement.violations
+        dropped = bool(violations) and any(violation.dropped for violation in violations)
+        if isinstance(message, PlayAudio | Mark) and not dropped and (lack := self._lack(message)):
             return [self._no_room(message, lack)]
-        violations = self.observer.see(Peer.APP, message)
-        if any(violation.dropped for violation in violations):
+        self.observer.take(Peer.APP, message, judgement)
+        if dropped:
             return [*violations]
         if isinstance(message, Audio):
             if not message.pcm:
@@ -119,16 +122,13 @@ class PlatformSession(Session):
         return [*violations, message]
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:
-        """Why there is no room for the message; None if there is, or it is wrong anyway."""
+        """Why there is no room for the message; None if there is."""
         # Otherwise an app that asks and never reads could make this end keep any number of answers.
         if self._waiting[str] + self.observer.marks.size >= MAX_ANSWERS:
-            lack = f"at most {MAX_ANSWERS} characters of answers may wait for the app"
-        elif isinstance(message, Mark) or self._has_room(message):
+            return f"at most {MAX_ANSWERS} characters of answers may wait for the app"
+        if isinstance(message, Mark) or self._has_room(message):
             return None
-        else:
-            lack = self._seconds()
-        refused = any(v.dropped for v in self.observer.judge(Peer.APP, message))
-        return None if refused else lack
+        return self._seconds()
 
     def _has_room(self, clip: PlayAudio) -> bool:
         queue_play = clip.queue_play is True
@@ -162,7 +162,7 @@ class PlatformSession(Session):
             if not self._profile.escapes_mark_names:
                 data = f'{{"name":"{event.name}","event":"{event.event}"}}'
                 payload = f'{{"type":"mark","data":{data}}}'
-            self._commit(event, payload)
+            self._commit(event, payload=payload)
 
     def _play_done(self, clip: Clip, samples: int) -> PlayDone:
         if not self._profile.play_done_data:
@@ -181,12 +181,12 @@ class PlatformSession(Session):
         Raises :class:`LocalProtocolError` if it may not be sent now, or is metadata of more than
         8192 bytes (LP-META-11); nothing has changed then.
         """
-        self.check(message)
+        judgement = self.check(message)
         if isinstance(message, Metadata):
-            self._commit(message, self.encode_metadata(message))
+            self._commit(message, judgement, payload=self.encode_metadata(message))
             self._newest_text = None  # it may have been cut off, so no text can be joined to it
         else:
-            self._commit(message)
+            self._commit(message, judgement)
         return message
 
     def encode_metadata(self, metadata: Metadata) -> str:
@@ -213,13 +213,14 @@ class PlatformSession(Session):
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent]:
         """The app's close has come: flush playout. Code 1006 means :meth:`connection_lost`."""
         if code == ABNORMAL:
-            return [*self.connection_lost()]
+            return self.connection_lost()
         self.playout.flush()
         return [*self._closed(code, reason), Close(code, reason)]
 
-    def connection_lost(self) -> list[Violation]:
+    def connection_lost(self) -> list[PlatformEvent]:
+        """The connection is gone without a close: playout is flushed."""
         self.playout.flush()
-        return super().connection_lost()
+        return [*self._broken()]
 
     def _push(self, payload: Payload) -> None:
         if not isinstance(payload, str):

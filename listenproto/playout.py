@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from listenproto._clips import starts_at_once
 from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
 from listenproto.messages import ClipId
 from listenproto.profile import DOCUMENTED, Profile, profile_of
@@ -106,8 +107,8 @@ class _Sound:
     pcm: bytes
     rate: int
     clip: Clip | None = None
-    runs: bool = True
-    """Whether a queued clip waits behind it: always, or, deployed, if this was queued as well."""
+    queued: bool = True
+    """Whether it came with ``queuePlay: true``, if it is a clip."""
     played: int = 0
 
     def can_grow(self, more: _Sound) -> bool:
@@ -191,14 +192,14 @@ class Playout:
 
     def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
         """Whether a clip of that length can be buffered, not counting what it would replace."""
-        buffered = self._buffered if self._waits(queue_play) else 0
+        buffered = 0 if self._starts_at_once(queue_play) else self._buffered
         return buffered + flicks <= self._max_flicks
 
-    def _waits(self, queue_play: bool) -> bool:
-        """Whether a clip waits behind what plays, instead of taking its place (D8)."""
+    def _starts_at_once(self, queue_play: bool) -> bool:
+        """Whether a clip takes the place of what plays, instead of waiting behind it (D8)."""
         head = self._line[0] if self._line else None
-        runs = isinstance(head, _Sound) and head.runs
-        return self._profile.clips_wait_unasked or (queue_play and runs)
+        front_queued = isinstance(head, _Sound) and head.queued
+        return starts_at_once(self._profile, queued=queue_play, front_queued=front_queued)
 
     def add_clip(
         self, pcm: bytes, rate: int, clip_id: ClipId | None = None, *, queue_play: bool = False
@@ -210,10 +211,9 @@ class Playout:
         one without it, starts at once: what waits is dropped, what plays is cut short (D8).
         """
         over: list[Over] = []
-        if self._line and not self._waits(queue_play):
+        if self._line and self._starts_at_once(queue_play):
             over = self._drop(self._line.popleft(), Fate.KILLED) + self._drop_all()
-        runs = queue_play or self._profile.clips_wait_unasked
-        self._append(_Sound(pcm, rate, Clip(clip_id, rate), runs))
+        self._append(_Sound(pcm, rate, Clip(clip_id, rate), queue_play))
         return over + self._settle()
 
     def add_sound(self, pcm: bytes, rate: int) -> None:

@@ -16,8 +16,9 @@ import attrs
 from listenproto.codec import encode
 from listenproto.errors import LocalProtocolError, check_close_code
 from listenproto.messages import Close, Message, Payload, Peer
-from listenproto.observer import Observer, Violation
+from listenproto.observer import Judgement, Observer, Violation
 from listenproto.rules import State
+from listenproto.sent import Sent
 
 __all__ = ["Session", "Traffic"]
 
@@ -98,7 +99,7 @@ class Session:
             fits = reason.encode(errors="replace")[:123].decode(errors="ignore")
             self._commit(Close(code, fits))
 
-    def connection_lost(self) -> list[Violation]:
+    def _broken(self) -> list[Violation]:
         """The connection is lost without a close; returns what was wrong at that point."""
         already, self._lost = self.ended, True
         left_over = self.observer.left_over(self._peer.other)
@@ -115,8 +116,8 @@ class Session:
             if isinstance(payload, bytes):
                 way.audio += len(payload)
 
-    def check(self, message: Message) -> None:
-        """Raise :class:`LocalProtocolError` if this message must not be sent now."""
+    def check(self, message: Message) -> Judgement:
+        """Judge a message; raise :class:`LocalProtocolError` if it must not be sent now."""
         if not isinstance(message, Message):
             raise TypeError(f"send() takes a message of listenproto, not {type(message).__name__}")
         if isinstance(message, Close):
@@ -127,20 +128,33 @@ class Session:
             raise LocalProtocolError(
                 "the connection is lost, nothing more can be sent", clause="LP-END-8"
             )
-        for violation in self.observer.judge(self._peer, message):
+        judgement = self.observer.judge(self._peer, message)
+        for violation in judgement.violations:
             said = violation.reason + self._remedy(violation)
             raise LocalProtocolError(said, clause=violation.clause)
+        return judgement
 
     def _remedy(self, violation: Violation) -> str:
         """What to do about it, to be put behind the reason; empty if there is no more to say."""
         return ""
 
-    def _commit(self, message: Message, payload: Payload | None = None) -> None:
+    def _commit(
+        self,
+        message: Message,
+        judgement: Judgement | None = None,
+        *,
+        payload: Payload | None = None,
+        now: float = 0.0,
+    ) -> Sent | None:
+        """Send a message, as it was judged; returns its entry in the record."""
         payload = encode(message, self._peer) if payload is None else payload
-        self.observer.see(self._peer, message)
+        if judgement is None:
+            judgement = self.observer.judge(self._peer, message)
+        sent = self.observer.take(self._peer, message, judgement, now)
         self._note(self._peer, payload)
         self._waiting[type(payload)] += _size(payload)
         self._push(payload)
+        return sent
 
     def _push(self, payload: Payload) -> None:
         self._outbox.append(payload)

@@ -31,7 +31,6 @@ from listenproto.messages import (
     Peer,
     UnknownMessage,
 )
-from listenproto.observer import Violation
 from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Gaps, Heard
 from listenproto.profile import DOCUMENTED, Profile, profile_of
@@ -365,7 +364,7 @@ class ListenTask:
         self._finish(End.LOST if code == ABNORMAL else End.APP_CLOSED)
         return [*self.session.closed(code, reason)]
 
-    def connection_lost(self) -> list[Violation]:
+    def connection_lost(self) -> list[PlatformEvent]:
         """The connection is lost without a close."""
         self._finish(End.LOST)
         return self.session.connection_lost()

@@ -25,6 +25,7 @@ __all__ = [
     "kind_of",
     "mended_wav",
     "parse_wav",
+    "read_clip_head",
     "read_l16_head",
     "read_playable_head",
     "read_wav_head",
@@ -212,6 +213,20 @@ def read_playable_head(wav: Octets) -> WavHead:
         raise WavError(f"it has {head.channels} channels; it must have one or two")
     if FLICKS % head.rate:
         raise WavError(f"its sample rate is {head.rate} Hz; it must divide {FLICKS}, as 44100 does")
+    return head
+
+
+def read_clip_head(content: Octets) -> WavHead:
+    """Read the header of a WAV clip: a RIFF file that can be played (LP-CLIP-10).
+
+    Raises :class:`WavError`.
+    """
+    try:
+        head = read_playable_head(content)
+        if content[:4] != b"RIFF":
+            raise WavError("this is RF64; a clip must be a RIFF file")
+    except WavError as exc:
+        raise WavError(f"the clip cannot be played: {exc}") from None
     return head
 
 

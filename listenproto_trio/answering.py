@@ -75,6 +75,7 @@ class Answering:
         return AppSession(
             verb=self.verb,
             mode=self.mode,
+            stream_rate=self.stream_rate,
             profile=self.profile,
             max_clips=self.max_clips,
             max_marks=self.max_marks,

@@ -14,12 +14,12 @@ from typing import TypeVar
 import attrs
 import trio
 
-from listenproto.app_session import AppSession, ClipDone
+from listenproto.app_session import AppSession, PlaybackDone
 from listenproto.connection import ConnectionEvent
 from listenproto.errors import ProtocolError
 from listenproto.handshake import Reject
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Audio, MarkEvent, Metadata, Mode, Peer
+from listenproto.messages import Audio, Metadata, Mode, Peer
 from listenproto.trace import Moment
 from listenproto.upgrade import Request
 from listenproto.verb import stream_rate_of
@@ -27,7 +27,7 @@ from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
 from listenproto_trio.failures import check_trio, peer_of
 from listenproto_trio.logs import CallLog, about
-from listenproto_trio.playback import Playbacks
+from listenproto_trio.playback import Timekeeper
 from listenproto_trio.sending import Sending
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Carrier, Connection, Transport
@@ -62,8 +62,8 @@ class Call(Sending):
     ) -> None:
         log = CallLog(self._about)
         stream_rate = stream_rate_of(answering.verb, answering.stream_rate)
-        playbacks = Playbacks(stream_rate, answering.profile, media_time=self._media_time)
-        unread = Unread(answering.unread, answering.limits, on_hold=playbacks.recheck)
+        timekeeper = Timekeeper(session, self._dispatch)
+        unread = Unread(answering.unread, answering.limits, on_hold=timekeeper.recheck)
         transport = Transport(
             connection,
             carrier,
@@ -73,7 +73,7 @@ class Call(Sending):
             may_read=unread.may_read,
             log=log,
         )
-        super().__init__(session, transport, playbacks, unread, stream_rate=stream_rate, log=log)
+        super().__init__(session, transport, timekeeper, unread, stream_rate=stream_rate, log=log)
         self.answering = answering
         """The options with which the call is answered."""
         self.stream = stream
@@ -173,6 +173,7 @@ class Call(Sending):
         if self.session.metadata is None:
             return False
         nursery.start_soon(self.transport.keep_alive)
+        nursery.start_soon(self._timekeeper.run)
         nursery.start_soon(self._close_after_disconnect)
         return True
 
@@ -331,10 +332,10 @@ class Call(Sending):
             self._unread.open(event)
             self._ready.set()
         elif isinstance(event, CallEvent):
-            if isinstance(event, ClipDone | MarkEvent):
-                wrong_pace = self._playbacks.answered(event)
-                if wrong_pace is not None:
-                    self.log.warning("%s: %s", self, wrong_pace)
+            if isinstance(event, PlaybackDone):
+                self._timekeeper.done(event.sent)
+                if event.wrong_pace is not None:
+                    self.log.warning("%s: %s", self, event.wrong_pace)
             self._unread.put(event)
 
     def _media_time(self) -> float:
@@ -352,7 +353,9 @@ class Call(Sending):
             self.transport.connection.close(1011, "the app failed")
             self.transport.wake()
         finally:
-            self._playbacks.lost()
+            for event in self.session.connection_lost():
+                self._dispatch(event)
+            self._timekeeper.changed()
             self._unread.end()
             self._ready.set()
 

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 import trio
 
 from listenproto.app_session import AppSession
-from listenproto.codec import clip_head
 from listenproto.errors import LocalProtocolError
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import (
@@ -23,8 +22,9 @@ from listenproto.messages import (
     PlayAudio,
 )
 from listenproto.rules import REFUSALS
+from listenproto.sent import Outcome, Sent
 from listenproto_trio.logs import CallLog
-from listenproto_trio.playback import Playback, Playbacks
+from listenproto_trio.playback import Playback, Timekeeper
 from listenproto_trio.speaking import Speech, chunks_of
 from listenproto_trio.transport import CallEnded, Transport
 from listenproto_trio.unread import Unread
@@ -52,7 +52,7 @@ class Sending:
         self,
         session: AppSession,
         transport: Transport,
-        playbacks: Playbacks,
+        timekeeper: Timekeeper,
         unread: Unread,
         *,
         stream_rate: int,
@@ -62,7 +62,7 @@ class Sending:
         self.transport = transport
         self.log = log
         """A log for the handler's own lines; their records have the fields of the call."""
-        self._playbacks = playbacks
+        self._timekeeper = timekeeper
         self._unread = unread
         self.stream_rate = stream_rate
         """The sample rate of this end's stream in Hz."""
@@ -72,8 +72,8 @@ class Sending:
         self._speaking: trio.CancelScope | None = None
         self._disconnected = trio.Event()
 
-    async def send(self, message: Message) -> Message:
-        """Send a message; returns it as it was sent, a clip with its id.
+    async def send(self, message: Message) -> Playback | None:
+        """Send a message; returns a :class:`Playback` for a clip or a mark, else None.
 
         A WAV clip is sent with the right length in its header; a wrong one is logged, once per
         call.
@@ -81,29 +81,32 @@ class Sending:
         await self.transport.room()
         if isinstance(message, Audio | PlayAudio | Mark):
             while trio.current_time() < self._quiet_until:
-                await self._playbacks.news(self._quiet_until)
+                await self._timekeeper.news(self._quiet_until)
                 await self.transport.room()
         if self._disconnected.is_set():
             raise CallEnded("the call is over: this end has disconnected")
-        given, message = message, self.session.send(message)
-        if isinstance(given, PlayAudio):
-            self._tell_if_mended(given, message)
-        self._playbacks.sent(message, self._unread)
+        sent = self.session.send(message, trio.current_time())
+        if sent is not None and sent.message is not None:
+            self._tell_if_mended(message, sent.message)
+            message = sent.message
         for watcher in self._watchers:
             watcher.sent(message)
+        if not isinstance(message, Audio):
+            self._timekeeper.changed()
         if isinstance(message, KillAudio) and self._speaking is not None:
             self._speaking.cancel()
         elif isinstance(message, Disconnect):
             self._disconnected.set()
         self.transport.wake()
-        return message
+        return None if sent is None else self._timekeeper.playback(sent, self._unread)
 
-    def _tell_if_mended(self, given: PlayAudio, sent: Message) -> None:
+    def _tell_if_mended(self, given: Message, sent: Message) -> None:
         """Log, once per call, that a WAV had a wrong length in its header."""
-        assert isinstance(sent, PlayAudio)
+        if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
+            return
         if sent.content is not given.content and not self._told_of_mending:
             self._told_of_mending = True
-            flaw = clip_head(given.content).flaw
+            flaw = given.head.flaw
             self.log.warning("a WAV clip was sent with its header corrected: %s", flaw)
 
     async def send_audio(self, pcm: bytes) -> None:
@@ -117,7 +120,7 @@ class Sending:
     @property
     def ahead(self) -> float:
         """Seconds of audio that the caller is still to hear, as far as this end can compute."""
-        return self._playbacks.ahead
+        return self._timekeeper.ahead
 
     async def speak(self, speech: bytes | AsyncIterable[bytes], *, lead: float = 0.2) -> bool:
         """Send speech at the pace of playout, at most ``lead`` seconds ahead of it.
@@ -139,7 +142,7 @@ class Sending:
         Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
         ValueError if the lead is under 0.04 or NaN, trio.BusyResourceError if another task speaks.
         """
-        saying = Speech(self.send_audio, self._playbacks, rate=self.stream_rate, lead=lead)
+        saying = Speech(self.send_audio, self._timekeeper, rate=self.stream_rate, lead=lead)
         await self.transport.room()
         self.session.check(Audio(bytes(SAMPLE_BYTES)))
         if self._speaking is not None and not self._speaking.cancel_called:
@@ -163,28 +166,24 @@ class Sending:
 
         It is REFUSED at once if the maximum number of clips is outstanding (LP-CLIP-5).
         """
-        try:
-            sent = await self.send(clip)
-        except LocalProtocolError as exc:
-            return self._refused(exc, clip.id or "a clip")
-        assert isinstance(sent, PlayAudio) and sent.id is not None
-        return self._playbacks.clip(sent.id)
+        return await self._send_if_room(clip, clip.id or "a clip")
 
     async def mark(self, name: str) -> Playback:
         """Send a mark after the audio sent so far; the result tells when playout reaches it.
 
         It is REFUSED at once if the maximum number of marks is pending (LP-MARK-3).
         """
-        try:
-            await self.send(Mark(name))
-        except LocalProtocolError as exc:
-            return self._refused(exc, name)
-        return self._playbacks.newest_mark(name)
+        return await self._send_if_room(Mark(name), name)
 
-    def _refused(self, error: LocalProtocolError, name: ClipId) -> Playback:
-        if error.clause not in TOO_MANY:
-            raise error
-        return self._playbacks.refused(name, self._unread)
+    async def _send_if_room(self, message: PlayAudio | Mark, name: ClipId) -> Playback:
+        try:
+            playback = await self.send(message)
+        except LocalProtocolError as exc:
+            if exc.clause not in TOO_MANY:
+                raise
+            return Playback(Sent(name, outcome=Outcome.REFUSED), self._unread)
+        assert playback is not None
+        return playback
 
     async def kill_audio(self, *, guard: float = 0.0) -> None:
         """Stop what plays and drop what waits: clips end as FLUSHED, marks as CLEARED.
@@ -223,4 +222,9 @@ class Sending:
         comes, it waits as long as :meth:`Playback.wait` and then goes on. Raises
         :class:`UnreadAudioError` when that does.
         """
-        await self._playbacks.all_heard()
+        await trio.lowlevel.checkpoint()
+        while (until := self.session.all_heard_by(now := trio.current_time())) > now:
+            for sent in self.session.under_way:
+                if not sent.is_silenced:
+                    self._timekeeper.playback(sent, self._unread).check_reader()
+            await self._timekeeper.news(until)

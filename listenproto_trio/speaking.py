@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto_trio.playback import Playbacks
+from listenproto_trio.playback import Timekeeper
 
 __all__ = ["Speech", "chunks_of"]
 
@@ -30,7 +30,7 @@ class Speech:
     def __init__(
         self,
         send: Callable[[bytes], Awaitable[None]],
-        playbacks: Playbacks,
+        timekeeper: Timekeeper,
         *,
         rate: int,
         lead: float,
@@ -38,7 +38,7 @@ class Speech:
         if not lead >= 2 * LEAST:
             raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
         self._send = send
-        self._playbacks = playbacks
+        self._timekeeper = timekeeper
         self._rate = rate
         self._lead = lead
         self._waiting = bytearray()
@@ -56,7 +56,7 @@ class Speech:
     async def _send_down_to(self, least: int) -> None:
         while (samples := len(self._waiting) // SAMPLE_BYTES) >= least:
             await self._wait_for_room(samples / self._rate)
-            room = (self._lead - self._playbacks.ahead + ROUNDING) * self._rate
+            room = (self._lead - self._timekeeper.ahead + ROUNDING) * self._rate
             size = int(min(samples, room)) * SAMPLE_BYTES
             piece = bytes(self._waiting[:size])
             del self._waiting[:size]
@@ -65,8 +65,8 @@ class Speech:
     async def _wait_for_room(self, seconds: float) -> None:
         """Wait until a piece of a quarter of the lead, or of these ``seconds``, may be sent."""
         piece = min(seconds, max(self._lead / 4, LEAST))
-        while (too_much := self._playbacks.ahead + piece - self._lead) > ROUNDING:
-            await self._playbacks.news(trio.current_time() + too_much)
+        while (too_much := self._timekeeper.ahead + piece - self._lead) > ROUNDING:
+            await self._timekeeper.news(trio.current_time() + too_much)
 
 
 @asynccontextmanager

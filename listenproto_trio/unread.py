@@ -9,9 +9,9 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import trio
 
-from listenproto.app_session import ClipDone
+from listenproto.app_session import PlaybackDone
 from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Audio, Dtmf, MarkEvent, Metadata, UnknownMessage
+from listenproto.messages import Audio, Dtmf, Metadata, UnknownMessage
 from listenproto.observer import Violation
 from listenproto_trio.limits import Limits
 
@@ -32,7 +32,7 @@ class Dropped:
     events: int = 0
 
 
-CallEvent: TypeAlias = Audio | Dropped | Dtmf | ClipDone | MarkEvent | UnknownMessage | Violation
+CallEvent: TypeAlias = Audio | Dropped | Dtmf | PlaybackDone | UnknownMessage | Violation
 """What iterating over a call gives."""
 
 OVERHEAD: Final = 64

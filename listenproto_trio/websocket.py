@@ -90,7 +90,7 @@ class MessageConnection:
         """Take what the WebSocket gave."""
         self._received += data
 
-    def events(self) -> Iterator[ConnectionEvent]:
+    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
         """The events of the messages; :class:`~listenproto.RemoteProtocolError` at a fault."""
         while self._received and not self.finished:
             payload = self._received.popleft()
@@ -99,7 +99,7 @@ class MessageConnection:
                 yield from self._session.closed(payload.code, payload.reason)
                 yield Closed(payload.code, payload.reason, clean=payload.code != ABNORMAL)
             else:
-                yield from self._session.receive(payload)
+                yield from self._session.receive(payload, now)
 
     def ping(self) -> None:
         """Do nothing: the WebSocket's library sends pings."""

@@ -165,4 +165,4 @@ def test_every_breach_that_may_be_drawn_is_one_and_no_other(
     offered = [*_breaches(observer, verb)]
     assert {sender for sender, _, _ in offered} == set(Peer)
     for sender, message, clause in offered:
-        assert [one.clause for one in observer.judge(sender, message)] == [clause]
+        assert [one.clause for one in observer.judge(sender, message).violations] == [clause]

@@ -7,6 +7,7 @@ delays by less than ``exchange.LATEST``, the bound that LP-CLIP-30 sets where no
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -20,7 +21,6 @@ from listenproto import (
     AppConnection,
     AppSession,
     Audio,
-    ClipDone,
     Close,
     Closed,
     KillAudio,
@@ -30,12 +30,16 @@ from listenproto import (
     MarkEvent,
     Message,
     Mode,
+    Outcome,
     Peer,
     PlatformConnection,
     PlayAudio,
+    PlaybackDone,
+    PlayDone,
     Policy,
     Profile,
     Request,
+    Sent,
     Violation,
     judge,
 )
@@ -68,12 +72,32 @@ class RecordedTask(ListenTask):
 
 
 class RecordedApp(AppSession):
-    """An app that remembers its events."""
+    """An app that remembers what it sent and its events, by a clock of its own."""
 
-    events: list[object]
+    def __init__(self, verb: ListenVerb, profile: Profile, clock: Callable[[], float]) -> None:
+        super().__init__(mode=verb.mode(), profile=profile, keep_passed=True)
+        self.clock = clock
+        self.entries: list[Sent] = []
+        self.events: list[object] = []
 
-    def receive(self, payload: str | bytes) -> list:
-        events = super().receive(payload)
+    def send(self, message: Message, now: float = 0.0) -> Sent | None:
+        sent = super().send(message, self.clock())
+        self.entries += [] if sent is None else [sent]
+        return sent
+
+    def receive(self, payload: str | bytes, now: float = 0.0) -> list:
+        return self.told(super().receive(payload, self.clock()))
+
+    def closed(self, code: int = 1000, reason: str = "") -> list:
+        return self.told(super().closed(code, reason))
+
+    def connection_lost(self) -> list:
+        return self.told(super().connection_lost())
+
+    def keep_time(self) -> None:
+        self.told(self.handle_timeout(self.clock()))
+
+    def told(self, events: list) -> list:
         self.events += events
         return events
 
@@ -107,18 +131,30 @@ class Conversation(AppMachine, PlatformMachine):
     odd_texts = odd_messages = False
 
     task: RecordedTask
+    runs = True
+    """Whether the clock of the app does."""
+    jumped = 0.0
+    """How many seconds it is ahead."""
+
+    @property
+    def app(self) -> RecordedApp:
+        app = super().app
+        assert isinstance(app, RecordedApp)
+        return app
 
     def make_app(self, verb: ListenVerb, profile: Profile) -> AppSession:
-        app = RecordedApp(mode=verb.mode(), profile=profile, keep_passed=True)
-        app.events = []
-        return app
+        return RecordedApp(verb, profile, self.time)
+
+    def time(self) -> float:
+        """What the clock of the app shows."""
+        return self.jumped + (self.exchange.now / FLICKS if self.runs else 0.0)
 
     def make_platform(self, verb: ListenVerb, profile: Profile) -> ListenTask:
         self.passed: dict[tuple[Peer, Peer], list[Message]] = {
             (vantage, sender): [] for vantage in Peer for sender in Peer
         }
         self.clips_sent: list[object] = []
-        self.marks_sent: list[str] = []
+        self.marks_sent: list[object] = []
         self.task = RecordedTask(verb, profile, self.max_seconds)
         return self.task
 
@@ -133,15 +169,33 @@ class Conversation(AppMachine, PlatformMachine):
         super().on_pass(vantage, sender, message, found)
         self.passed[vantage, sender].append(message)
 
-    def say(self, message: Message) -> Message | None:
-        sent = super().say(message)
-        if isinstance(sent, PlayAudio):
-            self.clips_sent.append(sent.id)
-            starts_at_once = not (self.profile.clips_wait_unasked or sent.queue_play)
-            assert starts_at_once or self.app.observer.clips.outstanding <= 10
-        elif isinstance(sent, Mark):
-            self.marks_sent.append(sent.name)
-        return sent
+    def say(self, message: Message) -> bool:
+        known = len(self.app.entries)
+        clips = self.app.observer.clips
+        waits = False
+        if isinstance(message, PlayAudio):
+            queued = message.queue_play is not False  # so it goes out
+            waits = not clips.starts_at_once(attrs.evolve(message, queue_play=queued))
+        said = super().say(message)
+        for sent in self.app.entries[known:]:
+            if isinstance(message, PlayAudio):
+                self.clips_sent.append(sent.name)
+            else:
+                self.marks_sent.append(sent.name)
+        assert not (said and waits) or clips.outstanding <= 10
+        return said
+
+    @rule(runs=st.booleans())
+    def the_apps_clock_stands_still_or_runs(self, runs: bool) -> None:
+        self.runs = runs
+
+    @rule(seconds=st.sampled_from([-3600.0, 0.5, 10.0, 3600.0]))
+    def the_apps_clock_jumps(self, seconds: float) -> None:
+        self.jumped += seconds
+
+    @rule()
+    def the_app_keeps_time(self) -> None:
+        self.app.keep_time()
 
     @rule(silence=st.booleans())
     def pause(self, silence: bool) -> None:
@@ -169,6 +223,8 @@ class Conversation(AppMachine, PlatformMachine):
             assert not [e for e in self.app.events if isinstance(e, Violation)]
             assert self.task.session.observer.clips.outstanding <= self.profile.waiting_clips + 1
             assert self.app.observer.marks.pending <= 30
+            under_way = [sent for sent in self.app.entries if sent.outcome is None]
+            assert self.app.under_way == under_way
 
     def check_that_nothing_waits(self) -> None:
         CallMachine.check_that_nothing_waits(self)
@@ -189,6 +245,7 @@ class Conversation(AppMachine, PlatformMachine):
         self.check_passed()
         self.check_fates()
         self.check_what_the_app_knows()
+        self.check_that_each_end_was_told()
 
     def check_passed(self) -> None:
         """What one end has sent is what the other reads; all of it, unless the wire broke."""
@@ -234,22 +291,38 @@ class Conversation(AppMachine, PlatformMachine):
         """The app is told of what played and what was cleared, in order, as far as it arrived."""
         told = [o for o in self.task.playout.overs if o.fate in (Fate.PLAYED, Fate.KILLED)]
         ids = [over.item.id for over in told if isinstance(over.item, Clip)]
-        done = [event for event in self.app.events if isinstance(event, ClipDone)]
+        ends = [event for event in self.app.events if isinstance(event, PlaybackDone)]
+        done = [event for event in ends if isinstance(event.message, PlayDone)]
         refused = any(isinstance(event, Violation) for event in self.task.events)
         for event, clip_id in zip(done, ids, strict=False):
             # A clip that the platform had no room for is told of by nothing but ids.
             certain = self.profile.play_done_data or not (event.guessed or refused)
-            assert not certain or event.id == clip_id
+            assert not certain or event.name == clip_id
         marks = [
             (o.item.name, {Fate.PLAYED: "playout", Fate.KILLED: "cleared"}[o.fate])
             for o in told
             if not isinstance(o.item, Clip)
         ]
-        events = [(e.name, e.event) for e in self.app.events if isinstance(e, MarkEvent)]
+        answers = [event.message for event in ends]
+        events = [(a.name, a.event) for a in answers if isinstance(a, MarkEvent)]
         assert events == marks[: len(events)]
         # An app that has closed itself takes nothing of what still comes (LP-END-7).
         deaf = self.exchange.lost or self.app.observer.states[Peer.APP] is State.CLOSED
         assert deaf or (len(done), len(events)) == (len(ids), len(marks))
+
+    def check_that_each_end_was_told(self) -> None:
+        """Whatever its clock does, the app hears of each end once, and of late answers besides."""
+        self.app.keep_time()
+        assert self.app.under_way == [] and self.app.next_timeout() is None
+        ended: set[Sent] = set()
+        for event in self.app.events:
+            if isinstance(event, PlaybackDone):
+                assert event.message is not None or event.sent not in ended
+                ended.add(event.sent)
+        assert ended == {*self.app.entries}
+        for sent in ended:
+            assert sent.outcome not in (None, Outcome.REFUSED)
+            assert 0 <= sent.heard <= sent.seconds
 
 
 class SmallBuffer(Conversation):
@@ -384,9 +457,9 @@ def test_without_ids_a_play_done_that_is_late_by_the_apps_clock_is_taken_for_ano
         event
         for payload in task.outgoing()
         for event in app.receive(payload)
-        if isinstance(event, ClipDone)
+        if isinstance(event, PlaybackDone) and event.message
     ]
-    assert (done.id, done.guessed) == ("a" if profile is WITH_IDS else "b", False)
+    assert (done.name, done.guessed) == ("a" if profile is WITH_IDS else "b", False)
 
 
 TestConversation = Conversation.TestCase

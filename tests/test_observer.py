@@ -30,7 +30,8 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
-from listenproto.ledger import MarkLedger
+from listenproto._marks import AppMarks
+from listenproto.sent import Record
 from listenproto.wav import wav_header
 
 P, A = Peer.PLATFORM, Peer.APP
@@ -567,60 +568,63 @@ def test_so_many_clips_are_remembered_of_an_app_that_knows_no_limit() -> None:
         assert [clause for _, clause in late if clause != "LP-CLIP-2"] == found
 
 
-def ledger_of(*names: str) -> MarkLedger:
-    ledger = MarkLedger(DOCUMENTED, A)
+def marks_of(*names: str) -> AppMarks:
+    many = attrs.evolve(DOCUMENTED, pending_marks=20_000)
+    marks = AppMarks(many, Record(8000))
     for name in names:
-        ledger.sent(name, doubtful=False)
-    return ledger
+        marks.sent(Mark(name))
+    return marks
+
+
+def playout_of(marks: AppMarks, name: str) -> str | None:
+    """What an event breaks that must stand for a mark."""
+    match = marks.match(name, "playout")
+    assert match is not None
+    marks.done(MarkEvent(name, "playout"), match)
+    return match.clause
 
 
 def test_so_many_marks_are_remembered() -> None:
     """Neither those that are awaited nor the order of the events get lost with the oldest."""
-    ledger = ledger_of(*(f"m{number}" for number in range(9_999)))
-    ledger.cleared()
-    ledger.sent("pending", doubtful=False)
-    assert ledger.match("m0", "playout") is not None
-    ledger.sent("another", doubtful=False)
-    assert ledger.match("m0", "playout") is None
-    first = ledger.match("m1", "playout")
+    marks = marks_of(*(f"m{number}" for number in range(9_999)))
+    marks.cleared()
+    marks.sent(Mark("pending"))
+    assert marks.match("m0", "playout") is not None
+    marks.sent(Mark("another"))
+    assert marks.match("m0", "playout") is None
+    first = marks.match("m1", "playout")
     assert first is not None and first.clause is None
-    second = ledger.match("m2", "playout")
-    assert second is not None
-    ledger.done("m2", second)
-    ledger.sent("more", doubtful=False)
-    assert ledger.match("m1", "playout") is None
+    assert playout_of(marks, "m2") is None
+    marks.sent(Mark("more"))
+    assert marks.match("m1", "playout") is None
     for name in ("m3", "pending", "another", "more"):
-        match = ledger.match(name, "playout")
-        assert match is not None and match.clause is None
-        ledger.done(name, match)
-    assert ledger.match("m9998", "playout") is None
-    assert ledger.pending == 0
+        assert playout_of(marks, name) is None
+    assert marks.match("m9998", "playout") is None
+    assert marks.pending == 0
 
 
 def test_where_names_repeat_the_places_of_an_event_stay_true_as_the_oldest_is_forgotten() -> None:
-    ledger = ledger_of("a", "b")
-    ledger.cleared()
-    ledger.sent("a", doubtful=False)
-    ledger.sent("b", doubtful=False)
-    ledger.killed()
-    first = ledger.match("a", "playout")  # whichever it is, b may be next
-    assert first is not None
-    ledger.done("a", first)
+    marks = marks_of("a", "b")
+    marks.cleared()
+    marks.sent(Mark("a"))
+    marks.sent(Mark("b"))
+    marks.killed()
+    playout_of(marks, "a")  # whichever it is, b may be next
     for number in range(9_998):
-        ledger.sent(f"m{number}", doubtful=False)
-    second = ledger.match("b", "playout")
+        marks.sent(Mark(f"m{number}"))
+    second = marks.match("b", "playout")
     assert second is not None and second.clause is None
 
 
 def test_one_forgotten_mark_in_front_of_so_many_that_are_awaited_is_remembered_no_more() -> None:
-    ledger = ledger_of("forgotten")
-    ledger.cleared()
+    marks = marks_of("forgotten")
+    marks.cleared()
     for number in range(9_999):
-        ledger.sent(f"m{number}", doubtful=False)
-    assert ledger.match("forgotten", "playout") is not None
-    ledger.sent("more", doubtful=False)
-    assert ledger.match("forgotten", "playout") is None
-    assert ledger.pending == 10_000
+        marks.sent(Mark(f"m{number}"))
+    assert marks.match("forgotten", "playout") is not None
+    marks.sent(Mark("more"))
+    assert marks.match("forgotten", "playout") is None
+    assert marks.pending == 10_000
 
 
 def test_a_mark_that_there_may_have_been_no_room_for_may_come_back_or_not() -> None:
@@ -747,7 +751,7 @@ def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
         assert observer.see(sender, message) == []
     match = observer.clips.match(None)
     assert match is not None
-    assert (match.id, match.guessed) == guess
+    assert (match.clip.name, match.guessed) == guess
     assert observer.see(*DONE) == []
 
 
@@ -762,7 +766,7 @@ def test_a_clip_that_another_took_the_place_of_is_maybe_done_wherever_it_was(
         assert observer.see(sender, message) == []
     match = observer.clips.match(None)
     assert match is not None
-    assert (match.id, match.guessed) == ("a", True)
+    assert (match.clip.name, match.guessed) == ("a", True)
     observer.see(*seconds(1))
     assert not observer.clips.holds("a")
 
@@ -857,7 +861,7 @@ def test_judging_changes_nothing() -> None:
     observer = Observer(CLIPS, vantage=P)
     observer.see(*METADATA)
     for _ in range(20):
-        assert observer.judge(*clip("a")) == []
+        assert observer.judge(*clip("a")).violations == ()
     assert observer.clips.outstanding == 0
 
 

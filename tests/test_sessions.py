@@ -20,7 +20,6 @@ from listenproto import (
     Audio,
     BidirectionalAudio,
     ClearMarks,
-    ClipDone,
     Close,
     Disconnect,
     Dtmf,
@@ -33,9 +32,11 @@ from listenproto import (
     Metadata,
     MixType,
     Mode,
+    Outcome,
     Peer,
     PlatformSession,
     PlayAudio,
+    PlaybackDone,
     PlayDone,
     Playout,
     Profile,
@@ -43,6 +44,7 @@ from listenproto import (
     Request,
     UnknownMessage,
     Violation,
+    wav,
 )
 from listenproto.session import Traffic
 from listenproto.wav import wav_header
@@ -50,6 +52,7 @@ from listenproto.wav import wav_header
 STREAMING_VERB = ListenVerb(
     url="/", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000)
 )
+PLAYED = Outcome.PLAYED
 METADATA = '{"sampleRate":8000,"mixType":"mono","callSid":"c"}'
 
 
@@ -175,7 +178,7 @@ class TestTheApp:
         app = AppSession()
         with pytest.raises(RemoteProtocolError):
             app.receive(first)
-        assert clauses(app.observer.judge(Peer.APP, Close(code))) == expected
+        assert clauses(app.observer.judge(Peer.APP, Close(code)).violations) == expected
         app.close(code)  # the close is not kept from going out
         assert list(app.outgoing()) == [Close(code)]
 
@@ -369,9 +372,10 @@ class TestTheApp:
         """LP-CLIP-13, LP-CLIP-14."""
         app = opened_app()
         sent = app.send(PlayAudio(bytes(4), sample_rate=8000))
-        assert sent == PlayAudio(bytes(4), sample_rate=8000, id="clip-1", queue_play=True)
+        assert sent is not None and sent.name == "clip-1"
         app.send(PlayAudio(bytes(4), sample_rate=8000, id="clip-2"))
-        assert app.send(PlayAudio(b"", sample_rate=8000)).id == "clip-3"  # type: ignore[union-attr]
+        third = app.send(PlayAudio(b"", sample_rate=8000))
+        assert third is not None and third.name == "clip-3"
         first = texts(app)[0]
         assert first == {
             "type": "playAudio",
@@ -388,24 +392,21 @@ class TestTheApp:
         app = opened_app()
         for number in (1, 2, 3):
             sent = app.send(PlayAudio(b"", sample_rate=8000))
-            assert isinstance(sent, PlayAudio)
-            assert sent.id == f"clip-{number}"
+            assert sent is not None and sent.name == f"clip-{number}"
             app.receive('{"type":"playDone"}')
 
     def test_play_done_is_matched_by_id_or_by_order(self) -> None:
         app = opened_app()
-        for name in "abc":
-            app.send(PlayAudio(bytes(2), sample_rate=8000, id=name))
+        sent = [app.send(PlayAudio(bytes(2), sample_rate=8000, id=name)) for name in "abc"]
         done = '{"type":"playDone"}'
-        assert app.receive(done) == [ClipDone("a", False, PlayDone())]
+        assert app.receive(done) == [PlaybackDone(sent[0], PLAYED, PlayDone())]
         named = '{"type":"playDone","data":{"id":"b","playbackMilliseconds":"1"}}'
         (event,) = app.receive(named)
-        assert isinstance(event, ClipDone)
-        assert (event.id, event.guessed) == ("b", False)
+        assert event == PlaybackDone(sent[1], PLAYED, PlayDone("b", {"playbackMilliseconds": "1"}))
         app.send(KillAudio())
-        app.send(PlayAudio(bytes(2), sample_rate=8000, id="d"))
-        assert app.receive(done) == [ClipDone("c", True, PlayDone())]
-        assert app.receive(done) == [ClipDone("d", False, PlayDone())]
+        sent.append(app.send(PlayAudio(bytes(2), sample_rate=8000, id="d")))
+        assert app.receive(done) == [PlaybackDone(sent[2], PLAYED, PlayDone(), guessed=True)]
+        assert app.receive(done) == [PlaybackDone(sent[3], PLAYED, PlayDone())]
         assert clauses(app.receive(done)) == ["LP-CLIP-24"]
 
     def test_only_whole_samples_are_sent(self) -> None:
@@ -421,9 +422,33 @@ class TestTheApp:
         app, pcm = opened_app(), bytes(range(4))[: claimed // 2 * 2]
         sent = app.send(PlayAudio(wav_header(claimed, 8000) + bytes(range(4)), "wav", id="a"))
         right = wav_header(len(pcm), 8000) + pcm
-        assert sent == PlayAudio(right, "wav", id="a", queue_play=True)
+        assert sent is not None
+        assert sent.message == PlayAudio(right, "wav", id="a", queue_play=True)
         ((text),) = texts(app)
-        assert base64.b64decode(text["data"]["audioContent"]) == right  # type: ignore[index]
+        data = text["data"]  # type: ignore[index]
+        assert (data["id"], data["queuePlay"]) == ("a", True)
+        assert base64.b64decode(data["audioContent"]) == right
+
+    def test_the_header_of_a_wav_is_read_once_at_either_end(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = []
+
+        def read_wav_head(content: bytes) -> wav.WavHead:
+            read.append(content)
+            return really_read(content)
+
+        really_read = wav.read_wav_head
+        monkeypatch.setattr(wav, "read_wav_head", read_wav_head)
+        app, platform = opened_app(), opened_platform(Mode.CLIPS)
+        content = wav_header(320, 8000) + bytes(320)
+        app.send(PlayAudio(content, "wav"))
+        assert read == [content]
+        for text in app.outgoing():
+            assert isinstance(text, str)
+            platform.receive(text)
+        platform.play(FLICKS)
+        assert read == [content] * 2
 
     def test_the_limits_refuse_and_change_nothing(self) -> None:
         app = opened_app()
@@ -435,7 +460,8 @@ class TestTheApp:
             assert caught.value.clause == "LP-CLIP-5"
         assert len(texts(app)) == 10
         app.send(KillAudio())
-        assert app.send(PlayAudio(b"", sample_rate=8000)).id == "clip-11"  # type: ignore[union-attr]
+        sent = app.send(PlayAudio(b"", sample_rate=8000))
+        assert sent is not None and sent.name == "clip-11"
 
     def test_without_limits_of_its_own_the_app_keeps_to_what_it_must(self) -> None:
         app = opened_app(max_clips=None, profile=DOCUMENTED)
@@ -668,8 +694,9 @@ class TestThePlatform:
             app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))
         (text,) = platform.outgoing()
         assert isinstance(text, str)
-        done = [event for event in app.receive(text) if isinstance(event, ClipDone)]
-        assert [event.id for event in done] == ["cut short", "empty"]
+        done = [event for event in app.receive(text) if isinstance(event, PlaybackDone)]
+        assert [event.name for event in done if event.message] == ["cut short", "empty"]
+        assert [event.outcome for event in done] == [PLAYED, Outcome.SKIPPED, PLAYED]
 
     def test_more_than_may_be_buffered_is_refused(self) -> None:
         """LP-STRM-4, LP-STRM-5."""
@@ -961,7 +988,7 @@ def test_tiny_messages_of_a_stream_are_joined() -> None:
 def test_marks_that_are_not_awaited_do_not_pile_up() -> None:
     """The newest are remembered; an event for a mark that is not is taken for a breach."""
     app = opened_app(Mode.STREAMING)
-    with mock.patch("listenproto.ledger.MAX_MARKS", 100):
+    with mock.patch("listenproto._marks.MAX_MARKS", 100):
         for number in range(1000):
             app.send(Mark(f"m{number}"))
             app.send(ClearMarks())

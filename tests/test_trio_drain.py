@@ -178,7 +178,7 @@ async def test_a_mark_that_never_comes_back_is_waited_for_up_to_a_limit() -> Non
         mark = await both.app.mark("m")
         await both.app.drain()
         assert trio.current_time() == 11
-        assert mark.outcome is None
+        assert mark.outcome is Outcome.TIMED_OUT
 
 
 async def drain(call: Call) -> None:

@@ -313,7 +313,7 @@ async def test_an_app_that_does_not_read_is_late_itself(caplog: pytest.LogCaptur
         await platform.tell(said(1))
         await platform.came("m")
         await trio.sleep(20)
-        assert mark.outcome is None
+        assert mark.outcome is Outcome.TIMED_OUT
         async for _ in call:
             if mark.outcome is Outcome.PLAYED:
                 break

@@ -26,6 +26,7 @@ from listenproto import (
     ListenVerb,
     MarkEvent,
     Mode,
+    PlaybackDone,
     Profile,
 )
 from listenproto.playout import Fate, MarkPoint, Over
@@ -269,7 +270,9 @@ async def test_what_has_been_told_stays_told() -> None:
         assert await mark.wait() is F
         platform.say.send_nowait(json.dumps({"type": "mark", "data": event}))
         await wait_all_tasks_blocked()
-        assert await anext(call) == MarkEvent("m", "playout")
+        told, late = [await anext(call) for _ in range(2)]
+        assert told == PlaybackDone(mark.sent, F)
+        assert late == PlaybackDone(mark.sent, F, MarkEvent("m", "playout"))
         assert mark.outcome is F
 
 
@@ -291,6 +294,19 @@ async def test_a_clip_that_does_not_wait_takes_the_place_of_all() -> None:
         assert call.ahead == pytest.approx(3)
         await call.drain()
         assert outcomes(clips) == [F, F, P]
+
+
+@virtual
+async def test_nothing_waits_behind_a_clip_that_did_not_wait() -> None:
+    """LP-CLIP-13: the next one is asked to wait, and takes its place even so."""
+    async with far_away(CLIPS, DEPLOYED) as (call, _):
+        first = await call.play(attrs.evolve(clip(10), queue_play=False))
+        await trio.sleep(1)
+        second = await call.play(clip(3))
+        assert call.ahead == pytest.approx(3)
+        await call.drain()
+        assert outcomes([first, second]) == [F, P]
+        assert [first.heard, second.heard] == [pytest.approx(1, abs=0.03), 3]
 
 
 @virtual

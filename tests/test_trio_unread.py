@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from listenproto import (
     Audio,
-    ClipDone,
     Dtmf,
     Malformed,
     MarkEvent,
     Message,
     Metadata,
     MixType,
+    Outcome,
     Peer,
     PlayAudio,
+    PlaybackDone,
     PlayDone,
+    Sent,
     UnknownMessage,
     Violation,
 )
@@ -132,9 +134,9 @@ def nested(value: JSON, depth: int) -> JSON:
 @pytest.mark.parametrize(
     "event",
     [
-        MarkEvent(LARGE, "playout"),
-        ClipDone(LARGE[:2000], guessed=False, message=PlayDone(LARGE[:2000])),
-        ClipDone("clip", guessed=False, message=PlayDone("clip", {"figure": LARGE})),
+        PlaybackDone(Sent(LARGE[:3500]), Outcome.LOST),
+        PlaybackDone(Sent(LARGE[:1750]), Outcome.PLAYED, MarkEvent(LARGE[:1750], "playout")),
+        PlaybackDone(Sent("clip"), Outcome.PLAYED, PlayDone("clip", {"figure": LARGE[:3500]})),
         UnknownMessage({"type": LARGE}),
         UnknownMessage({LARGE: None}),
         UnknownMessage({"many": [None] * 60}),
@@ -153,7 +155,10 @@ def nested(value: JSON, depth: int) -> JSON:
 )
 @virtual
 async def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
-    """Two of 4000 characters, or of as many bytes in some 60 values, fit into 10 000."""
+    """Two of 4000 characters, or of as many bytes in some 60 values, fit into 10 000.
+
+    What tells of a clip or a mark has a dozen values besides.
+    """
     queue = unread(message_size=10_000)
     for _ in range(10):
         queue.put(event)

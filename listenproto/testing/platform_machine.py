@@ -100,16 +100,16 @@ class PlatformMachine(CallMachine):
         """Whether the app has read the metadata and has not ended."""
         return self.app.metadata is not None and not self.app.ended
 
-    def say(self, message: Message) -> Message | None:
-        """Let the app send a message; returns it as sent, or None if the app refuses."""
+    def say(self, message: Message) -> bool:
+        """Let the app send a message; returns False if the app refuses to."""
         self.moves_left -= 1
         try:
-            sent = self.app.send(message)
+            self.app.send(message)
         except LocalProtocolError as error:
             note(f"the app does not send {message}: {error}")
-            return None
+            return False
         self.exchange.collect()
-        return sent
+        return True
 
     def sound(self, samples: int) -> bytes:
         """The next ``samples`` of a sound that takes long to repeat itself."""

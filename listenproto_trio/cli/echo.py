@@ -10,11 +10,10 @@ from typing import Final
 
 import click
 
-from listenproto.codec import clip_head
 from listenproto.framing import DEFAULT_MAX_MESSAGE
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import Mode, PlayAudio
-from listenproto.wav import WavError
+from listenproto.wav import WavError, read_clip_head
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file
@@ -109,7 +108,7 @@ def _clip(path: Path, tell: Callable[[str], None]) -> PlayAudio:
 def _of_any_length(path: Path, tell: Callable[[str], None]) -> PlayAudio:
     content = mended(read_file(path, MOST_SOUND, option="--play"), path, tell)
     with suppress(WavError):
-        if clip_head(content).size:
+        if read_clip_head(content).size:
             return PlayAudio(content, "wav")
     pcm = sound_in(content, path, CLIP_RATE, option="--play", tell=tell)
     return PlayAudio(pcm, sample_rate=CLIP_RATE)

@@ -2,13 +2,13 @@
 
 from listenproto import (
     AppSession,
-    ClipDone,
     Disconnect,
     Dtmf,
     KillAudio,
     Mode,
     PlayAudio,
     RemoteProtocolError,
+    Sent,
 )
 
 PROMPTS = {"1": bytes(16000), "2": bytes(48000)}
@@ -23,15 +23,14 @@ class Menu:
         self.closed = self.session.closed
         self.connection_lost = self.session.connection_lost
         self.outgoing = self.session.outgoing
-        self.speaking = self.over = False
+        self.prompt: Sent | None = None
+        self.over = False
 
     def receive(self, payload: str | bytes) -> None:
         try:
             for event in self.session.receive(payload):
                 if isinstance(event, Dtmf) and not self.over:
                     self.press(event.digit)
-                elif isinstance(event, ClipDone):
-                    self.speaking = False
         except RemoteProtocolError as error:
             self.session.close(error.close_code, str(error))
 
@@ -40,8 +39,7 @@ class Menu:
             self.over = True
             self.session.send(Disconnect())
         elif key == "*":
-            self.speaking = False
+            self.prompt = None
             self.session.send(KillAudio())
-        elif key in PROMPTS and not self.speaking:
-            self.speaking = True
-            self.session.send(PlayAudio(PROMPTS[key], sample_rate=8000))
+        elif key in PROMPTS and (self.prompt is None or self.prompt.outcome is not None):
+            self.prompt = self.session.send(PlayAudio(PROMPTS[key], sample_rate=8000))

@@ -17,7 +17,6 @@ from websockets.sync.client import ClientConnection
 from listenproto import (
     SUBPROTOCOLS,
     Audio,
-    ClipDone,
     Close,
     Closed,
     Dtmf,
@@ -25,6 +24,7 @@ from listenproto import (
     MixType,
     Mode,
     PlayAudio,
+    PlaybackDone,
     Policy,
     basic_credentials,
 )
@@ -332,7 +332,9 @@ async def test_forgotten_marks(dial: Dial) -> None:
         await app.call()
     assert heard == [{"type": "mark", "data": {"name": "gone"}}, {"type": "clearMarks"}]
     assert outcomes == [Outcome.PLAYED]
-    assert events == [MarkEvent("gone", "playout")]
+    (done,) = events
+    assert isinstance(done, PlaybackDone)
+    assert (done.name, done.message) == ("gone", MarkEvent("gone", "playout"))
     assert app.records[0].breaches(Mode.STREAMING) == []
 
 
@@ -378,7 +380,8 @@ async def test_clips(dial: Dial, ids: bool) -> None:
         },
     ]
     assert outcomes == [Outcome.PLAYED] * 2
-    assert [event.id for event in events if isinstance(event, ClipDone)] == ["clip-1", "clip-2"]
+    done = [event.name for event in events if isinstance(event, PlaybackDone)]
+    assert done == ["clip-1", "clip-2"]
     assert app.records[0].breaches(Mode.CLIPS) == []
 
 

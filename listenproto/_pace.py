@@ -105,7 +105,7 @@ class Pace:
         )
         return own, audio
 
-    def mark_came(self, name: str, expected: Expected, now: Clocks) -> str | None:
+    def mark_came(self, name: ClipId | None, expected: Expected, now: Clocks) -> str | None:
         """A mark was played; returns a sentence if that does not fit."""
         rate = self._stream_rate
         check = f"the verb's bidirectionalAudio.sampleRate is {rate}, the stream_rate of this app"
@@ -113,7 +113,7 @@ class Pace:
         return self._judge(f"mark {name!r:.60} came back", expected, now, never, check)
 
     def clip_done(
-        self, clip_id: ClipId, seconds: float, expected: Expected, now: Clocks
+        self, clip_id: ClipId | None, seconds: float, expected: Expected, now: Clocks
     ) -> str | None:
         """A clip of ``seconds`` was played to its end; returns a sentence if that does not fit."""
         own, audio = self._clip_done  # platforms may leave a gap behind each clip

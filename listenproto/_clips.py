@@ -1,0 +1,361 @@
+"""The clips of a conversation in their order, and which of them a playDone is for (D8 to D11).
+
+At the platform's end every playDone is certain. At the app's end, a playDone may be on its way
+while a killAudio is. So the clips that the killAudio concerns are only *maybe done*, for as long as
+a playDone may take, in media time of the platform's audio (LP-CLIP-30).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+import attrs
+
+from listenproto.codec import clip_flicks
+from listenproto.l16 import FLICKS
+from listenproto.messages import ClipId, PlayAudio, PlayDone
+from listenproto.profile import Profile
+from listenproto.sent import MAX_REMEMBERED, ROUND_TRIP, Outcome, Record, Sent
+
+__all__ = ["AppClips", "ClipMatch", "ClipSent", "PlatformClips", "starts_at_once"]
+
+GRACE: Final = int(ROUND_TRIP * FLICKS)
+"""How long a playDone may be on its way, in flicks (LP-CLIP-30)."""
+
+MAX_CLIPS: Final = 1000
+"""How many clips are remembered of an app that keeps to no limit."""
+
+FRAME: Final = 0.02
+"""Seconds that platforms play at a time."""
+
+
+def starts_at_once(profile: Profile, *, queued: bool, front_queued: bool) -> bool:
+    """Whether a clip replaces those before it, instead of waiting behind them (D8).
+
+    ``queued``: it has ``queuePlay: true``; ``front_queued``: the clip that plays has it, too.
+    """
+    return not (profile.clips_wait_unasked or (queued and front_queued))
+
+
+@attrs.define(eq=False)
+class ClipSent(Sent):
+    """A clip, and when its playDone can come."""
+
+    queued: bool = attrs.field(kw_only=True, repr=False)
+    """Whether it has ``queuePlay: true``."""
+    ends_at: int = attrs.field(default=0, repr=False)
+    """The media time at which it has played to its end, if messages take no time and nothing stops
+    it."""
+    over_at: int | None = attrs.field(default=None, repr=False)
+    """None while outstanding; after a killAudio, the media time until which a playDone may come."""
+    is_killed: bool = attrs.field(default=False, repr=False)
+    """Whether its playDone can be due to a killAudio, or to a clip that replaced it."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it should be this one that was stopped."""
+        return self.cut_at < math.inf
+
+
+@attrs.frozen
+class ClipMatch:
+    """The clip that a playDone is for. ``guessed``: it may be for another one (LP-CLIP-27).
+
+    ``in_order`` is false if the playDone of a later clip came first.
+    """
+
+    clip: ClipSent
+    guessed: bool
+    in_order: bool = True
+
+
+class _Clips:
+    """The clips whose playDone has not passed, oldest first: what both ends have in common."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._line: list[ClipSent] = []
+        self._passed_over: deque[ClipSent] = deque(maxlen=MAX_REMEMBERED)
+        """Those without a playDone before one that had its own."""
+
+    def starts_at_once(self, message: PlayAudio) -> bool:
+        """Whether a clip would replace those that are there (D8)."""
+        # No clip ever waits behind one that was not queued, so the newest is like the first.
+        front_queued = not self._line or self._line[-1].queued
+        queued = message.queue_play is True
+        return starts_at_once(self._profile, queued=queued, front_queued=front_queued)
+
+    def _is_over(self, clip: ClipSent) -> bool:
+        """Whether its playDone cannot come any more."""
+        return False
+
+    def holds(self, clip_id: ClipId) -> bool:
+        """Whether a clip of that id is outstanding or maybe done (LP-CLIP-15)."""
+        return any(clip.name == clip_id and not self._is_over(clip) for clip in self._line)
+
+    def match(self, clip_id: ClipId | None) -> ClipMatch | None:
+        """The clip that a playDone with ``clip_id`` is for; None if it matches none."""
+        if clip_id is None:
+            return self._oldest()
+        # An id that was used again belongs to the newer clip once the older one is over.
+        named = [clip for clip in self._line if clip.name == clip_id]
+        if named:
+            return ClipMatch(min(named, key=self._is_over), guessed=False)
+        for clip in self._passed_over:
+            if clip.name == clip_id:
+                return ClipMatch(clip, guessed=False, in_order=False)
+        return None
+
+    def _oldest(self) -> ClipMatch | None:
+        raise NotImplementedError
+
+    def _strike(self, match: ClipMatch) -> list[ClipSent]:
+        """Remove the clip, and if the match is certain also those before it; returns these.
+
+        They were killed, or the platform had no room for them (LP-STRM-5).
+        """
+        if not match.in_order:
+            self._passed_over.remove(match.clip)
+            return []
+        index = self._line.index(match.clip)
+        before = [] if match.guessed else self._line[:index]
+        del self._line[index - len(before) : index + 1]
+        self._passed_over += [clip for clip in before if clip.over_at is None]
+        return before
+
+
+class PlatformClips(_Clips):
+    """The clips as the platform's end sees them."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
+        self._killed: deque[ClipSent] = deque(maxlen=MAX_REMEMBERED)
+
+    @property
+    def outstanding(self) -> int:
+        """How many clips count against the limit (LP-CLIP-2)."""
+        return len(self._line)
+
+    def sent(self, message: PlayAudio) -> Sent:
+        """A clip has come."""
+        if self.starts_at_once(message):
+            # The one that played is done; of several such ones the playDone may be outstanding.
+            self._line = self._line[:1] + [clip for clip in self._line[1:] if not clip.queued]
+        clip = ClipSent(message.id, queued=message.queue_play is True)
+        self._line.append(clip)
+        return clip
+
+    def killed(self) -> None:
+        """A killAudio has come."""
+        if not self._profile.kill_spares_waiting_clips:
+            self._killed += self._line
+            self._line.clear()
+
+    def _oldest(self) -> ClipMatch | None:
+        return ClipMatch(self._line[0], guessed=False) if self._line else None
+
+    def was_killed(self, clip_id: ClipId | None) -> bool:
+        """Whether a playDone that matches no clip is for one that a killAudio took."""
+        return any(clip_id in (None, clip.name) for clip in self._killed)
+
+    def done(self, message: PlayDone, match: ClipMatch) -> Sent:
+        """A playDone goes out."""
+        self._strike(match)
+        return match.clip
+
+
+class AppClips(_Clips):
+    """The clips as the app's end sees them; puts into a record how they end."""
+
+    def __init__(self, profile: Profile, record: Record) -> None:
+        super().__init__(profile)
+        self._record = record
+        self._last_ends_at = 0
+        self._in_doubt = False
+        """Whether a guess leaves open which of the clips after it have finished."""
+
+    @property
+    def outstanding(self) -> int:
+        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-29)."""
+        counts_killed = self._profile.kill_spares_waiting_clips
+        return sum(
+            clip.over_at is None or (counts_killed and not self._is_over(clip))
+            for clip in self._line
+        )
+
+    def _is_over(self, clip: ClipSent) -> bool:
+        return clip.over_at is not None and clip.over_at <= self._record.media_time
+
+    def was_killed(self, clip_id: ClipId | None) -> bool:
+        """Never, as seen from here: the clip may have finished before the killAudio was read."""
+        return False
+
+    def sent(self, message: PlayAudio) -> Sent:
+        """A clip goes out."""
+        flicks = clip_flicks(message)
+        if self.starts_at_once(message):
+            self._replaced()
+        self._last_ends_at = max(self._last_ends_at, self._record.media_time) + flicks
+        clip = ClipSent(
+            message.id,
+            flicks,
+            message=message,
+            queued=message.queue_play is True,
+            ends_at=self._last_ends_at,
+        )
+        self._record.lasts(clip.seconds)
+        self._record.enter(clip)
+        self._line.append(clip)
+        self._remember(MAX_CLIPS)
+        return clip
+
+    def killed(self) -> None:
+        """A killAudio goes out: it takes all clips, or the first of them (LP-KILL-2)."""
+        now = self._record.now
+        spares = self._profile.kill_spares_waiting_clips
+        awaited = [clip for clip in self._line if clip.is_open]
+        waiting = [clip for clip in awaited if not clip.is_stopped]
+        self._record.stopping()
+        if not (spares and awaited):
+            self._record.stopped()
+        if spares:
+            for clip in waiting:
+                clip.is_killed = True
+            if waiting:
+                self._cut_short(waiting[0], now)
+        else:
+            for clip in waiting:
+                clip.cut_at, clip.is_silenced = now, True
+                may_be_done = clip.due <= now + ROUND_TRIP
+                self._record.flush(clip, now + ROUND_TRIP if may_be_done else now)
+        self._maybe_done()
+
+    def _replaced(self) -> None:
+        """A clip goes out that replaces those before it."""
+        now = self._record.now
+        if self._record.ahead:
+            self._record.stopping()
+        self._record.stopped()
+        for clip in self._line:
+            if clip.is_open:
+                self._stop(clip, now, answered_by=now + ROUND_TRIP)
+        self._maybe_done(replaced=True)
+
+    def _stop(self, clip: ClipSent, at: float, *, answered_by: float) -> None:
+        """The platform should stop a clip, and say so; if it does not, it has dropped the clip."""
+        clip.is_killed = True
+        clip.cut_at = min(clip.cut_at, at)
+        self._record.flush(clip, answered_by)
+
+    def _cut_short(self, clip: ClipSent, at: float) -> None:
+        """A killAudio sent at that time stops a clip, and the next one plays from now on.
+
+        It may play on all the same: of two killAudios within a frame, one does nothing.
+        """
+        now = self._record.now
+        self._stop(clip, at, answered_by=max(clip.due, now) + ROUND_TRIP)
+        spared = max(0.0, clip.due - now)
+        self._record.cut(spared)
+        for behind in self._line[self._line.index(clip) + 1 :]:
+            behind.due -= spared
+
+    def _maybe_done(self, *, replaced: bool = False) -> None:
+        """What is outstanding may be done; deployed, killed clips may also play on.
+
+        ``replaced``: by a clip; the platform sends a playDone for the one that played.
+        """
+        plays_on = self._profile.kill_spares_waiting_clips
+        now = self._record.media_time
+        self._last_ends_at = max(self._last_ends_at, now) if plays_on else now
+        for clip in self._line:
+            if clip.over_at is not None:
+                continue
+            if plays_on:
+                clip.over_at = max(clip.ends_at, now) + GRACE
+            elif replaced or clip.ends_at <= now + GRACE:
+                clip.over_at = now + GRACE
+            else:
+                clip.over_at = now
+        self._remember(MAX_REMEMBERED)
+
+    def _remember(self, number: int) -> None:
+        """Forget all but the newest."""
+        for clip in self._line[:-number]:
+            self._record.give_up(clip, Outcome.TIMED_OUT)
+        del self._line[:-number]
+
+    def _oldest(self) -> ClipMatch | None:
+        """The oldest that is maybe done, or else outstanding, or else killed (LP-CLIP-27).
+
+        After a wrong guess the playDone is for a newer one, if there is any.
+        """
+        if not self._line:
+            return None
+        clip = min(self._line, key=lambda clip: (self._is_over(clip), clip.over_at is None))
+        in_doubt = self._in_doubt and self._has_newer(clip)
+        return ClipMatch(clip, guessed=clip.over_at is not None or in_doubt)
+
+    def _has_newer(self, clip: ClipSent) -> bool:
+        """Whether a playDone can be for a clip after that one."""
+        behind = self._line[self._line.index(clip) + 1 :]
+        return not all(self._is_over(newer) for newer in behind)
+
+    def done(self, message: PlayDone, match: ClipMatch) -> Sent:
+        """A playDone has come."""
+        clip = match.clip
+        behind: list[ClipSent] = []
+        if match.in_order:
+            self._in_doubt = match.guessed and (self._in_doubt or self._has_newer(clip))
+            behind = self._line[self._line.index(clip) + 1 :]
+        for before in self._strike(match):
+            self._record.give_up(before, Outcome.SKIPPED, heard=0.0)
+        self._end(clip, _seconds_played(message), behind)
+        if not match.guessed:
+            self._record.check_clip(clip)
+        if match.in_order and not match.guessed:
+            self._has_started(behind)
+        return clip
+
+    def _end(self, clip: ClipSent, played: float | None, behind: list[ClipSent]) -> None:
+        """Say how a clip ended whose playDone came, after ``played`` seconds if that is known.
+
+        A killed clip may have come to its end, give or take a frame. Then the killAudio came too
+        late for it, and stopped the next one.
+        """
+        if played is not None:
+            cut_short = played < clip.seconds - FRAME
+        else:
+            cut_short = clip.is_stopped and self._record.now < clip.due
+        heard = None if played is None else min(max(0.0, played), clip.seconds)
+        if clip.is_killed and cut_short:
+            self._record.answered(clip, Outcome.FLUSHED, heard)
+            return
+        self._record.answered(clip, Outcome.PLAYED, heard)
+        if clip.is_stopped:
+            for next_one in behind:
+                if next_one.is_killed and not next_one.is_stopped:
+                    self._cut_short(next_one, clip.cut_at)
+                    break
+
+    def _has_started(self, behind: list[ClipSent]) -> None:
+        """The next clip started now at the latest."""
+        ends_at = self._record.media_time
+        for clip in behind:
+            if clip.over_at is None:
+                ends_at += clip.flicks
+                clip.ends_at = min(clip.ends_at, ends_at)
+        self._last_ends_at = min(self._last_ends_at, ends_at)
+
+
+def _seconds_played(done: PlayDone) -> float | None:
+    """How many seconds of a clip were played, if the platform says so."""
+    milliseconds = done.playback.get("playbackMilliseconds")
+    if not isinstance(milliseconds, str | int | float):
+        return None
+    try:
+        seconds = float(milliseconds) / 1000
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(seconds) else seconds
