@@ -4,7 +4,7 @@
 :class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
 """
 
-from listenproto.app_session import AppEvent, AppSession, ModeOf, PlaybackDone
+from listenproto.app_session import AppEvent, AppSession, PlaybackDone
 from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
 from listenproto.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from listenproto.handshake import (
@@ -48,6 +48,7 @@ from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_tra
 from listenproto.upgrade import Accepted, Rejected, Request
 from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto.wav import WavError
+from listenproto.way import ModeOf
 from listenproto.webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
 from listenproto.wire import Closed, Ping, Pong
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -33,9 +33,10 @@ from listenproto.rules import MODES, State
 from listenproto.sent import Outcome, Sent
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
-from listenproto.verb import ListenVerb, check_verb
+from listenproto.verb import ListenVerb
+from listenproto.way import ModeOf, mode_for
 
-__all__ = ["AppEvent", "AppSession", "ModeOf", "PlaybackDone", "given_mode", "mode_of"]
+__all__ = ["AppEvent", "AppSession", "PlaybackDone"]
 
 
 @attrs.frozen
@@ -62,36 +63,6 @@ class PlaybackDone:
 
 
 AppEvent: TypeAlias = Metadata | Audio | Dtmf | PlaybackDone | UnknownMessage | Violation | Close
-ModeOf: TypeAlias = Callable[[Request | None, Metadata], Mode | str]
-"""Finds the mode of a call from the upgrade request and the metadata."""
-
-
-def given_mode(mode: Mode | str | ModeOf) -> Mode | ModeOf:
-    """The mode, or the function that finds it. Raises ValueError for anything else."""
-    if callable(mode):
-        return mode
-    return member(Mode, mode, "mode", or_else="a function that returns one of these")
-
-
-def mode_of(verb: ListenVerb | None, given: Mode | str | ModeOf | None = None) -> Mode | ModeOf:
-    """The mode, or the function that finds it: ``given``, else the verb's, else clips.
-
-    ``given`` may be off for any verb, as a listen nested in a dial has off mode (LP-VERB-3). Raises
-    ValueError for any other that differs from the verb's.
-    """
-    given = None if given is None else given_mode(given)
-    if verb is None:
-        return Mode.CLIPS if given is None else given
-    check_verb(verb)
-    own = verb.mode()
-    if given is None:
-        return own
-    if given is own or given is Mode.OFF:
-        return given
-    raise ValueError(
-        f"mode={given} contradicts the verb, whose mode is {own.value}; leave mode out, "
-        "or pass Mode.OFF if the verb is nested in a dial"
-    )
 
 
 class AppSession(Session):
@@ -137,7 +108,7 @@ class AppSession(Session):
     ) -> None:
         super().__init__(keep_passed=keep_passed)
         self._verb = verb
-        self._mode = mode_of(verb, mode)
+        self._mode = mode_for(verb, mode)
         self._error: Exception | None = None
         self._queue_clips = queue_clips
         profile = profile_of(profile)

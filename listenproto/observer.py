@@ -51,8 +51,9 @@ from listenproto.rules import (
 )
 from listenproto.sent import Record, Sent
 from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import ListenVerb, stream_rate_of, way_of
+from listenproto.verb import ListenVerb
 from listenproto.wav import WavError
+from listenproto.way import check_mode, stream_rate_for, way_of
 
 __all__ = ["AppLimits", "Judgement", "Observer", "Violation"]
 
@@ -116,10 +117,11 @@ class Observer:
     """Watches a conversation, message by message, and names each breach.
 
     ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
-    later, before the app sends anything. ``mode`` is needed only if it is not the verb's own, as
-    in a dial (LP-VERB-3). ``stream_rate`` is the sample rate of the app's stream: the verb's, or
-    8000, unless given. ``without`` switches clauses off. The constructor takes modes, profiles and
-    peers by name, and raises ValueError for one that does not exist.
+    later, before the app sends anything. ``mode`` is needed only if it is not the verb's own:
+    off, as in a dial (LP-VERB-3); any other is a ValueError. ``stream_rate`` is the sample rate of
+    the app's stream: the verb's, or 8000, unless given. ``without`` switches clauses off. The
+    constructor takes modes, profiles and peers by name, and raises ValueError for one that does not
+    exist.
 
     At the app's vantage, :attr:`record` is what the app has under way.
     """
@@ -140,6 +142,8 @@ class Observer:
         self.mode = way.mode() if isinstance(way, ListenVerb) else way
         if mode is not None:
             self.mode = member(Mode, mode, "mode")
+            if way is not None:
+                check_mode(way, self.mode)
         profile = profile_of(profile)
         vantage = member(Peer, vantage, "vantage")
         self._vantage = vantage
@@ -151,7 +155,7 @@ class Observer:
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
         self.states = dict.fromkeys(Peer, State.START)
-        self.record = Record(stream_rate_of(self._verb, stream_rate))
+        self.record = Record(stream_rate_for(self._verb, stream_rate))
         self.clips: AppClips | PlatformClips
         self.marks: AppMarks | PlatformMarks
         if vantage is Peer.APP:

@@ -27,7 +27,8 @@ from listenproto.observer import Observer, Violation
 from listenproto.playout import Clip, Fate, Heard, Over, Playout
 from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.session import ABNORMAL, Session
-from listenproto.verb import ListenVerb, stream_rate_of, way_of
+from listenproto.verb import ListenVerb
+from listenproto.way import stream_rate_for, way_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
@@ -44,11 +45,11 @@ MAX_ANSWERS: Final = 2**20
 class PlatformSession(Session):
     """The platform's end: takes what the app sends, and plays it to the caller.
 
-    ``way`` is the listen verb, or the mode. ``mode`` is needed only if it is not the verb's own, as
-    in a dial. ``stream_rate`` is the sample rate of the app's audio in Hz, by default the verb's,
-    or else 8000; ValueError for one that no verb can have, or that is not this verb's.
-    ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4). Modes and ``profile`` may be
-    given by name; ValueError for a name that does not exist.
+    ``way`` is the listen verb, or the mode. ``mode`` is needed only if it is not the verb's own:
+    off, as in a dial; any other is a ValueError. ``stream_rate`` is the sample rate of the app's
+    audio in Hz, by default the verb's, or else 8000; ValueError for one that no verb can have, or
+    that is not this verb's. ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4).
+    Modes and ``profile`` may be given by name; ValueError for a name that does not exist.
     """
 
     _peer = Peer.PLATFORM
@@ -70,7 +71,7 @@ class PlatformSession(Session):
             way_of(way), mode=mode, profile=self._profile, vantage=Peer.PLATFORM
         )
         self.playout = Playout(
-            stream_rate=stream_rate_of(way if isinstance(way, ListenVerb) else None, stream_rate),
+            stream_rate=stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate),
             profile=self._profile,
             max_seconds=max_seconds,
         )

@@ -35,7 +35,8 @@ from listenproto.platform_session import PlatformEvent, PlatformSession
 from listenproto.playout import Gaps, Heard
 from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.session import ABNORMAL
-from listenproto.verb import ListenVerb, check_verb
+from listenproto.verb import ListenVerb
+from listenproto.way import check_verb
 
 __all__ = ["End", "ListenResult", "ListenTask"]
 

@@ -23,7 +23,8 @@ from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer, sender_of
 from listenproto.observer import Observer, Violation
 from listenproto.profile import DOCUMENTED, PROFILES, Profile
-from listenproto.verb import ListenVerb, VerbError, way_of
+from listenproto.verb import ListenVerb, VerbError
+from listenproto.way import way_of
 
 __all__ = [
     "FORMAT",
@@ -323,10 +324,11 @@ def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tupl
     """Each protocol violation in a trace, with the number of its line in the file."""
     observer = Observer(
         trace.header.way,
-        mode=trace.header.mode,
         profile=PROFILES[trace.header.profile],
         vantage=vantage or trace.header.vantage,
     )
+    if trace.header.mode is not None:
+        observer.mode = trace.header.mode  # that of the call, even if no verb could give it
     found: list[tuple[int, Violation]] = []
     for number, line, message in messages_of(trace):
         if not isinstance(message, Moment):

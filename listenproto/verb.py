@@ -19,20 +19,11 @@ from attrs.validators import optional
 
 from listenproto.choices import listed, member
 from listenproto.frozen import Frozen, plain
-from listenproto.l16 import LISTEN_RATES, PLAY_RATES, check_stream_rate
+from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
 from listenproto.shown import shown
 
-__all__ = [
-    "ABSOLUTE",
-    "BidirectionalAudio",
-    "ListenVerb",
-    "VerbError",
-    "WsAuth",
-    "check_verb",
-    "stream_rate_of",
-    "way_of",
-]
+__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
 
 
 class VerbError(ValueError):
@@ -111,6 +102,7 @@ def _rate(rates: tuple[int, ...]) -> _Rule:
     return _Rule(allowed, lambda v: isinstance(v, int) and v in rates)
 
 
+_VERBS: Final = ("listen", "stream")
 _URL_TEXT: Final = r'[!"$-\[\]-~]+'
 # RFC 1035, 2.3.4: no other name can be looked up
 _NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
@@ -131,7 +123,7 @@ _listen_rate = _rate(LISTEN_RATES)
 _play_rate = _rate(PLAY_RATES)
 _text = _matching(r"[^\ud800-\udfff]*", "a string of UTF-8 text")
 _keys = _matching(r"[0-9*#A-D]*", "a string of the keys 0-9 * # A-D, empty for none")
-_verb = _matching(r"listen|stream", "'listen' or 'stream'")
+_verb = _Rule(listed(_VERBS), lambda v: v in _VERBS)
 # RFC 7617, 2: no control characters in either part, no colon in the user name
 _username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
 _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
@@ -142,11 +134,9 @@ _path = _matching(
 _url = _Rule(f"{ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
-_mix = _Rule(listed(mix.value for mix in MixType), lambda v: isinstance(v, MixType))
 
 # Other ways to write an option; any other value is left for its rule to refuse.
 _RATES: Final[Mapping[Any, Any]] = {key: rate for rate in PLAY_RATES for key in (str(rate), rate)}
-_MIXES: Final[Mapping[Any, Any]] = {mix.value: mix for mix in MixType}
 
 
 def _read_rate(value: int | str) -> int:
@@ -155,7 +145,11 @@ def _read_rate(value: int | str) -> int:
 
 
 def _read_mix(value: MixType | str) -> MixType:
-    return _MIXES.get(value, value) if isinstance(value, str) else value
+    try:
+        return member(MixType, value, "mixType")
+    except ValueError:
+        allowed = listed(mix.value for mix in MixType)
+        raise VerbError("mixType", value, allowed) from None
 
 
 def _read_seconds(value: float) -> float | None:
@@ -282,7 +276,7 @@ class ListenVerb(_Options):
     metadata: Mapping[str, JSON] = attrs.field(
         default=MappingProxyType({}), validator=_object, hash=False
     )
-    mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix, validator=_mix)
+    mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix)
     pass_dtmf: bool = attrs.field(default=False, validator=_flag)
     play_beep: bool = attrs.field(default=False, validator=_flag)
     sample_rate: int = attrs.field(default=8000, converter=_read_rate, validator=_listen_rate)
@@ -372,37 +366,6 @@ class ListenVerb(_Options):
             raise VerbError("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
-
-
-def check_verb(verb: object) -> None:
-    """Raise TypeError for anything but a ListenVerb, such as its JSON."""
-    if not isinstance(verb, ListenVerb):
-        raise TypeError(
-            f"verb must be a ListenVerb (ListenVerb.from_json reads JSON), not {shown(verb)}"
-        )
-
-
-def way_of(way: ListenVerb | Mode | str) -> ListenVerb | Mode:
-    """The verb, or the mode. Raises ValueError for anything else."""
-    return way if isinstance(way, ListenVerb) else member(Mode, way, "way", or_else="a ListenVerb")
-
-
-def stream_rate_of(verb: ListenVerb | None, given: int | None = None) -> int:
-    """The sample rate of the app's stream in Hz: ``given``, else the verb's, else 8000.
-
-    Raises ValueError for a rate that no verb can have, and for one that differs from this verb's.
-    """
-    asked = None if verb is None else verb.stream_rate
-    usual = asked or PLAY_RATES[0]
-    if given is None:
-        return usual
-    check_stream_rate(given)
-    if verb is not None and given != usual:
-        says = f"stream rate is {asked}" if asked else f"mode is {verb.mode().value}"
-        raise ValueError(
-            f"stream_rate={given} contradicts the verb, whose {says}; leave stream_rate out"
-        )
-    return given
 
 
 def _camel(attribute: str) -> str:

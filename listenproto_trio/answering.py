@@ -7,12 +7,13 @@ from typing import Final, get_args
 
 import attrs
 
-from listenproto.app_session import AppSession, ModeOf, given_mode, mode_of
+from listenproto.app_session import AppSession
 from listenproto.choices import one_of
 from listenproto.handshake import Policy
 from listenproto.messages import Mode
 from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.verb import ListenVerb, stream_rate_of
+from listenproto.verb import ListenVerb
+from listenproto.way import ModeOf, given_mode, mode_for, stream_rate_for
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import Tap
 from listenproto_trio.unread import UnreadPolicy
@@ -67,8 +68,8 @@ class Answering:
     on_lost: Callable[[AppSession, str], None] | None = None
 
     def __attrs_post_init__(self) -> None:
-        mode_of(self.verb, self.mode)
-        stream_rate_of(self.verb, self.stream_rate)
+        mode_for(self.verb, self.mode)
+        stream_rate_for(self.verb, self.stream_rate)
 
     def session(self) -> AppSession:
         """The session of a new call."""

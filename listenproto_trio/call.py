@@ -22,7 +22,7 @@ from listenproto.l16 import SAMPLE_BYTES
 from listenproto.messages import Audio, Metadata, Mode, Peer
 from listenproto.trace import Moment
 from listenproto.upgrade import Request
-from listenproto.verb import stream_rate_of
+from listenproto.way import stream_rate_for
 from listenproto.wire import Closed
 from listenproto_trio.answering import Answering
 from listenproto_trio.failures import check_trio, peer_of
@@ -61,7 +61,7 @@ class Call(Sending):
         on_request: Callable[[Request], None] = lambda request: None,
     ) -> None:
         log = CallLog(self._about)
-        stream_rate = stream_rate_of(answering.verb, answering.stream_rate)
+        stream_rate = stream_rate_for(answering.verb, answering.stream_rate)
         timekeeper = Timekeeper(session, self._dispatch)
         unread = Unread(answering.unread, answering.limits, on_hold=timekeeper.recheck)
         transport = Transport(

@@ -88,6 +88,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "profile",
         "rules",
         "upgrade",
+        "way",
         "_pace",
         "sent",
         "_clips",

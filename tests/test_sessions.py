@@ -46,6 +46,7 @@ from listenproto import (
     Violation,
     wav,
 )
+from listenproto.observer import Observer
 from listenproto.session import Traffic
 from listenproto.wav import wav_header
 
@@ -326,6 +327,19 @@ class TestTheApp:
         app.send(Disconnect())
         with pytest.raises(LocalProtocolError, match=r"may only close the WebSocket \["):
             app.send(Mark("m"))
+
+    @pytest.mark.parametrize("way", [ListenVerb(url="/"), Mode.CLIPS])
+    def test_every_end_refuses_a_mode_that_contradicts_the_way(
+        self, way: ListenVerb | Mode
+    ) -> None:
+        says = r"^mode=Mode\.STREAMING contradicts (the verb, whose mode|way, which) is clips; "
+        with pytest.raises(ValueError, match=says):
+            PlatformSession(way, mode="streaming")
+        with pytest.raises(ValueError, match=says):
+            PlatformSession(way, mode="streaming", stream_rate=16000)
+        with pytest.raises(ValueError, match=says):
+            Observer(way, mode="streaming", vantage=Peer.APP)
+        assert PlatformSession(way, mode="off").observer.mode is Mode.OFF
 
     def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
         verb = ListenVerb(url="/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -597,3 +598,13 @@ def test_a_mode_that_is_not_the_verbs_own_is_on_record() -> None:
     lines = (Line(0, Peer.PLATFORM, 0, "{}"), Line(1, Peer.APP, 0, '{"type":"killAudio"}'))
     (found,) = judge_trace(Trace(header, lines))
     assert (found[0], found[1].clause) == (3, "LP-KILL-1")
+
+
+def test_a_trace_is_judged_by_the_mode_of_the_call_even_if_no_verb_could_give_it() -> None:
+    verb = ListenVerb(url="ws://app.example/")
+    header = Header(vantage=Peer.PLATFORM, way=verb, mode=Mode.STREAMING)
+    lines = (Line(0, Peer.PLATFORM, 0, "{}"), Line(1, Peer.APP, 0, bytes(2)))
+    assert judge_trace(Trace(read_trace([header.to_json()]).header, lines)) == []
+    assert [v.clause for _, v in judge_trace(Trace(attrs.evolve(header, mode=None), lines))] == [
+        "LP-STRM-1"
+    ]
