@@ -6,6 +6,9 @@ Two clocks are used: this end's own, and the platform's audio as it comes. Eithe
 a test's caller may run faster than real time, an app that does not read sees everything late, a
 pause stops the audio. Only what both show counts.
 
+An app that reads too slowly finds both clocks late, as the answers wait behind audio that it has
+not read yet. That shows when reading is held back, so nothing is late then, nor shortly after.
+
 No answer can come before its audio was played, as the network only delays it: an early one is
 proof. A late one proves little, so it must be very late.
 """
@@ -30,6 +33,10 @@ differ a little."""
 
 LATE: Final = 1.0
 """Seconds: networks and busy ends delay answers, and platforms leave gaps between clips."""
+
+CATCH_UP: Final = 5.0
+"""Seconds after which everything has been read that waited while reading was held back; deployed
+platforms buffer so much audio."""
 
 PART: Final = 0.1
 """Part of the audio to be played: less than this may be a clock that is a bit off."""
@@ -81,6 +88,7 @@ class Pace:
         self._stream_rate = stream_rate
         self._lines = (_Line(), _Line())
         self._doubtful_until = -math.inf
+        self._behind_until = -math.inf
         self._clip_done: Clocks = (-math.inf, -math.inf)
         self._told = False
 
@@ -96,6 +104,10 @@ class Pace:
         plays on from there without a pause.
         """
         self._doubtful_until = max(self._doubtful_until, doubtful_until)
+
+    def held_back(self, now: float) -> None:
+        """Reading was held back until ``now``, on this end's clock: what comes late is its own."""
+        self._behind_until = now + CATCH_UP
 
     def expect(self, now: Clocks) -> Expected:
         """When the answer to a clip or mark after all audio so far is due."""
@@ -130,7 +142,9 @@ class Pace:
         on_both = [*zip(expected, now, since, strict=True)]
         if all(due.is_early(time) for due, time, _ in on_both):
             how = "faster, drops audio or answers too early"
-        elif all(due.is_late(time, start) for due, time, start in on_both):
+        elif expected[0].sent >= self._behind_until and all(
+            due.is_late(time, start) for due, time, start in on_both
+        ):
             how = "slower, pauses or answers too late"
         else:
             return None

@@ -221,6 +221,15 @@ class AppSession(Session):
         self._record.expire()
         return [*self._ends()]
 
+    def held_back(self, now: float) -> None:
+        """Tell that nothing was read until ``now``, as too much was unread.
+
+        Call it each time. Answers that come late are then not taken for those of a platform that
+        plays slowly.
+        """
+        self._record.pass_time(now)
+        self._record.held_back()
+
     def ahead(self, now: float = 0.0) -> float:
         """Seconds of audio that the caller is still to hear, as far as this end can compute."""
         self._record.pass_time(now)

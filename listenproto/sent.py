@@ -156,6 +156,10 @@ class Record:
             self._clock_runs = self.now > -math.inf
             self.now = now
 
+    def held_back(self) -> None:
+        """Reading was held back until now, so answers may be late because of this end."""
+        self._pace.held_back(self.now)
+
     @property
     def clocks(self) -> Clocks:
         """The time on both clocks, in seconds: the one passed in, and the platform's audio."""

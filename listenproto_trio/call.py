@@ -63,7 +63,7 @@ class Call(Sending):
         log = CallLog(self._about)
         stream_rate = stream_rate_for(answering.verb, answering.stream_rate)
         timekeeper = Timekeeper(session, self._dispatch)
-        unread = Unread(answering.unread, answering.limits, on_hold=timekeeper.recheck)
+        unread = Unread(answering.unread, answering.limits, on_hold=timekeeper.held_back)
         transport = Transport(
             connection,
             carrier,

@@ -124,6 +124,11 @@ class Timekeeper:
         for playback in [*self._playbacks.values()]:
             playback.recheck()
 
+    def held_back(self) -> None:
+        """Reading is held back, or was until now."""
+        self._session.held_back(trio.current_time())
+        self.recheck()
+
     async def news(self, until: float) -> None:
         """Wait until that time, or until something was sent or received."""
         with trio.move_on_at(until):

@@ -107,7 +107,7 @@ class Sending:
         if sent.content is not given.content and not self._told_of_mending:
             self._told_of_mending = True
             flaw = given.head.flaw
-            self.log.warning("a WAV clip was sent with its header corrected: %s", flaw)
+            self.log.warning("%s: a WAV clip was sent with its header corrected: %s", self, flaw)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel, in whole samples, at the verb's rate.
@@ -158,7 +158,9 @@ class Sending:
             if self._speaking is scope:  # else another task speaks already
                 self._speaking = None
         if left_over:
-            self.log.warning("the speech ended with an incomplete sample, which was left out")
+            self.log.warning(
+                "%s: the speech ended with an incomplete sample, which was left out", self
+            )
         return not scope.cancel_called
 
     async def play(self, clip: PlayAudio) -> Playback:

@@ -206,7 +206,7 @@ class _Server:
             try:
                 self._answering.on_lost(call.session, call._why_not())
             except Exception as exc:
-                call.log.error("on_lost failed", exc_info=exc)
+                call.log.error("%s: on_lost failed", call, exc_info=exc)
 
     async def _handle(self, call: Call) -> None:
         try:

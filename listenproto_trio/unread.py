@@ -89,6 +89,8 @@ class _Watch(trio.abc.Instrument):
 class Unread:
     """A queue of events, with a bound on the audio in it and one on all the others.
 
+    ``on_hold`` is called when reading the connection is held back, and when that is over.
+
     Dropped events leave no entry: each event carries the count of what came before it, so a gap
     shows when its turn comes.
     """
@@ -178,6 +180,7 @@ class Unread:
                 await self._room.park()
         finally:
             trio.lowlevel.remove_instrument(self._watch)
+            self._on_hold()
 
     def _ended(self, task: trio.lowlevel.Task) -> None:
         """A task has ended while reading is held back; if it was the reader, call ``on_hold``."""

@@ -139,8 +139,8 @@ async def test_a_wav_with_a_wrong_header_is_logged_once_a_call(
     first, last = caplog.records
     assert first.levelno == logging.WARNING
     assert first.getMessage() == (
-        "a WAV clip was sent with its header corrected: its data chunk claims 2147483647 bytes "
-        "but has 4"
+        "call call-1: a WAV clip was sent with its header corrected: its data chunk claims "
+        "2147483647 bytes but has 4"
     )
     assert fields(first)["call_sid"] == "call-1"
     assert "this end closes with 1000" in last.getMessage()

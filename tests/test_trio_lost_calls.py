@@ -173,6 +173,6 @@ async def test_who_is_told_may_fail_and_the_call_is_closed_all_the_same(
         assert (await platform.closing()).code == 1007
         await platform.flush()
     failed, ended = caplog.records
-    assert (failed.levelno, failed.getMessage()) == (logging.ERROR, "on_lost failed")
+    assert (failed.levelno, failed.getMessage()) == (logging.ERROR, "call: on_lost failed")
     assert failed.exc_info and str(failed.exc_info[1]) == "disk full"
     assert ended.levelno == logging.WARNING

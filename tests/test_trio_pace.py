@@ -18,6 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from listenproto import (
     DEPLOYED,
     DOCUMENTED,
+    Audio,
     BidirectionalAudio,
     Close,
     Gaps,
@@ -25,7 +26,7 @@ from listenproto import (
     Payload,
     Profile,
 )
-from listenproto_trio import Answering, Call, Outcome, talk
+from listenproto_trio import Answering, Call, Limits, Outcome, talk
 from listenproto_trio.unread import UnreadPolicy
 from tests.trio_support import CLIPS, calling, clip, virtual
 
@@ -252,10 +253,15 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(
-    verb: ListenVerb, profile: Profile = DOCUMENTED, unread: UnreadPolicy = "drop_oldest"
+    verb: ListenVerb,
+    profile: Profile = DOCUMENTED,
+    unread: UnreadPolicy = "drop_oldest",
+    *,
+    unread_seconds: float = 10.0,
 ) -> AsyncIterator[tuple[Call, Scripted]]:
     platform = Scripted()
-    answering = Answering(verb=verb, profile=profile, unread=unread)
+    limits = Limits(unread_seconds=unread_seconds)
+    answering = Answering(verb=verb, profile=profile, unread=unread, limits=limits)
     async with Call.over(platform, answering=answering) as call:
         yield call, platform
 
@@ -318,6 +324,48 @@ async def test_an_app_that_does_not_read_is_late_itself(caplog: pytest.LogCaptur
             if mark.outcome is Outcome.PLAYED:
                 break
     assert told(caplog) == []
+
+
+@virtual
+async def test_an_app_that_reads_steadily_behind_is_late_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Both clocks are late then; once it has caught up, what is late is the platform's."""
+    behind = 4.0
+
+    async def read(call: Call) -> None:
+        await trio.sleep(behind)
+        async for event in call:
+            if isinstance(event, Audio) and behind:
+                await trio.sleep(len(event.pcm) / 16000)
+
+    async with (
+        scripted(stream(8000), unread="hold", unread_seconds=0.5) as (call, platform),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(read, call)
+        for _ in range(10):
+            await platform.go_on(0.5)
+        await call.send_audio(said(1))
+        mark = await call.mark("m")
+        for _ in range(2):
+            await platform.go_on(0.5)
+        await platform.came("m")
+        sent_at = trio.current_time()
+        assert await mark.wait() is Outcome.PLAYED
+        assert trio.current_time() - sent_at == 3
+        assert told(caplog) == []
+        behind = 0.0
+        for _ in range(20):
+            await platform.go_on(0.5)
+        await call.send_audio(said(1))
+        await call.mark("late")
+        for _ in range(6):
+            await platform.go_on(0.5)
+        await platform.came("late")
+        (sentence,) = told(caplog)
+        assert "'late' came back after 3.00 s" in sentence
+        nursery.cancel_scope.cancel()
 
 
 @virtual
