@@ -147,7 +147,7 @@ def nested(value: JSON, depth: int) -> JSON:
         violation(MarkEvent(LARGE, "playout")),
         violation(PlayDone(LARGE)),
         violation(PlayDone("clip", {"figure": LARGE})),
-        violation(Metadata({"customerData": {"name": LARGE}})),
+        violation(Metadata({"customerData": {"name": LARGE[:3800]}})),
         violation(PlayAudio(LARGE.encode())),
         violation(Audio(LARGE.encode())),
     ],
@@ -157,7 +157,7 @@ def nested(value: JSON, depth: int) -> JSON:
 async def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
     """Two of 4000 characters, or of as many bytes in some 60 values, fit into 10 000.
 
-    What tells of a clip or a mark has a dozen values besides.
+    What tells of a clip or a mark, and metadata, have a dozen values besides.
     """
     queue = unread(message_size=10_000)
     for _ in range(10):
