@@ -219,7 +219,7 @@ class Record:
 
     def enter(self, sent: Sent) -> None:
         """Put an entry under way; it is heard after everything sent so far."""
-        sent.due = self.now + self.ahead
+        sent.due = max(self.now, self._until)
         sent.expires_at = sent.due + PATIENCE
         sent.expected = self._pace.expect(self.clocks)
         self._under_way[sent] = None

@@ -479,6 +479,15 @@ def wrong_pace(events: list) -> str | None:
     return end.wrong_pace
 
 
+@given(st.floats(0, 1e6), st.floats(0, 1))
+def test_a_mark_behind_all_tells_whenever_that_was_sent(start: float, later: float) -> None:
+    app = opened(STREAMING)
+    app.send(Audio(audio(1.5)), start)
+    mark(app, "m", start + later)
+    app.receive(event("m"), start + 1.6)
+    assert app.all_heard_by(start + 1.6) == start + 1.6
+
+
 def test_an_answer_that_comes_too_early_or_too_late_says_so_once() -> None:
     app = opened(STREAMING)
     app.send(Audio(audio(3)), 10.0)
