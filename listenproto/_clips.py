@@ -55,7 +55,7 @@ class ClipSent(Sent):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it should be this one that was stopped."""
+        """Whether a killAudio or a clip that replaced it should have stopped this one."""
         return self.cut_at < math.inf
 
 

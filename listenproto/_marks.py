@@ -1,8 +1,8 @@
 """The marks of a conversation in their order, and which of them a mark event is for (D13 to D15).
 
 Events come in the order of their marks; only forgotten marks, and those that a platform loses, are
-passed over. If names repeat, it may be uncertain how far the events have come; then every possible
-place is kept. A breach is only what is wrong at each of them, while an outcome is given to one.
+passed over. If names repeat, it may be uncertain which mark an event is for; then every possible
+place is kept. Only what is wrong at all of them is a breach; the outcome is given to one.
 """
 
 from __future__ import annotations

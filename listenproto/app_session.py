@@ -84,8 +84,9 @@ class AppSession(Session):
     verb's, or 8000, unless given. ``salvage_metadata`` reads the beginning of metadata that is cut
     off or damaged, instead of failing (LP-META-12); None leaves that to the profile.
 
-    ``now`` is the time in seconds, on any clock. It decides when to stop waiting for an answer, and
-    how much the caller is taken to have heard. Without a clock, leave it out; all else is the same.
+    Methods take the time as ``now``, in seconds on any clock. It decides when to stop waiting for
+    an answer, and how much the caller counts as having heard. Without a clock, leave it out;
+    everything else works the same.
     """
 
     _peer = Peer.APP
@@ -213,9 +214,9 @@ class AppSession(Session):
         return self._record.next_timeout()
 
     def handle_timeout(self, now: float) -> list[PlaybackDone]:
-        """Return what has ended because it is ``now``, or because of what was sent.
+        """Return what has ended by the time ``now``, or because of what was sent.
 
-        If this is called late or never, :meth:`receive` returns it instead.
+        If you call this late or never, :meth:`receive` returns it instead.
         """
         self._record.pass_time(now)
         self._record.expire()
@@ -236,11 +237,11 @@ class AppSession(Session):
         return self._record.ahead
 
     def all_heard_by(self, now: float = 0.0) -> float:
-        """When the caller has heard everything sent so far, at the latest; ``now`` if that is past.
+        """By when the caller has heard everything sent so far; ``now`` if that is past.
 
         Clips have been heard when their playDone comes, a stream when the event of a mark after it
         comes. Without such a mark, a stream counts as heard half a second after the time computed
-        from the stream rate. So ask again after each answer.
+        from the stream rate. Answers make it sooner, so ask again after each.
         """
         self._record.pass_time(now)
         return max(now, self._record.all_heard_by)

@@ -62,10 +62,9 @@ class Gaps:
     """How often playout ran out of audio while the app was speaking, and for how long in all.
 
     A gap is a silence of at most a second of media time between two sounds. A longer silence
-    counts as a pause in speech, and silence after a killAudio is what the app asked for. Once the
-    app was told that all it had sent was played, by a playDone or the event of a mark, the silence
-    is its own choice too: so only a stream has gaps, and marks at the end of sentences keep the
-    pauses between them out.
+    counts as a pause in speech, and silence after a killAudio is what the app asked for. So is
+    silence after a playDone or a mark event told the app that everything was played: therefore only
+    a stream has gaps, and pauses after a mark at the end of a sentence do not count.
     """
 
     count: int = 0

@@ -13,16 +13,16 @@ killAudio flushes, of what it had no room for, of what it loses. Two kinds of ti
 
 An outcome is *known* if the platform told it: by an answer, by the answer to a later entry, by the
 figures of a playDone. Everything else is *computed*, as if messages took no time and everything
-played as soon as its turn has come: when an entry is due, how much is ahead, how much of a clip was
-heard before it was cut short. What starts a clip and what stops it take the same way, so only its
-variation is an error. An entry that may have come to its end before a killAudio or a
-clearMarks was read stays under way for a round trip, and counts as flushed if no answer comes.
+played as soon as it is its turn: when an entry is due, how much is ahead, how much of a clip was
+heard before it was cut short. What starts a clip and what stops it are delayed alike, so only a
+change of the delay makes an error. An entry that may have ended before a killAudio or a clearMarks
+was read stays under way for a round trip, and counts as flushed if no answer comes.
 
-An outcome stays. Only TIMED_OUT, which says no more than that nothing came, gives way to an answer
-that comes late.
+An outcome is final, except TIMED_OUT: that only says that nothing came, and a late answer replaces
+it.
 
 Nothing depends on being called in time. With a clock that stands still nothing expires; after a
-jump ahead everything has expired, and is still answered; a step back is no time at all.
+jump ahead everything has expired, and late answers still count; a step back changes nothing.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Outcome(enum.Enum):
 
     PLAYED = "played"
     CLEARED = "cleared"
-    """The platform says that a killAudio took the mark."""
+    """A killAudio removed the mark, and the platform said so."""
     FLUSHED = "flushed"
-    """A killAudio, a clearMarks or a clip that did not wait took it, all of it or the rest."""
+    """A killAudio, a clearMarks or a clip that did not wait dropped it, or the rest of it."""
     SKIPPED = "skipped"
     """A later one was answered first: the platform had no room for this one, or lost it."""
     REFUSED = "refused"
@@ -84,18 +84,17 @@ class Sent:
     name: ClipId | None
     """The clip's id, or the mark's name."""
     flicks: int = 0
-    """The length of a clip; for a mark, of the stream between it and the mark, or the killAudio,
-    before it."""
+    """The length of the clip; for a mark, of the stream since the mark or killAudio before it."""
     due: float = attrs.field(default=0.0, repr=False)
     """When it has been heard to its end, at the earliest, as far as this end can compute."""
     outcome: Outcome | None = None
     """How it ended; None while it is under way. Only TIMED_OUT can still change, if an answer comes
     late."""
     heard: float = 0.0
-    """Once it has ended: how many seconds of it the caller has heard. If the platform says so, as
-    many as it says; else all, if it was PLAYED; else computed up to when it was cut short."""
+    """Once it has ended: how many seconds of it the caller has heard, as the platform says. If it
+    does not say: all of it if PLAYED, else computed from when it was cut short."""
     cut_at: float = attrs.field(default=math.inf, repr=False)
-    """When the message was sent that cuts it short."""
+    """When this end sent the message that cuts it short."""
     is_silenced: bool = attrs.field(default=False, repr=False)
     """Whether nothing more of it is heard, although an answer may come."""
     expires_at: float = attrs.field(default=math.inf, repr=False)

@@ -17,7 +17,7 @@ __all__ = ["Outcome", "Playback", "Timekeeper", "UnreadAudioError"]
 
 
 class UnreadAudioError(Exception):
-    """Waiting would never end: the answer is behind audio that this very task should read."""
+    """Waiting would never end: the answer comes after audio that no other task reads."""
 
 
 class Playback:
@@ -36,8 +36,8 @@ class Playback:
     def outcome(self) -> Outcome | None:
         """How it ended; None while it is under way.
 
-        If a killAudio or a clearMarks takes it within a second of its end, it may have come to it:
-        then it stays under way for a second, as an answer can still come.
+        If a killAudio or a clearMarks takes it within a second of its end, it may have been played
+        all the same: then it stays under way for a second more, in case an answer comes.
         """
         return self.sent.outcome
 
@@ -53,10 +53,10 @@ class Playback:
     async def wait(self, timeout: float | None = None) -> Outcome:
         """Wait until it is over, at most ``timeout`` seconds, whether or not anybody iterates.
 
-        Without a timeout: until ten seconds after everything sent up to it can have played. Returns
-        TIMED_OUT after that; an answer that comes later still sets :attr:`outcome`. Raises
-        :class:`UnreadAudioError` if reading is held back by unread audio and no task but this one
-        reads it.
+        Without a timeout, it waits until ten seconds after everything sent up to it can have been
+        played. Returns TIMED_OUT after that; an answer that comes later still sets :attr:`outcome`.
+        Raises :class:`UnreadAudioError` if the connection is not read because of unread audio, and
+        no other task reads that.
         """
         until = math.inf if timeout is None else trio.current_time() + timeout
         await trio.lowlevel.checkpoint()
@@ -69,11 +69,11 @@ class Playback:
         return self.outcome or Outcome.TIMED_OUT
 
     def check_reader(self) -> None:
-        """Raise :class:`UnreadAudioError` if this task is the one that should read the answer."""
+        """Raise :class:`UnreadAudioError` if the answer waits for this task to read."""
         if self._unread.held and self._unread.reader in (None, trio.lowlevel.current_task()):
             raise UnreadAudioError(
-                f"the answer to {self.name!r} is behind unread audio and this task is the one to "
-                "read it: iterate over the call in another task, or let the oldest be dropped"
+                f"the answer to {self.name!r} comes after unread audio that no other task reads; "
+                "iterate over the call in another task, or pass Answering(unread='drop_oldest')"
             )
 
     def recheck(self) -> None:
