@@ -1,5 +1,6 @@
 """An app on trio: says back what the caller says, and records it."""
 
+import logging
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,4 +23,6 @@ async def echo(call: Call) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(partial(serve, echo, port=3000, answering=Answering(mode=Mode.STREAMING)))
+    logging.basicConfig(level=logging.INFO)  # says where it listens, and how each call ended
+    answering = Answering(mode=Mode.STREAMING)
+    trio.run(partial(serve, echo, host="127.0.0.1", port=3000, answering=answering))
