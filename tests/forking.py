@@ -15,9 +15,12 @@ import os
 import signal
 import socket
 import sys
-from typing import Any
+from typing import Any, Final
 
 from listenproto_trio import cli
+
+PATIENCE: Final = 120
+"""Seconds after which a command is killed, so that a test which waits for it fails."""
 
 
 def main() -> None:
@@ -64,6 +67,7 @@ def run(words: list[str], cwd: str, environ: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = ["listenproto", *words]
+    signal.alarm(PATIENCE)
     cli.main()
 
 
