@@ -95,11 +95,15 @@ class Accept:
 
 @attrs.frozen
 class Reject:
-    """Refuse the upgrade: answer with this HTTP status, and the reason as the body."""
+    """Refuse the upgrade: answer with this HTTP status, and the reason as the body.
+
+    ``clause`` is the one that :func:`judge` refused the request by; it is not compared.
+    """
 
     status: int
     reason: str
     headers: tuple[tuple[str, str], ...] = ()
+    clause: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 Verdict: TypeAlias = Accept | Reject
@@ -112,8 +116,8 @@ def basic_credentials(username: str, password: str) -> str:
 
 def judge(request: Request, policy: Policy, *, open_calls: int = 0) -> Verdict:
     """Accept or refuse an upgrade request; of several reasons, the first in LP-HS-16's order."""
-    for _, refusal in _refusals(request, policy, open_calls):
-        return refusal
+    for clause, refusal in _refusals(request, policy, open_calls):
+        return attrs.evolve(refusal, clause=clause)
     return Accept(next(iter(_known(request, policy)), None))
 
 

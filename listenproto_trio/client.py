@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -47,6 +48,9 @@ TLS_ALERT: Final = b"\x15\x03"
 """How an alert of any TLS version starts."""
 
 
+_SUBPROTOCOL: Final = re.compile(rb"sub-?protocol|websocket-protocol", re.IGNORECASE)
+"""What a refusal of the subprotocols offered calls them."""
+
 UNTRUSTED: Final = "untrusted"
 
 REMEDIES: Final = {
@@ -62,8 +66,9 @@ class CallRejected(Exception):
 
     ``reason`` is what is wrong, in one sentence. The message also says what helps, if an argument
     of :func:`open_call` does. ``rejected`` is the app's refusal, if it sent one. ``kind`` is the
-    clause that the app broke, ``"untrusted"`` if its certificate is not trusted, else None. The
-    cause is the error that broke the connection or the protocol, if there was one.
+    clause that the app broke, or that it refused the call by (LP-HS-13 for credentials, LP-HS-8 for
+    subprotocols), ``"untrusted"`` if its certificate is not trusted, else None. The cause is the
+    error that broke the connection or the protocol, if there was one.
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class CallRejected(Exception):
     def advised(self, remedies: Mapping[str, str]) -> str:
         """The reason, and what helps according to ``remedies``, which go by kind."""
         remedy = remedies.get(self.kind) if self.kind else None
-        return f"{self.reason}; {remedy}" if remedy else self.reason
+        return f"{self.reason.removesuffix('.')}; {remedy}" if remedy else self.reason
 
 
 class PlatformCall:
@@ -347,7 +352,8 @@ async def open_call_on(
                 if answered.is_set() and rejected is None:
                     why += _hint(task, carrier.front)
                 fault = transport.error
-                raise CallRejected(why, rejected, kind=fault.clause if fault else None) from fault
+                kind = fault.clause if fault else _refused_by(rejected)
+                raise CallRejected(why, rejected, kind=kind) from fault
             nursery.start_soon(transport.keep_alive)
             yield call
         except Exception as exc:  # kept out of the nursery, which would wrap it in a group
@@ -384,6 +390,16 @@ def _why_not(
         limit = transport.limits.handshake_time
         return f"no answer from {there} to the upgrade request within {limit:g} s"
     return f"the call to {there} failed: {transport.ending()}"
+
+
+def _refused_by(rejected: Rejected | None) -> str | None:
+    """The clause by which the app refused the call, if that can be told from its answer."""
+    if rejected is None:
+        return None
+    if rejected.status == 401:
+        return "LP-HS-13"
+    about_subprotocols = rejected.status == 400 and _SUBPROTOCOL.search(rejected.body)
+    return "LP-HS-8" if about_subprotocols else None
 
 
 def _hint(task: ListenTask, front: bytes) -> str:

@@ -226,7 +226,9 @@ def _log_end(call: Call, code: int | None, reason: str, failure: BaseException |
     level = logging.DEBUG if asked_for_health else logging.INFO
     level = logging.WARNING if call._lost else level
     why = reason if code == 1001 else call._why_not()
-    extra = {"is_end": True} if call._lost else None
+    extra: dict[str, object] = {"is_end": True} if call._lost else {}
+    if call._refusal is not None:
+        extra["refused_by"] = call._refusal.clause
     level = logging.ERROR if failure else level
     call.log.log(level, "%s: %s", call, why, exc_info=failure, extra=extra)
 

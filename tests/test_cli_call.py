@@ -535,7 +535,17 @@ def test_the_same_breach_is_told_once(streaming: str, tmp_path: Path) -> None:
     run = listenproto("call", streaming, *FAST, cwd=tmp_path)
     assert run.status == 1
     assert run.complaint.startswith("the app broke LP-STRM-1: ")
-    assert run.complaint.endswith(" times)")
+    helps = "place the call with --mode streaming, or with such a verb in --verb"
+    assert run.complaint.endswith(f" times); {helps}")
+
+
+def test_an_app_that_plays_in_a_dial_is_told_of_with_what_helps(
+    streaming: str, tmp_path: Path
+) -> None:
+    words = ["--mode", "streaming", "--nested-in-dial", *FAST]
+    run = listenproto("call", streaming, *words, cwd=tmp_path)
+    assert run.status == 1
+    assert run.complaint.endswith("in a dial, pass --bidirectional-in-dial")
 
 
 def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:

@@ -253,7 +253,10 @@ def test_who_may_call_and_where(tmp_path: Path) -> None:
     with serving(*words, cwd=tmp_path) as (url, process):
         run = listenproto("call", url, *FAST, cwd=tmp_path)
         assert run.status == 1
-        assert run.complaint.endswith(" refused the call with 401: Wrong or missing credentials.")
+        assert run.complaint.endswith(
+            " refused the call with 401: Wrong or missing credentials; pass the app's user name "
+            "and password with --auth USER:PASSWORD"
+        )
         run = listenproto("call", url, "--auth", "user:wrong", *FAST, cwd=tmp_path)
         assert "401" in run.complaint
         run = listenproto("call", f"{url}/else", "--auth", "user:secret", *FAST, cwd=tmp_path)
@@ -275,14 +278,18 @@ def test_which_subprotocols_are_accepted(tmp_path: Path) -> None:
     with serving(*words, cwd=tmp_path) as (url, _):
         run = listenproto("call", url, *FAST, cwd=tmp_path)
         assert run.complaint.endswith(
-            "400: Subprotocols offered: audio.jambonz.org; supported: one and two."
+            "400: Subprotocols offered: audio.jambonz.org; supported: one and two; offer one that "
+            "it knows with --subprotocol NAME"
         )
         run = listenproto("call", url, "--subprotocol", "two", *FAST, cwd=tmp_path)
         assert (run.status, run.err) == (0, "")
         with connect(url, compression=None) as platform:
             assert platform.subprotocol is None
-    with serving(cwd=tmp_path) as (url, _), pytest.raises(InvalidStatus, match="HTTP 400"):
-        connect(url, compression=None)
+    with serving(cwd=tmp_path) as (url, process):
+        with pytest.raises(InvalidStatus, match="HTTP 400"):
+            connect(url, compression=None)
+        helps = "--subprotocol NAME, or --allow-no-subprotocol if none is offered."
+        assert line_with(process, "offered: none; ").endswith(f". To accept it, pass {helps}\n")
 
 
 def test_no_more_calls_than_may_be(tmp_path: Path) -> None:

@@ -454,16 +454,18 @@ async def test_a_verb_without_beep_has_none() -> None:
 
 
 REFUSALS = [
-    (Policy(credentials=("me", "secret")), 401, "Wrong or missing credentials"),
-    (Policy(paths=["/calls"]), 404, "This server has no path /"),
-    (Policy(max_calls=0), 503, "reached (0)"),
-    (Policy(subprotocols=("other",)), 400, "audio.jambonz.org; supported: other"),
+    (Policy(credentials=("me", "secret")), 401, "LP-HS-13", "Wrong or missing credentials."),
+    (Policy(paths=["/calls"]), 404, None, "This server has no path /; check the URL."),
+    (Policy(max_calls=0), 503, None, "reached (0); try again later."),
+    (Policy(subprotocols=("other",)), 400, "LP-HS-8", "audio.jambonz.org; supported: other."),
 ]
 
 
-@pytest.mark.parametrize(("policy", "status", "words"), REFUSALS)
+@pytest.mark.parametrize(("policy", "status", "kind", "words"), REFUSALS)
 @virtual
-async def test_a_refused_call_says_why(policy: Policy, status: int, words: str) -> None:
+async def test_a_refused_call_says_why(
+    policy: Policy, status: int, kind: str | None, words: str
+) -> None:
     app_stream, platform_stream = memory_stream_pair()
     serving = partial(serve_stream, read_on, app_stream, answering=Answering(policy=policy))
     async with trio.open_nursery() as nursery:
@@ -471,7 +473,8 @@ async def test_a_refused_call_says_why(policy: Policy, status: int, words: str) 
         with pytest.raises(CallRejected, match=f"refused the call with {status}") as refused:
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise AssertionError("the call was let in")
-    assert words in str(refused.value)
+    assert str(refused.value).endswith(words)
+    assert refused.value.kind == kind
     assert refused.value.rejected is not None
     assert refused.value.rejected.status == status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from listenproto.messages import JSON, Peer
@@ -30,10 +31,15 @@ class Breaches:
         self._times[kind] += 1
         return self._times[kind] == 1
 
-    def lines(self) -> list[str]:
-        """One line for each kind, and one for those that are only counted."""
+    def lines(self, remedies: Mapping[str, str]) -> list[str]:
+        """One line for each kind, and one for those that are only counted.
+
+        ``remedies`` says what helps, by clause.
+        """
         lines = [
-            f"the {sender.value} broke {clause}: {reason}" + (f" ({n} times)" if n > 1 else "")
+            f"the {sender.value} broke {clause}: {reason}"
+            + (f" ({n} times)" if n > 1 else "")
+            + (f"; {remedies[clause]}" if clause in remedies else "")
             for (sender, clause, reason), n in self._times.items()
         ]
         if others := self.total - self._times.total():

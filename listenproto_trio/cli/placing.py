@@ -13,9 +13,10 @@ import attrs
 import trio
 
 from listenproto.l16 import SAMPLE_BYTES, samples_in
-from listenproto.messages import JSON, Peer
+from listenproto.messages import JSON, Mode, Peer
 from listenproto.playout import Heard
 from listenproto.profile import Profile
+from listenproto.rules import MODES
 from listenproto.task import End, ListenTask
 from listenproto.trace import Header
 from listenproto.verb import ListenVerb
@@ -36,6 +37,8 @@ REMEDIES: Final = {
     "LP-HS-5": "offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
     "audio.drachtio.org), or accept none with --allow-no-subprotocol",
     "LP-HS-18": "offer the server's choice with --subprotocol NAME",
+    "LP-HS-8": "offer one that it knows with --subprotocol NAME",
+    "LP-HS-13": "pass the app's user name and password with --auth USER:PASSWORD",
     UNTRUSTED: "pass its CA with --cafile FILE",
 }
 """Which options help, by the kind of a rejection."""
@@ -68,6 +71,19 @@ class Line:
         if self.hang_up_after is not None:
             return self.hang_up_after
         return len(self.audio) / SAMPLE_BYTES / self.verb.channels / self.verb.sample_rate
+
+    @property
+    def mode_remedies(self) -> dict[str, str]:
+        """Which options help if the call's mode does not allow what the app sends, by clause."""
+        remedies = {}
+        for modes, clause in MODES.values():
+            if self.verb.mode() in modes:
+                remedies[clause] = "if the platform plays the app's audio in a dial, pass "
+                remedies[clause] += "--bidirectional-in-dial"
+            else:
+                such = " or ".join(f"--mode {mode.value}" for mode in Mode if mode in modes)
+                remedies[clause] = f"place the call with {such}, or with such a verb in --verb"
+        return remedies
 
     def task(self, *, keep_passed: bool) -> ListenTask:
         """The task of a new call, with its own attributes."""
@@ -114,7 +130,7 @@ async def place(
         placed.failures.append(("cannot write " if exc.filename else "") + with_file(exc))
     except CallRejected as exc:
         placed.failures.append(exc.advised(REMEDIES))
-    _conclude(placed, beside)
+    _conclude(line, placed, beside)
     if line.hook is not None and placed.result is not None:
         hooking()
         with trio.CancelScope() as waiting:
@@ -124,7 +140,7 @@ async def place(
             placed.failures.append(str(placed.hooked or "the actionHook was given up"))
 
 
-def _conclude(placed: Placed, beside: Beside) -> None:
+def _conclude(line: Line, placed: Placed, beside: Beside) -> None:
     """Note what was wrong with the call; delete its files if it was never connected."""
     ended = placed.result.end if placed.result else None
     if placed.call is None:
@@ -138,7 +154,7 @@ def _conclude(placed: Placed, beside: Beside) -> None:
         placed.failures.append(f"the call to {placed.call.peer} failed: {how}")
     elif placed.bad_close is not None:
         placed.failures.append(placed.bad_close)
-    placed.failures += placed.breaches.lines()
+    placed.failures += placed.breaches.lines(line.mode_remedies)
     placed.failures += beside.failures.values()
 
 

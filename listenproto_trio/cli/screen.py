@@ -156,9 +156,12 @@ class Screen:
 
 
 @contextmanager
-def showing_log(screen: Screen) -> Iterator[None]:
-    """Show log records that a command does not report itself: refused connections, failures."""
-    lines, level = _LogLines(screen), log.level
+def showing_log(screen: Screen, remedies: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Show log records that a command does not report itself: refused connections, failures.
+
+    ``remedies`` says what helps if a request is refused, by the clause.
+    """
+    lines, level = _LogLines(screen, remedies or {}), log.level
     log.addHandler(lines)
     log.setLevel(logging.INFO)
     try:
@@ -169,9 +172,10 @@ def showing_log(screen: Screen) -> Iterator[None]:
 
 
 class _LogLines(logging.Handler):
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, remedies: Mapping[str, str]) -> None:
         super().__init__(logging.INFO)
         self._screen = screen
+        self._remedies = remedies
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is about a connection without a call, or says what is wrong.
@@ -186,7 +190,9 @@ class _LogLines(logging.Handler):
         """Show the record in one line."""
         failure = record.exc_info[1] if record.exc_info else None
         why = f": {failure!r}" if failure else ""
-        self._screen.say(f"{of_call.get()}{record.getMessage()}{why}")
+        remedy = self._remedies.get(getattr(record, "refused_by", None) or "")
+        helps = f" {remedy}" if remedy else ""
+        self._screen.say(f"{of_call.get()}{record.getMessage()}{why}{helps}")
 
 
 def _numbered(prefix: str, rung: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 import trio
@@ -25,6 +26,11 @@ from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.failures import in_words
 
 __all__ = ["serve"]
+
+REMEDIES: Final = {
+    "LP-HS-8": "To accept it, pass --subprotocol NAME, or --allow-no-subprotocol if none is offered."
+}
+"""Which options help if a request is refused, by the clause."""
 
 
 @click.command(short_help="Answer calls: record, echo, play files.")
@@ -222,7 +228,7 @@ async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], ur
 
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, ask, at_once)
-        with showing_log(screen), nullcontext() if screen.as_json else answerer.status:
+        with showing_log(screen, REMEDIES), nullcontext() if screen.as_json else answerer.status:
             try:
                 async with trio.open_nursery() as calls:
                     try:
