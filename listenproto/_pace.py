@@ -120,9 +120,11 @@ class Pace:
     def mark_came(self, name: ClipId | None, expected: Expected, now: Clocks) -> str | None:
         """A mark was played; returns a sentence if that does not fit."""
         rate = self._stream_rate
-        check = f"the verb's bidirectionalAudio.sampleRate is {rate}, the stream_rate of this app"
+        check = (
+            f"is the verb's bidirectionalAudio.sampleRate really {rate}, this app's stream_rate?"
+        )
         never = (-math.inf, -math.inf)
-        return self._judge(f"mark {name!r:.60} came back", expected, now, never, check)
+        return self._judge(f"mark {name!r:.60}", expected, now, never, check)
 
     def clip_done(
         self, clip_id: ClipId | None, seconds: float, expected: Expected, now: Clocks
@@ -131,8 +133,8 @@ class Pace:
         own, audio = self._clip_done  # platforms may leave a gap behind each clip
         self._clip_done = now
         since = own + seconds, audio + seconds
-        check = "the platform can play clips of that sample rate"
-        return self._judge(f"clip {clip_id!r:.60} was done", expected, now, since, check)
+        check = "can the platform play clips of that sample rate?"
+        return self._judge(f"the playDone of clip {clip_id!r:.60}", expected, now, since, check)
 
     def _judge(
         self, what: str, expected: Expected, now: Clocks, since: Clocks, check: str
@@ -141,16 +143,16 @@ class Pace:
             return None
         on_both = [*zip(expected, now, since, strict=True)]
         if all(due.is_early(time) for due, time, _ in on_both):
-            how = "faster, drops audio or answers too early"
+            how = "too fast, drops some of it or answers too early"
         elif expected[0].sent >= self._behind_until and all(
             due.is_late(time, start) for due, time, start in on_both
         ):
-            how = "slower, pauses or answers too late"
+            how = "too slowly, pauses or answers too late"
         else:
             return None
         self._told = True
         due, time, _ = min(on_both, key=lambda one: abs(one[0].at - one[1]))
         return (
-            f"{what} after {time - due.sent:.2f} s, but {due.at - due.sent:.2f} s of audio were "
-            f"still to be played: the platform plays {how}; check that {check}"
+            f"{what} was due after {due.at - due.sent:.2f} s and came after "
+            f"{time - due.sent:.2f} s: the platform plays this app's audio {how}; {check}"
         )

@@ -99,20 +99,26 @@ def _objects(text: str) -> list[tuple[dict[str, JSON], str]] | Malformed:
 # The bodies. Each parser takes the JSON object and returns the message or raises _Bad.
 
 
+def _wrong(clause: str, obj: Mapping[str, JSON], key: str, allowed: str) -> _Bad:
+    if key not in obj:
+        return _Bad(clause, f"{key!r} is missing; it must be {allowed}")
+    return _Bad(clause, f"{key!r} must be {allowed}, not {obj[key]!r:.40}")
+
+
 def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]:
     value = obj.get(key)
     if not isinstance(value, dict):
-        raise _Bad(clause, f"{key!r} must be a JSON object, not {value!r:.40}")
+        raise _wrong(clause, obj, key, "a JSON object")
     return value
 
 
 def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
     digit, duration = obj.get("dtmf"), obj.get("duration")
     if not (isinstance(digit, str) and len(digit) == 1 and digit in DIGITS):
-        raise _Bad("LP-DTMF-3", f"'dtmf' must be one key of {DIGITS}, not {digit!r:.40}")
+        raise _wrong("LP-DTMF-3", obj, "dtmf", f"one key of {DIGITS}")
     number = whole_number(duration)
     if duration is not None and (number is None or number < 0):
-        raise _Bad("LP-DTMF-4", f"'duration' must be a whole number, not {duration!r:.40}")
+        raise _wrong("LP-DTMF-4", obj, "duration", "a whole number")
     return Dtmf(digit, number)
 
 
@@ -122,7 +128,7 @@ def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
         return None
     if isinstance(clip_id, str | int | float) and not isinstance(clip_id, bool):
         return clip_id
-    raise _Bad(clause, f"'id' must be a string or a number, not {clip_id!r:.40}")
+    raise _wrong(clause, data, "id", "a string or a number")
 
 
 def _parse_play_done(obj: Mapping[str, JSON]) -> PlayDone:
@@ -137,13 +143,13 @@ def _parse_mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
     data = _field(obj, "data", clause)
     name = data.get("name")
     if not isinstance(name, str):
-        raise _Bad(clause, f"'name' must be a string, not {name!r:.40}")
+        raise _wrong(clause, data, "name", "a string")
     if "event" not in data:
         return Mark(name)
     event = data["event"]
     if event not in ("playout", "cleared"):
         clause = "LP-MARK-10" if sender is Peer.PLATFORM else "LP-ODD-1"
-        raise _Bad(clause, f"'event' must be 'playout' or 'cleared', not {event!r:.40}")
+        raise _wrong(clause, data, "event", "'playout' or 'cleared'")
     return MarkEvent(name, cast(MarkFate, event))
 
 
@@ -158,9 +164,9 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     data = _field(obj, "data", "LP-CLIP-6")
     kind, text, rate = (data.get(k) for k in ("audioContentType", "audioContent", "sampleRate"))
     if not isinstance(kind, str) or kind not in _CONTENT_TYPES:
-        raise _Bad("LP-CLIP-7", f"'audioContentType' must be raw, wav or wave, not {kind!r:.40}")
+        raise _wrong("LP-CLIP-7", data, "audioContentType", "raw, wav or wave")
     if not isinstance(text, str):
-        raise _Bad("LP-CLIP-6", f"'audioContent' must be a base64 string, not {text!r:.40}")
+        raise _wrong("LP-CLIP-6", data, "audioContent", "a base64 string")
     try:
         content = read_base64(text)
     except ValueError as exc:
@@ -168,10 +174,10 @@ def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
     number = whole_number(rate)
     if _CONTENT_TYPES[kind] == "raw" and number not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
-        raise _Bad("LP-CLIP-8", f"'sampleRate' must be one of {allowed}, not {rate!r:.40}")
+        raise _wrong("LP-CLIP-8", data, "sampleRate", f"one of {allowed}")
     queue_play = data.get("queuePlay")
     if not (queue_play is None or isinstance(queue_play, bool)):
-        raise _Bad("LP-CLIP-12", f"'queuePlay' must be true or false, not {queue_play!r:.40}")
+        raise _wrong("LP-CLIP-12", data, "queuePlay", "true or false")
     return PlayAudio(
         content, _CONTENT_TYPES[kind], number, _parse_id(data, "LP-CLIP-11"), queue_play
     )
@@ -181,12 +187,10 @@ def _parse_metadata(obj: Mapping[str, JSON]) -> Metadata:
     rate = whole_number(obj.get("sampleRate", 8000))
     if rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
-        raise _Bad(
-            "LP-META-5", f"'sampleRate' must be one of {allowed}, not {obj['sampleRate']!r:.40}"
-        )
+        raise _wrong("LP-META-5", obj, "sampleRate", f"one of {allowed}")
     mix_type = obj.get("mixType", "mono")
     if mix_type not in ("mono", "stereo", "mixed"):
-        raise _Bad("LP-META-6", f"'mixType' must be mono, stereo or mixed, not {mix_type!r:.40}")
+        raise _wrong("LP-META-6", obj, "mixType", "mono, stereo or mixed")
     attributes = {key: obj[key] for key in obj if key not in ("sampleRate", "mixType")}
     return Metadata(attributes, rate, MixType(mix_type))
 

@@ -137,10 +137,20 @@ def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, i
     """
     excess = _excess(text)
     at = _skip_space(text, 0)
-    for _ in range(MAX_VALUES):
+    if at == len(text):
+        raise ValueError("it is empty")
+    value: Any = None
+    for number in range(MAX_VALUES):
         if excess and at >= excess.value:
             raise ValueError(excess.reason)
-        value, end = DECODER.raw_decode(text, at)
+        try:
+            value, end = DECODER.raw_decode(text, at)
+        except json.JSONDecodeError as exc:
+            if number == 0:
+                raise
+            kind = "object" if isinstance(value, dict) else "value"
+            said = f"there is other text behind the JSON {kind}, from character {at + 1} on"
+            raise ValueError(said) from exc
         if not lone_surrogates:
             _check_encodable(value, text[at:end])
         yield value, at, end

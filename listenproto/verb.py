@@ -23,7 +23,7 @@ from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, MixType, Mode
 from listenproto.shown import shown
 
-__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
+__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth", "url_fault"]
 
 
 class VerbError(ValueError):
@@ -93,6 +93,49 @@ def _is_absolute(url: object) -> bool:
     return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
 
 
+def url_fault(url: object) -> str | None:
+    """The one thing that is wrong with a URL that no app can have: what it "must …", in words.
+
+    None if there is more to it, such as another scheme.
+    """
+    if not isinstance(url, str):
+        return None
+    scheme, colon, rest = url.partition("://")
+    absolute = bool(colon) and scheme.strip().lower() in _SCHEMES
+    if not absolute and not re.match("/(?!/)", url):
+        return None
+    server = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if absolute and "@" in server:
+        return "have no user name or password in it"
+    if odd := re.search(_NO_URL_TEXT, url):
+        named = {" ": "spaces", "#": "'#'", "\\": "'\\'"}.get(odd[0])
+        return f"have no {named} in it" if named else "have only printable ASCII characters in it"
+    if not absolute:
+        return None
+    parts = re.fullmatch(r"(\[[^\[\]]*\]|[^\[\]]*?)(?::([^:]*))?", server)
+    if parts is None:
+        return None
+    host, port = parts.groups()
+    if not host:
+        return "have a host in it, as in ws://app.example/call"
+    if port and not (re.fullmatch("0*[1-9][0-9]{0,4}", port) and int(port) <= 65535):
+        return "have a port from 1 to 65535"
+    if not host.startswith("[") and not re.fullmatch(_NAME, host):
+        return "have a host with 1 to 63 characters between dots"
+    return None
+
+
+def _url_error(option: str, url: object, allowed: str) -> VerbError:
+    fault = url_fault(url)
+    said = f"{option} must {fault}; it is {shown(url)}" if fault else None
+    return VerbError(option, url, allowed, said=said)
+
+
+def _check_url(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not (_is_absolute(value) or _path.holds(value)):
+        raise _url_error(attribute.name, value, f"{ABSOLUTE}, or {_path.allowed}")
+
+
 def _matching(pattern: str, allowed: str) -> _Rule:
     return _Rule(allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None)
 
@@ -104,6 +147,7 @@ def _rate(rates: tuple[int, ...]) -> _Rule:
 
 _VERBS: Final = ("listen", "stream")
 _URL_TEXT: Final = r'[!"$-\[\]-~]+'
+_NO_URL_TEXT: Final = r'[^!"$-\[\]-~]'
 # RFC 1035, 2.3.4: no other name can be looked up
 _NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
 ABSOLUTE: Final = (
@@ -131,7 +175,6 @@ _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control c
 _path = _matching(
     rf"/(?!/)({_URL_TEXT})?", "a path such as /call (same characters, one '/' in front)"
 )
-_url = _Rule(f"{ABSOLUTE}, or {_path.allowed}", lambda v: _is_absolute(v) or _path.holds(v))
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
 
@@ -174,6 +217,9 @@ class _Options(Frozen):
         Sample rates may be numbers or strings of digits. Raises :class:`VerbError` for anything
         that is not valid, unknown options included.
         """
+        if not cls._prefix and isinstance(obj, str | bytes) and obj.lstrip()[:1] in ("{", b"{"):
+            said = "from_json takes an object (a dict); read the text with json.loads first"
+            raise VerbError("listen verb", obj, "a JSON object", said=said)
         if not isinstance(obj, Mapping):
             raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
         options = cls._options()
@@ -259,7 +305,7 @@ class ListenVerb(_Options):
     _prefix: ClassVar = ""
 
     verb: Literal["listen", "stream"] = attrs.field(default="listen", validator=_verb)
-    url: str = attrs.field(validator=_url)
+    url: str = attrs.field(validator=_check_url)
     action_hook: str | Mapping[str, JSON] | None = attrs.field(
         default=None, validator=optional(_hook), hash=False, repr=shown
     )
@@ -363,7 +409,7 @@ class ListenVerb(_Options):
         if not self.url.startswith("/"):
             return self
         if not _is_absolute(base):
-            raise VerbError("base", base, ABSOLUTE)
+            raise _url_error("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
 

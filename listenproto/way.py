@@ -59,10 +59,11 @@ def check_mode(way: ListenVerb | Mode, mode: Mode | ModeOf) -> None:
     own = way if isinstance(way, Mode) else way.mode()
     if mode is own or mode is Mode.OFF:
         return
-    whose = "way, which is" if isinstance(way, Mode) else "the verb, whose mode is"
+    whose = "way" if isinstance(way, Mode) else "the verb's mode"
+    given = repr(mode.value) if isinstance(mode, Mode) else "a function"
     raise ValueError(
-        f"mode={mode} contradicts {whose} {own.value}; leave mode out, "
-        "or pass Mode.OFF if the verb is nested in a dial"
+        f"{whose} is {own.value}, but mode is {given}; leave mode out "
+        "(or pass Mode.OFF for a verb nested in a dial)"
     )
 
 
@@ -91,7 +92,5 @@ def stream_rate_for(verb: ListenVerb | None, given: int | None = None) -> int:
     check_stream_rate(given)
     if verb is not None and given != usual:
         says = f"stream rate is {asked}" if asked else f"mode is {verb.mode().value}"
-        raise ValueError(
-            f"stream_rate={given} contradicts the verb, whose {says}; leave stream_rate out"
-        )
+        raise ValueError(f"the verb's {says}, but stream_rate is {given}; leave stream_rate out")
     return given

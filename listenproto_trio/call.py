@@ -185,6 +185,10 @@ class Call(Sending):
             asked = self.stream is None or self.session.request is not None
             what = "metadata" if asked else "upgrade request"
             return f"no {what} within {self.transport.limits.handshake_time:g} s"
+        closed, failed = self.closed, self.error or self.transport.failure or self.transport.was_cut
+        if closed is not None and closed.clean and not failed:
+            reason = f": {closed.reason}" if closed.reason else ""
+            return f"the platform closed ({closed.code}{reason}) without sending metadata"
         return self.transport.ending()
 
     def _close_for(self, error: BaseException | None) -> tuple[int, str]:

@@ -410,7 +410,7 @@ def _hint(task: ListenTask, front: bytes) -> str:
         return "; is it a wss server?" if task.verb.websocket_url.startswith("ws:") else ""
     if front[0] > 0x20 and not b"HTTP/".startswith(front[:5]):
         said = front.splitlines()[0].decode(errors="replace")
-        return f"; it is not an HTTP server: it sent {shown(said)}"
+        return f"; it sent {shown(said)}"
     return ""
 
 

@@ -25,7 +25,7 @@ from listenproto.rules import REFUSALS
 from listenproto.sent import Outcome, Sent
 from listenproto_trio.logs import CallLog
 from listenproto_trio.playback import Playback, Timekeeper
-from listenproto_trio.speaking import Speech, chunks_of
+from listenproto_trio.speaking import Speech, check_speech, chunks_of
 from listenproto_trio.transport import CallEnded, Transport
 from listenproto_trio.unread import Unread
 
@@ -140,8 +140,10 @@ class Sending:
         If you cancel speak() instead, send a killAudio as well: some audio has been sent ahead.
 
         Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
-        ValueError if the lead is under 0.04 or NaN, trio.BusyResourceError if another task speaks.
+        TypeError if the speech is neither bytes nor an async iterable, ValueError if the lead is
+        under 0.04 or NaN, trio.BusyResourceError if another task speaks.
         """
+        check_speech(speech)
         saying = Speech(self.send_audio, self._timekeeper, rate=self.stream_rate, lead=lead)
         await self.transport.room()
         self.session.check(Audio(bytes(SAMPLE_BYTES)))

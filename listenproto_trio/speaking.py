@@ -11,7 +11,7 @@ import trio
 from listenproto.l16 import SAMPLE_BYTES
 from listenproto_trio.playback import Timekeeper
 
-__all__ = ["Speech", "chunks_of"]
+__all__ = ["Speech", "check_speech", "chunks_of"]
 
 LEAST: Final = 0.02
 """The shortest piece that is sent before the end, in seconds."""
@@ -67,6 +67,13 @@ class Speech:
         piece = min(seconds, max(self._lead / 4, LEAST))
         while (too_much := self._timekeeper.ahead + piece - self._lead) > ROUNDING:
             await self._timekeeper.news(trio.current_time() + too_much)
+
+
+def check_speech(speech: object) -> None:
+    """Raise TypeError for what is not speech, such as a bytearray or a plain generator."""
+    if not isinstance(speech, bytes | AsyncIterable):
+        kind = type(speech).__name__
+        raise TypeError(f"speech must be bytes of L16 or an async iterable of bytes, not {kind}")
 
 
 @asynccontextmanager

@@ -252,14 +252,7 @@ def test_a_url_without_a_scheme_that_will_do(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    [
-        "ws://",
-        "ws://a b/",
-        "ws://app.example/#a",
-        "ws://a..b/",
-        "wss://.example/",
-        f"ws://{'a' * 64}.example/",
-    ],
+    ["ws://[app.example/", "ws://a[::1]/", "ws://[app.example]/"],
 )
 def test_a_url_that_no_app_can_have(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
@@ -269,6 +262,26 @@ def test_a_url_that_no_app_can_have(url: str, tmp_path: Path) -> None:
         "ws://app.example/call (no user name; 1 to 63 characters between dots of the host; "
         "printable ASCII without spaces, '#' and '\\')"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "must"),
+    [
+        ("ws://", "have a host in it, as in ws://app.example/call"),
+        ("ws://127.0.0.1:99999/", "have a port from 1 to 65535"),
+        ("ws://a b/", "have no spaces in it"),
+        ("ws://app.example/#a", "have no '#' in it"),
+        ("ws://a..b/", "have a host with 1 to 63 characters between dots"),
+        (f"ws://{'a' * 64}.example/", "have a host with 1 to 63 characters between dots"),
+    ],
+)
+def test_the_one_thing_that_is_wrong_with_a_url_is_told(
+    url: str, must: str, tmp_path: Path
+) -> None:
+    run = listenproto("call", url, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert run.complaint.startswith("Invalid value for URL: 'ws://")
+    assert run.complaint.endswith(f"' must {must}")
 
 
 @pytest.mark.parametrize("user", ["listen:hunter2", "hunter2"])

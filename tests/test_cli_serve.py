@@ -695,7 +695,7 @@ def test_a_lost_call_stands_in_the_table(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as (url, process):
         with opened(url):
             pass
-        line_with(process, "#1 failed: the other end closed with 1000")
+        line_with(process, "#1 failed: the platform closed (1000) without sending metadata")
         out, _ = stop(process)
     assert "\n   1  failed " in out
     assert out.endswith("calls: 1, failed: 1\n")

@@ -498,6 +498,28 @@ def test_text_that_is_no_json(text: str) -> None:
         assert decode_opening(text) == [message]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ('{"a":1} x', "there is other text behind the JSON object, from character 9 on"),
+        ("5 x", "there is other text behind the JSON value, from character 3 on"),
+    ],
+)
+def test_what_is_wrong_with_a_text_that_is_no_json(text: str, reason: str) -> None:
+    (message,) = decode(text, Peer.APP)
+    assert isinstance(message, Malformed)
+    assert message.reason == f"this text is not valid JSON: {reason}"
+
+
+def test_a_missing_member_is_called_missing() -> None:
+    for text, key in [('{"type":"mark"}', "data"), ('{"type":"mark","data":{}}', "name")]:
+        (message,) = decode(text, Peer.APP)
+        assert isinstance(message, Malformed)
+        assert message.reason.startswith(f"{key!r} is missing; it must be ")
+
+
 NO_OBJECTS = ["[]", '[{"type":"mark"}]', '"mark"', "5", "-1.5", "true", "null"]
 
 

@@ -495,8 +495,8 @@ def test_an_answer_that_comes_too_early_or_too_late_says_so_once() -> None:
     app.receive(audio(0.5), 10.5)
     said = wrong_pace(app.receive(event("a"), 10.5))
     assert said is not None
-    assert said.startswith("mark 'a' came back after 0.50 s, ")
-    assert said.endswith("sampleRate is 8000, the stream_rate of this app")
+    assert said.startswith("mark 'a' was due after 3.00 s and came after 0.50 s: ")
+    assert said.endswith("sampleRate really 8000, this app's stream_rate?")
     app.send(Audio(audio(3)), 10.5)
     mark(app, "b", 10.5)
     assert wrong_pace(app.receive(event("b"), 10.6)) is None
@@ -505,7 +505,7 @@ def test_an_answer_that_comes_too_early_or_too_late_says_so_once() -> None:
     app.receive(audio(20), 30.0)
     said = wrong_pace(app.receive(done("c"), 30.0))
     assert said is not None
-    assert said.startswith("clip 'c' was done after 20.00 s, ")
+    assert said.startswith("the playDone of clip 'c' was due after 2.00 s and came after 20.00 s: ")
 
 
 @pytest.mark.parametrize(

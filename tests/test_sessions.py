@@ -280,7 +280,7 @@ class TestTheApp:
         """LP-VERB-3: a verb that is nested in a dial has off mode."""
         verb = ListenVerb(url="/")
         if mode is Mode.STREAMING:
-            with pytest.raises(ValueError, match=r"^mode=Mode\.STREAMING contradicts the verb, .*"):
+            with pytest.raises(ValueError, match=r"^the verb's mode is clips, but mode is 's"):
                 AppSession(verb=verb, mode=mode)
             return
         app = AppSession(verb=verb, mode=mode)
@@ -332,7 +332,7 @@ class TestTheApp:
     def test_every_end_refuses_a_mode_that_contradicts_the_way(
         self, way: ListenVerb | Mode
     ) -> None:
-        says = r"^mode=Mode\.STREAMING contradicts (the verb, whose mode|way, which) is clips; "
+        says = r"^(the verb's mode|way) is clips, but mode is 'streaming'; "
         with pytest.raises(ValueError, match=says):
             PlatformSession(way, mode="streaming")
         with pytest.raises(ValueError, match=says):
@@ -343,7 +343,7 @@ class TestTheApp:
 
     def test_beside_a_verb_nothing_else_tells_the_mode(self) -> None:
         verb = ListenVerb(url="/")
-        with pytest.raises(ValueError, match="contradicts the verb, whose mode is clips"):
+        with pytest.raises(ValueError, match=r"^the verb's mode is clips, but mode is a f"):
             AppSession(verb=verb, mode=lambda request, metadata: Mode.CLIPS)
         with pytest.raises(TypeError, match=r"ListenVerb\.from_json"):
             AppSession(verb=verb.to_json())  # type: ignore[arg-type]
@@ -985,7 +985,7 @@ def test_a_rate_that_contradicts_the_verb_is_refused(asked: int | None) -> None:
     way = BidirectionalAudio(streaming=asked is not None, sample_rate=asked)
     verb = ListenVerb(url="/", bidirectional_audio=way)
     PlatformSession(verb, stream_rate=asked or 8000)
-    with pytest.raises(ValueError, match="stream_rate=24000 contradicts the verb"):
+    with pytest.raises(ValueError, match="but stream_rate is 24000"):
         PlatformSession(verb, stream_rate=24000)
 
 

@@ -72,7 +72,7 @@ LOST: Final[dict[Callable[[Bare], Awaitable[None]], str]] = {
     unusable_rate: "LP-META-",
     broken_frame: "RFC 6455 5.1",
     nothing: "no metadata within 10 s",
-    leaves: "the other end closed with 1000",
+    leaves: "the platform closed (1000) without sending metadata",
     vanishes: "connection lost",
 }
 

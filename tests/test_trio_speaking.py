@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -325,6 +326,16 @@ async def test_it_takes_a_stream(verb: ListenVerb) -> None:
         with pytest.raises(LocalProtocolError, match=r"needs streaming mode, .*; pass mode="):
             await both.app.speak(synthesizer.speech())
         assert not synthesizer.asked
+
+
+@pytest.mark.parametrize("speech", [bytearray(320), [bytes(320)], iter([bytes(320)]), "hello"])
+@virtual
+async def test_what_is_no_speech_is_refused_at_once(speech: Any) -> None:
+    kind = type(speech).__name__
+    async with line(STREAM) as both:
+        with pytest.raises(TypeError, match=f"or an async iterable of bytes, not {kind}$"):
+            await both.app.speak(speech)
+        await still_works(both)
 
 
 @virtual

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from listenproto.l16 import LISTEN_RATES, PLAY_RATES
 from listenproto.messages import JSON, Metadata, MixType, Mode
-from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth, url_fault
 
 URL = "wss://example.com/calls"
 
@@ -198,6 +198,13 @@ def test_what_is_no_option_of_the_way_back_is_none_in_python_either(value: JSON)
 def test_a_verb_is_a_json_object(obj: JSON) -> None:
     with pytest.raises(VerbError, match=r"^listen verb must be a JSON object; it is "):
         ListenVerb.from_json(obj)
+
+
+@pytest.mark.parametrize("text", ['{"url": "/"}', ' {"url": "/"}', b'{"url": "/"}'])
+def test_the_text_of_a_verb_is_to_be_read_first(text: Any) -> None:
+    with pytest.raises(VerbError, match=r"dict\); read the text with json\.loads first$") as caught:
+        ListenVerb.from_json(text)
+    assert (caught.value.option, caught.value.value) == ("listen verb", text)
 
 
 @pytest.mark.parametrize(
@@ -507,7 +514,41 @@ def test_what_is_no_url_of_a_listen(url: str) -> None:
         ListenVerb(url=url)
     assert (caught.value.option, caught.value.value) == ("url", url)
     for word in ("ws, wss, http or https", "host", "'/'", "spaces", "'#'"):
-        assert word in str(caught.value)
+        assert word in caught.value.allowed
+    fault = url_fault(url)
+    said = f"url must {fault or f'be {caught.value.allowed}'}; it is "
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("ws:///calls", "have a host in it, as in ws://app.example/call"),
+        ("ws://:80/", "have a host in it, as in ws://app.example/call"),
+        ("ws://example.com:0/", "have a port from 1 to 65535"),
+        ("WS://example.com:65536", "have a port from 1 to 65535"),
+        (f"ws://example.com:{'9' * 5000}/", "have a port from 1 to 65535"),
+        ("ws://[::1]:port/", "have a port from 1 to 65535"),
+        ("ws://a..b/", "have a host with 1 to 63 characters between dots"),
+        ("ws://me:secret@example.com/", "have no user name or password in it"),
+        (" ws://example.com", "have no spaces in it"),
+        ("/calls#part", "have no '#' in it"),
+        ("/\\example.com", "have no '\\' in it"),
+        ("ws://ex\u00e4mple.com/", "have only printable ASCII characters in it"),
+        ("ws://example.com/\t", "have only printable ASCII characters in it"),
+        ("tcp://example.com", None),
+        ("//example.com/calls", None),
+        ("ws://a[::1]/", None),
+        ("ws://[zz]/", None),
+        (5, None),
+    ],
+)
+def test_the_one_thing_that_is_wrong_with_a_url(url: JSON, fault: str | None) -> None:
+    assert url_fault(url) == fault
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json({"url": url})
+    assert f"must {fault or 'be a ws, wss, http or https URL'}" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -534,7 +575,7 @@ def test_a_relative_url_is_resolved(url: str, base: str, resolved: str, websocke
 
 @pytest.mark.parametrize("base", ["", "/app", "example.com", "ftp://example.com", "ws://a b"])
 def test_a_base_is_an_absolute_url(base: str) -> None:
-    with pytest.raises(VerbError, match=r"^base must be a ws, wss, http or https URL") as caught:
+    with pytest.raises(VerbError, match=r"^base must (be a ws, wss, http|have no sp)") as caught:
         ListenVerb(url="/calls").resolve(base)
     assert (caught.value.option, caught.value.value) == ("base", base)
 

@@ -18,7 +18,7 @@ from listenproto.jsontext import DECODER
 from listenproto.messages import JSON, MixType
 from listenproto.profile import PROFILES
 from listenproto.shown import shown
-from listenproto.verb import ABSOLUTE, ListenVerb, VerbError
+from listenproto.verb import ABSOLUTE, ListenVerb, VerbError, url_fault
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
@@ -240,7 +240,7 @@ def _no_url(url: str) -> click.BadParameter:
     elif "@" in rest.partition("/")[0]:
         said = "must not have a user name or password in it; use --auth USER:PASSWORD"
     else:
-        said = f"must be {ABSOLUTE}"
+        said = f"must {url_fault(url) or f'be {ABSOLUTE}'}"
     return click.BadParameter(f"{shown(url)} {said}", param_hint="URL")
 
 

@@ -28,7 +28,8 @@ from listenproto_trio.failures import in_words
 __all__ = ["serve"]
 
 REMEDIES: Final = {
-    "LP-HS-8": "To accept it, pass --subprotocol NAME, or --allow-no-subprotocol if none is offered."
+    "LP-HS-8": "To accept it, pass --subprotocol NAME, "
+    "or --allow-no-subprotocol if none is offered."
 }
 """Which options help if a request is refused, by the clause."""
 
