@@ -57,7 +57,7 @@ def read(session: AppSession, message: WSMessage) -> Sequence[AppEvent]:
 
 
 async def write(websocket: web.WebSocketResponse, session: AppSession) -> None:
-    with suppress(ConnectionResetError):  # receive() tells of it as well
+    with suppress(ConnectionError):  # receive() tells of it as well
         for payload in session.outgoing():
             if isinstance(payload, bytes):
                 await websocket.send_bytes(payload)

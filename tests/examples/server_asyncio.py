@@ -31,7 +31,7 @@ async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             while data := connection.data_to_send():
                 writer.write(data)
                 await writer.drain()  # who does not listen is not read from, either
-    except ConnectionError:
+    except OSError:
         pass  # the platform has vanished, with the caller
     finally:
         writer.close()
