@@ -27,7 +27,8 @@ __all__ = ["Recovered", "recover_wav"]
 
 _UNKNOWN: Final = 0xFFFFFFFF
 """Stands for a length that does not fit in 32 bits."""
-
+MOST_CHANNELS: Final = 1024
+"""More are nonsense, of which a whole recording may be less than one frame."""
 
 _BEHIND: Final = frozenset(
     f"{name:4}".encode()
@@ -96,6 +97,10 @@ def recover_wav(path: Path) -> Recovered:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as wav:
             head = read_l16_head(wav)
             frame = head.frame
+            if head.channels > MOST_CHANNELS or head.rate * frame >= 2**32:  # bytes per second
+                channels = f"{head.channels} channel{'' if head.channels == 1 else 's'}"
+                said = f"its header says {channels} at {head.rate} Hz"
+                raise WavError(f"{said}; no recording has that many")
             tagged = _chunks_at_the_end(wav, head)
             there = head.length if tagged else _length(wav, head)
             assert there is not None

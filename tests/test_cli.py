@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import struct
 import subprocess
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (["lint", "nowhere.jsonl"], "nowhere.jsonl"),
         (["recover"], "FILE"),
         (["recover", "nowhere.wav"], "nowhere.wav"),
+        *(
+            ([*words, ""], f"Invalid value for '{option}': it is empty; name a {kind}")
+            for words, option, kind in (
+                (["lint"], "TRACE...", "file"),
+                (["recover"], "FILE...", "file"),
+                (["demo", "--out"], "--out", "folder"),
+                (["serve", "--record"], "--record", "folder"),
+                (["serve", "--trace"], "--trace", "folder"),
+                (["serve", "--play"], "--play", "file"),
+                (["call", "ws://app.example", "--trace"], "--trace", "file"),
+                (["call", "ws://app.example", "--heard"], "--heard", "file"),
+            )
+        ),
     ],
 )
 def test_misuse_is_told_in_words_and_ends_with_2(
@@ -181,6 +195,7 @@ def test_lint_judges_a_trace_up_to_where_it_was_cut(left: int, tmp_path: Path) -
     run = listenproto("lint", "--json", "cut.jsonl", cwd=tmp_path)
     told = json.loads(run.out)
     assert (run.status, told["messages"], len(told["breaches"])) == (1, 4, 1)
+    assert not told["unfinished"]  # the end of the connection comes before the cut
     assert run.err.endswith(f"\nlistenproto: cut.jsonl: {told['error']}\n")
 
 
@@ -192,6 +207,15 @@ def test_lint_fails_a_cut_trace_without_breaches(tmp_path: Path) -> None:
     assert (run.status, run.out) == (1, f"cut.jsonl: {judged}\n")
     said = "not valid JSON: Unterminated string at character 20"
     assert run.complaint == f"cut.jsonl: cut off at line 6: {said}"
+
+
+def test_lint_calls_a_trace_unfinished_that_was_cut_before_its_end(tmp_path: Path) -> None:
+    path = trace(tmp_path, "cut.jsonl", [*GOOD[:3], GOOD[3][:20]])
+    path.write_bytes(path.read_bytes().rstrip())
+    run = listenproto("lint", "--json", path.name, cwd=tmp_path)
+    told = json.loads(run.out)
+    assert (run.status, told["unfinished"]) == (1, True)
+    assert told["error"].startswith("cut off at line 4: ")
 
 
 @pytest.mark.parametrize("more", [GOOD[4:], []], ids=["in the middle", "at the end"])
@@ -229,6 +253,25 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
     assert (mended["mended"], mended["samples"], mended["claimed"]) == (False, 8000, 8000)
     assert failed["file"] == "text.wav"
     assert "RIFF" in failed["error"]
+
+
+def test_recover_goes_on_behind_a_header_that_is_nonsense(tmp_path: Path) -> None:
+    for name, rate, channels in (("rate.wav", 2**31, 1), ("channels.wav", 8000, 65535)):
+        form = struct.pack("<HHIIHH", 1, channels, rate, 0, 0, 16)
+        (tmp_path / name).write_bytes(wav_header(0, 8000)[:20] + form + b"data" + bytes(4000))
+    (tmp_path / "cut.wav").write_bytes(wav_header(0, 8000) + bytes(16000))
+    run = listenproto("recover", "rate.wav", "channels.wav", "cut.wav", cwd=tmp_path)
+    assert run.status == 1
+    assert run.err.splitlines() == [
+        f"listenproto: {name}.wav cannot be repaired: its header says {said}; "
+        "no recording has that many"
+        for name, said in (
+            ("rate", "1 channel at 2147483648 Hz"),
+            ("channels", "65535 channels at 8000 Hz"),
+        )
+    ]
+    assert run.out.startswith("cut.wav: 1.00 s of audio: repaired")
+    assert {(tmp_path / name).stat().st_size for name in ("rate.wav", "channels.wav")} == {4040}
 
 
 def test_an_interrupt_of_lint_is_told_in_one_line(tmp_path: Path) -> None:

@@ -215,6 +215,11 @@ def test_what_is_no_regular_file_is_let_be(tmp_path: Path, kind: str) -> None:
 GOOD = wav(audio(0.01), whole=36 + 160, claims=160)
 
 
+def tagged(form: bytes) -> bytes:
+    """A file without audio, with tags that its header does not count."""
+    return wav(LIST, whole=36, claims=0, form=form)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -227,6 +232,11 @@ GOOD = wav(audio(0.01), whole=36 + 160, claims=160)
         (wav(bytes(9), whole=0, claims=0, form=fmt(codec=7, bits=8)), "this is mu-law WAV"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(channels=0)), "its header says 0 channels"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(rate=0)), "at 0 Hz"),
+        (tagged(fmt(rate=2**31)), "says 1 channel at 2147483648 Hz; no recording has that many"),
+        (tagged(fmt(rate=2**32 - 1)), "at 4294967295 Hz"),
+        (tagged(fmt(channels=1025)), "says 1025 channels at 8000 Hz; no recording has that many"),
+        (tagged(fmt(channels=65535)), "says 65535 channels"),
+        (wav(bytes(9), whole=0, claims=0, form=fmt(channels=65535)), "says 65535 channels"),
         (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a 'LIST' chunk follows"),
         (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST + b"more", "a 'LIST' chunk"),
     ],
@@ -239,6 +249,17 @@ def test_what_cannot_be_mended_is_let_be(tmp_path: Path, content: bytes, words: 
         recover_wav(path)
     assert "\n" not in str(refused.value)
     assert state_of(path) == before
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1, 2**31 - 1), (1024, 2**21 - 1)])
+def test_the_most_channels_and_the_highest_rate_are_mended(
+    tmp_path: Path, channels: int, rate: int
+) -> None:
+    path = tmp_path / "most.wav"
+    path.write_bytes(wav(bytes(4096), whole=0, claims=0, form=fmt(channels=channels, rate=rate)))
+    recovered = recover_wav(path)
+    assert (recovered.samples, recovered.cut) == (2048 // channels, 0)
+    assert not recover_wav(path).mended
 
 
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:

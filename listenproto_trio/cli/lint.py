@@ -87,8 +87,9 @@ def _show(
     if lack is not None:
         judged += f", judged up to line {len(trace.lines) + 1}"  # the first is the header
     count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
-    unfinished = lack is None and not trace.finished
-    screen.say(f"{path}: {judged}: {count}{'; unfinished: no close' if unfinished else ''}")
+    unfinished = not trace.finished
+    no_close = unfinished and lack is None
+    screen.say(f"{path}: {judged}: {count}{'; unfinished: no close' if no_close else ''}")
     breaches: list[JSON] = [
         {
             "line": number,

@@ -114,9 +114,23 @@ def read_file(path: Path, most: int, *, option: str) -> bytes:
     return read.getvalue()
 
 
-existing_file = click.Path(path_type=Path, exists=True, dir_okay=False)
-new_file = click.Path(path_type=Path, dir_okay=False)
-folder = click.Path(path_type=Path, file_okay=False)
+class _NamedPath(click.Path):
+    """A path that is not empty: ``Path("")`` would be the current folder."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if not os.fspath(value):
+            self.fail(f"it is empty; name a {'file' if self.file_okay else 'folder'}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+existing_file = _NamedPath(path_type=Path, exists=True, dir_okay=False)
+new_file = _NamedPath(path_type=Path, dir_okay=False)
+folder = _NamedPath(path_type=Path, file_okay=False)
 
 
 def auth(said: str) -> Callable[[_F], _F]:
