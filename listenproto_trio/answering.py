@@ -8,6 +8,7 @@ from typing import Final, get_args
 import attrs
 
 from listenproto.app_session import AppSession
+from listenproto.checks import a_function, a_number, a_switch, instance_of
 from listenproto.choices import one_of
 from listenproto.handshake import Policy
 from listenproto.messages import Mode
@@ -34,8 +35,8 @@ class Answering:
     ``stream_rate`` (the sample rate of its stream in Hz, by default 8000), from which this end
     computes how long playing takes. With a verb, leave both out, or pass ``Mode.OFF`` if the verb
     is nested in a dial. Raises ValueError for a mode or a rate that contradicts the verb, and for a
-    rate that no verb can have. Mode and ``profile`` may be given by name:
-    ``Answering(mode="streaming", profile="deployed")``.
+    rate that no verb can have, as for any wrong value of the other fields. Mode and ``profile`` may
+    be given by name: ``Answering(mode="streaming", profile="deployed")``.
 
     ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
     handler has returned is closed only when the caller has heard everything, as with
@@ -55,17 +56,21 @@ class Answering:
     )
     stream_rate: int | None = None
     profile: Profile = attrs.field(default=DOCUMENTED, converter=profile_of)
-    policy: Policy = attrs.field(factory=Policy)
-    limits: Limits = attrs.field(factory=Limits)
+    policy: Policy = attrs.field(factory=Policy, validator=instance_of(Policy))
+    limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
     unread: UnreadPolicy = attrs.field(
         default="drop_oldest", validator=one_of(get_args(UnreadPolicy))
     )
-    drain: bool = False
-    max_clips: int | None = MOST_CLIPS
-    max_marks: int | None = 30
-    salvage_metadata: bool | None = None
-    tap: Callable[[AppSession], Tap] | None = None
-    on_lost: Callable[[AppSession, str], None] | None = None
+    drain: bool = attrs.field(default=False, validator=a_switch)
+    max_clips: int | None = attrs.field(default=MOST_CLIPS, validator=a_number)
+    max_marks: int | None = attrs.field(default=30, validator=a_number)
+    salvage_metadata: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    tap: Callable[[AppSession], Tap] | None = attrs.field(default=None, validator=a_function)
+    on_lost: Callable[[AppSession, str], None] | None = attrs.field(
+        default=None, validator=a_function
+    )
 
     def __attrs_post_init__(self) -> None:
         mode_for(self.verb, self.mode)

@@ -20,7 +20,7 @@ from listenproto.messages import JSON, Audio, Dtmf, Metadata, MixType
 from listenproto_trio.arrivals import Arrivals
 from listenproto_trio.call import Call
 from listenproto_trio.failures import with_file
-from listenproto_trio.recording import WavFile
+from listenproto_trio.recording import AnyPath, WavFile
 from listenproto_trio.sidecar import Sidecar
 from listenproto_trio.tape import Tape
 from listenproto_trio.transport import CallEnded
@@ -67,13 +67,13 @@ class Recorder:
 
     def __init__(
         self,
-        folder: Path,
+        folder: AnyPath,
         *,
         name: Callable[[Metadata], JSON] = lambda metadata: metadata.call_sid,
         both: bool = False,
         fill_gaps: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder = Path(folder)
         self._name = name
         self._both = both
         self._fill_gaps = fill_gaps

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Self, TypeAlias
 
 import trio
 
@@ -17,7 +17,18 @@ from listenproto.playout import Heard
 from listenproto.trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
 from listenproto.wav import GROWING_HEADER, growing_wav_header
 
-__all__ = ["HeardWav", "TraceFile", "WavFile", "create", "lock", "put", "read_trace_file"]
+__all__ = [
+    "AnyPath",
+    "HeardWav",
+    "TraceFile",
+    "WavFile",
+    "create",
+    "lock",
+    "put",
+    "read_trace_file",
+]
+
+AnyPath: TypeAlias = str | os.PathLike[str]
 
 CHUNK: Final = 2**16
 """Bytes that are moved within a file at a time."""
@@ -73,8 +84,8 @@ class WavFile:
     overwritten.
     """
 
-    def __init__(self, path: Path, rate: int, channels: int = 1) -> None:
-        self.path = path
+    def __init__(self, path: AnyPath, rate: int, channels: int = 1) -> None:
+        self.path = Path(path)
         self.samples = 0
         """How many samples of each channel are in it."""
         self.error: OSError | None = None
@@ -83,8 +94,8 @@ class WavFile:
         self._channels = channels
         self._frame = SAMPLE_BYTES * channels
         self._claimed = 0
-        self._file: IO[bytes] = create(path)
-        with _beginning(self._file, path):
+        self._file: IO[bytes] = create(self.path)
+        with _beginning(self._file, self.path):
             lock(self._file)
             self._claim()
 
@@ -228,16 +239,16 @@ class TraceFile:
     its last whole line; each further line raises the same error, and close() does not.
     """
 
-    def __init__(self, path: Path, header: Header, *, with_audio: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: AnyPath, header: Header, *, with_audio: bool = True) -> None:
+        self.path = Path(path)
         self.position: Callable[[], int] = lambda: 0
         self.error: OSError | None = None
         """What ended it early; None if nothing did."""
         self._with_audio = with_audio
         self._started_at: float | None = None
         self._size = 0
-        self._file: IO[bytes] = create(path)
-        with _beginning(self._file, path):
+        self._file: IO[bytes] = create(self.path)
+        with _beginning(self._file, self.path):
             self._append(header.to_json())
 
     def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
@@ -269,7 +280,7 @@ class TraceFile:
         self._file.close()
 
 
-def read_trace_file(path: Path) -> Trace:
+def read_trace_file(path: AnyPath) -> Trace:
     """Read a trace. Raises :class:`~listenproto.TraceError`, OSError.
 
     It may be a pipe; even a line without an end takes no more memory than the longest valid one.

@@ -21,7 +21,7 @@ from listenproto.wav import (
     read_l16_head,
     with_length,
 )
-from listenproto_trio.recording import lock, put
+from listenproto_trio.recording import AnyPath, lock, put
 
 __all__ = ["Recovered", "recover_wav"]
 
@@ -75,7 +75,7 @@ class Recovered:
         return self.samples / self.rate
 
 
-def recover_wav(path: Path) -> Recovered:
+def recover_wav(path: AnyPath) -> Recovered:
     """Correct the lengths in the header of a WAV file, whether they are too small or too large.
 
     For a :class:`~listenproto_trio.WavFile` whose process died, and for any WAV or RF64 file of
@@ -113,7 +113,7 @@ def recover_wav(path: Path) -> Recovered:
                 put(mending, front, 0)
                 os.ftruncate(mending.fileno(), head.start + length)
     return Recovered(
-        path=path,
+        path=Path(path),
         rate=head.rate,
         channels=head.channels,
         claimed=None if head.length is None else head.length // frame,

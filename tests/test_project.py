@@ -76,6 +76,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
     order = [
         "errors",
         "shown",
+        "checks",
         "choices",
         "frozen",
         "l16",

@@ -8,8 +8,8 @@ import attrs
 import pytest
 import trio
 
-from listenproto import BidirectionalAudio, ListenVerb, Metadata, Mode, Request
-from listenproto_trio import Answering, Call
+from listenproto import BidirectionalAudio, ListenVerb, Metadata, Mode, Policy, Request
+from listenproto_trio import Answering, Call, Limits
 
 STREAM = ListenVerb(
     url="/listen", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=16000)
@@ -109,6 +109,33 @@ def test_what_contradicts_the_verb_is_refused(options: dict[str, Any], said: str
 def test_what_is_no_verb_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match=r"ListenVerb\.from_json"):
         Answering(verb=STREAM.to_json())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "said"),
+    [
+        ("policy", [None, "open", Policy], "a Policy"),
+        ("limits", [None, 10.0, Limits], "a Limits"),
+        ("max_clips", [-1, "a", 1.5, True], "a whole number of 0 or more, or None"),
+        ("max_marks", [-1, "a", 1.5, True], "a whole number of 0 or more, or None"),
+        ("drain", ["yes", 1, None], "True or False"),
+        ("salvage_metadata", ["no", 0], "True or False"),
+        ("tap", ["tap", 1], "a function, or None"),
+        ("on_lost", ["log", 1], "a function, or None"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_the_first_call(
+    field: str, wrong: list[Any], said: str
+) -> None:
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"^{field} must be {said}; it is ") as refused:
+            Answering(**{field: value})
+        assert str(refused.value).endswith(f"it is {value!r}")
+
+
+def test_none_leaves_open_what_may_be_left_open() -> None:
+    Answering(max_clips=None, max_marks=None, salvage_metadata=None, tap=None, on_lost=None)
+    Answering(max_clips=0, max_marks=0, salvage_metadata=False, drain=True)
 
 
 @pytest.mark.parametrize("rate", [22050, 0, 8000.0, "8000", True])

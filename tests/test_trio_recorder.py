@@ -58,7 +58,7 @@ from tests.trio_support import (
 async def test_a_call_is_recorded_with_what_there_is_to_know_of_it(tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     keys = [Key("5", at=0.12, duration=1600), Key("#", at=0.52)]  # in front of that message
-    async with calling(recording_to(Recorder(tmp_path)), CLIPS, answering=OFF) as platform:
+    async with calling(recording_to(Recorder(str(tmp_path))), CLIPS, answering=OFF) as platform:
         await talk(platform, audio(1, 7), keys=keys)
     assert names_in(tmp_path) == FILES
     assert heard_in(tmp_path / f"{CALL_SID}.wav") == audio(1, 7)

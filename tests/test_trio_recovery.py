@@ -264,19 +264,20 @@ def test_the_most_channels_and_the_highest_rate_are_mended(
 
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        recover_wav(tmp_path / "none.wav")
+        recover_wav(str(tmp_path / "none.wav"))
     with pytest.raises(IsADirectoryError):
         recover_wav(tmp_path)
 
 
 def test_a_file_that_is_being_recorded_is_let_be(tmp_path: Path) -> None:
-    with WavFile(tmp_path / "recording.wav", RATE) as file:
+    with WavFile(str(tmp_path / "recording.wav"), RATE) as file:
         file.write(audio(0.1))
         with pytest.raises(OSError, match="still being recorded") as busy:
             recover_wav(file.path)
         assert busy.value.errno == errno.EBUSY
         assert heard_in(file.path) == b""
-    assert not recover_wav(file.path).mended
+    recovered = recover_wav(str(file.path))
+    assert (recovered.path, recovered.mended) == (tmp_path / "recording.wav", False)
 
 
 def test_only_a_file_that_is_to_be_mended_must_be_writable(tmp_path: Path) -> None:

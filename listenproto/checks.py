@@ -1,0 +1,39 @@
+"""Values of a type, checked where they are given: anything else raises ValueError at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from listenproto.shown import shown
+
+__all__ = ["a_function", "a_number", "a_switch", "instance_of"]
+
+
+def _validator(
+    is_right: Callable[[object], bool], words: str
+) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not is_right(value):
+            raise ValueError(f"{attribute.name} must be {words}; it is {shown(value)}")
+
+    return check
+
+
+def instance_of(kind: type) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator for a field with a value of this class."""
+    return _validator(lambda value: isinstance(value, kind), f"a {kind.__name__}")
+
+
+def _is_a_number(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+a_number = _validator(_is_a_number, "a whole number of 0 or more, or None")
+"""A validator for a field that says how many; None if nothing is said."""
+a_switch = _validator(lambda value: isinstance(value, bool), "True or False")
+"""A validator for a field that is on or off."""
+a_function = _validator(lambda value: value is None or callable(value), "a function, or None")
+"""A validator for a field with a function; None if there is none."""
