@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from listenproto import BidirectionalAudio, ListenVerb, Metadata, Mode, Policy, Request
 from listenproto_trio import Answering, Call, Limits
@@ -47,7 +48,7 @@ def taken(answering: Answering) -> tuple[Mode | None, int]:
             return call.mode, call.stream_rate
         raise AssertionError("the block has run")
 
-    return trio.run(ask)
+    return trio.run(ask, clock=MockClock(autojump_threshold=0))
 
 
 def test_mode_and_rate_are_those_of_the_verb() -> None:
