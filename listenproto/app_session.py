@@ -30,7 +30,7 @@ from listenproto.messages import (
 from listenproto.observer import AppLimits, Observer, Violation
 from listenproto.profile import DOCUMENTED, Profile, profile_of
 from listenproto.rules import MODES, State
-from listenproto.sent import Outcome, Sent
+from listenproto.sent import Outcome, Sent, outcome_of
 from listenproto.session import ABNORMAL, Session
 from listenproto.upgrade import Request
 from listenproto.verb import ListenVerb
@@ -49,7 +49,7 @@ class PlaybackDone:
     """
 
     sent: Sent = attrs.field(eq=attrgetter("name"))  # so that events can be compared
-    outcome: Outcome
+    outcome: Outcome = attrs.field(converter=outcome_of)
     message: PlayDone | MarkEvent | None = None
     guessed: bool = False
     wrong_pace: str | None = None

@@ -35,10 +35,11 @@ from typing import Final
 import attrs
 
 from listenproto._pace import Clocks, Expected, Pace
+from listenproto.choices import member
 from listenproto.l16 import FLICKS, SAMPLE_BYTES, flicks_of
 from listenproto.messages import ClipId, Mark, PlayAudio
 
-__all__ = ["MAX_REMEMBERED", "PATIENCE", "ROUND_TRIP", "Outcome", "Record", "Sent"]
+__all__ = ["MAX_REMEMBERED", "PATIENCE", "ROUND_TRIP", "Outcome", "Record", "Sent", "outcome_of"]
 
 ROUND_TRIP: Final = 1.0
 """Seconds that an answer may be on its way while what stops it is sent (LP-CLIP-30)."""
@@ -77,6 +78,11 @@ class Outcome(enum.Enum):
     """No answer came within ten seconds after it can have played."""
 
 
+def outcome_of(value: Outcome | str) -> Outcome:
+    """The outcome, which may be given by its name. Raises ValueError."""
+    return member(Outcome, value, "outcome")
+
+
 @attrs.define(eq=False)
 class Sent:
     """A clip or a mark that was sent, and how it ended. All times are on the clock of ``now``."""
@@ -87,7 +93,7 @@ class Sent:
     """The length of the clip; for a mark, of the stream since the mark or killAudio before it."""
     due: float = attrs.field(default=0.0, repr=False)
     """When it has been heard to its end, at the earliest, as far as this end can compute."""
-    outcome: Outcome | None = None
+    outcome: Outcome | None = attrs.field(default=None, init=False)
     """How it ended; None while it is under way. Only TIMED_OUT can still change, if an answer comes
     late."""
     heard: float = 0.0
@@ -99,12 +105,19 @@ class Sent:
     """Whether nothing more of it is heard, although an answer may come."""
     expires_at: float = attrs.field(default=math.inf, repr=False)
     """When to stop waiting for an answer."""
-    expires_as: Outcome = attrs.field(default=Outcome.TIMED_OUT, repr=False)
+    expires_as: Outcome = attrs.field(default=Outcome.TIMED_OUT, init=False, repr=False)
     """The outcome then."""
     expected: Expected | None = attrs.field(default=None, repr=False)
     """When its answer is due if the platform plays at the pace that this end computes with."""
     message: PlayAudio | Mark | None = attrs.field(default=None, repr=False)
     """The message as it was sent; None once it has ended, so that no audio is kept."""
+
+    @classmethod
+    def refused(cls, name: ClipId) -> Sent:
+        """One that was not sent, as too many are under way."""
+        sent = cls(name)
+        sent.outcome = Outcome.REFUSED
+        return sent
 
     @property
     def is_open(self) -> bool:

@@ -22,7 +22,7 @@ from listenproto.messages import (
     PlayAudio,
 )
 from listenproto.rules import REFUSALS
-from listenproto.sent import Outcome, Sent
+from listenproto.sent import Sent
 from listenproto_trio.logs import CallLog
 from listenproto_trio.playback import Playback, Timekeeper
 from listenproto_trio.speaking import Speech, check_speech, chunks_of
@@ -185,7 +185,7 @@ class Sending:
         except LocalProtocolError as exc:
             if exc.clause not in TOO_MANY:
                 raise
-            return Playback(Sent(name, outcome=Outcome.REFUSED), self._unread)
+            return Playback(Sent.refused(name), self._unread)
         assert playback is not None
         return playback
 
