@@ -118,7 +118,7 @@ def url_fault(url: object) -> str | None:
     host, port = parts.groups()
     if not host:
         return "have a host in it, as in ws://app.example/call"
-    if port and not (re.fullmatch("0*[1-9][0-9]{0,4}", port) and int(port) <= 65535):
+    if port and not (re.fullmatch("0*[1-9][0-9]{0,4}", port) and int(port[-5:]) <= 65535):
         return "have a port from 1 to 65535"
     if not host.startswith("[") and not re.fullmatch(_NAME, host):
         return "have a host with 1 to 63 characters between dots"

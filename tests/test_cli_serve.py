@@ -687,7 +687,7 @@ def test_a_call_without_usable_metadata_counts_as_failed(tmp_path: Path) -> None
     assert [call["messages_received"] for call in calls] == [1, 1, 0]
     assert [call["trace"] for call in calls] == [f"traces/call-{n}.trace.jsonl" for n in (1, 2, 3)]
     assert "not valid JSON" in calls[0]["end"]
-    assert calls[2]["end"] == "the other end closed with 1000"
+    assert calls[2]["end"] == "the platform closed (1000) without sending metadata"
     assert err.endswith("calls: 3, failed: 3\n")
 
 

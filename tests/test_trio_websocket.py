@@ -144,7 +144,7 @@ NO_METADATA = [
     (["[]"], 1002, "LP-META-"),
     (['{"sampleRate":44100}'], 1002, "LP-META-"),
     ([], 1002, "no metadata within 10 s"),
-    ([Close(1001, "gone")], None, r"the other end closed with 1001 \(gone\)"),
+    ([Close(1001, "gone")], None, r"the platform closed \(1001: gone\) without sending metadata"),
     ([Close(1006)], None, "connection lost"),
 ]
 
