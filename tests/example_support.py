@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -24,9 +25,11 @@ COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)"
 @contextmanager
 def program(name: str, *arguments: str, stop: int = signal.SIGTERM) -> Iterator[int]:
     """Run an example on a free port; gives the port, which it prints. It must not complain."""
+    uncounted = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", f"tests.examples.{name}", "0", *arguments],
         cwd=ROOT,
+        env=uncounted,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
