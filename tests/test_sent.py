@@ -167,6 +167,13 @@ def test_a_clip_that_the_play_done_of_a_later_one_passed_over_is_skipped_and_for
     assert clauses(app.receive(done("a899"))) == ["LP-CLIP-24"]
 
 
+def test_of_a_clip_that_was_skipped_nothing_was_heard() -> None:
+    app = opened()
+    first, second = play(app, clip(1, "a"), 0.0), play(app, clip(1, "b"), 0.0)
+    app.receive(done("b"), 5.0)
+    assert [(sent.outcome, sent.heard) for sent in (first, second)] == [(S, 0), (P, 1)]
+
+
 def test_what_a_kill_took_and_a_later_one_passed_over_was_flushed() -> None:
     app = opened(STREAMING)
     forgotten = mark(app, "a")
@@ -257,7 +264,15 @@ def test_what_is_under_way_as_the_call_ends_is_lost(
     assert ends(events) == [(near, F), (far, LOST)]
     assert far.heard == 1.5
     assert events[2:] in ([], [Close(1000)])
+    assert (app.ahead(2.0), app.all_heard_by(2.0)) == (0, 2)
     assert ends(ending(app)) == ends(app.handle_timeout(9.0)) == []
+
+
+def test_what_was_overdue_as_the_call_ended_has_timed_out() -> None:
+    app = opened(STREAMING)
+    sent = mark(app, "m", 0.0)
+    app.receive(audio(10), 10.0)
+    assert ends(app.connection_lost()) == [(sent, TIMED_OUT)]
 
 
 def test_how_much_is_ahead_follows_from_the_rate_of_the_stream() -> None:
@@ -409,6 +424,8 @@ def test_a_kill_leaves_a_mark_no_more_than_ten_seconds_to_come_back() -> None:
     app.send(ClearMarks(), 5.0)
     assert app.next_timeout() == 6
     app.send(KillAudio(), 5.5)
+    app.send(ClearMarks(), 5.5)
+    assert app.next_timeout() == 6
     assert app.handle_timeout(6.0) == [PlaybackDone(sent, F)]
     assert sent.heard == 5
 
@@ -459,7 +476,10 @@ def test_when_all_is_heard() -> None:
     assert app.all_heard_by(5.0) == last.expires_at == 17
     app.receive(event("last"), 7.1)
     assert app.all_heard_by(7.1) == 7.1
+    mark(app, "before", 8.0)
     app.send(Audio(audio(2)), 8.0)
+    app.receive(event("before"), 8.0)
+    assert app.all_heard_by(8.0) == 10.5
     mark(app, "more", 8.0)
     app.send(ClearMarks(), 8.0)
     assert app.all_heard_by(8.0) == 10.5
@@ -467,8 +487,9 @@ def test_when_all_is_heard() -> None:
     assert app.all_heard_by(8.0) == 8
     mark(app, "on its way", 9.0)
     assert app.all_heard_by(9.0) == 19
+    app.send(Audio(audio(2)), 9.0)
     app.send(Disconnect(), 9.0)
-    assert app.all_heard_by(9.0) == 9
+    assert (app.ahead(9.0), app.all_heard_by(9.0)) == (0, 9)
     assert len(app.under_way) == 1
 
 
@@ -522,6 +543,18 @@ def test_what_says_nothing_of_the_pace(now: float) -> None:
     play(app, clip(3, "c"), 0.0)
     app.receive(audio(now), now)
     assert wrong_pace(app.receive(done("c"), now)) is None
+
+
+def test_a_clock_that_shows_no_time_at_all_says_nothing() -> None:
+    app = AppSession(mode=STREAMING)
+    app.receive("{}", -math.inf)
+    app.send(Audio(audio(3)), -math.inf)
+    sent = app.send(Mark("m"), -math.inf)
+    assert app.receive(event("m"), -math.inf) == [
+        PlaybackDone(Sent("m"), P, MarkEvent("m", "playout"))
+    ]
+    assert sent is not None and sent.heard == sent.seconds == 3
+    assert Sent("m").seconds == 0
 
 
 def test_what_may_be_another_or_was_stopped_says_nothing_of_the_pace() -> None:
