@@ -456,6 +456,49 @@ def test_a_kill_that_comes_too_late_for_a_clip_stops_the_next_that_was_there() -
     assert [sent.outcome for sent in (third, behind)] == [P, P]
 
 
+@pytest.mark.parametrize(("now", "outcome"), [(1.9, F), (2.0, P)])
+def test_without_figures_the_time_tells_whether_a_stopped_clip_had_ended(
+    now: float, outcome: Outcome
+) -> None:
+    app = opened(profile=DEPLOYED)
+    stopped, behind = play(app, clip(2, "a"), 0.0), play(app, clip(2, "b"), 0.0)
+    app.send(KillAudio(), 1.0)
+    app.receive(done("a"), now)
+    app.receive(done("b"), now)  # too early for it: but it was the other that was stopped
+    assert (stopped.outcome, behind.outcome) == (outcome, P if outcome is F else F)
+
+
+def test_a_guess_leaves_those_in_front_to_be_guessed_as_well() -> None:
+    """LP-CLIP-27: at last those that a killAudio must have stopped."""
+    app = opened()
+    for length, name in ((10, "long"), (0.5, "short")):
+        play(app, clip(length, name))
+        app.send(KillAudio())
+    guesses = [app.receive(done()) for _ in range(3)]
+    assert [clauses(events) for events in guesses] == [[], [], ["LP-CLIP-24"]]
+    told = [event for events in guesses for event in events if isinstance(event, PlaybackDone)]
+    assert [(event.name, event.guessed) for event in told if event.message] == [
+        ("short", True),
+        ("long", True),
+    ]
+
+
+def test_a_guess_does_not_tell_since_when_the_next_clip_plays() -> None:
+    """LP-CLIP-30, by the platform's audio."""
+    app = opened()
+    play(app, clip(1, "killed"))
+    app.receive(audio(0.5))
+    app.send(KillAudio())
+    play(app, clip(10, "a"))
+    play(app, clip(10, "b"))
+    app.receive(audio(0.5))
+    app.receive(done())  # of which one, is open from now on
+    app.receive(done())
+    app.receive(audio(9.5))
+    app.send(KillAudio())
+    assert not app.observer.clips.holds("b")
+
+
 def test_a_clip_in_the_place_of_others_changes_nothing_of_what_has_ended() -> None:
     app = opened(profile=DEPLOYED)
     killed, played = play(app, clip(0.5, "a"), 0.0), play(app, clip(5, "b"), 0.0)
