@@ -572,7 +572,7 @@ def test_a_faulty_platform_is_found_out(
         run_state_machine_as_test(platform_machine(platform, mode, profile), settings=SEARCH)
 
 
-FEW = settings(SEARCH, max_examples=20)
+FEW = settings(SEARCH, max_examples=40)
 
 
 def test_the_app_without_its_fault_is_found_right() -> None:

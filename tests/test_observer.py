@@ -868,3 +868,7 @@ def test_judging_changes_nothing() -> None:
 def test_one_clause_alone_is_no_collection() -> None:
     with pytest.raises(ValueError, match=r"^without must be a tuple or set of strings"):
         Observer(STREAMING, vantage=A, without="LP-META-1")
+
+
+def test_a_mode_may_be_given_where_the_verb_is_not_known() -> None:
+    assert Observer(None, mode="off", vantage=Peer.APP).mode is Mode.OFF
