@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from listenproto import (
+    DOCUMENTED,
     AppSession,
     Audio,
     ClearMarks,
@@ -42,6 +43,7 @@ from listenproto.testing import (
     profiles,
     verb_objects,
 )
+from listenproto.testing.compared import joined
 from tests.depth import counted
 from tests.flat_platform import FlatPlatform
 
@@ -175,6 +177,22 @@ def test_verbs_are_of_the_mode_that_is_asked_for(mode: Mode) -> None:
         assert verb.mode() is mode
 
     check()
+
+
+@counted
+@given(st.none())
+def test_the_app_of_a_machine_plays_clips_of_both_kinds(nothing: None) -> None:
+    machine = OurPlatform()
+    machine.verb, machine.profile = ListenVerb(url="ws://app.example/"), DOCUMENTED
+    machine.mode, machine.speech, machine.moves_left = Mode.CLIPS, 0, 10
+    machine.exchange = machine.make_exchange()
+    machine.exchange.open()
+    machine.exchange.deliver_all()
+    for wav in (False, True):
+        machine.play(samples=8, rate=16000, wav=wav, queue=None)
+    machine.settle()
+    (heard,) = joined(machine.exchange.heard)
+    assert (len(heard.pcm), heard.rate) == (32, 16000)
 
 
 @counted
