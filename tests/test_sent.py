@@ -415,6 +415,45 @@ def test_a_platform_remembers_so_many_killed_clips() -> None:
         assert [v.clause for v in observer.see(Peer.PLATFORM, PlayDone(name))] == [clause]
 
 
+@pytest.mark.parametrize(("second_at", "now", "taken"), [(0.0, 9.9, 0), (10.0, 10.0, 1)])
+def test_of_marks_that_may_get_lost_the_first_is_taken_until_it_is_overdue(
+    second_at: float, now: float, taken: int
+) -> None:
+    app = opened(STREAMING, DEPLOYED)
+    marks = [mark(app, "m", 0.0), mark(app, "m", second_at)]
+    told = [end for end in app.receive(event("m"), now) if isinstance(end, PlaybackDone)]
+    assert [end.sent for end in told if end.message] == [marks[taken]]
+
+
+def test_a_forgotten_mark_is_passed_over_for_one_that_can_have_come_to_the_event() -> None:
+    app = opened(STREAMING)
+    forgotten = mark(app, "m", 0.0)
+    app.send(ClearMarks(), 0.0)
+    later = mark(app, "m", 0.1)
+    assert ends(app.receive(event("m"), 0.2)) == [(forgotten, F), (later, P)]
+    app = opened(STREAMING, DEPLOYED)
+    forgotten = mark(app, "m", 0.0)
+    app.send(KillAudio(), 0.0)
+    app.send(ClearMarks(), 0.1)
+    later = mark(app, "m", 0.2)  # behind the killAudio, so rather the other was cleared
+    assert ends(app.receive(event("m", "cleared"), 0.3)) == [(forgotten, C)]
+    app.send(KillAudio(), 0.4)
+    assert ends(app.receive(event("m", "cleared"), 0.5)) == [(later, C)]
+
+
+def test_the_message_is_kept_until_its_end() -> None:
+    app = opened(STREAMING)
+    sent = mark(app, "m")
+    assert sent.message == Mark("m")
+    app.receive(event("m"))
+    assert sent.message is None
+    app = opened()
+    sent = play(app, clip(1, "c", queue=True))
+    assert sent.message == clip(1, "c", queue=True)
+    app.close()
+    assert sent.message is None
+
+
 def test_a_kill_leaves_a_mark_no_more_than_ten_seconds_to_come_back() -> None:
     app = opened(STREAMING)
     app.send(Audio(audio(60)), 0.0)
@@ -588,6 +627,14 @@ def test_what_says_nothing_of_the_pace(now: float) -> None:
     assert wrong_pace(app.receive(done("c"), now)) is None
 
 
+def test_an_answer_that_was_held_back_is_not_late() -> None:
+    app = opened()
+    play(app, clip(2, "c"), 10.0)
+    app.receive(audio(20), 30.0)
+    app.held_back(30.0)
+    assert wrong_pace(app.receive(done("c"), 30.0)) is None
+
+
 def test_a_clock_that_shows_no_time_at_all_says_nothing() -> None:
     app = AppSession(mode=STREAMING)
     app.receive("{}", -math.inf)
@@ -626,6 +673,17 @@ def test_what_may_be_another_or_was_stopped_says_nothing_of_the_pace() -> None:
     app.receive(audio(30), 40.0)
     play(app, clip(9, "c", queue=False), 40.0)  # in nobody's place
     assert wrong_pace(app.receive(done("c"), 40.1)) is not None
+
+
+def test_what_became_of_it_is_for_the_record_to_say() -> None:
+    for told in ({"outcome": LOST}, {"expires_as": LOST}):
+        with pytest.raises(TypeError):
+            Sent("m", **told)
+    refused = Sent.refused("c")
+    assert (refused.name, refused.outcome, refused.seconds) == ("c", Outcome.REFUSED, 0)
+    assert PlaybackDone(Sent("m"), "lost").outcome is LOST  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^outcome must be "):
+        PlaybackDone(Sent("m"), "gone")  # type: ignore[arg-type]
 
 
 def test_what_was_sent_shows_what_matters_of_it() -> None:
