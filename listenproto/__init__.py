@@ -4,10 +4,10 @@
 :class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
 """
 
-from listenproto.app_session import AppEvent, AppSession, PlaybackDone
-from listenproto.connection import AppConnection, ConnectionEvent, PlatformConnection
-from listenproto.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from listenproto.handshake import (
+from listenproto._app_session import AppEvent, AppSession, PlaybackDone
+from listenproto._connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from listenproto._handshake import (
     SUBPROTOCOL,
     SUBPROTOCOLS,
     Accept,
@@ -17,8 +17,8 @@ from listenproto.handshake import (
     judge,
     judge_upgrade,
 )
-from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES
-from listenproto.messages import (
+from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,
@@ -38,19 +38,19 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.observer import AppLimits, Observer, Violation
-from listenproto.platform_session import PlatformEvent, PlatformSession
-from listenproto.playout import Gaps, Heard, Playout
-from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
-from listenproto.sent import Outcome, Sent
-from listenproto.task import End, ListenResult, ListenTask
-from listenproto.trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
-from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
-from listenproto.wav import WavError
-from listenproto.way import ModeOf
-from listenproto.webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
-from listenproto.wire import Closed, Ping, Pong
+from listenproto._observer import AppLimits, Observer, Violation
+from listenproto._platform_session import PlatformEvent, PlatformSession
+from listenproto._playout import Gaps, Heard, Playout
+from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._sent import Outcome, Sent
+from listenproto._task import End, ListenResult, ListenTask
+from listenproto._trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
+from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._wav import WavError
+from listenproto._way import ModeOf
+from listenproto._webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
+from listenproto._wire import Closed, Ping, Pong
 
 __all__ = [
     "DEPLOYED",

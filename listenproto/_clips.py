@@ -13,11 +13,11 @@ from typing import Final
 
 import attrs
 
-from listenproto.codec import clip_flicks
-from listenproto.l16 import FLICKS
-from listenproto.messages import ClipId, PlayAudio, PlayDone
-from listenproto.profile import Profile
-from listenproto.sent import MAX_REMEMBERED, ROUND_TRIP, Outcome, Record, Sent
+from listenproto._codec import clip_flicks
+from listenproto._l16 import FLICKS
+from listenproto._messages import ClipId, PlayAudio, PlayDone
+from listenproto._profile import Profile
+from listenproto._sent import MAX_REMEMBERED, ROUND_TRIP, Outcome, Record, Sent
 
 __all__ = ["AppClips", "ClipMatch", "ClipSent", "PlatformClips", "starts_at_once"]
 

@@ -15,9 +15,9 @@ from typing import Final
 
 import attrs
 
-from listenproto.messages import Mark, MarkEvent
-from listenproto.profile import Profile
-from listenproto.sent import MAX_REMEMBERED, PATIENCE, ROUND_TRIP, Outcome, Record, Sent
+from listenproto._messages import Mark, MarkEvent
+from listenproto._profile import Profile
+from listenproto._sent import MAX_REMEMBERED, PATIENCE, ROUND_TRIP, Outcome, Record, Sent
 
 __all__ = ["AppMarks", "MarkMatch", "MarkSent", "PlatformMarks"]
 

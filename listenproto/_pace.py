@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from listenproto.messages import ClipId
+from listenproto._messages import ClipId
 
 __all__ = ["Clocks", "Due", "Expected", "Pace"]
 

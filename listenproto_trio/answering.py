@@ -7,14 +7,14 @@ from typing import Final, get_args
 
 import attrs
 
-from listenproto.app_session import AppSession
-from listenproto.checks import a_function, a_number, a_switch, instance_of
-from listenproto.choices import one_of
-from listenproto.handshake import Policy
-from listenproto.messages import Mode
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.verb import ListenVerb
-from listenproto.way import ModeOf, given_mode, mode_for, stream_rate_for
+from listenproto._app_session import AppSession
+from listenproto._checks import a_function, a_number, a_switch, instance_of
+from listenproto._choices import one_of
+from listenproto._handshake import Policy
+from listenproto._messages import Mode
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._verb import ListenVerb
+from listenproto._way import ModeOf, given_mode, mode_for, stream_rate_for
 from listenproto_trio.limits import Limits
 from listenproto_trio.transport import Tap
 from listenproto_trio.unread import UnreadPolicy

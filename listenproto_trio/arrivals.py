@@ -10,8 +10,8 @@ from typing import Protocol
 
 import trio
 
-from listenproto.l16 import SAMPLE_BYTES, flicks_of
-from listenproto.messages import Audio, Message
+from listenproto._l16 import SAMPLE_BYTES, flicks_of
+from listenproto._messages import Audio, Message
 from listenproto_trio.call import Call
 from listenproto_trio.missing import Gap, GapFinder
 

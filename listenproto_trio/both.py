@@ -16,12 +16,12 @@ from typing import Final
 import attrs
 import numpy as np
 
-from listenproto.codec import clip_audio
-from listenproto.l16 import SAMPLE_BYTES, flicks_of, samples_in
-from listenproto.messages import Audio, Disconnect, KillAudio, Message, Metadata, PlayAudio
-from listenproto.playout import Heard, Playout
-from listenproto.profile import Profile
-from listenproto.wav import parse_wav
+from listenproto._codec import clip_audio
+from listenproto._l16 import SAMPLE_BYTES, flicks_of, samples_in
+from listenproto._messages import Audio, Disconnect, KillAudio, Message, Metadata, PlayAudio
+from listenproto._playout import Heard, Playout
+from listenproto._profile import Profile
+from listenproto._wav import parse_wav
 from listenproto_trio.recording import WavFile
 from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
 from listenproto_trio.tape import Tape

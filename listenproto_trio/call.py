@@ -14,16 +14,16 @@ from typing import TypeVar
 import attrs
 import trio
 
-from listenproto.app_session import AppSession, PlaybackDone
-from listenproto.connection import ConnectionEvent
-from listenproto.errors import ProtocolError
-from listenproto.handshake import Reject
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Audio, Metadata, Mode, Peer
-from listenproto.trace import Moment
-from listenproto.upgrade import Request
-from listenproto.way import stream_rate_for
-from listenproto.wire import Closed
+from listenproto._app_session import AppSession, PlaybackDone
+from listenproto._connection import ConnectionEvent
+from listenproto._errors import ProtocolError
+from listenproto._handshake import Reject
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import Audio, Metadata, Mode, Peer
+from listenproto._trace import Moment
+from listenproto._upgrade import Request
+from listenproto._way import stream_rate_for
+from listenproto._wire import Closed
 from listenproto_trio.answering import Answering
 from listenproto_trio.failures import check_trio, peer_of
 from listenproto_trio.logs import CallLog, about

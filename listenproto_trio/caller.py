@@ -9,11 +9,11 @@ from typing import Final
 import attrs
 import trio
 
-from listenproto.choices import one_of
-from listenproto.codec import DIGITS
-from listenproto.l16 import FLICKS, SAMPLE_BYTES
-from listenproto.playout import Heard
-from listenproto.task import MESSAGES_PER_SECOND, ListenResult, ListenTask
+from listenproto._choices import one_of
+from listenproto._codec import DIGITS
+from listenproto._l16 import FLICKS, SAMPLE_BYTES
+from listenproto._playout import Heard
+from listenproto._task import MESSAGES_PER_SECOND, ListenResult, ListenTask
 from listenproto_trio.client import PlatformCall
 from listenproto_trio.statistics import Lateness
 

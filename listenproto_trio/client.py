@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 
 import trio
 
-from listenproto.choices import check_texts
-from listenproto.connection import ConnectionEvent, PlatformConnection
-from listenproto.errors import ProtocolError
-from listenproto.handshake import SUBPROTOCOL
-from listenproto.l16 import FLICKS, SAMPLE_BYTES
-from listenproto.messages import Peer
-from listenproto.observer import Violation
-from listenproto.platform_session import AppMessage
-from listenproto.playout import Heard
-from listenproto.shown import shown
-from listenproto.task import ListenResult, ListenTask
-from listenproto.upgrade import Accepted, Rejected
-from listenproto.wire import Closed
+from listenproto._choices import check_texts
+from listenproto._connection import ConnectionEvent, PlatformConnection
+from listenproto._errors import ProtocolError
+from listenproto._handshake import SUBPROTOCOL
+from listenproto._l16 import FLICKS, SAMPLE_BYTES
+from listenproto._messages import Peer
+from listenproto._observer import Violation
+from listenproto._platform_session import AppMessage
+from listenproto._playout import Heard
+from listenproto._shown import shown
+from listenproto._task import ListenResult, ListenTask
+from listenproto._upgrade import Accepted, Rejected
+from listenproto._wire import Closed
 from listenproto_trio.failures import (
     check_trio,
     first,

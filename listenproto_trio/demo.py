@@ -11,15 +11,15 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from listenproto.app_session import AppSession
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, samples_in
-from listenproto.messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
-from listenproto.observer import Violation
-from listenproto.playout import Heard
-from listenproto.task import ListenResult, ListenTask
-from listenproto.trace import Header, Moment, Trace, judge_trace
-from listenproto.verb import BidirectionalAudio, ListenVerb
-from listenproto.wav import GROWING_HEADER, wav_header
+from listenproto._app_session import AppSession
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
+from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
+from listenproto._observer import Violation
+from listenproto._playout import Heard
+from listenproto._task import ListenResult, ListenTask
+from listenproto._trace import Header, Moment, Trace, judge_trace
+from listenproto._verb import BidirectionalAudio, ListenVerb
+from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto_trio.answering import MOST_CLIPS, Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import trio
 
-from listenproto.shown import masked
+from listenproto._shown import masked
 
 __all__ = [
     "check_trio",

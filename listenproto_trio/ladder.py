@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from listenproto.l16 import SAMPLE_BYTES, check_stream_rate
-from listenproto.messages import (
+from listenproto._l16 import SAMPLE_BYTES, check_stream_rate
+from listenproto._messages import (
     Audio,
     Close,
     Dtmf,
@@ -22,8 +22,8 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.trace import Moment, Trace, messages_of
-from listenproto.verb import ListenVerb
+from listenproto._trace import Moment, Trace, messages_of
+from listenproto._verb import ListenVerb
 
 __all__ = ["Ladder", "describe", "ladder"]
 

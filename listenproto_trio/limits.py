@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from listenproto.wire import DEFAULT_MAX_HEAD, DEFAULT_MAX_MESSAGE
+from listenproto._wire import DEFAULT_MAX_HEAD, DEFAULT_MAX_MESSAGE
 
 __all__ = ["Limits"]
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
-from listenproto.messages import Metadata
+from listenproto._messages import Metadata
 
 __all__ = ["CallLog", "about", "log"]
 

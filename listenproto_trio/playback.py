@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from listenproto.app_session import AppSession, PlaybackDone
-from listenproto.sent import Outcome, Sent
+from listenproto._app_session import AppSession, PlaybackDone
+from listenproto._sent import Outcome, Sent
 from listenproto_trio.unread import Unread
 
 __all__ = ["Outcome", "Playback", "Timekeeper", "UnreadAudioError"]

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from listenproto.messages import JSON, Audio, Dtmf, Metadata, MixType
+from listenproto._messages import JSON, Audio, Dtmf, Metadata, MixType
 from listenproto_trio.arrivals import Arrivals
 from listenproto_trio.call import Call
 from listenproto_trio.failures import with_file

@@ -11,11 +11,11 @@ from typing import IO, Final, Self, TypeAlias
 
 import trio
 
-from listenproto.l16 import SAMPLE_BYTES, samples_in
-from listenproto.messages import Payload, Peer
-from listenproto.playout import Heard
-from listenproto.trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
-from listenproto.wav import GROWING_HEADER, growing_wav_header
+from listenproto._l16 import SAMPLE_BYTES, samples_in
+from listenproto._messages import Payload, Peer
+from listenproto._playout import Heard
+from listenproto._trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
+from listenproto._wav import GROWING_HEADER, growing_wav_header
 
 __all__ = [
     "AnyPath",

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from listenproto.wav import (
+from listenproto._wav import (
     Octets,
     WavError,
     WavHead,

@@ -8,10 +8,10 @@ from typing import Final, Protocol
 
 import trio
 
-from listenproto.app_session import AppSession
-from listenproto.errors import LocalProtocolError
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import (
+from listenproto._app_session import AppSession
+from listenproto._errors import LocalProtocolError
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import (
     Audio,
     ClearMarks,
     ClipId,
@@ -21,8 +21,8 @@ from listenproto.messages import (
     Message,
     PlayAudio,
 )
-from listenproto.rules import REFUSALS
-from listenproto.sent import Sent
+from listenproto._rules import REFUSALS
+from listenproto._sent import Sent
 from listenproto_trio.logs import CallLog
 from listenproto_trio.playback import Playback, Timekeeper
 from listenproto_trio.speaking import Speech, check_speech, chunks_of

@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 
 import trio
 
-from listenproto.connection import AppConnection
-from listenproto.handshake import Accept, Reject, Verdict, judge
-from listenproto.upgrade import Request
+from listenproto._connection import AppConnection
+from listenproto._handshake import Accept, Reject, Verdict, judge
+from listenproto._upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
 from listenproto_trio.failures import check_trio

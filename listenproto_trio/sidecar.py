@@ -65,8 +65,8 @@ from typing import Final
 import attrs
 import trio
 
-from listenproto.jsontext import well_formed
-from listenproto.messages import JSON, Dtmf
+from listenproto._jsontext import well_formed
+from listenproto._messages import JSON, Dtmf
 from listenproto_trio.recording import create
 
 __all__ = ["BYTES_A_SECOND", "LISTED", "SECONDS_AHEAD", "Sidecar"]

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from listenproto.l16 import SAMPLE_BYTES
+from listenproto._l16 import SAMPLE_BYTES
 from listenproto_trio.playback import Timekeeper
 
 __all__ = ["Speech", "check_speech", "chunks_of"]

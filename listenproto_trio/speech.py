@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from listenproto.wav import parse_wav
+from listenproto._wav import parse_wav
 
 __all__ = ["speech"]
 

@@ -6,7 +6,7 @@ import math
 
 import attrs
 
-from listenproto.session import Session
+from listenproto._session import Session
 
 __all__ = ["Lateness", "Statistics"]
 

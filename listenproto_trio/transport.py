@@ -16,12 +16,12 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
-from listenproto.connection import ConnectionEvent
-from listenproto.errors import ProtocolError, RemoteProtocolError
-from listenproto.messages import Payload, Peer
-from listenproto.trace import Moment
-from listenproto.upgrade import Accepted, Request
-from listenproto.wire import Closed
+from listenproto._connection import ConnectionEvent
+from listenproto._errors import ProtocolError, RemoteProtocolError
+from listenproto._messages import Payload, Peer
+from listenproto._trace import Moment
+from listenproto._upgrade import Accepted, Request
+from listenproto._wire import Closed
 from listenproto_trio.failures import in_words
 from listenproto_trio.limits import Limits
 from listenproto_trio.logs import CallLog
@@ -49,7 +49,7 @@ _Data = TypeVar("_Data")
 
 
 class Connection(Protocol[_Data]):
-    """What a transport needs of a connection; see :mod:`listenproto.connection`."""
+    """What a transport needs of a connection; see :mod:`listenproto._connection`."""
 
     @property
     def finished(self) -> bool: ...

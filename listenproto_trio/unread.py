@@ -9,10 +9,10 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import trio
 
-from listenproto.app_session import PlaybackDone
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Audio, Dtmf, Metadata, UnknownMessage
-from listenproto.observer import Violation
+from listenproto._app_session import PlaybackDone
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import Audio, Dtmf, Metadata, UnknownMessage
+from listenproto._observer import Violation
 from listenproto_trio.limits import Limits
 
 __all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]

@@ -9,12 +9,12 @@ from typing import Final, Protocol
 import trio
 import trio_websocket
 
-from listenproto.app_session import AppSession
-from listenproto.connection import ConnectionEvent
-from listenproto.errors import ProtocolError
-from listenproto.messages import Close, Payload, Peer
-from listenproto.session import ABNORMAL
-from listenproto.wire import Closed
+from listenproto._app_session import AppSession
+from listenproto._connection import ConnectionEvent
+from listenproto._errors import ProtocolError
+from listenproto._messages import Close, Payload, Peer
+from listenproto._session import ABNORMAL
+from listenproto._wire import Closed
 from listenproto_trio.failures import in_words
 
 __all__ = ["MessageCarrier", "MessageConnection", "TrioWebSocket", "WebSocket"]

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from listenproto import DOCUMENTED, BidirectionalAudio, Heard, ListenVerb, Profile
-from listenproto.l16 import flicks_of
+from listenproto._l16 import flicks_of
 from listenproto_trio import Answering, Call, PlatformCall, Recorder
 from listenproto_trio.caller import STEP
 from listenproto_trio.cli.sound import HeardFile

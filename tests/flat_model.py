@@ -1,7 +1,7 @@
 """What the caller hears, played one sample at a time from a flat list.
 
 A second implementation of the playout decisions (D8, D10, D12, D13, D14, D15), slow and simple.
-listenproto.playout is compared with it; they share no code.
+listenproto._playout is compared with it; they share no code.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from listenproto import (
     Violation,
     judge,
 )
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from tests.wire_support import KEY, open_client, open_server, take
 
 End: TypeAlias = AppConnection | PlatformConnection
@@ -89,7 +89,7 @@ def a_task(
 
 def a_platform(mode: Mode = Mode.STREAMING, **limits: Any) -> PlatformConnection:
     """Always of one key, so that an answer on record fits it."""
-    with mock.patch("listenproto.wire.generate_nonce", return_value=KEY.encode()):
+    with mock.patch("listenproto._wire.generate_nonce", return_value=KEY.encode()):
         return PlatformConnection(a_task(mode), **limits)
 
 

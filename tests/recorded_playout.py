@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from listenproto.playout import Heard, Over, Playout
+from listenproto._playout import Heard, Over, Playout
 
 __all__ = ["RecordedPlayout"]
 

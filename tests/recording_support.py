@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from listenproto import Mode
-from listenproto.wav import GROWING_HEADER, wav_header
+from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto_trio import Answering, Call, Recorder, Recording
 from tests.trio_support import CALL_SID, RATE
 

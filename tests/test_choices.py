@@ -45,8 +45,8 @@ from listenproto import (
     Violation,
     judge_trace,
 )
-from listenproto.choices import listed
-from listenproto.profile import PROFILES
+from listenproto._choices import listed
+from listenproto._profile import PROFILES
 from listenproto.testing import app_messages, conversations, listen_verbs, verb_objects
 from listenproto_trio import Answering, Key
 

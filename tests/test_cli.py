@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import WavFile
 from tests.cli_support import COMMAND, ROOT, line_with, listenproto, started
 

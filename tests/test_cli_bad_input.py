@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import Limits, client
 from tests.cli_support import ROOT, answering, listenproto
 

@@ -20,9 +20,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
-from listenproto.l16 import peak
-from listenproto.wav import Wav, parse_wav, wav_header
-from listenproto.wire import ServerWire
+from listenproto._l16 import peak
+from listenproto._wav import Wav, parse_wav, wav_header
+from listenproto._wire import ServerWire
 from listenproto_trio.recording import read_trace_file
 from listenproto_trio.resampling import mono
 from listenproto_trio.speech import speech

@@ -27,8 +27,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from listenproto import SUBPROTOCOL, Peer, judge_trace
-from listenproto.l16 import peak
-from listenproto.wav import parse_wav, wav_header
+from listenproto._l16 import peak
+from listenproto._wav import parse_wav, wav_header
 from listenproto_trio.cli.echo import MOST_CLIP
 from listenproto_trio.cli.screen import Screen, showing_log
 from listenproto_trio.logs import CallLog

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from listenproto import Mode, PlayAudio
-from listenproto.wav import growing_wav_header, wav_header
+from listenproto._wav import growing_wav_header, wav_header
 from listenproto_trio.cli import sound
 from listenproto_trio.cli.echo import Files
 from tests.cli_support import line_with, listenproto, serving

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto.codec import (
+from listenproto._codec import (
     DIGITS,
     MAX_METADATA,
     clip_audio,
@@ -23,9 +23,9 @@ from listenproto.codec import (
     encode,
     mended_clip,
 )
-from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS, PLAY_RATES, flicks_of
-from listenproto.messages import (
+from listenproto._errors import LocalProtocolError
+from listenproto._l16 import FLICKS, PLAY_RATES, flicks_of
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,
@@ -44,7 +44,8 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.rules import MODES
+from listenproto._rules import MODES
+from listenproto._wav import WavError, growing_wav_header, parse_wav, wav_header
 from listenproto.testing import (
     app_messages,
     json_values,
@@ -53,7 +54,6 @@ from listenproto.testing import (
     platform_messages,
     play_audio,
 )
-from listenproto.wav import WavError, growing_wav_header, parse_wav, wav_header
 
 WAV = wav_header(4, 44100) + b"\x01\x00\xff\x7f"
 PEERS = st.sampled_from(Peer)

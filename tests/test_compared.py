@@ -19,8 +19,8 @@ from listenproto import (
     PlayAudio,
     UnknownMessage,
 )
-from listenproto.l16 import FLICKS
-from listenproto.profile import DOCUMENTED
+from listenproto._l16 import FLICKS
+from listenproto._profile import DOCUMENTED
 from listenproto.testing.compared import Compared, joined
 from listenproto.testing.conversations import _breaches
 

@@ -43,8 +43,8 @@ from listenproto import (
     Violation,
     judge,
 )
-from listenproto.playout import Clip, Fate
-from listenproto.rules import State
+from listenproto._playout import Clip, Fate
+from listenproto._rules import State
 from listenproto.testing import AppMachine, CallMachine, Exchange, PlatformMachine, profiles
 from listenproto.testing.exchange import Carried
 from tests.recorded_playout import RecordedPlayout

@@ -43,9 +43,9 @@ from listenproto import (
     RemoteProtocolError,
     Violation,
 )
-from listenproto.codec import encode
-from listenproto.playout import Over, Playout
-from listenproto.rules import State
+from listenproto._codec import encode
+from listenproto._playout import Over, Playout
+from listenproto._rules import State
 from listenproto.testing import AppMachine, PlatformMachine, PlatformUnderTest, listen_verbs
 from tests.examples.my_app import Menu
 

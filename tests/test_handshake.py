@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.utilities import generate_accept_token
 
-from listenproto.handshake import (
+from listenproto._handshake import (
     SUBPROTOCOL,
     SUBPROTOCOLS,
     Accept,
@@ -26,10 +26,10 @@ from listenproto.handshake import (
     judge,
     judge_upgrade,
 )
-from listenproto.messages import Peer
-from listenproto.observer import Violation
-from listenproto.upgrade import Accepted, Rejected
-from listenproto.verb import ListenVerb, WsAuth
+from listenproto._messages import Peer
+from listenproto._observer import Violation
+from listenproto._upgrade import Accepted, Rejected
+from listenproto._verb import ListenVerb, WsAuth
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 HEADERS = {

@@ -23,7 +23,7 @@ from listenproto import (
     Profile,
     RemoteProtocolError,
 )
-from listenproto.platform_session import MAX_ANSWERS
+from listenproto._platform_session import MAX_ANSWERS
 from tests.hostile_support import (
     HEADS,
     MASKS,

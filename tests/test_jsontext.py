@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto.jsontext import (
+from listenproto._jsontext import (
     MAX_DEPTH,
     MAX_NUMBER,
     MAX_VALUES,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, find, given
 from hypothesis import strategies as st
 
-from listenproto.l16 import (
+from listenproto._l16 import (
     FLICKS,
     LISTEN_RATES,
     PLAY_RATES,
@@ -133,7 +133,7 @@ def test_a_machine_of_the_other_byte_order_swaps_on_the_way_in_and_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mixed, tone = mixed_down(l16(256, 512)), numbers(beep(8000))
-    monkeypatch.setattr("listenproto.l16._SWAPPED", True)
+    monkeypatch.setattr("listenproto._l16._SWAPPED", True)
     swapped = struct.pack(">2h", 256, 512)
     assert peak(swapped) == 512
     assert mixed_down(swapped) == mixed[::-1]

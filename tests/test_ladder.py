@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from listenproto import Audio, MarkEvent, Mode, Peer, PlayAudio, PlayDone
-from listenproto.messages import Close, Message
-from listenproto.trace import Header, Line, Moment, Trace
+from listenproto._messages import Close, Message
+from listenproto._trace import Header, Line, Moment, Trace
 from listenproto_trio.ladder import Ladder, ladder
 
 PLATFORM, APP = Peer.PLATFORM, Peer.APP

@@ -31,8 +31,8 @@ from listenproto import (
     UnknownMessage,
 )
 from listenproto._marks import AppMarks
-from listenproto.sent import Record
-from listenproto.wav import wav_header
+from listenproto._sent import Record
+from listenproto._wav import wav_header
 
 P, A = Peer.PLATFORM, Peer.APP
 CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF

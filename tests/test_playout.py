@@ -18,12 +18,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto.messages import Mode
-from listenproto.observer import Violation
-from listenproto.playout import Clip, Fate, Gaps, Heard, MarkPoint, Over, Playout
-from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
-from listenproto.task import ListenTask
-from listenproto.verb import BidirectionalAudio, ListenVerb
+from listenproto._messages import Mode
+from listenproto._observer import Violation
+from listenproto._playout import Clip, Fate, Gaps, Heard, MarkPoint, Over, Playout
+from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._task import ListenTask
+from listenproto._verb import BidirectionalAudio, ListenVerb
 from tests.depth import MANY
 from tests.flat_model import FLICKS, FRAME, FlatModel, whole_samples
 

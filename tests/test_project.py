@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from listenproto import Profile
-from listenproto.rules import BREACHES, MODES
+from listenproto._rules import BREACHES, MODES
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,8 +55,8 @@ def test_the_core_brings_in_nothing_that_does_io() -> None:
     # Without the environment no measuring of coverage has brought some in already.
     run = subprocess.run(python, capture_output=True, text=True, check=True, env={})
     names, brought = json.loads(run.stdout)
-    assert {"messages", "codec", "playout", "task", "wire", "connection", "trace"} <= set(names)
-    assert "listenproto.playout" in brought
+    assert {"_messages", "_codec", "_playout", "_task", "_wire", "_connection"} <= set(names)
+    assert "listenproto._playout" in brought
     assert [module for module in brought if module.split(".")[0] in IMPURE] == []
 
 
@@ -74,37 +74,37 @@ def imports(source: str) -> set[str]:
 
 def test_the_layers_of_the_core_point_one_way() -> None:
     order = [
-        "errors",
-        "shown",
-        "checks",
-        "choices",
-        "frozen",
-        "l16",
-        "wav",
-        "messages",
-        "jsontext",
-        "codec",
-        "verb",
-        "webhook",
-        "profile",
-        "rules",
-        "upgrade",
-        "way",
+        "_errors",
+        "_shown",
+        "_checks",
+        "_choices",
+        "_frozen",
+        "_l16",
+        "_wav",
+        "_messages",
+        "_jsontext",
+        "_codec",
+        "_verb",
+        "_webhook",
+        "_profile",
+        "_rules",
+        "_upgrade",
+        "_way",
         "_pace",
-        "sent",
+        "_sent",
         "_clips",
         "_marks",
-        "observer",
-        "playout",
-        "handshake",
-        "session",
-        "app_session",
-        "platform_session",
-        "task",
-        "framing",
-        "wire",
-        "connection",
-        "trace",
+        "_observer",
+        "_playout",
+        "_handshake",
+        "_session",
+        "_app_session",
+        "_platform_session",
+        "_task",
+        "_framing",
+        "_wire",
+        "_connection",
+        "_trace",
     ]
     files = {path.stem: path.read_text() for path in (ROOT / "listenproto").glob("*.py")}
     assert set(order) == set(files) - {"__init__", "testing"}
@@ -227,11 +227,11 @@ def taken() -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     "module",
     [
-        "listenproto.l16",
-        "listenproto.trace",
-        "listenproto.verb",
-        "listenproto.wav",
-        "listenproto.webhook",
+        "listenproto._l16",
+        "listenproto._trace",
+        "listenproto._verb",
+        "listenproto._wav",
+        "listenproto._webhook",
         "listenproto_trio.recorder",
         "listenproto_trio.recording",
         "listenproto_trio.recovery",

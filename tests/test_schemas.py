@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from listenproto.codec import DIGITS, decode, decode_opening, encode
-from listenproto.errors import LocalProtocolError
-from listenproto.messages import (
+from listenproto._codec import DIGITS, decode, decode_opening, encode
+from listenproto._errors import LocalProtocolError
+from listenproto._messages import (
     JSON,
     ClearMarks,
     Close,
@@ -36,7 +36,11 @@ from listenproto.messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto.task import End, ListenResult, ListenTask
+from listenproto._task import End, ListenResult, ListenTask
+from listenproto._trace import MAX_AUDIO, Header, Line, Moment, TraceError, read_trace
+from listenproto._verb import ListenVerb, VerbError
+from listenproto._wav import WavError, parse_wav, wav_header
+from listenproto._webhook import ActionHook, WebhookError
 from listenproto.testing import (
     dtmf,
     json_objects,
@@ -48,10 +52,6 @@ from listenproto.testing import (
     play_done,
     unknown_messages,
 )
-from listenproto.trace import MAX_AUDIO, Header, Line, Moment, TraceError, read_trace
-from listenproto.verb import ListenVerb, VerbError
-from listenproto.wav import WavError, parse_wav, wav_header
-from listenproto.webhook import ActionHook, WebhookError
 
 FOLDER: Final = Path(__file__).parent.parent / "spec" / "schemas"
 SCHEMAS: Final[dict[str, Any]] = {

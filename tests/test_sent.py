@@ -41,7 +41,7 @@ from listenproto import (
     Violation,
 )
 from listenproto._clips import starts_at_once
-from listenproto.playout import Fate, MarkPoint, Over
+from listenproto._playout import Fate, MarkPoint, Over
 from tests.recorded_playout import RecordedPlayout
 
 P, C, F, S = Outcome.PLAYED, Outcome.CLEARED, Outcome.FLUSHED, Outcome.SKIPPED

@@ -44,11 +44,11 @@ from listenproto import (
     Request,
     UnknownMessage,
     Violation,
-    wav,
+    _wav,
 )
-from listenproto.observer import Observer
-from listenproto.session import Traffic
-from listenproto.wav import wav_header
+from listenproto._observer import Observer
+from listenproto._session import Traffic
+from listenproto._wav import wav_header
 
 STREAMING_VERB = ListenVerb(
     url="/", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000)
@@ -448,12 +448,12 @@ class TestTheApp:
     ) -> None:
         read = []
 
-        def read_wav_head(content: bytes) -> wav.WavHead:
+        def read_wav_head(content: bytes) -> _wav.WavHead:
             read.append(content)
             return really_read(content)
 
-        really_read = wav.read_wav_head
-        monkeypatch.setattr(wav, "read_wav_head", read_wav_head)
+        really_read = _wav.read_wav_head
+        monkeypatch.setattr(_wav, "read_wav_head", read_wav_head)
         app, platform = opened_app(), opened_platform(Mode.CLIPS)
         content = wav_header(320, 8000) + bytes(320)
         app.send(PlayAudio(content, "wav"))

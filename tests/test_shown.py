@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from listenproto.shown import MOST_URLS, masked, shown
+from listenproto._shown import MOST_URLS, masked, shown
 
 WITHOUT = [
     "joe@x.org",

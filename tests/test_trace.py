@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto.codec import encode
-from listenproto.messages import (
+from listenproto._codec import encode
+from listenproto._messages import (
     Audio,
     Close,
     Disconnect,
@@ -28,8 +28,7 @@ from listenproto.messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto.testing import app_messages, json_objects, metadata, platform_messages
-from listenproto.trace import (
+from listenproto._trace import (
     MAX_AUDIO,
     MAX_LINE,
     Header,
@@ -40,7 +39,8 @@ from listenproto.trace import (
     judge_trace,
     read_trace,
 )
-from listenproto.verb import BidirectionalAudio, ListenVerb, WsAuth
+from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
+from listenproto.testing import app_messages, json_objects, metadata, platform_messages
 
 PASSWORD = "open-sesame"
 STREAM = BidirectionalAudio(streaming=True, sample_rate=24000)

@@ -16,7 +16,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 import listenproto_trio
 from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Audio, MixType, Mode, PlayAudio, Profile
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import Answering, Call, Recorder, serve_stream
 from listenproto_trio.both import MOST_SECONDS, Hearing
 from tests.both_support import (

@@ -34,8 +34,8 @@ from listenproto import (
     judge_trace,
     read_trace,
 )
-from listenproto.trace import Line as TraceLine
-from listenproto.wire import ServerWire
+from listenproto._trace import Line as TraceLine
+from listenproto._wire import ServerWire
 from listenproto_trio import (
     Answering,
     Call,

@@ -34,8 +34,8 @@ from listenproto import (
     Mark,
     Message,
 )
-from listenproto.messages import Close, Payload
-from listenproto.wire import WireEvent
+from listenproto._messages import Close, Payload
+from listenproto._wire import WireEvent
 from listenproto_trio import (
     Answering,
     Call,

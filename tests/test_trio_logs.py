@@ -25,7 +25,7 @@ from listenproto import (
     WsAuth,
     basic_credentials,
 )
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import (
     Answering,
     Call,

@@ -29,7 +29,7 @@ from listenproto import (
     PlaybackDone,
     Profile,
 )
-from listenproto.playout import Fate, MarkPoint, Over
+from listenproto._playout import Fate, MarkPoint, Over
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
 from tests.depth import FEW

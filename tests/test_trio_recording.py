@@ -17,8 +17,8 @@ import pytest
 import trio
 
 from listenproto import FLICKS, Header, Heard, Line, Mode, Peer, TraceError
-from listenproto.trace import MAX_LINE
-from listenproto.wav import growing_wav_header
+from listenproto._trace import MAX_LINE
+from listenproto._wav import growing_wav_header
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
 from listenproto_trio.recording import read_trace_file
 from tests.disk_support import files_up_to, small_disk

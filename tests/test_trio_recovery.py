@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto import WavError
-from listenproto.wav import growing_wav_header, parse_wav, read_wav_head, wav_header
+from listenproto._wav import growing_wav_header, parse_wav, read_wav_head, wav_header
 from listenproto_trio import WavFile, recover_wav
 from tests.disk_support import make_read_only, small_disk
 from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of

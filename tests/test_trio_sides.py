@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto import DOCUMENTED, FLICKS, Audio, Metadata
-from listenproto.l16 import flicks_of
+from listenproto._l16 import flicks_of
 from listenproto_trio import WavFile
 from listenproto_trio.both import BothSides, Hearing
 from tests.recording_support import heard_in

@@ -26,7 +26,7 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
-from listenproto.messages import JSON
+from listenproto._messages import JSON
 from listenproto_trio import CallEvent, Dropped, Limits
 from listenproto_trio.unread import OVERHEAD, Unread, UnreadPolicy
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto.l16 import LISTEN_RATES, PLAY_RATES
-from listenproto.messages import JSON, Metadata, MixType, Mode
-from listenproto.verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth, url_fault
+from listenproto._l16 import LISTEN_RATES, PLAY_RATES
+from listenproto._messages import JSON, Metadata, MixType, Mode
+from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth, url_fault
 
 URL = "wss://example.com/calls"
 

@@ -13,9 +13,8 @@ import soundfile
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from listenproto.l16 import FLICKS, LISTEN_RATES, PLAY_RATES
-from listenproto.testing import pcm
-from listenproto.wav import (
+from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
+from listenproto._wav import (
     GROWING_HEADER,
     MAX_CHUNKS,
     Wav,
@@ -28,6 +27,7 @@ from listenproto.wav import (
     wav_header,
     with_length,
 )
+from listenproto.testing import pcm
 
 RATES = sorted({*LISTEN_RATES, *PLAY_RATES, 11025, 22050, 44100})
 

@@ -18,9 +18,9 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 from wsproto.utilities import generate_accept_token
 
-from listenproto.errors import LocalProtocolError, RemoteProtocolError
-from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.wire import ClientWire, Closed, Ping, Pong, ServerWire, State, Wire, WireEvent
+from listenproto._errors import LocalProtocolError, RemoteProtocolError
+from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._wire import ClientWire, Closed, Ping, Pong, ServerWire, State, Wire, WireEvent
 from tests.wire_support import (
     BINARY,
     CLOSE,

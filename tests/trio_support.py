@@ -33,9 +33,9 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.upgrade import Accepted, Request
-from listenproto.wire import ClientWire, Closed, ServerWire, Wire, WireEvent
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._upgrade import Accepted, Request
+from listenproto._wire import ClientWire, Closed, ServerWire, Wire, WireEvent
 from listenproto_trio import (
     Answering,
     AppMessage,

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 from wsproto.utilities import generate_accept_token
 
-from listenproto.upgrade import Accepted, Request
-from listenproto.wire import ClientWire, ServerWire, Wire, WireEvent
+from listenproto._upgrade import Accepted, Request
+from listenproto._wire import ClientWire, ServerWire, Wire, WireEvent
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 

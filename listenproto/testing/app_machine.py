@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from hypothesis.stateful import precondition, rule
 
-from listenproto.messages import (
+from listenproto._messages import (
     Close,
     Message,
     Peer,
 )
-from listenproto.observer import Observer, Violation
-from listenproto.profile import Profile
-from listenproto.task import ListenTask
+from listenproto._observer import Observer, Violation
+from listenproto._profile import Profile
+from listenproto._task import ListenTask
+from listenproto._verb import ListenVerb
 from listenproto.testing.call_machine import CallMachine, texts_without_meaning
 from listenproto.testing.exchange import (
     PlatformUnderTest,
@@ -20,7 +21,6 @@ from listenproto.testing.exchange import (
 from listenproto.testing.messages import (
     unusable_metadata,
 )
-from listenproto.verb import ListenVerb
 
 __all__ = ["AppMachine"]
 

@@ -15,18 +15,19 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import SearchStrategy
 
-from listenproto.codec import DIGITS, decode
-from listenproto.l16 import FLICKS
-from listenproto.messages import (
+from listenproto._codec import DIGITS, decode
+from listenproto._l16 import FLICKS
+from listenproto._messages import (
     Malformed,
     Message,
     Mode,
     Peer,
     UnknownMessage,
 )
-from listenproto.observer import AppLimits, Violation
-from listenproto.profile import DOCUMENTED, Profile
-from listenproto.rules import State
+from listenproto._observer import AppLimits, Violation
+from listenproto._profile import DOCUMENTED, Profile
+from listenproto._rules import State
+from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import (
     AppUnderTest,
     Exchange,
@@ -36,7 +37,6 @@ from listenproto.testing.messages import (
     nearly_legal_texts,
 )
 from listenproto.testing.verbs import listen_verbs
-from listenproto.verb import ListenVerb
 
 __all__ = ["SPEECH", "CallMachine", "texts_without_meaning"]
 

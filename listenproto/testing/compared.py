@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from listenproto.codec import decode, decode_opening
-from listenproto.messages import (
+from listenproto._codec import decode, decode_opening
+from listenproto._messages import (
     Audio,
     Close,
     Dtmf,
@@ -20,8 +20,8 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.playout import Heard
-from listenproto.profile import Profile
+from listenproto._playout import Heard
+from listenproto._profile import Profile
 from listenproto.testing.exchange import PlatformUnderTest
 
 __all__ = ["Compared", "joined"]

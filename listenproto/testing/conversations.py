@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
 
-from listenproto.app_session import AppSession
-from listenproto.choices import member
-from listenproto.codec import DIGITS
-from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS
-from listenproto.messages import (
+from listenproto._app_session import AppSession
+from listenproto._choices import member
+from listenproto._codec import DIGITS
+from listenproto._errors import LocalProtocolError
+from listenproto._l16 import FLICKS
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,
@@ -30,13 +30,13 @@ from listenproto.messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto.observer import Observer, Violation
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.rules import State
-from listenproto.task import ListenTask
+from listenproto._observer import Observer, Violation
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._rules import State
+from listenproto._task import ListenTask
+from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import Exchange
 from listenproto.testing.messages import app_messages
-from listenproto.verb import ListenVerb
 
 __all__ = ["Passed", "broken_conversations", "conversations"]
 

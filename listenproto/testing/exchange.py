@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 
-from listenproto.codec import decode, decode_opening
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, samples_in
-from listenproto.messages import Close, Message, Payload, Peer
-from listenproto.observer import AppLimits, Observer, Violation
-from listenproto.playout import Heard
-from listenproto.profile import Profile
-from listenproto.rules import State
-from listenproto.verb import ListenVerb
+from listenproto._codec import decode, decode_opening
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
+from listenproto._messages import Close, Message, Payload, Peer
+from listenproto._observer import AppLimits, Observer, Violation
+from listenproto._playout import Heard
+from listenproto._profile import Profile
+from listenproto._rules import State
+from listenproto._verb import ListenVerb
 
 __all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 

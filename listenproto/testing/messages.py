@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 import listenproto as lp
-from listenproto.choices import member
-from listenproto.codec import DIGITS, encode
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import JSON, ClipId
-from listenproto.rules import MODES
-from listenproto.wav import wav_header
+from listenproto._choices import member
+from listenproto._codec import DIGITS, encode
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import JSON, ClipId
+from listenproto._rules import MODES
+from listenproto._wav import wav_header
 
 __all__ = [
     "app_messages",

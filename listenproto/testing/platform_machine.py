@@ -8,11 +8,11 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from listenproto.app_session import AppSession
-from listenproto.codec import encode
-from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES
-from listenproto.messages import (
+from listenproto._app_session import AppSession
+from listenproto._codec import encode
+from listenproto._errors import LocalProtocolError
+from listenproto._l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Disconnect,
@@ -24,8 +24,10 @@ from listenproto.messages import (
     PlayAudio,
     UnknownMessage,
 )
-from listenproto.profile import Profile
-from listenproto.task import ListenTask
+from listenproto._profile import Profile
+from listenproto._task import ListenTask
+from listenproto._verb import ListenVerb
+from listenproto._wav import wav_header
 from listenproto.testing.call_machine import CallMachine, texts_without_meaning
 from listenproto.testing.compared import Compared
 from listenproto.testing.exchange import (
@@ -38,8 +40,6 @@ from listenproto.testing.messages import (
     mark_names,
     unknown_messages,
 )
-from listenproto.verb import ListenVerb
-from listenproto.wav import wav_header
 
 __all__ = ["PlatformMachine"]
 

@@ -8,13 +8,13 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from listenproto.choices import member
-from listenproto.codec import DIGITS
-from listenproto.l16 import LISTEN_RATES, PLAY_RATES
-from listenproto.messages import JSON, MixType, Mode
-from listenproto.profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._choices import member
+from listenproto._codec import DIGITS
+from listenproto._l16 import LISTEN_RATES, PLAY_RATES
+from listenproto._messages import JSON, MixType, Mode
+from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._verb import ListenVerb
 from listenproto.testing.messages import json_objects
-from listenproto.verb import ListenVerb
 
 __all__ = ["invalid_verb_objects", "listen_verbs", "profiles", "verb_objects"]
 

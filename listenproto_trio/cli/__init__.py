@@ -8,7 +8,7 @@ import sys
 try:
     import click
 
-    from listenproto.shown import masked_line
+    from listenproto._shown import masked_line
     from listenproto_trio.cli import call, demo, lint, recover, serve
     from listenproto_trio.cli.screen import complain, drop_output
     from listenproto_trio.failures import first, with_file

@@ -14,12 +14,12 @@ import attrs
 import trio
 from rich.status import Status
 
-from listenproto.app_session import AppSession
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
-from listenproto.observer import Violation
-from listenproto.profile import Profile
-from listenproto.trace import Header, Moment
+from listenproto._app_session import AppSession
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
+from listenproto._observer import Violation
+from listenproto._profile import Profile
+from listenproto._trace import Header, Moment
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES

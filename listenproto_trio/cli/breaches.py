@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from listenproto.messages import JSON, Peer
-from listenproto.observer import Violation
+from listenproto._messages import JSON, Peer
+from listenproto._observer import Violation
 
 __all__ = ["Breaches"]
 

@@ -12,13 +12,13 @@ import click
 import trio
 from click.core import ParameterSource
 
-from listenproto.errors import LocalProtocolError
-from listenproto.handshake import SUBPROTOCOL
-from listenproto.jsontext import DECODER
-from listenproto.messages import JSON, MixType
-from listenproto.profile import PROFILES
-from listenproto.shown import shown
-from listenproto.verb import ABSOLUTE, ListenVerb, VerbError, url_fault
+from listenproto._errors import LocalProtocolError
+from listenproto._handshake import SUBPROTOCOL
+from listenproto._jsontext import DECODER
+from listenproto._messages import JSON, MixType
+from listenproto._profile import PROFILES
+from listenproto._shown import shown
+from listenproto._verb import ABSOLUTE, ListenVerb, VerbError, url_fault
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered

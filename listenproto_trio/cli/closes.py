@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from listenproto.messages import Peer
+from listenproto._messages import Peer
 
 __all__ = ["GOOD_CLOSES"]
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import click
 
-from listenproto.framing import DEFAULT_MAX_MESSAGE
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import Mode, PlayAudio
-from listenproto.wav import WavError, read_clip_head
+from listenproto._framing import DEFAULT_MAX_MESSAGE
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import Mode, PlayAudio
+from listenproto._wav import WavError, read_clip_head
 from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file

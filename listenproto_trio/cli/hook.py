@@ -11,8 +11,8 @@ import attrs
 import httpx
 import trio
 
-from listenproto.messages import JSON
-from listenproto.verb import ListenVerb, VerbError
+from listenproto._messages import JSON
+from listenproto._verb import ListenVerb, VerbError
 from listenproto_trio.failures import first, in_words, redirect_from
 
 __all__ = ["Hook", "Hooked", "read_hook"]

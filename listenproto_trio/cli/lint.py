@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from listenproto.messages import JSON
-from listenproto.observer import Violation
-from listenproto.trace import Trace, TraceError, judge_trace
+from listenproto._messages import JSON
+from listenproto._observer import Violation
+from listenproto._trace import Trace, TraceError, judge_trace
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.failures import in_words

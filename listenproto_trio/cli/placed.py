@@ -9,11 +9,11 @@ from typing import Final
 
 import attrs
 
-from listenproto.l16 import FLICKS
-from listenproto.messages import JSON, Peer
-from listenproto.observer import Violation
-from listenproto.playout import Heard
-from listenproto.task import ListenResult, ListenTask
+from listenproto._l16 import FLICKS
+from listenproto._messages import JSON, Peer
+from listenproto._observer import Violation
+from listenproto._playout import Heard
+from listenproto._task import ListenResult, ListenTask
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked

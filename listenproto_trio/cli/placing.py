@@ -12,14 +12,14 @@ from typing import Final
 import attrs
 import trio
 
-from listenproto.l16 import SAMPLE_BYTES, samples_in
-from listenproto.messages import JSON, Mode, Peer
-from listenproto.playout import Heard
-from listenproto.profile import Profile
-from listenproto.rules import MODES
-from listenproto.task import End, ListenTask
-from listenproto.trace import Header
-from listenproto.verb import ListenVerb
+from listenproto._l16 import SAMPLE_BYTES, samples_in
+from listenproto._messages import JSON, Mode, Peer
+from listenproto._playout import Heard
+from listenproto._profile import Profile
+from listenproto._rules import MODES
+from listenproto._task import End, ListenTask
+from listenproto._trace import Header
+from listenproto._verb import ListenVerb
 from listenproto_trio.caller import Hear, Key, hear_beep, talk
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from listenproto.wav import WavError
+from listenproto._wav import WavError
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.failures import in_words

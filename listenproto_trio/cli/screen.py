@@ -19,9 +19,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from listenproto.messages import JSON, Payload, Peer
-from listenproto.profile import Profile
-from listenproto.trace import Moment, Reading
+from listenproto._messages import JSON, Payload, Peer
+from listenproto._profile import Profile
+from listenproto._trace import Moment, Reading
 from listenproto_trio.ladder import Ladder
 from listenproto_trio.logs import log
 from listenproto_trio.transport import Tap

@@ -12,9 +12,9 @@ from typing import Final
 import click
 import trio
 
-from listenproto.handshake import SUBPROTOCOLS, Policy
-from listenproto.messages import Mode
-from listenproto.profile import PROFILES
+from listenproto._handshake import SUBPROTOCOLS, Policy
+from listenproto._messages import Mode
+from listenproto._profile import PROFILES
 from listenproto_trio import server
 from listenproto_trio.answering import Answering
 from listenproto_trio.cli import options

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from listenproto.l16 import SAMPLE_BYTES
-from listenproto.messages import MixType
-from listenproto.playout import Heard
-from listenproto.wav import WavError, kind_of, mended_wav, read_wav_head
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._messages import MixType
+from listenproto._playout import Heard
+from listenproto._wav import WavError, kind_of, mended_wav, read_wav_head
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.recording import HeardWav
 from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono

@@ -9,7 +9,7 @@ import sys
 import trio
 
 from listenproto import Dtmf, Mode, PlayAudio
-from listenproto.l16 import beep
+from listenproto._l16 import beep
 from listenproto_trio import Answering, Call, Outcome, Playback, serve
 
 RATE = 8000

@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from listenproto import Audio, BidirectionalAudio, Dtmf, ListenVerb
-from listenproto.l16 import peak
+from listenproto._l16 import peak
 from listenproto_trio import Answering, Call, Outcome, serve
 from listenproto_trio.speech import speech
 

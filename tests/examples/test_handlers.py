@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from listenproto import End, ListenResult, ListenVerb, Mode, Peer
-from listenproto.wav import GROWING_HEADER, parse_wav
+from listenproto._wav import GROWING_HEADER, parse_wav
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
 from tests.example_support import check_echo, program

@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from listenproto import SUBPROTOCOL, Close, End, ListenVerb, read_verbs
-from listenproto.wire import DEFAULT_MAX_MESSAGE
+from listenproto._wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Key
 from listenproto_trio.speech import speech
 from tests.example_support import check_echo, program

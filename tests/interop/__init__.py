@@ -46,7 +46,7 @@ from listenproto import (
     Trace,
     judge_trace,
 )
-from listenproto.trace import Line
+from listenproto._trace import Line
 from listenproto_trio import (
     Answering,
     AppMessage,

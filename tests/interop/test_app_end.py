@@ -28,7 +28,7 @@ from listenproto import (
     Policy,
     basic_credentials,
 )
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import Call, CallEvent, Limits, Outcome
 from tests.interop import (
     DIALS,

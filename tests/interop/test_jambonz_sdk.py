@@ -35,7 +35,7 @@ from listenproto import (
     Profile,
     Violation,
 )
-from listenproto.wav import wav_header
+from listenproto._wav import wav_header
 from listenproto_trio import CallRejected, Key
 from tests.interop import HOST, RATE, Placed, noise, place_call, trio_test, verb
 

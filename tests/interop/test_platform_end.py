@@ -35,8 +35,8 @@ from listenproto import (
     WsAuth,
     basic_credentials,
 )
-from listenproto.l16 import flicks_of
-from listenproto.wav import wav_header
+from listenproto._l16 import flicks_of
+from listenproto._wav import wav_header
 from listenproto_trio import CallRejected, Key, open_call
 from tests.interop import (
     ANSWERS,

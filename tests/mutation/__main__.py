@@ -36,8 +36,8 @@ from tests.spec import ROOT, Vector, vectors
 TESTS: Final = {
     "rules": ["test_observer", "test_sessions", "spec/test_reference"],
     "sent": ["test_sent", "test_sessions", "test_observer"],
-    "_clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
-    "_marks": ["test_sent", "test_observer", "test_sessions", "test_playout"],
+    "clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
+    "marks": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "observer": ["test_observer", "test_sessions", "test_sent"],
     "codec": ["test_codec", "test_sessions"],
     "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
@@ -112,7 +112,7 @@ def allow(seconds: float) -> None:
 
 def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
     """What kills a mutant, in this process: a vector or a test; nothing if it survives."""
-    sys.meta_path.insert(0, Mutated(f"listenproto.{module}", source))
+    sys.meta_path.insert(0, Mutated(f"listenproto._{module}", source))
     allow(CPU_SECONDS)
     try:
         from tests.spec.runner import run
@@ -194,7 +194,7 @@ def main() -> int:
         before.update(map(json.loads, options.log))
     left = 0
     for module in options.modules or TESTS:
-        source = (ROOT / "listenproto" / f"{module}.py").read_text()
+        source = (ROOT / "listenproto" / f"_{module}.py").read_text()
         cases = [*vectors()]
         if found := outcome(module, source, cases, options.slow):
             parser.error(f"without a mutation {module} fails: {found}")

@@ -54,11 +54,11 @@ from listenproto import (
     judge,
     judge_upgrade,
 )
-from listenproto.codec import decode, decode_opening, encode
-from listenproto.l16 import flicks_of, samples_in
-from listenproto.profile import PROFILES
-from listenproto.rules import State
-from listenproto.wire import ClientWire, ServerWire, Wire
+from listenproto._codec import decode, decode_opening, encode
+from listenproto._l16 import flicks_of, samples_in
+from listenproto._profile import PROFILES
+from listenproto._rules import State
+from listenproto._wire import ClientWire, ServerWire, Wire
 from tests.spec import Vector
 
 Failures = Iterator[str]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 
 from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Close, Mode, Peer, Profile
-from listenproto.rules import (
+from listenproto._rules import (
     BREACHES,
     CROSSINGS,
     ENDS,
@@ -29,7 +29,7 @@ PATH: Final = SPEC / "states.md"
 HEAD: Final = """\
 # States
 
-Written from the tables of `listenproto/rules.py` and `listenproto/profile.py`, by
+Written from the tables of `listenproto/_rules.py` and `listenproto/_profile.py`, by
 `python -m tests.spec.states --write`; do not edit.
 
 Each peer has a lifecycle of its own. It is moved by what the peer sends, and by some of what it

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from listenproto import BidirectionalAudio, ListenVerb, MixType
-from listenproto.rules import HARMLESS
+from listenproto._rules import HARMLESS
 from tests.spec import CLAUSE, KEYWORD, ROOT, SPEC, Requirement, held_by_tests, requirements, states
 
 SUBJECT = re.compile(r"(An app|A platform|A sender|A receiver) ")

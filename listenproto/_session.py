@@ -1,7 +1,7 @@
 """What the sessions of both peers share: the outbox, the end, the record of what passed.
 
 A session takes the WebSocket messages that come, returns what they mean as events, and keeps what
-is to be sent in one ordered outbox. Only the :class:`~listenproto.observer.Observer` decides what
+is to be sent in one ordered outbox. Only the :class:`~listenproto.Observer` decides what
 may be sent and what was wrong with what came.
 """
 
@@ -13,12 +13,12 @@ from typing import Final
 
 import attrs
 
-from listenproto.codec import encode
-from listenproto.errors import LocalProtocolError, check_close_code
-from listenproto.messages import Close, Message, Payload, Peer
-from listenproto.observer import Judgement, Observer, Violation
-from listenproto.rules import State
-from listenproto.sent import Sent
+from listenproto._codec import encode
+from listenproto._errors import LocalProtocolError, check_close_code
+from listenproto._messages import Close, Message, Payload, Peer
+from listenproto._observer import Judgement, Observer, Violation
+from listenproto._rules import State
+from listenproto._sent import Sent
 
 __all__ = ["Session", "Traffic"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from listenproto.codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
-from listenproto.errors import LocalProtocolError
-from listenproto.messages import (
+from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
+from listenproto._errors import LocalProtocolError
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,
@@ -23,12 +23,12 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.observer import Observer, Violation
-from listenproto.playout import Clip, Fate, Heard, Over, Playout
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.session import ABNORMAL, Session
-from listenproto.verb import ListenVerb
-from listenproto.way import stream_rate_for, way_of
+from listenproto._observer import Observer, Violation
+from listenproto._playout import Clip, Fate, Heard, Over, Playout
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._session import ABNORMAL, Session
+from listenproto._verb import ListenVerb
+from listenproto._way import stream_rate_for, way_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
@@ -79,7 +79,7 @@ class PlatformSession(Session):
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
         """Take one WebSocket message of the app and act on it; returns what it was.
 
-        Faults are returned as :class:`~listenproto.observer.Violation`: instead of the message if
+        Faults are returned as :class:`~listenproto.Violation`: instead of the message if
         it was dropped, before it if it was acted on all the same (LP-ODD). Messages that were on
         their way when the listen ended are ignored (LP-END-7).
         """

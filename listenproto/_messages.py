@@ -1,8 +1,8 @@
 """Every message of the listen protocol: one immutable class each, and who may send it.
 
 The classes are values: compare them, print them, keep them. They have no behaviour:
-:mod:`listenproto.codec` knows how a message looks on the wire, :mod:`listenproto.rules` when it may
-be sent.
+:mod:`listenproto._codec` knows how a message looks on the wire, :mod:`listenproto._rules` when it
+may be sent.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from listenproto.choices import member, one_of
-from listenproto.frozen import Frozen
-from listenproto.wav import WavHead, read_clip_head
+from listenproto._choices import member, one_of
+from listenproto._frozen import Frozen
+from listenproto._wav import WavHead, read_clip_head
 
 __all__ = [
     "JSON",

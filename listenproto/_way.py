@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from listenproto.choices import member
-from listenproto.l16 import PLAY_RATES, check_stream_rate
-from listenproto.messages import Metadata, Mode
-from listenproto.shown import shown
-from listenproto.upgrade import Request
-from listenproto.verb import ListenVerb
+from listenproto._choices import member
+from listenproto._l16 import PLAY_RATES, check_stream_rate
+from listenproto._messages import Metadata, Mode
+from listenproto._shown import shown
+from listenproto._upgrade import Request
+from listenproto._verb import ListenVerb
 
 __all__ = [
     "ModeOf",

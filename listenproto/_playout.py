@@ -16,9 +16,9 @@ from typing import Final, TypeAlias
 import attrs
 
 from listenproto._clips import starts_at_once
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
-from listenproto.messages import ClipId
-from listenproto.profile import DOCUMENTED, Profile, profile_of
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
+from listenproto._messages import ClipId
+from listenproto._profile import DOCUMENTED, Profile, profile_of
 
 __all__ = ["Fate", "Gaps", "Heard", "Over", "Playout"]
 

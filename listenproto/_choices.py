@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from listenproto.shown import shown
+from listenproto._shown import shown
 
 __all__ = ["check_texts", "chosen", "listed", "member", "one_of"]
 

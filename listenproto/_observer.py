@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from listenproto._choices import check_texts, member
 from listenproto._clips import AppClips, ClipMatch, PlatformClips
+from listenproto._codec import MAX_METADATA
+from listenproto._jsontext import same
+from listenproto._l16 import SAMPLE_BYTES, flicks_of
 from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
-from listenproto.choices import check_texts, member
-from listenproto.codec import MAX_METADATA
-from listenproto.jsontext import same
-from listenproto.l16 import SAMPLE_BYTES, flicks_of
-from listenproto.messages import (
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,
@@ -38,8 +38,8 @@ from listenproto.messages import (
     PlayDone,
     sender_of,
 )
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.rules import (
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._rules import (
     BREACHES,
     CROSSINGS,
     ENDS,
@@ -49,11 +49,11 @@ from listenproto.rules import (
     TRANSITIONS,
     State,
 )
-from listenproto.sent import Record, Sent
-from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import ListenVerb
-from listenproto.wav import WavError
-from listenproto.way import check_mode, stream_rate_for, way_of
+from listenproto._sent import Record, Sent
+from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._verb import ListenVerb
+from listenproto._wav import WavError
+from listenproto._way import check_mode, stream_rate_for, way_of
 
 __all__ = ["AppLimits", "Judgement", "Observer", "Violation"]
 
@@ -199,7 +199,7 @@ class Observer:
         """Record that the message passes, as it was just judged.
 
         Returns the entry of the clip or mark that it sends or answers. ``now`` is the time in
-        seconds, on any clock; without one, leave it out (:mod:`listenproto.sent`).
+        seconds, on any clock; without one, leave it out (:mod:`listenproto._sent`).
         """
         if now > self.record.now:
             self.record.pass_time(now)

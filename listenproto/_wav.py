@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, mixed_down
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, mixed_down
 
 __all__ = [
     "GROWING_HEADER",

@@ -12,11 +12,11 @@ from typing import Any, Final, TypeAlias
 import attrs
 from attrs.validators import optional
 
-from listenproto.choices import check_texts
-from listenproto.messages import Peer
-from listenproto.observer import Violation
-from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.verb import ListenVerb
+from listenproto._choices import check_texts
+from listenproto._messages import Peer
+from listenproto._observer import Violation
+from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._verb import ListenVerb
 
 __all__ = [
     "SUBPROTOCOL",

@@ -19,8 +19,8 @@ import h11
 from wsproto import events as ws
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 
-from listenproto.errors import LocalProtocolError, RemoteProtocolError, check_close_code
-from listenproto.upgrade import Accepted, Rejected, Request
+from listenproto._errors import LocalProtocolError, RemoteProtocolError, check_close_code
+from listenproto._upgrade import Accepted, Rejected, Request
 
 __all__ = [
     "DEFAULT_MAX_HEAD",

@@ -11,9 +11,9 @@ from typing import Final
 
 import attrs
 
-from listenproto.choices import listed
-from listenproto.l16 import FLICKS
-from listenproto.shown import shown
+from listenproto._choices import listed
+from listenproto._l16 import FLICKS
+from listenproto._shown import shown
 
 __all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
 

@@ -34,10 +34,10 @@ from typing import Final
 
 import attrs
 
+from listenproto._choices import member
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, flicks_of
+from listenproto._messages import ClipId, Mark, PlayAudio
 from listenproto._pace import Clocks, Expected, Pace
-from listenproto.choices import member
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, flicks_of
-from listenproto.messages import ClipId, Mark, PlayAudio
 
 __all__ = ["MAX_REMEMBERED", "PATIENCE", "ROUND_TRIP", "Outcome", "Record", "Sent", "outcome_of"]
 

@@ -16,15 +16,15 @@ from typing import Final
 
 import attrs
 
-from listenproto.choices import chosen, member, one_of
-from listenproto.codec import decode, decode_opening, read_base64
-from listenproto.framing import DEFAULT_MAX_MESSAGE
-from listenproto.jsontext import DECODER
-from listenproto.messages import JSON, Close, Message, Metadata, Mode, Payload, Peer, sender_of
-from listenproto.observer import Observer, Violation
-from listenproto.profile import DOCUMENTED, PROFILES, Profile
-from listenproto.verb import ListenVerb, VerbError
-from listenproto.way import way_of
+from listenproto._choices import chosen, member, one_of
+from listenproto._codec import decode, decode_opening, read_base64
+from listenproto._framing import DEFAULT_MAX_MESSAGE
+from listenproto._jsontext import DECODER
+from listenproto._messages import JSON, Close, Message, Metadata, Mode, Payload, Peer, sender_of
+from listenproto._observer import Observer, Violation
+from listenproto._profile import DOCUMENTED, PROFILES, Profile
+from listenproto._verb import ListenVerb, VerbError
+from listenproto._way import way_of
 
 __all__ = [
     "FORMAT",

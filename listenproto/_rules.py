@@ -4,7 +4,7 @@ Rule 1: these tables decide whether a message is allowed now, and name the claus
 ``spec/listen.md`` that it breaks if it is not. Code only looks things up.
 
 Rule 2: the tables do not know which side is asking. The same rows hold for ourselves and for the
-other side; :mod:`listenproto.observer` applies them.
+other side; :mod:`listenproto._observer` applies them.
 
 Each peer has a state of its own, changed by the messages that it sends (TRANSITIONS); three kinds
 of message also change the other peer's state (CROSSINGS).
@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 from typing import Any, Final
 
-from listenproto.messages import (
+from listenproto._messages import (
     Audio,
     ClearMarks,
     Close,

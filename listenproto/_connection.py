@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from listenproto.app_session import AppEvent, AppSession
-from listenproto.errors import ProtocolError, RemoteProtocolError
-from listenproto.handshake import SUBPROTOCOL, Accept, Verdict, basic_credentials
-from listenproto.messages import Close, Message, Payload, Peer
-from listenproto.platform_session import PlatformEvent
-from listenproto.sent import Sent
-from listenproto.task import ListenTask
-from listenproto.upgrade import Accepted, Rejected, Request
-from listenproto.wire import (
+from listenproto._app_session import AppEvent, AppSession
+from listenproto._errors import ProtocolError, RemoteProtocolError
+from listenproto._handshake import SUBPROTOCOL, Accept, Verdict, basic_credentials
+from listenproto._messages import Close, Message, Payload, Peer
+from listenproto._platform_session import PlatformEvent
+from listenproto._sent import Sent
+from listenproto._task import ListenTask
+from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._wire import (
     DEFAULT_MAX_HEAD,
     DEFAULT_MAX_MESSAGE,
     ClientWire,
@@ -171,7 +171,7 @@ class Connection(Generic[_EndT]):
 class AppConnection(Connection[AppSession]):
     """The application's end of one connection: a server.
 
-    The first event is the :class:`~listenproto.wire.Request`; the connection then waits for
+    The first event is the :class:`~listenproto.Request`; the connection then waits for
     :meth:`answer`. Limits are in bytes.
     """
 
@@ -197,7 +197,7 @@ class AppConnection(Connection[AppSession]):
             self.session.request = event
 
     def answer(self, verdict: Verdict) -> None:
-        """Accept or refuse the request, as :func:`~listenproto.handshake.judge` decided."""
+        """Accept or refuse the request, as :func:`~listenproto.judge` decided."""
         if isinstance(verdict, Accept):
             self._wire.accept(verdict.subprotocol)
         else:

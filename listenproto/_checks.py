@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from listenproto.shown import shown
+from listenproto._shown import shown
 
 __all__ = ["a_function", "a_number", "a_switch", "instance_of"]
 

@@ -16,10 +16,10 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
-from listenproto.errors import LocalProtocolError
-from listenproto.jsontext import members_before_the_cut, values, whole_number
-from listenproto.l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
-from listenproto.messages import (
+from listenproto._errors import LocalProtocolError
+from listenproto._jsontext import members_before_the_cut, values, whole_number
+from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
+from listenproto._messages import (
     JSON,
     Audio,
     ClearMarks,
@@ -42,7 +42,7 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.wav import Wav, WavError, mended_wav
+from listenproto._wav import Wav, WavError, mended_wav
 
 __all__ = [
     "DIGITS",

@@ -12,7 +12,7 @@ import math
 import sys
 from typing import Final
 
-from listenproto.shown import shown
+from listenproto._shown import shown
 
 __all__ = [
     "FLICKS",

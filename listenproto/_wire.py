@@ -1,6 +1,6 @@
 """HTTP/1.1 upgrade and WebSocket framing (RFC 6455), one class for each role.
 
-What both share, the frames and the buffer, is :mod:`listenproto.framing`.
+What both share, the frames and the buffer, is :mod:`listenproto._framing`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import h11
 from wsproto.connection import ConnectionType
 from wsproto.utilities import generate_accept_token, generate_nonce
 
-from listenproto.choices import check_texts
-from listenproto.errors import LocalProtocolError
-from listenproto.framing import (
+from listenproto._choices import check_texts
+from listenproto._errors import LocalProtocolError
+from listenproto._framing import (
     DEFAULT_MAX_HEAD,
     DEFAULT_MAX_MESSAGE,
     MAX_FRAME_HEADER,
@@ -27,7 +27,7 @@ from listenproto.framing import (
     Wire,
     WireEvent,
 )
-from listenproto.upgrade import Accepted, Headers, Rejected, Request
+from listenproto._upgrade import Accepted, Headers, Rejected, Request
 
 __all__ = [
     "DEFAULT_MAX_HEAD",

@@ -15,11 +15,11 @@ from fractions import Fraction
 
 import attrs
 
-from listenproto.choices import member
-from listenproto.codec import DIGITS
-from listenproto.errors import LocalProtocolError
-from listenproto.l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
-from listenproto.messages import (
+from listenproto._choices import member
+from listenproto._codec import DIGITS
+from listenproto._errors import LocalProtocolError
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
+from listenproto._messages import (
     JSON,
     Audio,
     Close,
@@ -31,12 +31,12 @@ from listenproto.messages import (
     Peer,
     UnknownMessage,
 )
-from listenproto.platform_session import PlatformEvent, PlatformSession
-from listenproto.playout import Gaps, Heard
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.session import ABNORMAL
-from listenproto.verb import ListenVerb
-from listenproto.way import check_verb
+from listenproto._platform_session import PlatformEvent, PlatformSession
+from listenproto._playout import Gaps, Heard
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._session import ABNORMAL
+from listenproto._verb import ListenVerb
+from listenproto._way import check_verb
 
 __all__ = ["End", "ListenResult", "ListenTask"]
 

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import attrs
 from attrs.validators import optional
 
-from listenproto.choices import listed, member
-from listenproto.frozen import Frozen, plain
-from listenproto.l16 import LISTEN_RATES, PLAY_RATES
-from listenproto.messages import JSON, MixType, Mode
-from listenproto.shown import shown
+from listenproto._choices import listed, member
+from listenproto._frozen import Frozen, plain
+from listenproto._l16 import LISTEN_RATES, PLAY_RATES
+from listenproto._messages import JSON, MixType, Mode
+from listenproto._shown import shown
 
 __all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth", "url_fault"]
 

@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 import attrs
 
+from listenproto._choices import member
 from listenproto._clips import ClipMatch
-from listenproto.choices import member
-from listenproto.codec import decode, decode_opening, mended_clip
-from listenproto.errors import LocalProtocolError, RemoteProtocolError
-from listenproto.l16 import SAMPLE_BYTES, Aligner
-from listenproto.messages import (
+from listenproto._codec import decode, decode_opening, mended_clip
+from listenproto._errors import LocalProtocolError, RemoteProtocolError
+from listenproto._l16 import SAMPLE_BYTES, Aligner
+from listenproto._messages import (
     Audio,
     ClipId,
     Close,
@@ -27,14 +27,14 @@ from listenproto.messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto.observer import AppLimits, Observer, Violation
-from listenproto.profile import DOCUMENTED, Profile, profile_of
-from listenproto.rules import MODES, State
-from listenproto.sent import Outcome, Sent, outcome_of
-from listenproto.session import ABNORMAL, Session
-from listenproto.upgrade import Request
-from listenproto.verb import ListenVerb
-from listenproto.way import ModeOf, mode_for
+from listenproto._observer import AppLimits, Observer, Violation
+from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._rules import MODES, State
+from listenproto._sent import Outcome, Sent, outcome_of
+from listenproto._session import ABNORMAL, Session
+from listenproto._upgrade import Request
+from listenproto._verb import ListenVerb
+from listenproto._way import ModeOf, mode_for
 
 __all__ = ["AppEvent", "AppSession", "PlaybackDone"]
 
@@ -142,7 +142,7 @@ class AppSession(Session):
 
 
         Audio comes as whole sample frames (LP-AUD-3). What was wrong comes as
-        :class:`~listenproto.observer.Violation`, and the session goes on. Messages that come after
+        :class:`~listenproto.Violation`, and the session goes on. Messages that come after
         this end's own close are ignored (LP-END-7). Raises :class:`RemoteProtocolError`, then and
         on every later call, if there is no usable metadata.
         """

@@ -16,12 +16,12 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from listenproto.codec import DIGITS
-from listenproto.frozen import Frozen, plain
-from listenproto.jsontext import TOO_LARGE, values, well_formed, whole_number
-from listenproto.messages import JSON
-from listenproto.shown import shown
-from listenproto.verb import ListenVerb
+from listenproto._codec import DIGITS
+from listenproto._frozen import Frozen, plain
+from listenproto._jsontext import TOO_LARGE, values, well_formed, whole_number
+from listenproto._messages import JSON
+from listenproto._shown import shown
+from listenproto._verb import ListenVerb
 
 __all__ = ["ActionHook", "CallHook", "Verb", "WebhookError", "read_verbs", "write_verbs"]
 
