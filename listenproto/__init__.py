@@ -6,6 +6,7 @@
 
 from listenproto._app_session import AppEvent, AppSession, PlaybackDone
 from listenproto._connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto._ends import CallEnded
 from listenproto._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from listenproto._handshake import (
     SUBPROTOCOL,
@@ -45,8 +46,10 @@ from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._sent import Outcome, Sent
 from listenproto._task import End, ListenResult, ListenTask
 from listenproto._trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
+from listenproto._unread import CallEvent, Dropped
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._watcher import Watcher
 from listenproto._wav import WavError
 from listenproto._way import ModeOf
 from listenproto._webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
@@ -69,12 +72,15 @@ __all__ = [
     "AppSession",
     "Audio",
     "BidirectionalAudio",
+    "CallEnded",
+    "CallEvent",
     "CallHook",
     "ClearMarks",
     "Close",
     "Closed",
     "ConnectionEvent",
     "Disconnect",
+    "Dropped",
     "Dtmf",
     "End",
     "Gaps",
@@ -121,6 +127,7 @@ __all__ = [
     "UnknownMessage",
     "VerbError",
     "Violation",
+    "Watcher",
     "WavError",
     "WebhookError",
     "WsAuth",

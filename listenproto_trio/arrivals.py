@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
-import trio
-
 from listenproto._l16 import SAMPLE_BYTES, flicks_of
 from listenproto._messages import Audio, Message
 from listenproto_trio.call import Call
@@ -45,11 +43,11 @@ class Arrivals:
         self._finder = GapFinder(self._rate)
         self._positions: dict[int, tuple[weakref.ref[Audio], int]] = {}
         """Positions of audio that can still be recorded, by identity, as pieces can be equal."""
-        call._watchers.append(self)
+        call.watchers.append(self)
 
     def end(self) -> None:
         """The recording ends; gaps that were not certain until now are gaps."""
-        self._call._watchers.remove(self)
+        self._call.watchers.remove(self)
         self.found += self._finder.end()
 
     def gaps(self) -> Iterator[Gap]:
@@ -62,21 +60,21 @@ class Arrivals:
         came = self._positions.pop(id(audio), None)
         return None if came is None else came[1]
 
-    def received(self, audio: Audio) -> None:
+    def received(self, audio: Audio, now: float) -> None:
         samples = len(audio.pcm) // self._frame
         position = self._call.session.samples_received - self._before - samples
         # If the audio is dropped before it is recorded, its entry is removed with it.
         gone = partial(self._positions.pop, id(audio))
         self._positions[id(audio)] = weakref.ref(audio, gone), position
-        self.found += self._finder.came(position, samples, trio.current_time())
-        self._reach()
+        self.found += self._finder.came(position, samples, now)
+        self._reach(now)
 
-    def sent(self, message: Message) -> None:
+    def sent(self, message: Message, now: float) -> None:
         if self._listener is not None:
-            self._reach()
+            self._reach(now)
             self._listener.sent(message)
 
-    def _reach(self) -> None:
+    def _reach(self, now: float) -> None:
         if self._listener is not None:
-            samples = self._finder.reached(trio.current_time())
+            samples = self._finder.reached(now)
             self._listener.reach(flicks_of(samples, self._rate))

@@ -325,8 +325,8 @@ class Call(Sending):
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
             self._lateness.note(self.transport.heard_at - self._media_time())
-            for watcher in self._watchers:
-                watcher.received(event)
+            for watcher in self.watchers:
+                watcher.received(event, trio.current_time())
             self._unread.put(event)
         elif isinstance(event, Request):
             self._on_request(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -23,26 +23,17 @@ from listenproto._messages import (
 )
 from listenproto._rules import REFUSALS
 from listenproto._sent import Sent
+from listenproto._watcher import Watcher
 from listenproto_trio.logs import CallLog
 from listenproto_trio.playback import Playback, Timekeeper
 from listenproto_trio.speaking import Speech, check_speech, chunks_of
 from listenproto_trio.transport import CallEnded, Transport
 from listenproto_trio.unread import Unread
 
-__all__ = ["Sending", "Watcher"]
+__all__ = ["Sending"]
 
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """The clauses that a clip or a mark breaks if there is no room for it now."""
-
-
-class Watcher(Protocol):
-    """Is called with what passes in a call, as it happens; must not raise."""
-
-    def received(self, audio: Audio) -> None:
-        """Audio came from the platform; nobody has read it yet."""
-
-    def sent(self, message: Message) -> None:
-        """A message of the app is being sent."""
 
 
 class Sending:
@@ -66,7 +57,8 @@ class Sending:
         self._unread = unread
         self.stream_rate = stream_rate
         """The sample rate of this end's stream in Hz."""
-        self._watchers: list[Watcher] = []
+        self.watchers: list[Watcher] = []
+        """Who is told what passes, as it happens."""
         self._quiet_until = -math.inf
         self._told_of_mending = False
         self._speaking: trio.CancelScope | None = None
@@ -85,12 +77,13 @@ class Sending:
                 await self.transport.room()
         if self._disconnected.is_set():
             raise CallEnded("the call is over: this end has disconnected")
-        sent = self.session.send(message, trio.current_time())
+        now = trio.current_time()
+        sent = self.session.send(message, now)
         if sent is not None and sent.message is not None:
             self._tell_if_mended(message, sent.message)
             message = sent.message
-        for watcher in self._watchers:
-            watcher.sent(message)
+        for watcher in self.watchers:
+            watcher.sent(message, now)
         if not isinstance(message, Audio):
             self._timekeeper.changed()
         if isinstance(message, KillAudio) and self._speaking is not None:

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 import trio
 
 from listenproto._connection import ConnectionEvent
+from listenproto._ends import CallEnded
 from listenproto._errors import ProtocolError, RemoteProtocolError
 from listenproto._messages import Payload, Peer
 from listenproto._trace import Moment
@@ -39,10 +40,6 @@ Tap = Callable[[Peer, Payload | Moment], None]
 
 If it raises, that is logged, it is not called again, and the call goes on.
 """
-
-
-class CallEnded(Exception):
-    """The call is over; nothing more can be sent. After a hang-up this is no fault of the app."""
 
 
 _Data = TypeVar("_Data")

@@ -9,10 +9,9 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import trio
 
-from listenproto._app_session import PlaybackDone
 from listenproto._l16 import SAMPLE_BYTES
-from listenproto._messages import Audio, Dtmf, Metadata, UnknownMessage
-from listenproto._observer import Violation
+from listenproto._messages import Audio, Metadata
+from listenproto._unread import CallEvent, Dropped
 from listenproto_trio.limits import Limits
 
 __all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]
@@ -22,18 +21,6 @@ UnreadPolicy: TypeAlias = Literal["hold", "drop_oldest"]
 
 ``hold`` stops reading the connection; ``drop_oldest`` drops the oldest and reports it.
 """
-
-
-@attrs.frozen
-class Dropped:
-    """Events not read in time: ``samples`` of audio (of each channel), other ``events``."""
-
-    samples: int = 0
-    events: int = 0
-
-
-CallEvent: TypeAlias = Audio | Dropped | Dtmf | PlaybackDone | UnknownMessage | Violation
-"""What iterating over a call gives."""
 
 OVERHEAD: Final = 64
 """Bytes that each value counts beside its content, so that tiny ones cannot fill the memory."""

@@ -74,6 +74,7 @@ def imports(source: str) -> set[str]:
 
 def test_the_layers_of_the_core_point_one_way() -> None:
     order = [
+        "_ends",
         "_errors",
         "_shown",
         "_checks",
@@ -82,6 +83,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_l16",
         "_wav",
         "_messages",
+        "_watcher",
         "_jsontext",
         "_codec",
         "_verb",
@@ -99,6 +101,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_handshake",
         "_session",
         "_app_session",
+        "_unread",
         "_platform_session",
         "_task",
         "_framing",

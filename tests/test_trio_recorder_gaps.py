@@ -213,7 +213,7 @@ async def test_of_audio_that_is_not_recorded_nothing_is_kept(tmp_path: Path) -> 
         await done.wait()
         kept.append(len(arrivals._positions))
         arrivals.end()
-        kept.append(len(call._watchers))
+        kept.append(len(call.watchers))
 
     done = trio.Event()
     kept: list[int] = []
@@ -242,9 +242,9 @@ async def test_a_gap_that_a_disk_has_no_room_for_takes_nothing_away(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, both: bool
 ) -> None:
     async def app(call: Call) -> None:
-        watching.append(len(call._watchers))
+        watching.append(len(call.watchers))
         await talk_a_lot(call)
-        watching.append(len(call._watchers))
+        watching.append(len(call.watchers))
 
     watching: list[int] = []
     handler = recording(app, Recorder(tmp_path, both=both, fill_gaps=True))
