@@ -12,10 +12,10 @@ from listenproto._handshake import (
     SUBPROTOCOL,
     SUBPROTOCOLS,
     Accept,
-    Policy,
+    HandshakePolicy,
     Reject,
     basic_credentials,
-    judge,
+    judge_request,
     judge_upgrade,
 )
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
@@ -41,11 +41,19 @@ from listenproto._messages import (
 )
 from listenproto._observer import AppLimits, Observer, Violation
 from listenproto._platform_session import PlatformEvent, PlatformSession
-from listenproto._playout import Gaps, Heard, Playout
+from listenproto._playout import Heard, Playout, PlayoutGaps
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._sent import Outcome, Sent
-from listenproto._task import End, ListenResult, ListenTask
-from listenproto._trace import Header, Line, Moment, Trace, TraceError, judge_trace, read_trace
+from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._trace import (
+    Trace,
+    TraceError,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
+    judge_trace,
+    read_trace,
+)
 from listenproto._unread import CallEvent, Dropped
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
@@ -82,12 +90,10 @@ __all__ = [
     "Disconnect",
     "Dropped",
     "Dtmf",
-    "End",
-    "Gaps",
-    "Header",
+    "HandshakePolicy",
     "Heard",
     "KillAudio",
-    "Line",
+    "ListenEnd",
     "ListenResult",
     "ListenTask",
     "ListenVerb",
@@ -100,7 +106,6 @@ __all__ = [
     "MixType",
     "Mode",
     "ModeOf",
-    "Moment",
     "Observer",
     "Outcome",
     "Payload",
@@ -113,7 +118,7 @@ __all__ = [
     "PlayDone",
     "PlaybackDone",
     "Playout",
-    "Policy",
+    "PlayoutGaps",
     "Pong",
     "Profile",
     "ProtocolError",
@@ -124,6 +129,9 @@ __all__ = [
     "Sent",
     "Trace",
     "TraceError",
+    "TraceHeader",
+    "TraceLine",
+    "TraceMoment",
     "UnknownMessage",
     "VerbError",
     "Violation",
@@ -132,7 +140,7 @@ __all__ = [
     "WebhookError",
     "WsAuth",
     "basic_credentials",
-    "judge",
+    "judge_request",
     "judge_trace",
     "judge_upgrade",
     "read_trace",

@@ -29,7 +29,7 @@ from listenproto._messages import (
 )
 from listenproto._observer import AppLimits, Observer, Violation
 from listenproto._profile import DOCUMENTED, Profile, profile_of
-from listenproto._rules import MODES, State
+from listenproto._rules import MODES, PeerState
 from listenproto._sent import Outcome, Sent, outcome_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._upgrade import Request
@@ -149,7 +149,7 @@ class AppSession(Session):
         if self._error is not None:
             raise self._error.with_traceback(None)  # which would grow, with every payload
         self._note(Peer.PLATFORM, payload)
-        if self.observer.states[Peer.APP] is State.CLOSED:
+        if self.observer.states[Peer.APP] is PeerState.CLOSED:
             return [*self._ends()]
         if self.metadata is None:
             messages = decode_opening(payload, salvage=self.salvages_metadata)

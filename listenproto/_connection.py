@@ -26,9 +26,9 @@ from listenproto._wire import (
     Ping,
     Pong,
     ServerWire,
-    State,
     Wire,
     WireEvent,
+    WireState,
 )
 
 __all__ = ["AppConnection", "ConnectionEvent", "PlatformConnection"]
@@ -77,7 +77,7 @@ class Connection(Generic[_EndT]):
     @property
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
-        return self._end.ended or self._wire.state in (State.FAILED, State.CLOSED)
+        return self._end.ended or self._wire.state in (WireState.FAILED, WireState.CLOSED)
 
     @property
     def waiting(self) -> int:
@@ -152,7 +152,7 @@ class Connection(Generic[_EndT]):
         self._end.close(error.close_code, reason)
         for _ in self._end.outgoing():
             pass
-        if self._wire.state in (State.OPEN, State.FAILED):
+        if self._wire.state in (WireState.OPEN, WireState.FAILED):
             self._wire.close(error.close_code, reason)
 
     def data_to_send(self, limit: int = 65536) -> bytes:
@@ -197,7 +197,7 @@ class AppConnection(Connection[AppSession]):
             self.session.request = event
 
     def answer(self, verdict: Verdict) -> None:
-        """Accept or refuse the request, as :func:`~listenproto.judge` decided."""
+        """Accept or refuse the request, as :func:`~listenproto.judge_request` decided."""
         if isinstance(verdict, Accept):
             self._wire.accept(verdict.subprotocol)
         else:

@@ -29,9 +29,9 @@ __all__ = [
     "Closed",
     "Ping",
     "Pong",
-    "State",
     "Wire",
     "WireEvent",
+    "WireState",
 ]
 
 DEFAULT_MAX_HEAD: Final = 16384  # bytes of an HTTP head (request or response)
@@ -45,7 +45,7 @@ _NO_CLOSE_CAME: Final = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")  # as h11 reads it: a bare LF ends a line too
 
 
-class State(enum.Enum):
+class WireState(enum.Enum):
     """The state of a wire; it only ever moves down this list."""
 
     HANDSHAKE = "handshake"  # waiting for an HTTP head
@@ -110,7 +110,7 @@ class Wire(abc.ABC):
         max_message: int = DEFAULT_MAX_MESSAGE,
         lenient_first_text: bool = False,
     ) -> None:
-        self.state = State.HANDSHAKE
+        self.state = WireState.HANDSHAKE
         self._http = h11.Connection(self._http_role)
         self._frames = Connection(self._frame_role)
         self._max_head = max_head
@@ -128,12 +128,12 @@ class Wire(abc.ABC):
     @property
     def is_open(self) -> bool:
         """Whether messages may be sent."""
-        return self.state is State.OPEN
+        return self.state is WireState.OPEN
 
     @property
     def finished(self) -> bool:
         """Nothing more will come: write what is pending and close the transport."""
-        return self.state is State.CLOSED
+        return self.state is WireState.CLOSED
 
     @property
     def pending(self) -> int:
@@ -147,7 +147,7 @@ class Wire(abc.ABC):
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport; b"" is its end. What follows a close is ignored."""
-        if self.state in (State.FAILED, State.CLOSED):
+        if self.state in (WireState.FAILED, WireState.CLOSED):
             return
         self._buffer += data
         self._eof |= not data
@@ -165,7 +165,7 @@ class Wire(abc.ABC):
         """
         if not isinstance(payload, (str, bytes)):
             raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
-        self._require("send", "RFC 6455 6.1", State.OPEN)
+        self._require("send", "RFC 6455 6.1", WireState.OPEN)
         try:
             data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
         except UnicodeEncodeError as error:
@@ -180,7 +180,7 @@ class Wire(abc.ABC):
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of at most 125 bytes (RFC 6455, 5.5.2); LocalProtocolError if not open."""
-        self._require("ping", "RFC 6455 5.5.2", State.OPEN)
+        self._require("ping", "RFC 6455 5.5.2", WireState.OPEN)
         if len(payload) > 125:
             raise LocalProtocolError("a ping carries at most 125 bytes", clause="RFC 6455 5.5")
         self._out += self._frames.send(ws.Ping(payload))
@@ -191,11 +191,11 @@ class Wire(abc.ABC):
         It can also be sent after the peer broke the framing. LocalProtocolError for a second close,
         if nothing is open yet, and for codes that must not be sent (RFC 6455, 7.4).
         """
-        self._require("close", "RFC 6455 5.5.1", State.OPEN, State.FAILED)
+        self._require("close", "RFC 6455 5.5.1", WireState.OPEN, WireState.FAILED)
         check_close_code(code)
         reason = reason.encode(errors="replace").decode()  # wsproto cuts, but fails on surrogates
         self._out += self._frames.send(ws.CloseConnection(code, reason))
-        self.state = State.CLOSING if self.state is State.OPEN else State.CLOSED
+        self.state = WireState.CLOSING if self.state is WireState.OPEN else WireState.CLOSED
 
     def data_to_send(self) -> bytes:
         """The bytes for the transport; each is returned once."""
@@ -210,14 +210,14 @@ class Wire(abc.ABC):
             self._out += self._frames.send(self._pong)
         self._pong = None
 
-    def _require(self, verb: str, clause: str, *allowed: State) -> None:
+    def _require(self, verb: str, clause: str, *allowed: WireState) -> None:
         if self.state not in allowed:
             states = " or ".join(state.value for state in allowed)
             message = f"{verb}() needs a wire that is {states}; this one is {self.state.value}"
             raise LocalProtocolError(message, clause=clause)
 
     def _fail(self, message: str, clause: str, close_code: int = 1002) -> RemoteProtocolError:
-        self.state = State.FAILED if self.state is State.OPEN else State.CLOSED
+        self.state = WireState.FAILED if self.state is WireState.OPEN else WireState.CLOSED
         self._buffer.clear()
         self._error = RemoteProtocolError(message, clause=clause, close_code=close_code)
         return self._error
@@ -230,12 +230,12 @@ class Wire(abc.ABC):
     def _next_event(self) -> WireEvent | None:
         if self._error is not None:
             raise self._error.with_traceback(None)
-        if self.state is State.CLOSED:
+        if self.state is WireState.CLOSED:
             return None
-        framed = self.state in (State.OPEN, State.CLOSING)
+        framed = self.state in (WireState.OPEN, WireState.CLOSING)
         event = self._next_frame() if framed else self._next_handshake()
         if event is None and self._eof:
-            self.state = State.CLOSED
+            self.state = WireState.CLOSED
             return Closed(1006, "", clean=False)
         return event
 
@@ -280,7 +280,7 @@ class Wire(abc.ABC):
                 if self.is_open:
                     code = 1000 if event.code == 1005 else event.code
                     self._out += self._frames.send(ws.CloseConnection(code))
-                self.state = State.CLOSED
+                self.state = WireState.CLOSED
                 return Closed(int(event.code), event.reason or "", clean=True)
         return None
 

@@ -22,11 +22,11 @@ __all__ = [
     "SUBPROTOCOL",
     "SUBPROTOCOLS",
     "Accept",
-    "Policy",
+    "HandshakePolicy",
     "Reject",
     "Verdict",
     "basic_credentials",
-    "judge",
+    "judge_request",
     "judge_upgrade",
 ]
 
@@ -58,7 +58,7 @@ def _pair(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None
 
 
 @attrs.frozen(kw_only=True)
-class Policy:
+class HandshakePolicy:
     """Which upgrade requests an app accepts.
 
     ``paths``: the paths that are served; None for all. ``subprotocols``: those that the app knows.
@@ -97,7 +97,7 @@ class Accept:
 class Reject:
     """Refuse the upgrade: answer with this HTTP status, and the reason as the body.
 
-    ``clause`` is the one that :func:`judge` refused the request by; it is not compared.
+    ``clause`` is the one that :func:`judge_request` refused the request by; it is not compared.
     """
 
     status: int
@@ -114,19 +114,21 @@ def basic_credentials(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-def judge(request: Request, policy: Policy, *, open_calls: int = 0) -> Verdict:
+def judge_request(request: Request, policy: HandshakePolicy, *, open_calls: int = 0) -> Verdict:
     """Accept or refuse an upgrade request; of several reasons, the first in LP-HS-16's order."""
     for clause, refusal in _refusals(request, policy, open_calls):
         return attrs.evolve(refusal, clause=clause)
     return Accept(next(iter(_known(request, policy)), None))
 
 
-def _known(request: Request, policy: Policy) -> list[str]:
+def _known(request: Request, policy: HandshakePolicy) -> list[str]:
     """The subprotocols that both ends know, in the order of the request."""
     return [name for name in request.subprotocols if name in policy.subprotocols]
 
 
-def _refusals(request: Request, policy: Policy, open_calls: int) -> Iterator[tuple[str, Reject]]:
+def _refusals(
+    request: Request, policy: HandshakePolicy, open_calls: int
+) -> Iterator[tuple[str, Reject]]:
     """Each reason to refuse a request, with its clause, in the order of LP-HS-16."""
     if policy.max_calls is not None and open_calls >= policy.max_calls:
         limit = f"The limit of open calls is reached ({policy.max_calls}); try again later."
@@ -184,7 +186,7 @@ def judge_upgrade(
     *,
     verb: ListenVerb | None = None,
     subprotocols: Sequence[str] = (SUBPROTOCOL,),
-    policy: Policy | None = None,
+    policy: HandshakePolicy | None = None,
     open_calls: int = 0,
     without: Container[str] = (),
 ) -> list[Violation]:
@@ -225,9 +227,9 @@ def _request_faults(
 
 
 def _answer_faults(
-    request: Request, answer: Accepted | Rejected, policy: Policy | None, open_calls: int
+    request: Request, answer: Accepted | Rejected, policy: HandshakePolicy | None, open_calls: int
 ) -> Iterator[tuple[str, str]]:
-    known = policy or Policy(subprotocols=request.subprotocols, allow_no_subprotocol=True)
+    known = policy or HandshakePolicy(subprotocols=request.subprotocols, allow_no_subprotocol=True)
     refusals = list(_refusals(request, known, open_calls))
     if isinstance(answer, Accepted):
         if refusals:

@@ -47,7 +47,7 @@ from listenproto._rules import (
     MODES,
     REFUSALS,
     TRANSITIONS,
-    State,
+    PeerState,
 )
 from listenproto._sent import Record, Sent
 from listenproto._upgrade import Accepted, Rejected, Request
@@ -154,7 +154,7 @@ class Observer:
         self._max_clips = profile.waiting_clips + 1
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
-        self.states = dict.fromkeys(Peer, State.START)
+        self.states = dict.fromkeys(Peer, PeerState.START)
         self.record = Record(stream_rate_for(self._verb, stream_rate))
         self.clips: AppClips | PlatformClips
         self.marks: AppMarks | PlatformMarks
@@ -172,7 +172,7 @@ class Observer:
         """Return what is wrong with that message at this point; record nothing."""
         breach = self._place(sender, message)
         if breach is not None and breach[0] not in self._without:
-            fatal = sender is Peer.PLATFORM and self.states[sender] is State.START
+            fatal = sender is Peer.PLATFORM and self.states[sender] is PeerState.START
             return Judgement((Violation(breach[0], sender, message, breach[1], fatal),))
         check = _CHECKS.get(type(message))
         match: ClipMatch | MarkMatch | None = None
@@ -283,8 +283,8 @@ class Observer:
         self.states[sender] = row.get(kind, self.states[sender])
         if kind is Close:
             other = sender.other
-            if other is self._vantage and self.states[other] is not State.CLOSED:
-                self.states[other] = State.CLOSING
+            if other is self._vantage and self.states[other] is not PeerState.CLOSED:
+                self.states[other] = PeerState.CLOSING
         else:
             peer, before, after = CROSSINGS[kind]
             certain = peer is self._vantage or kind is Metadata
@@ -400,20 +400,20 @@ _MARK_FAULTS: Final = {
 
 def _check_rest(observer: Observer, sender: Peer) -> _Found:
     # The other's close or disconnect may have cut the audio off anywhere.
-    cut_off = observer.states[sender.other] in (State.LEAVING, State.CLOSED)
+    cut_off = observer.states[sender.other] in (PeerState.LEAVING, PeerState.CLOSED)
     left_over = observer.left_over(sender)
     return [] if cut_off or left_over is None else [("LP-AUD-1", left_over)]
 
 
 def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
-    leaving = observer.states[sender] is State.LEAVING
+    leaving = observer.states[sender] is PeerState.LEAVING
     # The app's audio was checked at its disconnect.
     found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender)
     if sender is Peer.PLATFORM and leaving and message.code != 1000:
         found.append(("LP-END-5", f"a listen must end with close code 1000, not {message.code}"))
     fatal = observer._fatal
     # At the platform's end, or as an answer to the platform's own close, the code proves nothing.
-    asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not State.CLOSING
+    asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not PeerState.CLOSING
     if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
         clause = "LP-META-3" if fatal.close_code == 1007 else "LP-META-2"
         reason = f"such metadata must be closed with {fatal.close_code}, not {message.code}"

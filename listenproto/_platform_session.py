@@ -24,7 +24,7 @@ from listenproto._messages import (
     UnknownMessage,
 )
 from listenproto._observer import Observer, Violation
-from listenproto._playout import Clip, Fate, Heard, Over, Playout
+from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._verb import ListenVerb
@@ -151,21 +151,23 @@ class PlatformSession(Session):
                 self._tell([item])
         return heard
 
-    def _tell(self, overs: list[Over]) -> None:
+    def _tell(self, overs: list[PlayoutEnd]) -> None:
         for over in overs:
-            if over.fate not in (Fate.PLAYED, Fate.KILLED):
+            if over.fate not in (PlayoutFate.PLAYED, PlayoutFate.KILLED):
                 continue
-            if isinstance(over.item, Clip):
+            if isinstance(over.item, PlayoutClip):
                 self._commit(self._play_done(over.item, over.samples))
                 continue
-            event = MarkEvent(over.item.name, "playout" if over.fate is Fate.PLAYED else "cleared")
+            event = MarkEvent(
+                over.item.name, "playout" if over.fate is PlayoutFate.PLAYED else "cleared"
+            )
             payload = None
             if not self._profile.escapes_mark_names:
                 data = f'{{"name":"{event.name}","event":"{event.event}"}}'
                 payload = f'{{"type":"mark","data":{data}}}'
             self._commit(event, payload=payload)
 
-    def _play_done(self, clip: Clip, samples: int) -> PlayDone:
+    def _play_done(self, clip: PlayoutClip, samples: int) -> PlayDone:
         if not self._profile.play_done_data:
             return PlayDone()
         milliseconds = samples * 1000 // clip.rate

@@ -20,7 +20,7 @@ from listenproto._l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, f
 from listenproto._messages import ClipId
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 
-__all__ = ["Fate", "Gaps", "Heard", "Over", "Playout"]
+__all__ = ["Heard", "Playout", "PlayoutEnd", "PlayoutFate", "PlayoutGaps"]
 
 
 MAX_JOINED: Final = 8192
@@ -30,7 +30,7 @@ LONGEST_GAP: Final = FLICKS
 """The longest silence that counts as a gap and not as a pause in speech, in flicks."""
 
 
-class Fate(enum.Enum):
+class PlayoutFate(enum.Enum):
     """How a clip or a mark ended."""
 
     PLAYED = enum.auto()
@@ -58,7 +58,7 @@ class Heard:
 
 
 @attrs.define
-class Gaps:
+class PlayoutGaps:
     """How often playout ran out of audio while the app was speaking, and for how long in all.
 
     A gap is a silence of at most a second of media time between two sounds. A longer silence
@@ -77,17 +77,17 @@ class Gaps:
 
 
 @attrs.frozen
-class Over:
+class PlayoutEnd:
     """A clip or a mark is over, ``at`` flicks; ``samples`` of a clip were heard."""
 
-    item: Clip | MarkPoint
-    fate: Fate
+    item: PlayoutClip | PlayoutMark
+    fate: PlayoutFate
     at: int
     samples: int = 0
 
 
 @attrs.frozen
-class Clip:
+class PlayoutClip:
     """A clip in the line; two clips may have the same id."""
 
     id: ClipId | None
@@ -95,7 +95,7 @@ class Clip:
 
 
 @attrs.frozen
-class MarkPoint:
+class PlayoutMark:
     """A mark in the line; two marks may have the same name."""
 
     name: str
@@ -105,7 +105,7 @@ class MarkPoint:
 class _Sound:
     pcm: bytes
     rate: int
-    clip: Clip | None = None
+    clip: PlayoutClip | None = None
     queued: bool = True
     """Whether it came with ``queuePlay: true``, if it is a clip."""
     played: int = 0
@@ -126,7 +126,7 @@ class _Sound:
         return flicks_of(self.left, self.rate)
 
 
-_Item: TypeAlias = "_Sound | MarkPoint"
+_Item: TypeAlias = "_Sound | PlayoutMark"
 
 
 def _join(line: deque[_Item], item: _Item) -> None:
@@ -152,7 +152,7 @@ class Playout:
     no verb can have. ``max_seconds`` bounds what is buffered (LP-STRM-5).
     """
 
-    gaps: Gaps
+    gaps: PlayoutGaps
     """The silences that the caller heard while the app was speaking."""
     _head: int
     """Where the next sample of the first item in the line starts, in flicks."""
@@ -175,7 +175,7 @@ class Playout:
         self._kill_at: int | None = None
         self._doomed: deque[_Item] = deque()
         """What came while a kill waits for its frame."""
-        self.gaps = Gaps()
+        self.gaps = PlayoutGaps()
         self._heard_until: int | None = None
         """The end of what was heard last; None if silence after it is not a gap."""
         self.now = 0
@@ -202,17 +202,17 @@ class Playout:
 
     def add_clip(
         self, pcm: bytes, rate: int, clip_id: ClipId | None = None, *, queue_play: bool = False
-    ) -> list[Over]:
+    ) -> list[PlayoutEnd]:
         """Put a clip at the end of the line: one channel of L16, in whole samples.
 
         Returns what is over because of it. There must be room for it (:meth:`has_room_for_clip`).
         Under a profile in which clips do not always wait, a clip without ``queue_play``, or after
         one without it, starts at once: what waits is dropped, what plays is cut short (D8).
         """
-        over: list[Over] = []
+        over: list[PlayoutEnd] = []
         if self._line and self._starts_at_once(queue_play):
-            over = self._drop(self._line.popleft(), Fate.KILLED) + self._drop_all()
-        self._append(_Sound(pcm, rate, Clip(clip_id, rate), queue_play))
+            over = self._drop(self._line.popleft(), PlayoutFate.KILLED) + self._drop_all()
+        self._append(_Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
         return over + self._settle()
 
     def add_sound(self, pcm: bytes, rate: int) -> None:
@@ -231,19 +231,19 @@ class Playout:
             self._append(sound, doomed=self._kill_at is not None)
         return True
 
-    def add_mark(self, name: str) -> list[Over]:
+    def add_mark(self, name: str) -> list[PlayoutEnd]:
         """Put a mark after what is buffered; if nothing is buffered, it is over at once."""
-        self._append(MarkPoint(name), doomed=self._kill_at is not None)
+        self._append(PlayoutMark(name), doomed=self._kill_at is not None)
         return self._settle()
 
-    def clear_marks(self) -> list[Over]:
+    def clear_marks(self) -> list[PlayoutEnd]:
         """Remove all marks (LP-MARK-15)."""
-        marks = [item for item in (*self._line, *self._doomed) if isinstance(item, MarkPoint)]
+        marks = [item for item in (*self._line, *self._doomed) if isinstance(item, PlayoutMark)]
         self._line = _joined(item for item in self._line if isinstance(item, _Sound))
         self._doomed = _joined(item for item in self._doomed if isinstance(item, _Sound))
-        return [Over(mark, Fate.FORGOTTEN, self.now) for mark in marks]
+        return [PlayoutEnd(mark, PlayoutFate.FORGOTTEN, self.now) for mark in marks]
 
-    def kill(self) -> list[Over]:
+    def kill(self) -> list[PlayoutEnd]:
         """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL).
 
         Streamed audio that comes before that frame is flushed as well, unheard.
@@ -255,18 +255,18 @@ class Playout:
             self._kill_at = (self.now // grid + 1) * grid
         return []
 
-    def flush(self) -> list[Over]:
+    def flush(self) -> list[PlayoutEnd]:
         """The listen is over: drop everything, and tell the app nothing (LP-END-4)."""
         self._kill_at = None
         return self._drop_all()
 
-    def play(self, flicks: int) -> list[Heard | Over]:
+    def play(self, flicks: int) -> list[Heard | PlayoutEnd]:
         """Let media time pass; returns what is heard and what is over, in order.
 
         ``play(a)`` then ``play(b)`` equals ``play(a + b)``, except for where :class:`Heard` is cut.
         """
         end = self.now + flicks
-        heard: list[Heard | Over] = []
+        heard: list[Heard | PlayoutEnd] = []
         if self._kill_at is not None and self._kill_at <= end:
             heard += self._advance(self._kill_at)
             self.now, self._kill_at = self._kill_at, None
@@ -282,14 +282,14 @@ class Playout:
             self._head = self.now
         _join(self._doomed if doomed else self._line, item)
 
-    def _advance(self, end: int) -> Iterator[Heard | Over]:
+    def _advance(self, end: int) -> Iterator[Heard | PlayoutEnd]:
         """Play the line up to ``end``, from where the next sample of its first item starts."""
         while self._line:
             item = self._line[0]
-            if isinstance(item, MarkPoint):
+            if isinstance(item, PlayoutMark):
                 self._line.popleft()
                 self._note_told()
-                yield Over(item, Fate.PLAYED, self._head)
+                yield PlayoutEnd(item, PlayoutFate.PLAYED, self._head)
                 continue
             step = FLICKS // item.rate
             samples = min(item.left, (end - self._head) // step)
@@ -306,7 +306,7 @@ class Playout:
             self._line.popleft()
             if item.clip is not None:
                 self._note_told()
-                yield Over(item.clip, Fate.PLAYED, self._head, item.played)
+                yield PlayoutEnd(item.clip, PlayoutFate.PLAYED, self._head, item.played)
 
     def _note_told(self) -> None:
         """The app is told that this was played: if that was all, silence after it is no gap."""
@@ -320,33 +320,33 @@ class Playout:
             self.gaps.flicks += gap
         self._heard_until = self._head
 
-    def _settle(self) -> list[Over]:
+    def _settle(self) -> list[PlayoutEnd]:
         """What is over before any time passes: marks and empty clips at the head."""
-        return [over for over in self._advance(self.now) if isinstance(over, Over)]
+        return [over for over in self._advance(self.now) if isinstance(over, PlayoutEnd)]
 
-    def _kill(self) -> list[Over]:
+    def _kill(self) -> list[PlayoutEnd]:
         clips = any(isinstance(item, _Sound) and item.clip for item in self._line)
         if self._profile.kill_spares_waiting_clips and clips:
-            over = self._drop(self._line.popleft(), Fate.KILLED)
+            over = self._drop(self._line.popleft(), PlayoutFate.KILLED)
             self._head, self._heard_until = self.now, None
             return over + self._settle()
         return self._drop_all(told=True)
 
-    def _drop_all(self, *, told: bool = False) -> list[Over]:
+    def _drop_all(self, *, told: bool = False) -> list[PlayoutEnd]:
         """Empty the line; with ``told``, the app is told of its marks."""
-        over: list[Over] = []
+        over: list[PlayoutEnd] = []
         for item in (*self._line, *self._doomed):
-            killed = told and isinstance(item, MarkPoint)
-            over += self._drop(item, Fate.KILLED if killed else Fate.FLUSHED)
+            killed = told and isinstance(item, PlayoutMark)
+            over += self._drop(item, PlayoutFate.KILLED if killed else PlayoutFate.FLUSHED)
         self._line.clear()
         self._doomed.clear()
         self._heard_until = None
         return over
 
-    def _drop(self, item: _Item, fate: Fate) -> list[Over]:
-        if isinstance(item, MarkPoint):
-            return [Over(item, fate, self.now)]
+    def _drop(self, item: _Item, fate: PlayoutFate) -> list[PlayoutEnd]:
+        if isinstance(item, PlayoutMark):
+            return [PlayoutEnd(item, fate, self.now)]
         self._buffered -= item.flicks
         if item.clip is None:
             return []
-        return [Over(item.clip, fate, self.now, item.played)]
+        return [PlayoutEnd(item.clip, fate, self.now, item.played)]

@@ -40,11 +40,11 @@ __all__ = [
     "MODES",
     "REFUSALS",
     "TRANSITIONS",
-    "State",
+    "PeerState",
 ]
 
 
-class State(enum.Enum):
+class PeerState(enum.Enum):
     """What a peer may do now."""
 
     START = "start"
@@ -57,10 +57,10 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-_S = State
-_Row = dict[type[Any], State]
+_S = PeerState
+_Row = dict[type[Any], PeerState]
 
-TRANSITIONS: Final[dict[Peer, dict[State, _Row]]] = {
+TRANSITIONS: Final[dict[Peer, dict[PeerState, _Row]]] = {
     Peer.PLATFORM: {
         _S.START: {Metadata: _S.OPEN, Close: _S.CLOSED},
         _S.OPEN: {
@@ -93,7 +93,7 @@ TRANSITIONS: Final[dict[Peer, dict[State, _Row]]] = {
     },
 }
 
-CROSSINGS: Final[dict[type[Any], tuple[Peer, State, State]]] = {
+CROSSINGS: Final[dict[type[Any], tuple[Peer, PeerState, PeerState]]] = {
     Metadata: (Peer.APP, _S.START, _S.OPEN),
     Disconnect: (Peer.PLATFORM, _S.OPEN, _S.LEAVING),
 }
@@ -101,7 +101,7 @@ CROSSINGS: Final[dict[type[Any], tuple[Peer, State, State]]] = {
 platform's own vantage: at the app's, what the platform sent before still arrives (LP-END-3). A
 close moves the other peer, at that peer's vantage, from any state to CLOSING."""
 
-BREACHES: Final[dict[tuple[Peer, State], tuple[str, str]]] = {
+BREACHES: Final[dict[tuple[Peer, PeerState], tuple[str, str]]] = {
     (Peer.PLATFORM, _S.START): (
         "LP-META-1",
         "the platform must first send the metadata, a JSON object in a text message",

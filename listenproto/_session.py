@@ -17,7 +17,7 @@ from listenproto._codec import encode
 from listenproto._errors import LocalProtocolError, check_close_code
 from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._observer import Judgement, Observer, Violation
-from listenproto._rules import State
+from listenproto._rules import PeerState
 from listenproto._sent import Sent
 
 __all__ = ["Session", "Traffic"]
@@ -56,7 +56,7 @@ class Session:
     def ended(self) -> bool:
         """Whether nothing more may be sent: a close passed, or the connection was lost."""
         states = self.observer.states
-        return states[self._peer] in (State.CLOSING, State.CLOSED) or self._lost
+        return states[self._peer] in (PeerState.CLOSING, PeerState.CLOSED) or self._lost
 
     @property
     def keeps_passed(self) -> bool:

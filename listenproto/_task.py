@@ -32,18 +32,18 @@ from listenproto._messages import (
     UnknownMessage,
 )
 from listenproto._platform_session import PlatformEvent, PlatformSession
-from listenproto._playout import Gaps, Heard
+from listenproto._playout import Heard, PlayoutGaps
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL
 from listenproto._verb import ListenVerb
 from listenproto._way import check_verb
 
-__all__ = ["End", "ListenResult", "ListenTask"]
+__all__ = ["ListenEnd", "ListenResult", "ListenTask"]
 
 MESSAGES_PER_SECOND = 50
 
 
-class End(enum.Enum):
+class ListenEnd(enum.Enum):
     """Why a listen ended (LP-END-14)."""
 
     HANGUP = "hangup"
@@ -58,15 +58,15 @@ class End(enum.Enum):
     NOT_CONNECTED = "not connected"
 
 
-def _end(value: End | str) -> End:
-    return member(End, value, "end")
+def _end(value: ListenEnd | str) -> ListenEnd:
+    return member(ListenEnd, value, "end")
 
 
 @attrs.frozen(kw_only=True)
 class ListenResult:
     """How a listen ended. ``duration`` is in whole seconds, None if it never connected."""
 
-    end: End = attrs.field(converter=_end)
+    end: ListenEnd = attrs.field(converter=_end)
     duration: int | None
     digits: str | None = None
     attributes: Mapping[str, JSON] = attrs.field(repr=False)
@@ -168,11 +168,11 @@ class ListenTask:
         return self.session.playout.buffered
 
     @property
-    def gaps(self) -> Gaps:
+    def gaps(self) -> PlayoutGaps:
         """Where the caller heard nothing in the middle of what the app said.
 
         The app sends its stream too late or too slowly, or at another rate than the verb's. See
-        :class:`Gaps` for what counts.
+        :class:`PlayoutGaps` for what counts.
         """
         return self.session.playout.gaps
 
@@ -189,7 +189,7 @@ class ListenTask:
 
     def not_connected(self) -> None:
         """The WebSocket could not be opened: the verb is over."""
-        self._finish(End.NOT_CONNECTED)
+        self._finish(ListenEnd.NOT_CONNECTED)
 
     @property
     def sends_audio(self) -> bool:
@@ -225,7 +225,7 @@ class ListenTask:
         if sending:
             self._send(pcm[: taken * self._frame])
         if ends:
-            self._end(End.MAX_LENGTH if taken == left else End.TIMEOUT)
+            self._end(ListenEnd.MAX_LENGTH if taken == left else ListenEnd.TIMEOUT)
 
     def _left(self, sending: bool) -> int | None:
         """How many more samples maxLength allows; None if it is not running."""
@@ -291,7 +291,7 @@ class ListenTask:
         if self.verb.pass_dtmf:
             self.session.send(Dtmf(digit, duration))
         if ends:
-            self._end(End.KEY, digit)
+            self._end(ListenEnd.KEY, digit)
 
     def pause(self, *, silence: bool = False) -> None:
         """Stop sending captured audio, or send silence for it, until :meth:`resume` (LP-TIME-7)."""
@@ -304,7 +304,7 @@ class ListenTask:
     def hang_up(self) -> None:
         """The caller hangs up. Does nothing once the listen has ended."""
         if not self.ended:
-            self._end(End.HANGUP)
+            self._end(ListenEnd.HANGUP)
 
     def _send_rest(self) -> None:
         """Send the rest of the audio, less than a whole message."""
@@ -312,14 +312,14 @@ class ListenTask:
             self.session.send(Audio(bytes(self._partial)))
         self._partial.clear()
 
-    def _end(self, end: End, digits: str | None = None) -> None:
+    def _end(self, end: ListenEnd, digits: str | None = None) -> None:
         self._send_rest()
         self.session.close()
         self._finish(end, digits)
 
-    def _finish(self, end: End, digits: str | None = None) -> None:
+    def _finish(self, end: ListenEnd, digits: str | None = None) -> None:
         if self._result is None:
-            end = end if self._connected else End.NOT_CONNECTED
+            end = end if self._connected else ListenEnd.NOT_CONNECTED
             duration = self._clock // self.verb.sample_rate if self._connected else None
             self._result = ListenResult(
                 end=end, duration=duration, digits=digits, attributes=self._attributes
@@ -332,9 +332,9 @@ class ListenTask:
         events = self.session.receive(payload)
         for event in events:
             if isinstance(event, Disconnect):
-                self._finish(End.DISCONNECT)
+                self._finish(ListenEnd.DISCONNECT)
             elif self._is_error(event) and not self.ended:
-                self._end(End.ERROR)
+                self._end(ListenEnd.ERROR)
         return events
 
     def _is_error(self, event: PlatformEvent) -> bool:
@@ -358,16 +358,16 @@ class ListenTask:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the WebSocket for a reason outside the protocol."""
         self.session.close(code, reason)
-        self._finish(End.HANGUP if code == 1000 else End.ERROR)
+        self._finish(ListenEnd.HANGUP if code == 1000 else ListenEnd.ERROR)
 
     def closed(self, code: int = 1000, reason: str = "") -> list[PlatformEvent | Close]:
         """The app's close has come. Code 1006 means :meth:`connection_lost`."""
-        self._finish(End.LOST if code == ABNORMAL else End.APP_CLOSED)
+        self._finish(ListenEnd.LOST if code == ABNORMAL else ListenEnd.APP_CLOSED)
         return [*self.session.closed(code, reason)]
 
     def connection_lost(self) -> list[PlatformEvent]:
         """The connection is lost without a close."""
-        self._finish(End.LOST)
+        self._finish(ListenEnd.LOST)
         return self.session.connection_lost()
 
 

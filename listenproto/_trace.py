@@ -29,12 +29,12 @@ from listenproto._way import way_of
 __all__ = [
     "FORMAT",
     "MAX_LINE",
-    "Header",
-    "Line",
-    "Moment",
     "Reading",
     "Trace",
     "TraceError",
+    "TraceHeader",
+    "TraceLine",
+    "TraceMoment",
     "judge_trace",
     "messages_of",
     "read_trace",
@@ -53,8 +53,8 @@ MAX_COUNT: Final = 2**60
 """The largest time, in microseconds, and the largest position that a line may have."""
 
 
-class Moment(enum.Enum):
-    """An event of the connection that is not a message: see :class:`Line`."""
+class TraceMoment(enum.Enum):
+    """An event of the connection that is not a message: see :class:`TraceLine`."""
 
     OPEN = "open"
     """The upgrade was accepted."""
@@ -100,7 +100,7 @@ def _mode(value: Mode | str) -> Mode:
 
 
 @attrs.frozen(kw_only=True)
-class Header:
+class TraceHeader:
     """The header of a trace: which end saw the call, its verb or mode, profile and attributes.
 
     The verb's ``wsAuth``, ``auth``, ``actionHook`` and ``transcribe`` are left out.
@@ -126,7 +126,7 @@ class Header:
 
 
 @attrs.frozen
-class Line:
+class TraceLine:
     """A message, or a moment: ``at`` in microseconds, ``position`` in samples at the listen rate.
 
     If the audio of a binary message was left out, its payload is that many zero bytes.
@@ -135,7 +135,7 @@ class Line:
     at: int
     sender: Peer = attrs.field(converter=sender_of)
     position: int
-    payload: Payload | Moment
+    payload: Payload | TraceMoment
 
     def to_json(self, *, with_audio: bool = True) -> str:
         """The line, without the line break."""
@@ -149,7 +149,7 @@ class Line:
         elif isinstance(self.payload, Close):
             line["close"] = self.payload.code
             line["reason"] = self.payload.reason
-        elif isinstance(self.payload, Moment):
+        elif isinstance(self.payload, TraceMoment):
             line[self.payload.value] = True
         elif with_audio:
             line["audio"] = base64.b64encode(self.payload).decode()
@@ -162,19 +162,19 @@ class Line:
 class Trace:
     """A recorded call."""
 
-    header: Header
-    lines: tuple[Line, ...]
+    header: TraceHeader
+    lines: tuple[TraceLine, ...]
 
     @property
     def messages(self) -> int:
         """How many WebSocket messages passed, closes included."""
-        return sum(not isinstance(line.payload, Moment) for line in self.lines)
+        return sum(not isinstance(line.payload, TraceMoment) for line in self.lines)
 
     @property
     def finished(self) -> bool:
         """Whether the trace has the end of the connection: a close from either end, or its loss."""
         ends = (line.payload for line in self.lines)
-        return any(isinstance(end, Close) or end is Moment.LOST for end in ends)
+        return any(isinstance(end, Close) or end is TraceMoment.LOST for end in ends)
 
 
 def _dumps(value: JSON) -> str:
@@ -186,8 +186,8 @@ def read_trace(text: Iterable[str]) -> Trace:
 
     A line may have at most 97 MiB, as much as a message of 16 MiB can take.
     """
-    header: Header | None = None
-    lines: list[Line] = []
+    header: TraceHeader | None = None
+    lines: list[TraceLine] = []
     try:
         for number, line in enumerate(text, 1):
             try:
@@ -221,7 +221,7 @@ def _read_object(line: str) -> dict[str, JSON]:
     return obj
 
 
-def _read_header(obj: dict[str, JSON]) -> Header:
+def _read_header(obj: dict[str, JSON]) -> TraceHeader:
     if obj.get("trace") != FORMAT or obj["trace"] is True:
         raise ValueError(
             f"'trace' must be {FORMAT} (the format version), not {obj.get('trace')!r:.40}"
@@ -234,7 +234,7 @@ def _read_header(obj: dict[str, JSON]) -> Header:
     except VerbError as exc:
         raise ValueError(f"'verb' is not valid: {exc}") from exc
     mode = member(Mode, obj.get("mode"), "'mode'") if verb is None or "mode" in obj else None
-    return Header(
+    return TraceHeader(
         vantage=member(Peer, obj.get("vantage"), "'vantage'"),
         way=verb or mode or Mode.OFF,
         mode=mode if verb else None,
@@ -254,8 +254,8 @@ def _count(obj: dict[str, JSON], key: str, most: int = MAX_COUNT) -> int:
     return value
 
 
-def _read_line(obj: dict[str, JSON]) -> Line:
-    return Line(
+def _read_line(obj: dict[str, JSON]) -> TraceLine:
+    return TraceLine(
         _count(obj, "at"),
         member(Peer, obj.get("from"), "'from'"),
         _count(obj, "position"),
@@ -263,8 +263,8 @@ def _read_line(obj: dict[str, JSON]) -> Line:
     )
 
 
-def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
-    kinds = ("text", "audio", "bytes", "close", *(moment.value for moment in Moment))
+def _read_payload(obj: dict[str, JSON]) -> Payload | TraceMoment:
+    kinds = ("text", "audio", "bytes", "close", *(moment.value for moment in TraceMoment))
     given = [kind for kind in kinds if kind in obj]
     if len(given) != 1:
         raise ValueError("exactly one of text, audio, bytes, close, open and lost is needed")
@@ -283,7 +283,7 @@ def _read_payload(obj: dict[str, JSON]) -> Payload | Moment:
         return Close(_count(obj, "close", 2**16 - 1), reason)
     if obj[kind] is not True:
         raise ValueError(f"{kind!r} must be true, not {obj[kind]!r:.40}")
-    return Moment(kind)
+    return TraceMoment(kind)
 
 
 def _text(obj: dict[str, JSON], key: str) -> str:
@@ -300,9 +300,11 @@ class Reading:
         self._rate = profile.string_sample_rate
         self._opening = True
 
-    def messages(self, sender: Peer, payload: Payload | Moment) -> Iterator[Message | Moment]:
+    def messages(
+        self, sender: Peer, payload: Payload | TraceMoment
+    ) -> Iterator[Message | TraceMoment]:
         """The messages in the next payload, usually one."""
-        if isinstance(payload, Close | Moment):
+        if isinstance(payload, Close | TraceMoment):
             yield payload
         elif self._opening and sender is Peer.PLATFORM:
             for message in decode_opening(payload, salvage=True):
@@ -312,7 +314,7 @@ class Reading:
             yield from decode(payload, sender, string_sample_rate=self._rate)
 
 
-def messages_of(trace: Trace) -> Iterator[tuple[int, Line, Message | Moment]]:
+def messages_of(trace: Trace) -> Iterator[tuple[int, TraceLine, Message | TraceMoment]]:
     """Each message or moment of a trace, with its line and that line's number in the file."""
     reading = Reading(PROFILES[trace.header.profile])
     for number, line in enumerate(trace.lines, 2):
@@ -331,6 +333,6 @@ def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tupl
         observer.mode = trace.header.mode  # that of the call, even if no verb could give it
     found: list[tuple[int, Violation]] = []
     for number, line, message in messages_of(trace):
-        if not isinstance(message, Moment):
+        if not isinstance(message, TraceMoment):
             found += [(number, violation) for violation in observer.see(line.sender, message)]
     return found

@@ -23,9 +23,9 @@ from listenproto._framing import (
     Closed,
     Ping,
     Pong,
-    State,
     Wire,
     WireEvent,
+    WireState,
 )
 from listenproto._upgrade import Accepted, Headers, Rejected, Request
 
@@ -37,9 +37,9 @@ __all__ = [
     "Ping",
     "Pong",
     "ServerWire",
-    "State",
     "Wire",
     "WireEvent",
+    "WireState",
 ]
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -59,7 +59,7 @@ class ServerWire(Wire):
         LocalProtocolError if no request waits, if it has an ``upgrade_fault`` or did not offer
         ``subprotocol``, or if the headers cannot be sent.
         """
-        self._require("accept", "RFC 6455 4.2.2", State.ANSWERING)
+        self._require("accept", "RFC 6455 4.2.2", WireState.ANSWERING)
         assert self._request is not None
         fault = self._request.upgrade_fault
         if fault is None and subprotocol not in (None, *self._request.subprotocols):
@@ -79,7 +79,7 @@ class ServerWire(Wire):
                 status_code=101, headers=answer, reason="Switching Protocols"
             )
         self._out += self._http.send(response)
-        self.state = State.OPEN
+        self.state = WireState.OPEN
 
     def reject(self, status: int, headers: Pairs = (), body: str = "") -> None:
         """Answer with a final status and a text; the wire is finished then.
@@ -87,7 +87,7 @@ class ServerWire(Wire):
         Content-Type, Content-Length and Connection are added. LocalProtocolError if no request
         waits, or if the status (200 to 999) or the headers cannot be sent.
         """
-        self._require("reject", "RFC 6455 4.2.2", State.ANSWERING)
+        self._require("reject", "RFC 6455 4.2.2", WireState.ANSWERING)
         content = body.encode(errors="replace")
         framing = [
             ("Content-Type", "text/plain; charset=utf-8"),
@@ -101,17 +101,17 @@ class ServerWire(Wire):
             self._out += h11.Connection(h11.SERVER).send(response)
         if self._request is None or self._request.method != "HEAD":
             self._out += content
-        self.state = State.CLOSED
+        self.state = WireState.CLOSED
 
     def _next_handshake(self) -> Request | None:
-        if self.state is State.ANSWERING:
+        if self.state is WireState.ANSWERING:
             if len(self._buffer) > self._max_message + MAX_FRAME_HEADER:
                 raise self._fail("too much data before the answer", "RFC 6455 7.4.1", 1009)
             return None
         try:
             head = self._next_head()
         except h11.RemoteProtocolError as error:
-            self.state = State.ANSWERING
+            self.state = WireState.ANSWERING
             self.reject(error.error_status_hint, body="This is not a valid HTTP request.\n")
             raise self._fail(f"not a valid HTTP request: {error}", "RFC 9110 15.5") from error
         if head is None:
@@ -121,7 +121,7 @@ class ServerWire(Wire):
         if head.http_version < b"1.1":  # RFC 9110, 7.8: there it is to be ignored
             headers = tuple(header for header in headers if header[0] != "upgrade")
         self._request = Request(head.target.decode(), headers, head.method.decode())
-        self.state = State.ANSWERING
+        self.state = WireState.ANSWERING
         return self._request
 
 
@@ -173,7 +173,7 @@ class ClientWire(Wire):
             self._out += self._http.send(h11.Request(method="GET", target=target, headers=asked))
 
     def _next_handshake(self) -> Accepted | Rejected | None:
-        if self.state is State.HANDSHAKE:
+        if self.state is WireState.HANDSHAKE:
             try:
                 head = self._next_head()
                 while isinstance(head, h11.InformationalResponse) and head.status_code != 101:
@@ -186,7 +186,7 @@ class ClientWire(Wire):
             if head.status_code == 101:
                 return self._judge(_decoded(head.headers))
             self._refusal = head.status_code, _decoded(head.headers)
-            self.state = State.REJECTED
+            self.state = WireState.REJECTED
         return self._read_body()
 
     def _judge(self, headers: Headers) -> Accepted:
@@ -203,7 +203,7 @@ class ClientWire(Wire):
             offered = ", ".join(self._offered) or "none"
             message = f"the server chose subprotocol {chosen!r:.60}; this end offered {offered}"
             raise self._fail(message, "LP-HS-18")
-        self.state = State.OPEN
+        self.state = WireState.OPEN
         return attrs.evolve(answer, subprotocol=chosen)
 
     def _read_body(self) -> Rejected | None:
@@ -217,7 +217,7 @@ class ClientWire(Wire):
                 self._body += event.data
             if event is h11.NEED_DATA and not complete:
                 return None
-        self.state = State.CLOSED
+        self.state = WireState.CLOSED
         return Rejected(*self._refusal, bytes(self._body))
 
 

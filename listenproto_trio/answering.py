@@ -10,7 +10,7 @@ import attrs
 from listenproto._app_session import AppSession
 from listenproto._checks import a_function, a_number, a_switch, instance_of
 from listenproto._choices import one_of
-from listenproto._handshake import Policy
+from listenproto._handshake import HandshakePolicy
 from listenproto._messages import Mode
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._verb import ListenVerb
@@ -56,7 +56,9 @@ class Answering:
     )
     stream_rate: int | None = None
     profile: Profile = attrs.field(default=DOCUMENTED, converter=profile_of)
-    policy: Policy = attrs.field(factory=Policy, validator=instance_of(Policy))
+    policy: HandshakePolicy = attrs.field(
+        factory=HandshakePolicy, validator=instance_of(HandshakePolicy)
+    )
     limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
     unread: UnreadPolicy = attrs.field(
         default="drop_oldest", validator=one_of(get_args(UnreadPolicy))

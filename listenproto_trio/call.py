@@ -20,7 +20,7 @@ from listenproto._errors import ProtocolError
 from listenproto._handshake import Reject
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import Audio, Metadata, Mode, Peer
-from listenproto._trace import Moment
+from listenproto._trace import TraceMoment
 from listenproto._upgrade import Request
 from listenproto._way import stream_rate_for
 from listenproto._wire import Closed
@@ -134,7 +134,7 @@ class Call(Sending):
         try:
             if answering.tap is not None:
                 call.transport.tap = answering.tap(session)
-            call.transport.tell(Peer.APP, Moment.OPEN)
+            call.transport.tell(Peer.APP, TraceMoment.OPEN)
             async with trio.open_nursery() as nursery:
                 code, reason = None, ""
                 try:

@@ -17,7 +17,7 @@ from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto._observer import Violation
 from listenproto._playout import Heard
 from listenproto._task import ListenResult, ListenTask
-from listenproto._trace import Header, Moment, Trace, judge_trace
+from listenproto._trace import Trace, TraceHeader, TraceMoment, judge_trace
 from listenproto._verb import BidirectionalAudio, ListenVerb
 from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto_trio.answering import MOST_CLIPS, Answering
@@ -161,7 +161,7 @@ async def play_call(
         "from": "+15550100",
         "to": "+15550199",
     }
-    app_header = Header(vantage=Peer.APP, way=demo.mode, attributes=attributes)
+    app_header = TraceHeader(vantage=Peer.APP, way=demo.mode, attributes=attributes)
     with ExitStack() as opened:
         recording = opened.enter_context(WavFile(folder / "recording.wav", RATE))
         heard = opened.enter_context(HeardWav(folder / "heard.wav", RATE))
@@ -182,7 +182,7 @@ async def play_call(
             nursery.cancel_scope.cancel()
 
         def tapped(trace: TraceFile) -> Tap:
-            def tap(sender: Peer, payload: Payload | Moment) -> None:
+            def tap(sender: Peer, payload: Payload | TraceMoment) -> None:
                 try:
                     trace(sender, payload)
                 except OSError as exc:
@@ -213,7 +213,7 @@ async def play_call(
             host, port = listener.socket.getsockname()[:2]
             verb = verb.resolve(f"ws://{host}:{port}/")
             task = ListenTask(verb, attributes, keep_passed=True)
-            header = Header(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
+            header = TraceHeader(vantage=Peer.PLATFORM, way=verb, attributes=attributes)
             trace = TraceFile(folder / "trace.jsonl", header)
             opened.enter_context(closing(trace))
             trace.position = lambda: samples_in(task.session.playout.now, RATE)

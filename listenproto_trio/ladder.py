@@ -22,7 +22,7 @@ from listenproto._messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto._trace import Moment, Trace, messages_of
+from listenproto._trace import Trace, TraceMoment, messages_of
 from listenproto._verb import ListenVerb
 
 __all__ = ["Ladder", "describe", "ladder"]
@@ -61,9 +61,9 @@ class Ladder:
         self._longest = longest
         self._opened = False
 
-    def rungs(self, at: int, sender: Peer, message: Message | Moment) -> Iterator[str]:
+    def rungs(self, at: int, sender: Peer, message: Message | TraceMoment) -> Iterator[str]:
         """The lines to show now that this message has passed, ``at`` in microseconds."""
-        if message is Moment.OPEN:
+        if message is TraceMoment.OPEN:
             return
         if isinstance(message, Audio):
             stretch = self._stretches[sender]
@@ -118,9 +118,9 @@ def _rung(at: int, sender: Peer, text: str) -> str:
     return f"{time}  {'':<{WIDTH}} ◀── {text}"
 
 
-def describe(message: Message | Moment) -> str:
+def describe(message: Message | TraceMoment) -> str:
     """A message in a few words."""
-    if isinstance(message, Moment):
+    if isinstance(message, TraceMoment):
         return "connection lost"
     if isinstance(message, Metadata):
         mix = "" if message.mix_type is MixType.MONO else f" {message.mix_type.value}"

@@ -14,7 +14,15 @@ import trio
 from listenproto._l16 import SAMPLE_BYTES, samples_in
 from listenproto._messages import Payload, Peer
 from listenproto._playout import Heard
-from listenproto._trace import MAX_LINE, Header, Line, Moment, Trace, TraceError, read_trace
+from listenproto._trace import (
+    MAX_LINE,
+    Trace,
+    TraceError,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
+    read_trace,
+)
 from listenproto._wav import GROWING_HEADER, growing_wav_header
 
 __all__ = [
@@ -239,7 +247,7 @@ class TraceFile:
     its last whole line; each further line raises the same error, and close() does not.
     """
 
-    def __init__(self, path: AnyPath, header: Header, *, with_audio: bool = True) -> None:
+    def __init__(self, path: AnyPath, header: TraceHeader, *, with_audio: bool = True) -> None:
         self.path = Path(path)
         self.position: Callable[[], int] = lambda: 0
         self.error: OSError | None = None
@@ -251,12 +259,12 @@ class TraceFile:
         with _beginning(self._file, self.path):
             self._append(header.to_json())
 
-    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
+    def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         now = trio.current_time()
         if self._started_at is None:
             self._started_at = now
         at = round((now - self._started_at) * 1_000_000)
-        line = Line(at, sender, self.position(), payload)
+        line = TraceLine(at, sender, self.position(), payload)
         self._write(line.to_json(with_audio=self._with_audio))
 
     def _write(self, line: str) -> None:

@@ -45,7 +45,7 @@ class Resampler:
         return samples.astype(L16).tobytes()
 
 
-class Line(Protocol):
+class AudioTrack(Protocol):
     """One channel of L16 at one rate, to which audio and silence are appended."""
 
     def write(self, pcm: bytes) -> None:
@@ -65,10 +65,10 @@ class _Run:
 
 
 class HeardAtOneRate:
-    """Puts what a caller hears, of any rates, into a line of one rate."""
+    """Puts what a caller hears, of any rates, into a track of one rate."""
 
-    def __init__(self, line: Line, rate: int) -> None:
-        self._line = line
+    def __init__(self, track: AudioTrack, rate: int) -> None:
+        self._track = track
         self._rate = rate
         self._run: _Run | None = None
 
@@ -79,7 +79,7 @@ class HeardAtOneRate:
                 self.end(piece.start)
                 self._run = _Run(piece.rate, piece.start, Resampler(piece.rate, self._rate))
             self._run.end = piece.end
-            self._line.write(self._run.resampler.take(piece.pcm))
+            self._track.write(self._run.resampler.take(piece.pcm))
 
     def reach(self, now: int) -> None:
         """It is ``now``, in flicks: the caller heard silence since the last audio.
@@ -92,6 +92,6 @@ class HeardAtOneRate:
     def end(self, until: int) -> None:
         """Nothing more was heard until ``until`` flicks: add what was held back, then silence."""
         if self._run is not None:
-            self._line.write(self._run.resampler.take(b"", last=True))
+            self._track.write(self._run.resampler.take(b"", last=True))
             self._run = None
-        self._line.fill(until)
+        self._track.fill(until)

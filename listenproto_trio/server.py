@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import trio
 
 from listenproto._connection import AppConnection
-from listenproto._handshake import Accept, Reject, Verdict, judge
+from listenproto._handshake import Accept, Reject, Verdict, judge_request
 from listenproto._upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
@@ -168,7 +168,7 @@ class _Server:
     def _judge(self, request: Request) -> Verdict:
         if self.stopping.is_set():
             return Reject(503, "This server is shutting down.")
-        return judge(request, self._answering.policy, open_calls=self._open_calls)
+        return judge_request(request, self._answering.policy, open_calls=self._open_calls)
 
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
         """Answer, handle and close a call; a shutdown can cut it short until it is closed."""

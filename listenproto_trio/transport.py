@@ -20,7 +20,7 @@ from listenproto._connection import ConnectionEvent
 from listenproto._ends import CallEnded
 from listenproto._errors import ProtocolError, RemoteProtocolError
 from listenproto._messages import Payload, Peer
-from listenproto._trace import Moment
+from listenproto._trace import TraceMoment
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import Closed
 from listenproto_trio.failures import in_words
@@ -35,7 +35,7 @@ READ_SIZE: Final = 4096
 FRONT_SIZE: Final = 60
 """How many of the first bytes are kept, to tell what kind of server it is."""
 
-Tap = Callable[[Peer, Payload | Moment], None]
+Tap = Callable[[Peer, Payload | TraceMoment], None]
 """Called with each payload as it passes, in order, and with what happens to the connection.
 
 If it raises, that is logged, it is not called again, and the call goes on.
@@ -226,7 +226,7 @@ class Transport:
             for sender, payload in self.connection.passed():
                 self.tell(sender, payload)
 
-    def tell(self, sender: Peer, payload: Payload | Moment) -> None:
+    def tell(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         """Pass a payload, or what happened to the connection, to the tap."""
         if self.tap is not None:
             try:
@@ -264,15 +264,15 @@ class Transport:
         try:
             for event in self.connection.events(self.heard_at):
                 if isinstance(event, Accepted):
-                    self.tell(Peer.APP, Moment.OPEN)
+                    self.tell(Peer.APP, TraceMoment.OPEN)
                 self.note()
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
-                        self.tell(self._peer, Moment.LOST)
+                        self.tell(self._peer, TraceMoment.LOST)
                 self._dispatch(event)
                 if isinstance(event, Request) and not self.connection.ended:
-                    self.tell(Peer.APP, Moment.OPEN)
+                    self.tell(Peer.APP, TraceMoment.OPEN)
         finally:
             self.wake()
 
@@ -360,7 +360,7 @@ class Transport:
             self._unanswered = self._unanswered or f"no answer to the close within {limit:g} s"
 
 
-def _failed_tap(sender: Peer, payload: Payload | Moment) -> None:
+def _failed_tap(sender: Peer, payload: Payload | TraceMoment) -> None:
     """Replaces a tap that has failed: what passes must still be taken out of the session."""
 
 

@@ -21,7 +21,7 @@ from listenproto import (
     SUBPROTOCOL,
     Closed,
     Dtmf,
-    End,
+    ListenEnd,
     ListenTask,
     ListenVerb,
 )
@@ -337,7 +337,7 @@ async def talk_over(
     check_heard(heard, SAID_BY_PLATFORM, cancelled)
     answered = task.session.sent.messages > 0  # the metadata goes out at once
     assert task.result is not None
-    assert task.result.end is (End.HANGUP if answered else End.NOT_CONNECTED)
+    assert task.result.end is (ListenEnd.HANGUP if answered else ListenEnd.NOT_CONNECTED)
 
 
 async def placing_a_call(interruption: Interruption) -> None:

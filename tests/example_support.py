@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from listenproto import End, Mode
+from listenproto import ListenEnd, Mode
 from listenproto_trio.speech import speech
 from tests.interop import (
     place_call,
@@ -57,5 +57,5 @@ async def check_echo(url: str) -> None:
         until=lambda placed: len(placed.audio) >= len(speech()),
     )
     assert placed.audio[: len(speech())] == speech()
-    assert placed.result.end is End.HANGUP
+    assert placed.result.end is ListenEnd.HANGUP
     assert placed.breaches() == []

@@ -22,6 +22,7 @@ from listenproto import (
     Closed,
     ConnectionEvent,
     Disconnect,
+    HandshakePolicy,
     KillAudio,
     ListenTask,
     ListenVerb,
@@ -32,12 +33,11 @@ from listenproto import (
     PlatformConnection,
     PlayAudio,
     PlaybackDone,
-    Policy,
     Profile,
     RemoteProtocolError,
     Request,
     Violation,
-    judge,
+    judge_request,
 )
 from listenproto._wav import wav_header
 from tests.wire_support import KEY, open_client, open_server, take
@@ -134,7 +134,7 @@ class Driven:
     def _act(self, event: ConnectionEvent) -> None:
         if isinstance(self.end, AppConnection):
             if isinstance(event, Request) and not self._stalls:
-                self.end.answer(judge(event, Policy()))
+                self.end.answer(judge_request(event, HandshakePolicy()))
             elif isinstance(event, Metadata) and not self.end.ended:
                 for message in self._said:
                     self.end.send(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from listenproto._playout import Heard, Over, Playout
+from listenproto._playout import Heard, Playout, PlayoutEnd
 
 __all__ = ["RecordedPlayout"]
 
@@ -12,28 +12,28 @@ class RecordedPlayout(Playout):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self.overs: list[Over] = []
+        self.overs: list[PlayoutEnd] = []
 
-    def play(self, flicks: int) -> list[Heard | Over]:
+    def play(self, flicks: int) -> list[Heard | PlayoutEnd]:
         items = super().play(flicks)
-        self.overs += [item for item in items if isinstance(item, Over)]
+        self.overs += [item for item in items if isinstance(item, PlayoutEnd)]
         return items
 
-    def add_clip(self, *args: object, **options: object) -> list[Over]:
+    def add_clip(self, *args: object, **options: object) -> list[PlayoutEnd]:
         return self._over(super().add_clip(*args, **options))  # type: ignore[arg-type]
 
-    def add_mark(self, name: str) -> list[Over]:
+    def add_mark(self, name: str) -> list[PlayoutEnd]:
         return self._over(super().add_mark(name))
 
-    def clear_marks(self) -> list[Over]:
+    def clear_marks(self) -> list[PlayoutEnd]:
         return self._over(super().clear_marks())
 
-    def kill(self) -> list[Over]:
+    def kill(self) -> list[PlayoutEnd]:
         return self._over(super().kill())
 
-    def flush(self) -> list[Over]:
+    def flush(self) -> list[PlayoutEnd]:
         return self._over(super().flush())
 
-    def _over(self, overs: list[Over]) -> list[Over]:
+    def _over(self, overs: list[PlayoutEnd]) -> list[PlayoutEnd]:
         self.overs += overs
         return overs

@@ -20,10 +20,8 @@ from listenproto import (
     AppSession,
     Audio,
     Close,
-    End,
-    Header,
     KillAudio,
-    Line,
+    ListenEnd,
     ListenResult,
     ListenTask,
     ListenVerb,
@@ -42,6 +40,8 @@ from listenproto import (
     Profile,
     Sent,
     Trace,
+    TraceHeader,
+    TraceLine,
     Violation,
     judge_trace,
 )
@@ -53,9 +53,9 @@ from listenproto_trio import Answering, Key
 VERB = ListenVerb(url="ws://app.example/")
 SAMPLES: tuple[Any, ...] = (
     Answering(),
-    Header(vantage=Peer.APP, way=Mode.OFF),
-    Line(0, Peer.APP, 0, ""),
-    ListenResult(end=End.HANGUP, duration=0, attributes={}),
+    TraceHeader(vantage=Peer.APP, way=Mode.OFF),
+    TraceLine(0, Peer.APP, 0, ""),
+    ListenResult(end=ListenEnd.HANGUP, duration=0, attributes={}),
     VERB,
     MarkEvent("m", "playout"),
     Metadata(),
@@ -93,7 +93,7 @@ def choices(kind: type[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield field.name, {choice: choice for choice in get_args(part)}
             elif part is Profile:
                 yield field.name, dict(PROFILES)
-    if kind is Header:
+    if kind is TraceHeader:
         yield "profile", {name: name for name in PROFILES}  # as text, as it stands in a trace
 
 
@@ -186,7 +186,7 @@ def test_anything_else_is_refused_at_once(
             "way must be 'off', 'clips', 'streaming' or a ListenVerb",
         ),
         (
-            lambda wrong: Header(vantage="app", way=wrong),
+            lambda wrong: TraceHeader(vantage="app", way=wrong),
             "way must be 'off', 'clips', 'streaming' or a ListenVerb",
         ),
         (
@@ -218,7 +218,9 @@ def test_sessions_and_observers_take_names() -> None:
     observer.see(Peer.PLATFORM, Metadata())
     (refused,) = observer.see(Peer.APP, Audio(b"\0\0"))
     assert refused.clause == "LP-STRM-1"
-    trace = Trace(Header(vantage="platform", way="clips"), (Line(0, "app", 0, Close(1000)),))
+    trace = Trace(
+        TraceHeader(vantage="platform", way="clips"), (TraceLine(0, "app", 0, Close(1000)),)
+    )
     assert judge_trace(trace, vantage="app") == judge_trace(trace) == []
     for strategy in (app_messages, listen_verbs, verb_objects):
         assert repr(strategy("off")) == repr(strategy(Mode.OFF))

@@ -19,7 +19,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto import AppConnection, AppSession, Policy, Request, judge, judge_trace
+from listenproto import (
+    AppConnection,
+    AppSession,
+    HandshakePolicy,
+    Request,
+    judge_request,
+    judge_trace,
+)
 from listenproto._l16 import peak
 from listenproto._wav import Wav, parse_wav, wav_header
 from listenproto._wire import ServerWire
@@ -94,7 +101,7 @@ def accepted(connection: socket.socket) -> AppConnection:
     app.feed(connection.recv(65536))
     for event in app.events():
         assert isinstance(event, Request)
-        app.answer(judge(event, Policy()))
+        app.answer(judge_request(event, HandshakePolicy()))
     connection.sendall(app.data_to_send())
     return app
 

@@ -22,8 +22,9 @@ from listenproto import (
     ConnectionEvent,
     Disconnect,
     Dtmf,
-    End,
+    HandshakePolicy,
     KillAudio,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     LocalProtocolError,
@@ -36,7 +37,6 @@ from listenproto import (
     Ping,
     PlatformConnection,
     PlayAudio,
-    Policy,
     Pong,
     Profile,
     Reject,
@@ -45,7 +45,7 @@ from listenproto import (
     Request,
     Violation,
     WsAuth,
-    judge,
+    judge_request,
 )
 
 STEP = FLICKS // 50
@@ -67,13 +67,13 @@ class Ends:
         self,
         mode: Mode = Mode.STREAMING,
         profile: Profile = DOCUMENTED,
-        policy: Policy | None = None,
+        policy: HandshakePolicy | None = None,
         *,
         salvage: bool | None = None,
         attributes: dict[str, object] | None = None,
         **options: object,
     ) -> None:
-        self.policy = policy or Policy()
+        self.policy = policy or HandshakePolicy()
         session = AppSession(mode=mode, profile=profile, salvage_metadata=salvage)
         self.app = AppConnection(session)
         self.task = ListenTask(verb(mode), attributes or {"callSid": "c"}, profile=profile)
@@ -89,7 +89,7 @@ class Ends:
         for event in self.app.events():
             self.app_saw.append(event)
             if isinstance(event, Request):
-                self.app.answer(judge(event, self.policy))
+                self.app.answer(judge_request(event, self.policy))
 
     def to_platform(self, data: bytes) -> None:
         self.platform.feed(data)
@@ -152,7 +152,7 @@ def test_a_call_ends_with_nothing_wrong_at_either_end(mode: Mode, profile: Profi
     assert kinds.count(Metadata) == 1
     assert Dtmf in kinds
     assert ends.task.result is not None
-    assert ends.task.result.end is End.DISCONNECT
+    assert ends.task.result.end is ListenEnd.DISCONNECT
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -175,7 +175,7 @@ def _without_request(events: object) -> object:
 
 
 def test_a_refusal_is_told_with_its_reason() -> None:
-    ends = Ends(policy=Policy(credentials=("user", "secret")))
+    ends = Ends(policy=HandshakePolicy(credentials=("user", "secret")))
     ends.exchange()
     rejected = ends.platform_saw[0]
     assert isinstance(rejected, Rejected)
@@ -183,7 +183,7 @@ def test_a_refusal_is_told_with_its_reason() -> None:
     assert rejected.header("www-authenticate") == 'Basic realm="listen", charset="UTF-8"'
     assert rejected.body == b"Wrong or missing credentials.\n"
     assert ends.task.result is not None
-    assert ends.task.result.end is End.NOT_CONNECTED
+    assert ends.task.result.end is ListenEnd.NOT_CONNECTED
     assert ends.platform.finished
     assert ends.app.finished
 
@@ -202,7 +202,7 @@ def test_an_answer_without_subprotocol_fails_unless_allowed(
 ) -> None:
     ends = Ends(
         profile=profile,
-        policy=Policy(subprotocols=("other",), allow_no_subprotocol=True),
+        policy=HandshakePolicy(subprotocols=("other",), allow_no_subprotocol=True),
         subprotocols=(),
         allow_no_subprotocol=option,
     )
@@ -214,7 +214,7 @@ def test_an_answer_without_subprotocol_fails_unless_allowed(
             ends.exchange()
         assert caught.value.clause == "LP-HS-5"
         assert ends.task.result is not None
-        assert ends.task.result.end is End.NOT_CONNECTED
+        assert ends.task.result.end is ListenEnd.NOT_CONNECTED
 
 
 def test_metadata_cut_inside_a_character_can_be_salvaged() -> None:
@@ -255,7 +255,7 @@ def test_a_lost_connection_is_told_apart_from_a_clean_end() -> None:
     ends.to_platform(b"")
     assert ends.app_saw[-1] == ends.platform_saw[-1] == Closed(1006, "", False)
     assert ends.task.result is not None
-    assert ends.task.result.end is End.LOST
+    assert ends.task.result.end is ListenEnd.LOST
     assert ends.app.ended
 
 
@@ -290,7 +290,7 @@ def test_a_close_comes_through_with_its_code_and_reason(
     assert saw == [Close(code, reason), Closed(code, reason, clean=True)]
     assert ends.task.result is not None
     if sender == "app":
-        assert ends.task.result.end is End.APP_CLOSED
+        assert ends.task.result.end is ListenEnd.APP_CLOSED
     assert ends.app.session.ended
 
 
@@ -344,7 +344,7 @@ def test_what_knows_the_request_knows_the_mode() -> None:
     assert isinstance(request, Request)
     assert app.session.request is request
     assert (request.header("host"), request.header("x-trace")) == ("app.example:8080", "7")
-    app.answer(judge(request, Policy()))
+    app.answer(judge_request(request, HandshakePolicy()))
     for event in _given(platform, app.data_to_send()):
         assert not isinstance(event, Violation)
     assert [type(event) for event in _given(app, platform.data_to_send())] == [Metadata]
@@ -363,8 +363,8 @@ def test_credentials_come_beside_the_other_headers() -> None:
     (request,) = _given(AppConnection(AppSession()), platform.data_to_send())
     assert isinstance(request, Request)
     assert request.header("x-trace") == "7"
-    locked = Policy(credentials=("alice", "secret"))
-    assert judge(request, locked) == Accept("audio.jambonz.org")
+    locked = HandshakePolicy(credentials=("alice", "secret"))
+    assert judge_request(request, locked) == Accept("audio.jambonz.org")
 
 
 @pytest.mark.parametrize("kind", [AppConnection, PlatformConnection])
@@ -433,12 +433,16 @@ def test_an_accepted_request_names_the_subprotocol_that_was_offered() -> None:
     assert ends.platform_saw[0].subprotocol == "audio.drachtio.org"  # type: ignore[union-attr]
     request = ends.app_saw[0]
     assert isinstance(request, Request)
-    assert judge(request, Policy()) == Accept("audio.drachtio.org")
-    assert isinstance(judge(request, Policy(subprotocols=("audio.jambonz.org",))), Reject)
+    assert judge_request(request, HandshakePolicy()) == Accept("audio.drachtio.org")
+    assert isinstance(
+        judge_request(request, HandshakePolicy(subprotocols=("audio.jambonz.org",))), Reject
+    )
 
 
 def test_a_fault_of_the_conversation_is_raised_for_ever_too() -> None:
-    ends = Ends(policy=Policy(subprotocols=("other",), allow_no_subprotocol=True), subprotocols=())
+    ends = Ends(
+        policy=HandshakePolicy(subprotocols=("other",), allow_no_subprotocol=True), subprotocols=()
+    )
     with pytest.raises(RemoteProtocolError, match="LP-HS-5"):
         ends.exchange()
     for _ in range(2):
@@ -456,4 +460,4 @@ def test_a_hang_up_before_the_upgrade_is_answered_ends_the_call_without_metadata
     assert ends.platform.finished
     assert not [event for event in ends.app_saw if isinstance(event, Metadata)]
     assert ends.task.result is not None
-    assert ends.task.result.end is End.NOT_CONNECTED
+    assert ends.task.result.end is ListenEnd.NOT_CONNECTED

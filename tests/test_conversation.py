@@ -23,6 +23,7 @@ from listenproto import (
     Audio,
     Close,
     Closed,
+    HandshakePolicy,
     KillAudio,
     ListenTask,
     ListenVerb,
@@ -36,15 +37,14 @@ from listenproto import (
     PlayAudio,
     PlaybackDone,
     PlayDone,
-    Policy,
     Profile,
     Request,
     Sent,
     Violation,
-    judge,
+    judge_request,
 )
-from listenproto._playout import Clip, Fate
-from listenproto._rules import State
+from listenproto._playout import PlayoutClip, PlayoutFate
+from listenproto._rules import PeerState
 from listenproto.testing import AppMachine, CallMachine, Exchange, PlatformMachine, profiles
 from listenproto.testing.exchange import Carried
 from tests.recorded_playout import RecordedPlayout
@@ -278,7 +278,7 @@ class Conversation(AppMachine, PlatformMachine):
             if isinstance(event, PlayAudio | Mark)
         )
         overs = Counter(
-            over.item.id if isinstance(over.item, Clip) else over.item.name
+            over.item.id if isinstance(over.item, PlayoutClip) else over.item.name
             for over in self.task.playout.overs
         )
         assert overs == taken
@@ -289,8 +289,10 @@ class Conversation(AppMachine, PlatformMachine):
 
     def check_what_the_app_knows(self) -> None:
         """The app is told of what played and what was cleared, in order, as far as it arrived."""
-        told = [o for o in self.task.playout.overs if o.fate in (Fate.PLAYED, Fate.KILLED)]
-        ids = [over.item.id for over in told if isinstance(over.item, Clip)]
+        told = [
+            o for o in self.task.playout.overs if o.fate in (PlayoutFate.PLAYED, PlayoutFate.KILLED)
+        ]
+        ids = [over.item.id for over in told if isinstance(over.item, PlayoutClip)]
         ends = [event for event in self.app.events if isinstance(event, PlaybackDone)]
         done = [event for event in ends if isinstance(event.message, PlayDone)]
         refused = any(isinstance(event, Violation) for event in self.task.events)
@@ -299,15 +301,15 @@ class Conversation(AppMachine, PlatformMachine):
             certain = self.profile.play_done_data or not (event.guessed or refused)
             assert not certain or event.name == clip_id
         marks = [
-            (o.item.name, {Fate.PLAYED: "playout", Fate.KILLED: "cleared"}[o.fate])
+            (o.item.name, {PlayoutFate.PLAYED: "playout", PlayoutFate.KILLED: "cleared"}[o.fate])
             for o in told
-            if not isinstance(o.item, Clip)
+            if not isinstance(o.item, PlayoutClip)
         ]
         answers = [event.message for event in ends]
         events = [(a.name, a.event) for a in answers if isinstance(a, MarkEvent)]
         assert events == marks[: len(events)]
         # An app that has closed itself takes nothing of what still comes (LP-END-7).
-        deaf = self.exchange.lost or self.app.observer.states[Peer.APP] is State.CLOSED
+        deaf = self.exchange.lost or self.app.observer.states[Peer.APP] is PeerState.CLOSED
         assert deaf or (len(done), len(events)) == (len(ids), len(marks))
 
     def check_that_each_end_was_told(self) -> None:
@@ -378,7 +380,7 @@ class ByteExchange(Exchange):
         for event in end.events():
             if isinstance(event, Request):
                 assert isinstance(end, AppConnection)
-                end.answer(judge(event, Policy()))
+                end.answer(judge_request(event, HandshakePolicy()))
             elif isinstance(event, Closed):
                 assert receiver not in self.over
                 self.over.add(receiver)

@@ -26,9 +26,9 @@ from listenproto import (
     Close,
     Disconnect,
     Dtmf,
-    End,
     Heard,
     KillAudio,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     LocalProtocolError,
@@ -44,8 +44,8 @@ from listenproto import (
     Violation,
 )
 from listenproto._codec import encode
-from listenproto._playout import Over, Playout
-from listenproto._rules import State
+from listenproto._playout import Playout, PlayoutEnd
+from listenproto._rules import PeerState
 from listenproto.testing import AppMachine, PlatformMachine, PlatformUnderTest, listen_verbs
 from tests.examples.my_app import Menu
 
@@ -81,7 +81,7 @@ class App:
         self.session.close(error.close_code)
 
     def react(self, event: object) -> None:
-        if isinstance(event, Dtmf) and self.session.observer.states[Peer.APP] is State.OPEN:
+        if isinstance(event, Dtmf) and self.session.observer.states[Peer.APP] is PeerState.OPEN:
             self.at_key(event.digit)
 
     def at_key(self, digit: str) -> None:
@@ -377,7 +377,9 @@ class SpeaksOn(Platform):
 
 class TellsBehindADisconnect(Platform):
     def changed(self, payload: Payload) -> list[Payload]:
-        goes = isinstance(payload, Close) and self.result and self.result.end is End.DISCONNECT
+        goes = (
+            isinstance(payload, Close) and self.result and self.result.end is ListenEnd.DISCONNECT
+        )
         return [encode(PlayDone(), Peer.PLATFORM), payload] if goes else [payload]
 
 
@@ -441,7 +443,7 @@ class TakesOneClipMore(Platform):
 
 class PlaysMarksASampleEarly(Platform):
     class Early(Playout):
-        def add_mark(self, name: str) -> list[Over]:
+        def add_mark(self, name: str) -> list[PlayoutEnd]:
             sound = self._line[-1] if self._line else None
             if sound is None or not hasattr(sound, "pcm") or sound.left < 2:
                 return super().add_mark(name)
@@ -459,7 +461,7 @@ class RemembersWhatIsForgotten(Platform):
     """Takes clearMarks for nothing."""
 
     class Remembering(Playout):
-        def clear_marks(self) -> list[Over]:
+        def clear_marks(self) -> list[PlayoutEnd]:
             return []
 
     def make_playout(self, rate: int) -> Playout:
@@ -468,7 +470,7 @@ class RemembersWhatIsForgotten(Platform):
 
 class HearsNoKill(Platform):
     class Deaf(Playout):
-        def kill(self) -> list[Over]:
+        def kill(self) -> list[PlayoutEnd]:
             return []
 
     def make_playout(self, rate: int) -> Playout:
@@ -488,7 +490,7 @@ class LetsTheNewestClipGoFirst(Platform):
     """Of those that wait."""
 
     class Stack(Playout):
-        def add_clip(self, *clip: object, **options: object) -> list[Over]:
+        def add_clip(self, *clip: object, **options: object) -> list[PlayoutEnd]:
             over = super().add_clip(*clip, **options)
             if len(self._line) > 2:
                 self._line.insert(1, self._line.pop())

@@ -9,10 +9,10 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     BidirectionalAudio,
-    Gaps,
     ListenTask,
     ListenVerb,
     Playout,
+    PlayoutGaps,
     Profile,
 )
 
@@ -35,7 +35,7 @@ def test_a_stream_that_goes_on_too_late_has_a_gap(profile: Profile) -> None:
     for _ in range(3):
         playout.add_stream(silent(50))
         playout.play(80 * MS)
-    assert playout.gaps == Gaps(2, 60 * MS)
+    assert playout.gaps == PlayoutGaps(2, 60 * MS)
     assert playout.gaps.seconds == 0.06
 
 
@@ -47,7 +47,7 @@ def test_a_clip_behind_the_last_play_done_makes_no_gap(profile: Profile) -> None
     playout.play(230 * MS)
     playout.add_clip(silent(100), 16000, "c", queue_play=True)
     playout.play(FLICKS)
-    assert playout.gaps == Gaps()
+    assert playout.gaps == PlayoutGaps()
 
 
 @in_both_profiles
@@ -64,7 +64,7 @@ def test_a_stream_behind_a_mark_that_was_reached_makes_no_gap(profile: Profile, 
     playout.play(600 * MS)
     playout.add_stream(silent(100))
     playout.play(FLICKS)
-    assert playout.gaps == Gaps()
+    assert playout.gaps == PlayoutGaps()
 
 
 @in_both_profiles
@@ -79,7 +79,7 @@ def test_a_mark_in_the_middle_or_a_forgotten_one_tells_nothing_of_the_end(profil
     playout.play(70 * MS)
     playout.add_stream(silent(20))
     playout.play(FLICKS)
-    assert playout.gaps == Gaps(1, 30 * MS)
+    assert playout.gaps == PlayoutGaps(1, 30 * MS)
 
 
 @in_both_profiles
@@ -88,11 +88,13 @@ def test_what_comes_in_time_has_none(profile: Profile) -> None:
     for _ in range(50):
         playout.add_stream(silent(20))
         playout.play(FRAME)
-    assert playout.gaps == Gaps()
+    assert playout.gaps == PlayoutGaps()
 
 
-@pytest.mark.parametrize(("pause", "gaps"), [(FLICKS, Gaps(1, FLICKS)), (FLICKS + 1, Gaps())])
-def test_more_than_a_second_is_a_pause(pause: int, gaps: Gaps) -> None:
+@pytest.mark.parametrize(
+    ("pause", "gaps"), [(FLICKS, PlayoutGaps(1, FLICKS)), (FLICKS + 1, PlayoutGaps())]
+)
+def test_more_than_a_second_is_a_pause(pause: int, gaps: PlayoutGaps) -> None:
     playout = Playout()
     playout.add_stream(silent(20))
     playout.play(FRAME + pause)
@@ -107,14 +109,14 @@ def test_a_gap_ends_with_what_is_heard() -> None:
     playout.add_stream(silent(20))
     playout.play(2 * FRAME)
     playout.add_stream(silent(20))
-    assert playout.gaps == Gaps()
+    assert playout.gaps == PlayoutGaps()
     playout.play(FRAME)
-    assert playout.gaps == Gaps(1, FRAME)
+    assert playout.gaps == PlayoutGaps(1, FRAME)
     playout.play(FRAME)
     playout.add_stream(silent(20))
     playout.kill()
     playout.play(FRAME)
-    assert playout.gaps == Gaps(1, FRAME)
+    assert playout.gaps == PlayoutGaps(1, FRAME)
 
 
 @in_both_profiles
@@ -136,10 +138,10 @@ def test_silence_behind_a_kill_is_none(profile: Profile, clips: bool) -> None:
     playout.play(100 * MS)
     say()
     playout.play(130 * MS)
-    assert playout.gaps == Gaps()
+    assert playout.gaps == PlayoutGaps()
     say()
     playout.play(FRAME)
-    assert playout.gaps == (Gaps() if clips else Gaps(1, 30 * MS))
+    assert playout.gaps == (PlayoutGaps() if clips else PlayoutGaps(1, 30 * MS))
 
 
 def test_the_silence_behind_a_beep_is_none_of_the_app() -> None:
@@ -150,7 +152,7 @@ def test_the_silence_behind_a_beep_is_none_of_the_app() -> None:
     task.play(FRAME)
     task.receive(silent(20))
     task.play(2 * FRAME)
-    assert task.gaps == Gaps()
+    assert task.gaps == PlayoutGaps()
     task.receive(silent(20))
     task.play(FRAME)
-    assert task.gaps == Gaps(1, FRAME)
+    assert task.gaps == PlayoutGaps(1, FRAME)

@@ -18,12 +18,12 @@ from listenproto._handshake import (
     SUBPROTOCOL,
     SUBPROTOCOLS,
     Accept,
-    Policy,
+    HandshakePolicy,
     Reject,
     Request,
     Verdict,
     basic_credentials,
-    judge,
+    judge_request,
     judge_upgrade,
 )
 from listenproto._messages import Peer
@@ -41,7 +41,7 @@ HEADERS = {
     "sec-websocket-protocol": "audio.jambonz.org",
 }
 PASSWORD = "open \u00dfesame: 7"
-LOCKED = Policy(credentials=("alice", PASSWORD))
+LOCKED = HandshakePolicy(credentials=("alice", PASSWORD))
 
 
 def request(target: str = "/", /, **changes: str | None) -> Request:
@@ -73,23 +73,23 @@ def header(verdict: Verdict, name: str) -> str | None:
 
 
 def test_a_platform_is_let_in() -> None:
-    assert judge(request(), Policy()) == Accept("audio.jambonz.org")
+    assert judge_request(request(), HandshakePolicy()) == Accept("audio.jambonz.org")
     assert SUBPROTOCOL == "audio.jambonz.org"
     assert SUBPROTOCOLS == ("audio.jambonz.org", "audio.drachtio.org")
 
 
 def test_a_platform_that_meets_every_condition_is_let_in() -> None:
-    policy = Policy(
+    policy = HandshakePolicy(
         paths={"/call"}, credentials=("alice", PASSWORD), health_path="/health", max_calls=1
     )
     right = request("/call?id=7", authorization=basic_credentials("alice", PASSWORD))
-    assert judge(right, policy) == Accept("audio.jambonz.org")
-    assert judge(right, policy, open_calls=0) == Accept("audio.jambonz.org")
+    assert judge_request(right, policy) == Accept("audio.jambonz.org")
+    assert judge_request(right, policy, open_calls=0) == Accept("audio.jambonz.org")
 
 
 def test_without_a_number_no_calls_are_open() -> None:
-    one = Policy(max_calls=1)
-    assert judge(request(), one) == Accept("audio.jambonz.org")
+    one = HandshakePolicy(max_calls=1)
+    assert judge_request(request(), one) == Accept("audio.jambonz.org")
     assert judge_upgrade(request(), accepted("audio.jambonz.org"), policy=one) == []
 
 
@@ -97,10 +97,10 @@ def test_without_a_number_no_calls_are_open() -> None:
 def test_a_text_is_no_collection_of_texts(field: str) -> None:
     says = re.escape(f"{field} must be a tuple or set of strings; it is '/calls'")
     with pytest.raises(ValueError, match=says):
-        Policy(**{field: "/calls"})  # type: ignore[arg-type]
+        HandshakePolicy(**{field: "/calls"})  # type: ignore[arg-type]
     for wrong in (b"/calls", bytearray(b"/"), 5, (b"/calls",), {"/", None}):
         with pytest.raises(ValueError, match=f"^{field} must be a tuple or set of strings; it is "):
-            Policy(**{field: wrong})  # type: ignore[arg-type]
+            HandshakePolicy(**{field: wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["subprotocols", "without"])
@@ -114,23 +114,23 @@ def test_paths_may_be_whatever_answers_in() -> None:
         def __contains__(self, path: object) -> bool:
             return isinstance(path, str) and path.startswith("/call")
 
-    policy = Policy(paths=Calls())
-    assert judge(request("/call7"), policy) == Accept("audio.jambonz.org")
-    assert isinstance(judge(request("/"), policy), Reject)
+    policy = HandshakePolicy(paths=Calls())
+    assert judge_request(request("/call7"), policy) == Accept("audio.jambonz.org")
+    assert isinstance(judge_request(request("/"), policy), Reject)
 
 
 @pytest.mark.parametrize("given", ["alice:secret", ("secret",), ("alice", b"secret"), {"a", "b"}])
 def test_credentials_are_a_pair_and_never_shown(given: object) -> None:
     with pytest.raises(ValueError, match=r"^credentials must be a tuple of two strings") as caught:
-        Policy(credentials=given)  # type: ignore[arg-type]
+        HandshakePolicy(credentials=given)  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
 
 
 def test_a_policy_that_nobody_could_meet_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^subprotocols is empty, so no request could be "):
-        Policy(subprotocols=())
-    anonymous = Policy(subprotocols=(), allow_no_subprotocol=True)
-    refused = judge(request(), anonymous)
+        HandshakePolicy(subprotocols=())
+    anonymous = HandshakePolicy(subprotocols=(), allow_no_subprotocol=True)
+    refused = judge_request(request(), anonymous)
     assert isinstance(refused, Reject)
     assert refused.reason == "Subprotocols offered: audio.jambonz.org; supported: none."
 
@@ -160,10 +160,10 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
 
 def test_of_what_is_long_a_reason_quotes_the_start() -> None:
     path, names = "/" + "p" * 999, ", ".join(["one"] * 200)
-    elsewhere = judge(request(path), Policy(paths=["/call"]))
+    elsewhere = judge_request(request(path), HandshakePolicy(paths=["/call"]))
     assert elsewhere == Reject(404, f"This server has no path {path[:200]}; check the URL.")
     supported = "audio.jambonz.org and audio.drachtio.org"
-    unknown = judge(request(sec_websocket_protocol=names), Policy())
+    unknown = judge_request(request(sec_websocket_protocol=names), HandshakePolicy())
     said = f"Subprotocols offered: {names[:200]}; supported: {supported}."
     assert unknown == Reject(400, said)
     (wrong,) = judge_upgrade(request(path), verb=ListenVerb(url=f"ws://app.example{path}/else"))
@@ -173,7 +173,7 @@ def test_of_what_is_long_a_reason_quotes_the_start() -> None:
     (wrong,) = judge_upgrade(offered, accepted(named), subprotocols=())
     assert wrong.reason == f"the subprotocol {named[:60]} was not offered"
     both = request(sec_websocket_protocol=f"{named}, {names}")
-    few = Policy(subprotocols=("one",))
+    few = HandshakePolicy(subprotocols=("one",))
     (wrong,) = judge_upgrade(both, accepted(named), subprotocols=(), policy=few)
     said = f"the answer's subprotocol is {named[:60]}, but both ends know {names[:200]}"
     assert wrong.reason == said
@@ -181,7 +181,9 @@ def test_of_what_is_long_a_reason_quotes_the_start() -> None:
 
 # The order of the reasons (D3).
 
-STRICT = Policy(paths={"/call"}, credentials=("alice", PASSWORD), health_path="/ok", max_calls=2)
+STRICT = HandshakePolicy(
+    paths={"/call"}, credentials=("alice", PASSWORD), health_path="/ok", max_calls=2
+)
 FAULTS: list[tuple[int, dict[str, str | None]]] = [
     # the answer, and the headers that deserve it
     (426, {"upgrade": None}),
@@ -202,7 +204,7 @@ def test_of_several_reasons_the_first_is_given(present: tuple[bool, ...]) -> Non
             changes |= headers
             reasons.append(answer)
     target = "/elsewhere" if 404 in reasons else "/call"
-    verdict = judge(request(target, **changes), STRICT, open_calls=2 if full else 1)
+    verdict = judge_request(request(target, **changes), STRICT, open_calls=2 if full else 1)
     assert status(verdict) == (reasons or [101])[0]
 
 
@@ -214,7 +216,7 @@ def test_of_several_reasons_the_first_is_given(present: tuple[bool, ...]) -> Non
     [(None, 10_000, 101), (2, 0, 101), (2, 1, 101), (2, 2, 503), (2, 3, 503), (0, 0, 503)],
 )
 def test_the_limit_of_open_calls(max_calls: int | None, open_calls: int, answer: int) -> None:
-    verdict = judge(request(), Policy(max_calls=max_calls), open_calls=open_calls)
+    verdict = judge_request(request(), HandshakePolicy(max_calls=max_calls), open_calls=open_calls)
     assert status(verdict) == answer
     if answer == 503:
         assert str(max_calls) in sentence(verdict)
@@ -235,7 +237,7 @@ def test_the_limit_of_open_calls(max_calls: int | None, open_calls: int, answer:
     ],
 )
 def test_what_is_no_upgrade_is_told_to_upgrade(changes: dict[str, str | None]) -> None:
-    verdict = judge(request(**changes), Policy())
+    verdict = judge_request(request(**changes), HandshakePolicy())
     assert status(verdict) == 426
     assert header(verdict, "Upgrade") == "websocket"
     assert header(verdict, "Connection") == "Upgrade"
@@ -246,7 +248,10 @@ def test_what_is_no_upgrade_is_told_to_upgrade(changes: dict[str, str | None]) -
     [("keep-alive, Upgrade", "websocket"), ("UPGRADE", "WebSocket"), ("upgrade", "h2c, websocket")],
 )
 def test_an_upgrade_may_be_spelled_in_many_ways(connection: str, upgrade: str) -> None:
-    assert status(judge(request(connection=connection, upgrade=upgrade), Policy())) == 101
+    assert (
+        status(judge_request(request(connection=connection, upgrade=upgrade), HandshakePolicy()))
+        == 101
+    )
 
 
 HEALTH = attrs.evolve(STRICT, health_path="/health")
@@ -257,20 +262,20 @@ HEALTH = attrs.evolve(STRICT, health_path="/health")
 )
 def test_a_plain_get_of_the_health_path_is_answered_200(target: str) -> None:
     plain = Request(target, (("host", "app.example"),))
-    assert judge(plain, HEALTH) == Reject(200, "OK")
-    assert status(judge(plain, HEALTH, open_calls=2)) == 503
-    assert status(judge(plain, Policy())) == 426
+    assert judge_request(plain, HEALTH) == Reject(200, "OK")
+    assert status(judge_request(plain, HEALTH, open_calls=2)) == 503
+    assert status(judge_request(plain, HandshakePolicy())) == 426
 
 
 @pytest.mark.parametrize("target", ["/", "/health/", "/healthy", "/Health", "/call"])
 def test_a_plain_get_elsewhere_is_not_answered_200(target: str) -> None:
-    assert status(judge(Request(target, ()), HEALTH)) == 426
+    assert status(judge_request(Request(target, ()), HEALTH)) == 426
 
 
 def test_only_a_plain_get_asks_for_health() -> None:
-    assert status(judge(Request("/health", (), "POST"), HEALTH)) == 426
+    assert status(judge_request(Request("/health", (), "POST"), HEALTH)) == 426
     knocking = request("/health", authorization=basic_credentials("alice", PASSWORD))
-    assert status(judge(knocking, HEALTH)) == 404
+    assert status(judge_request(knocking, HEALTH)) == 404
 
 
 # 404
@@ -299,12 +304,12 @@ def test_only_a_plain_get_asks_for_health() -> None:
     ],
 )
 def test_only_the_paths_that_are_served(target: str, answer: int) -> None:
-    verdict = judge(request(target), Policy(paths={"/call"}))
+    verdict = judge_request(request(target), HandshakePolicy(paths={"/call"}))
     assert status(verdict) == answer
     if answer == 404:
         assert f" {request(target).path};" in sentence(verdict)
-    assert status(judge(request(target), Policy())) == 101
-    assert status(judge(request(target), Policy(paths=()))) == 404
+    assert status(judge_request(request(target), HandshakePolicy())) == 101
+    assert status(judge_request(request(target), HandshakePolicy(paths=()))) == 404
 
 
 @pytest.mark.parametrize(
@@ -327,7 +332,7 @@ def test_the_path_and_the_query_of_a_url_are_those_of_the_request(
     asked = request(target)
     assert asked.resource == resource
     assert asked.path == resource.partition("?")[0]
-    assert status(judge(asked, Policy(paths={asked.path}))) == 101
+    assert status(judge_request(asked, HandshakePolicy(paths={asked.path}))) == 101
     verb = ListenVerb(url=f"ws://app.example{resource}")
     assert judge_upgrade(asked, verb=verb) == []
 
@@ -337,11 +342,11 @@ def test_the_path_and_the_query_of_a_url_are_those_of_the_request(
 )
 def test_what_is_no_path_is_asked_for_in_vain(target: str) -> None:
     assert (request(target).resource, request(target).path) == (target, target)
-    assert status(judge(request(target), Policy(paths={"/call", "/"}))) == 404
-    verdict = judge(request(target), Policy())
+    assert status(judge_request(request(target), HandshakePolicy(paths={"/call", "/"}))) == 404
+    verdict = judge_request(request(target), HandshakePolicy())
     assert status(verdict) == 400
     assert "its target is neither a path nor a URL" in sentence(verdict)
-    assert status(judge(Request(target, ()), Policy(health_path="/"))) == 426
+    assert status(judge_request(Request(target, ()), HandshakePolicy(health_path="/"))) == 426
 
 
 # 401
@@ -359,7 +364,9 @@ RIGHT = encoded(f"alice:{PASSWORD}".encode())
     [f"Basic {RIGHT}", f"basic {RIGHT}", f"BASIC {RIGHT}", f"Basic   {RIGHT} "],
 )
 def test_the_right_credentials(authorization: str) -> None:
-    assert judge(request(authorization=authorization), LOCKED) == Accept("audio.jambonz.org")
+    assert judge_request(request(authorization=authorization), LOCKED) == Accept(
+        "audio.jambonz.org"
+    )
 
 
 @pytest.mark.parametrize(
@@ -393,11 +400,11 @@ def test_the_right_credentials(authorization: str) -> None:
     ],
 )
 def test_wrong_or_missing_credentials(authorization: str | None) -> None:
-    verdict = judge(request(authorization=authorization), LOCKED)
+    verdict = judge_request(request(authorization=authorization), LOCKED)
     assert status(verdict) == 401
     assert (header(verdict, "WWW-Authenticate") or "").startswith("Basic realm=")
     assert PASSWORD not in repr(verdict)
-    assert status(judge(request(authorization=authorization), Policy())) == 101
+    assert status(judge_request(request(authorization=authorization), HandshakePolicy())) == 101
 
 
 @pytest.mark.parametrize(
@@ -415,26 +422,26 @@ def test_credentials_are_always_compared_in_constant_time(
         return compare_digest(entered, expected)
 
     monkeypatch.setattr("hmac.compare_digest", compare)
-    judge(request(authorization=authorization), LOCKED)
+    judge_request(request(authorization=authorization), LOCKED)
     assert compared == [f"alice:{PASSWORD}".encode()]
 
 
 def test_the_first_colon_ends_the_user_name() -> None:
     same = request(authorization=basic_credentials("a", "b:c"))
-    assert status(judge(same, Policy(credentials=("a", "b:c")))) == 101
+    assert status(judge_request(same, HandshakePolicy(credentials=("a", "b:c")))) == 101
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=40))
 def test_nobody_gets_in_by_accident(authorization: str) -> None:
     for entered in (authorization, f"Basic {authorization}"):
-        assert status(judge(request(authorization=entered), LOCKED)) == 401
+        assert status(judge_request(request(authorization=entered), LOCKED)) == 401
 
 
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
 def test_whoever_has_the_credentials_gets_in(username: str, password: str) -> None:
-    policy = Policy(credentials=(username, password))
+    policy = HandshakePolicy(credentials=(username, password))
     entered = basic_credentials(username, password)
-    assert status(judge(request(authorization=entered), policy)) == 101
+    assert status(judge_request(request(authorization=entered), policy)) == 101
 
 
 def test_credentials_look_as_in_the_rfc() -> None:
@@ -467,14 +474,14 @@ def test_a_policy_does_not_show_its_password() -> None:
     ],
 )
 def test_a_malformed_upgrade_is_refused(changes: dict[str, str | None]) -> None:
-    verdict = judge(request(**changes), Policy())
+    verdict = judge_request(request(**changes), HandshakePolicy())
     assert status(verdict) == 400
     (name,) = changes
     assert name.replace("_", "-") in sentence(verdict).lower()
 
 
 def test_only_a_get_can_be_upgraded() -> None:
-    verdict = judge(attrs.evolve(request(), method="POST"), Policy())
+    verdict = judge_request(attrs.evolve(request(), method="POST"), HandshakePolicy())
     assert status(verdict) == 400
     assert "GET" in sentence(verdict)
 
@@ -482,7 +489,7 @@ def test_only_a_get_can_be_upgraded() -> None:
 @pytest.mark.parametrize("version", ["8", "12", "14", "013", "13.0", "13, 8", "", "\u00b9\u00b3"])
 def test_another_version_is_told_the_one_that_is_spoken(version: str) -> None:
     # RFC 6455, 4.2.2
-    verdict = judge(request(sec_websocket_version=version), Policy())
+    verdict = judge_request(request(sec_websocket_version=version), HandshakePolicy())
     assert status(verdict) == 426
     assert header(verdict, "Sec-WebSocket-Version") == "13"
     assert "Sec-WebSocket-Version" in sentence(verdict)
@@ -502,13 +509,15 @@ def test_another_version_is_told_the_one_that_is_spoken(version: str) -> None:
     ],
 )
 def test_one_that_was_offered_is_answered(offered: str, answered: str) -> None:
-    assert judge(request(sec_websocket_protocol=offered), Policy()) == Accept(answered)
+    assert judge_request(request(sec_websocket_protocol=offered), HandshakePolicy()) == Accept(
+        answered
+    )
 
 
 def test_offers_in_several_headers_are_one_list() -> None:
     both = Request("/", (*request().headers, ("sec-websocket-protocol", "audio.drachtio.org")))
-    only_second = Policy(subprotocols=("audio.drachtio.org",))
-    assert judge(both, only_second) == Accept("audio.drachtio.org")
+    only_second = HandshakePolicy(subprotocols=("audio.drachtio.org",))
+    assert judge_request(both, only_second) == Accept("audio.drachtio.org")
 
 
 @pytest.mark.parametrize(
@@ -525,25 +534,25 @@ def test_offers_in_several_headers_are_one_list() -> None:
     ],
 )
 def test_others_or_none_are_refused_with_what_is_supported(offered: str | None, named: str) -> None:
-    verdict = judge(request(sec_websocket_protocol=offered), Policy())
+    verdict = judge_request(request(sec_websocket_protocol=offered), HandshakePolicy())
     assert status(verdict) == 400
     assert f"offered: {named};" in sentence(verdict)
     assert all(name in sentence(verdict) for name in SUBPROTOCOLS)
 
 
 def test_none_offered_is_taken_where_that_is_allowed() -> None:
-    policy = Policy(allow_no_subprotocol=True)
-    assert judge(request(sec_websocket_protocol=None), policy) == Accept(None)
-    assert judge(request(), policy) == Accept("audio.jambonz.org")
-    assert status(judge(request(sec_websocket_protocol="soap"), policy)) == 400
+    policy = HandshakePolicy(allow_no_subprotocol=True)
+    assert judge_request(request(sec_websocket_protocol=None), policy) == Accept(None)
+    assert judge_request(request(), policy) == Accept("audio.jambonz.org")
+    assert status(judge_request(request(sec_websocket_protocol="soap"), policy)) == 400
 
 
 def test_an_app_may_support_others() -> None:
-    policy = Policy(subprotocols=("mine",))
-    assert judge(request(sec_websocket_protocol="audio.jambonz.org, mine"), policy) == Accept(
-        "mine"
-    )
-    verdict = judge(request(), policy)
+    policy = HandshakePolicy(subprotocols=("mine",))
+    assert judge_request(
+        request(sec_websocket_protocol="audio.jambonz.org, mine"), policy
+    ) == Accept("mine")
+    verdict = judge_request(request(), policy)
     assert status(verdict) == 400
     assert "supported: mine" in sentence(verdict)
 
@@ -556,12 +565,16 @@ VALUES = st.sampled_from([*HEADERS.values(), f"Basic {RIGHT}", "audio.drachtio.o
 @given(
     st.builds(Request, LATIN, st.lists(st.tuples(NAMES, VALUES)).map(tuple), LATIN),
     st.dictionaries(NAMES, VALUES),
-    st.sampled_from([Policy(), LOCKED, STRICT, Policy(allow_no_subprotocol=True)]),
+    st.sampled_from(
+        [HandshakePolicy(), LOCKED, STRICT, HandshakePolicy(allow_no_subprotocol=True)]
+    ),
 )
-def test_any_request_gets_a_verdict(junk: Request, changes: dict[str, str], policy: Policy) -> None:
+def test_any_request_gets_a_verdict(
+    junk: Request, changes: dict[str, str], policy: HandshakePolicy
+) -> None:
     nearly = attrs.evolve(junk, headers=tuple((HEADERS | changes).items()), method="GET")
     for asked in (junk, nearly):
-        verdict = judge(asked, policy)
+        verdict = judge_request(asked, policy)
         if isinstance(verdict, Accept):
             assert asked.upgrade_fault is None
             assert verdict.subprotocol in (*asked.subprotocols, None)
@@ -584,19 +597,19 @@ CHALLENGE = (("www-authenticate", 'Basic realm="listen"'),)
 SOAP = request(sec_websocket_protocol="soap")
 NOTHING_OFFERED = request(sec_websocket_protocol=None)
 PLAIN = Request("/health", (("host", "app.example"),))
-OPEN = Policy()
-MAY_BE_NONE = Policy(allow_no_subprotocol=True)
-FULL = Policy(max_calls=0)
-ONE_PATH = Policy(paths={"/call"})
+OPEN = HandshakePolicy()
+MAY_BE_NONE = HandshakePolicy(allow_no_subprotocol=True)
+FULL = HandshakePolicy(max_calls=0)
+ONE_PATH = HandshakePolicy(paths={"/call"})
 
 
 def refused(status: int, *headers: tuple[str, str], body: bytes = b"It is so.") -> Rejected:
     return Rejected(status, headers, body)
 
 
-def answer_to(asked: Request, policy: Policy, open_calls: int = 0) -> Accepted | Rejected:
+def answer_to(asked: Request, policy: HandshakePolicy, open_calls: int = 0) -> Accepted | Rejected:
     """The answer that the policy asks for, as the platform reads it."""
-    verdict = judge(asked, policy, open_calls=open_calls)
+    verdict = judge_request(asked, policy, open_calls=open_calls)
     if isinstance(verdict, Accept):
         return accepted(verdict.subprotocol, asked)
     headers = tuple((name.lower(), value) for name, value in verdict.headers)
@@ -639,7 +652,7 @@ def test_a_request_is_accused_of_one_breach_and_no_other(clause: str, asked: Req
         assert judge_upgrade(asked, answer, verb=VERB, without={clause}) == []
 
 
-ANSWER_FAULTS: list[tuple[str, Request, Accepted | Rejected, Policy]] = [
+ANSWER_FAULTS: list[tuple[str, Request, Accepted | Rejected, HandshakePolicy]] = [
     ("LP-HS-6", ASKED, refused(400), OPEN),
     ("LP-HS-6", request(sec_websocket_protocol="audio.drachtio.org"), refused(400), OPEN),
     ("LP-HS-6", request(sec_websocket_protocol="soap, audio.jambonz.org"), refused(400), OPEN),
@@ -688,7 +701,7 @@ ANSWER_FAULTS: list[tuple[str, Request, Accepted | Rejected, Policy]] = [
 
 @pytest.mark.parametrize(("clause", "asked", "answer", "policy"), ANSWER_FAULTS)
 def test_an_answer_is_accused_of_one_breach_and_no_other(
-    clause: str, asked: Request, answer: Accepted | Rejected, policy: Policy
+    clause: str, asked: Request, answer: Accepted | Rejected, policy: HandshakePolicy
 ) -> None:
     (violation,) = of_the_app(asked, answer, policy=policy)
     assert (violation.clause, violation.message) == (clause, answer)
@@ -790,7 +803,7 @@ def test_a_platform_offers_all_that_it_was_configured_to_offer(offered: str | No
     st.integers(0, 3),
 )
 def test_an_app_that_answers_as_it_should_is_not_accused(
-    junk: Request, changes: dict[str, str], policy: Policy, open_calls: int
+    junk: Request, changes: dict[str, str], policy: HandshakePolicy, open_calls: int
 ) -> None:
     nearly = attrs.evolve(junk, headers=tuple((HEADERS | changes).items()), method="GET")
     for asked in (junk, nearly, PLAIN):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto import Closed, Disconnect, End, Mode, PlatformConnection, Violation
+from listenproto import Closed, Disconnect, ListenEnd, Mode, PlatformConnection, Violation
 from listenproto.testing import nearly_legal_texts
 from tests.depth import DEEP
 from tests.hostile_support import (
@@ -96,7 +96,7 @@ class TestACallOnRecord:
             if isinstance(driven.end, PlatformConnection):
                 result = driven.end.task.result
                 assert result is not None
-                ends = {End.LOST, End.DISCONNECT} if seen else {End.NOT_CONNECTED}
+                ends = {ListenEnd.LOST, ListenEnd.DISCONNECT} if seen else {ListenEnd.NOT_CONNECTED}
                 assert result.end in ends
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from listenproto import Audio, MarkEvent, Mode, Peer, PlayAudio, PlayDone
 from listenproto._messages import Close, Message
-from listenproto._trace import Header, Line, Moment, Trace
+from listenproto._trace import Trace, TraceHeader, TraceLine, TraceMoment
 from listenproto_trio.ladder import Ladder, ladder
 
 PLATFORM, APP = Peer.PLATFORM, Peer.APP
@@ -14,7 +14,7 @@ PLATFORM, APP = Peer.PLATFORM, Peer.APP
 
 def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
     said = [
-        (PLATFORM, Moment.OPEN),
+        (PLATFORM, TraceMoment.OPEN),
         (PLATFORM, '{"sampleRate":16000,"mixType":"stereo"}'),
         (PLATFORM, bytes(6400)),
         (APP, bytes(8000)),
@@ -28,10 +28,10 @@ def test_each_text_is_a_rung_and_each_stretch_of_audio_is_one() -> None:
         (PLATFORM, '{"sampleRate":8000,"mixType":"mono"}'),
         (PLATFORM, bytes(6400)),
         (APP, bytes(160)),
-        (APP, Moment.LOST),
+        (APP, TraceMoment.LOST),
     ]
-    lines = [Line(10_000 * n, who, 0, payload) for n, (who, payload) in enumerate(said)]
-    assert [*ladder(Trace(Header(vantage=APP, way=Mode.STREAMING), tuple(lines)))] == [
+    lines = [TraceLine(10_000 * n, who, 0, payload) for n, (who, payload) in enumerate(said)]
+    assert [*ladder(Trace(TraceHeader(vantage=APP, way=Mode.STREAMING), tuple(lines)))] == [
         "    time  platform                            app",
         "   0.010  metadata 16000 Hz stereo       ──▶",
         "   0.020  audio 0.20 s in 2 messages     ──▶",
@@ -67,8 +67,8 @@ def test_what_matters_has_room_beside_a_long_name(message: Message, told: str) -
 
 
 def test_the_close_is_the_last_rung() -> None:
-    lines = (Line(0, APP, 0, Close(1011, "it failed")), Line(0, PLATFORM, 0, Close(1000)))
-    *_, app, platform = ladder(Trace(Header(vantage=PLATFORM, way=Mode.OFF), lines))
+    lines = (TraceLine(0, APP, 0, Close(1011, "it failed")), TraceLine(0, PLATFORM, 0, Close(1000)))
+    *_, app, platform = ladder(Trace(TraceHeader(vantage=PLATFORM, way=Mode.OFF), lines))
     assert app == "   0.000                                 ◀── close 1011 it failed"
     assert platform == "   0.000  close 1000                     ──▶"
 

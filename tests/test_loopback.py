@@ -15,19 +15,19 @@ from listenproto import (
     Audio,
     BidirectionalAudio,
     Dtmf,
-    End,
-    Header,
     Heard,
-    Line,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     Mode,
-    Moment,
     Payload,
     Peer,
     PlayAudio,
     Profile,
     Trace,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
     judge_trace,
 )
 from listenproto_trio import Answering, Call, Key, Outcome, open_call, serve, talk
@@ -40,10 +40,10 @@ class Record:
     """A tap that keeps the lines of a trace."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[TraceLine] = []
 
-    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
-        self.lines.append(Line(len(self.lines), sender, 0, payload))
+    def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
+        self.lines.append(TraceLine(len(self.lines), sender, 0, payload))
 
 
 async def converse(call: Call, heard: list[bytes], outcomes: list[Outcome]) -> None:
@@ -101,12 +101,12 @@ def test_a_call_over_loopback(mode: Mode, profile: Profile) -> None:
             return verb, result
 
     verb, result = trio.run(main)
-    assert result.end is End.DISCONNECT
+    assert result.end is ListenEnd.DISCONNECT
     assert b"".join(heard_by_app).startswith(SPOKEN[:15_000])
     said = b"".join(piece.pcm for piece in heard_by_caller)
     assert said == (b"" if mode is Mode.OFF else SPOKEN[:3200])
     assert outcomes == ([] if mode is Mode.OFF else [Outcome.PLAYED])
     for vantage, record in ((Peer.APP, at_app), (Peer.PLATFORM, at_platform)):
-        header = Header(vantage=vantage, way=verb, profile=profile.name)
+        header = TraceHeader(vantage=vantage, way=verb, profile=profile.name)
         assert judge_trace(Trace(header, tuple(record.lines))) == []
         assert len(record.lines) > 40

@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 
 from listenproto._messages import Mode
 from listenproto._observer import Violation
-from listenproto._playout import Clip, Fate, Gaps, Heard, MarkPoint, Over, Playout
+from listenproto._playout import (
+    Heard,
+    Playout,
+    PlayoutClip,
+    PlayoutEnd,
+    PlayoutFate,
+    PlayoutGaps,
+    PlayoutMark,
+)
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._task import ListenTask
 from listenproto._verb import BidirectionalAudio, ListenVerb
@@ -42,7 +50,7 @@ def l16(*values: int) -> bytes:
     return b"".join(value.to_bytes(2, "little", signed=True) for value in values)
 
 
-def samples(items: Iterable[Heard | Over]) -> list[tuple[int, int, int]]:
+def samples(items: Iterable[Heard | PlayoutEnd]) -> list[tuple[int, int, int]]:
     """What was heard, sample by sample: value, start, rate."""
     return [
         (value, item.start + index * (FLICKS // item.rate), item.rate)
@@ -52,30 +60,30 @@ def samples(items: Iterable[Heard | Over]) -> list[tuple[int, int, int]]:
     ]
 
 
-def values(items: Iterable[Heard | Over]) -> list[int]:
+def values(items: Iterable[Heard | PlayoutEnd]) -> list[int]:
     return [value for value, _, _ in samples(items)]
 
 
-def told(items: Iterable[Heard | Over]) -> list[tuple]:
+def told(items: Iterable[Heard | PlayoutEnd]) -> list[tuple]:
     """What the app is told of, in the words of the model."""
     events: list[tuple] = []
     for item in items:
-        if isinstance(item, Heard) or item.fate not in (Fate.PLAYED, Fate.KILLED):
+        if isinstance(item, Heard) or item.fate not in (PlayoutFate.PLAYED, PlayoutFate.KILLED):
             continue
-        if isinstance(item.item, Clip):
-            how = {Fate.PLAYED: "played", Fate.KILLED: "killed"}[item.fate]
+        if isinstance(item.item, PlayoutClip):
+            how = {PlayoutFate.PLAYED: "played", PlayoutFate.KILLED: "killed"}[item.fate]
             events.append(("clip", item.item.id, how, item.at, item.samples))
         else:
-            how = {Fate.PLAYED: "playout", Fate.KILLED: "cleared"}[item.fate]
+            how = {PlayoutFate.PLAYED: "playout", PlayoutFate.KILLED: "cleared"}[item.fate]
             events.append(("mark", item.item.name, how, item.at))
     return events
 
 
-def fates(items: Iterable[Heard | Over]) -> list[tuple]:
+def fates(items: Iterable[Heard | PlayoutEnd]) -> list[tuple]:
     return [
-        (item.item.id if isinstance(item.item, Clip) else item.item.name, item.fate)
+        (item.item.id if isinstance(item.item, PlayoutClip) else item.item.name, item.fate)
         for item in items
-        if isinstance(item, Over)
+        if isinstance(item, PlayoutEnd)
     ]
 
 
@@ -113,7 +121,7 @@ def test_deployed_a_clip_without_queue_play_starts_at_once_and_drops_what_waits(
     assert values(playout.play(3 * SAMPLE // 2)) == [1]
     over = playout.add_clip(l16(7), 8000, "c")
     assert told(over) == [("clip", "a", "killed", 3 * SAMPLE // 2, 1)]
-    assert fates(over) == [("a", Fate.KILLED), ("b", Fate.FLUSHED)]
+    assert fates(over) == [("a", PlayoutFate.KILLED), ("b", PlayoutFate.FLUSHED)]
     items = playout.play(SECOND)
     assert samples(items) == [(7, 3 * SAMPLE // 2, 8000)]
     assert told(items) == [("clip", "c", "played", 5 * SAMPLE // 2, 1)]
@@ -166,7 +174,7 @@ def test_no_play_done_for_a_clip_that_a_kill_stopped_or_flushed() -> None:
     playout.play(SAMPLE)
     over = playout.kill()
     assert told(over) == []
-    assert fates(over) == [("a", Fate.FLUSHED), ("b", Fate.FLUSHED)]
+    assert fates(over) == [("a", PlayoutFate.FLUSHED), ("b", PlayoutFate.FLUSHED)]
     assert playout.play(SECOND) == []
 
 
@@ -382,7 +390,7 @@ def test_clear_marks_forgets_pending_marks_and_no_event_comes(profile: Profile) 
     playout.add_mark("n")
     over = playout.clear_marks()
     assert told(over) == []
-    assert fates(over) == [("m", Fate.FORGOTTEN), ("n", Fate.FORGOTTEN)]
+    assert fates(over) == [("m", PlayoutFate.FORGOTTEN), ("n", PlayoutFate.FORGOTTEN)]
     playout.add_mark("later")
     items = playout.play(SECOND)
     assert samples(items) == [(1, 0, 8000), (2, SAMPLE, 8000)]
@@ -395,7 +403,7 @@ def test_deployed_marks_that_wait_for_a_kill_can_be_forgotten() -> None:
     playout.kill()
     playout.add_stream(l16(2))
     playout.add_mark("m")
-    assert playout.clear_marks() == [Over(MarkPoint("m"), Fate.FORGOTTEN, 0)]
+    assert playout.clear_marks() == [PlayoutEnd(PlayoutMark("m"), PlayoutFate.FORGOTTEN, 0)]
     assert playout.buffered == 201 * SAMPLE
     assert told(playout.play(FRAME)) == []
     assert playout.buffered == 0
@@ -426,7 +434,7 @@ def test_a_clip_waits_for_no_other_unless_asked_to() -> None:
     playout.add_clip(l16(1, 2), 8000, queue_play=True)
     assert not playout.has_room_for_clip(2 * SAMPLE, queue_play=True)
     assert playout.has_room_for_clip(2 * SAMPLE)
-    assert fates(playout.add_clip(l16(3, 4), 8000)) == [(None, Fate.KILLED)]
+    assert fates(playout.add_clip(l16(3, 4), 8000)) == [(None, PlayoutFate.KILLED)]
 
 
 @in_both_profiles
@@ -478,7 +486,7 @@ def test_flush_drops_all_and_tells_nothing(profile: Profile) -> None:
     assert playout.play(SECOND) == []
     playout.add_clip(l16(1), 8000, "a", queue_play=True)
     playout.add_clip(l16(2), 8000, "b", queue_play=True)
-    assert fates(playout.flush()) == [("a", Fate.FLUSHED), ("b", Fate.FLUSHED)]
+    assert fates(playout.flush()) == [("a", PlayoutFate.FLUSHED), ("b", PlayoutFate.FLUSHED)]
     assert playout.play(SECOND) == []
 
 
@@ -585,8 +593,8 @@ class Talk:
         self.steps: list[int] = []
         self.added = Counter[object]()
 
-    def do(self, op: Op) -> list[Heard | Over]:
-        items: list[Heard | Over] = []
+    def do(self, op: Op) -> list[Heard | PlayoutEnd]:
+        items: list[Heard | PlayoutEnd] = []
         if isinstance(op, AddClip):
             pcm, clip_id = self.source.take(2 * op.length), sum(self.added.values())
             self.added[clip_id] += 1
@@ -628,15 +636,15 @@ def test_the_caller_hears_what_the_model_plays(
         assert told(items) == model.over
         assert playout.buffered == model.left()
         assert playout.now == model.now
-        assert playout.gaps == Gaps(len(model.gaps), sum(model.gaps))
+        assert playout.gaps == PlayoutGaps(len(model.gaps), sum(model.gaps))
         model.heard.clear()
         model.over.clear()
     assert playout.buffered == 0
 
 
-def merged(items: Iterable[Heard | Over]) -> list[Heard | Over]:
+def merged(items: Iterable[Heard | PlayoutEnd]) -> list[Heard | PlayoutEnd]:
     """The same with adjoining pieces of sound joined."""
-    joined: list[Heard | Over] = []
+    joined: list[Heard | PlayoutEnd] = []
     for item in items:
         last = joined[-1] if joined else None
         if (
@@ -699,7 +707,7 @@ def test_nothing_is_heard_twice_and_everything_is_over_once(
     profile: Profile, stream_rate: int, talk: list[Op]
 ) -> None:
     both = Talk(profile, stream_rate)
-    items: list[Heard | Over] = []
+    items: list[Heard | PlayoutEnd] = []
     for op in talk:
         items += both.do(op)
     items += both.playout.play(FRAME) + both.playout.play(both.playout.buffered)

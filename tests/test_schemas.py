@@ -36,8 +36,15 @@ from listenproto._messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto._task import End, ListenResult, ListenTask
-from listenproto._trace import MAX_AUDIO, Header, Line, Moment, TraceError, read_trace
+from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._trace import (
+    MAX_AUDIO,
+    TraceError,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
+    read_trace,
+)
 from listenproto._verb import ListenVerb, VerbError
 from listenproto._wav import WavError, parse_wav, wav_header
 from listenproto._webhook import ActionHook, WebhookError
@@ -890,7 +897,7 @@ def test_a_verb_is_written_as_it_is_valid(verb: ListenVerb) -> None:
 @given(
     st.builds(
         ListenResult,
-        end=st.sampled_from(End),
+        end=st.sampled_from(ListenEnd),
         duration=st.none() | st.integers(0, 10**15 - 1),
         digits=st.none() | st.sampled_from(DIGITS),
         attributes=metadata().map(lambda message: message.attributes),
@@ -903,13 +910,13 @@ def test_what_the_action_hook_is_told_is_valid(result: ListenResult) -> None:
 @pytest.mark.parametrize("key", ["digits", "dialCallDuration", "dial_call_duration"])
 def test_no_attribute_of_the_call_is_taken_for_how_it_ended(key: str) -> None:
     attributes = {"callSid": "c", key: None}
-    result = ListenResult(end=End.NOT_CONNECTED, duration=None, attributes=attributes)
+    result = ListenResult(end=ListenEnd.NOT_CONNECTED, duration=None, attributes=attributes)
     assert result.action_hook() == {"call_sid": "c"}
 
 
 @given(
     st.builds(
-        Header,
+        TraceHeader,
         vantage=st.sampled_from(Peer),
         way=VERBS | st.sampled_from(Mode),
         mode=st.none() | st.sampled_from(Mode),
@@ -917,24 +924,24 @@ def test_no_attribute_of_the_call_is_taken_for_how_it_ended(key: str) -> None:
         attributes=json_objects(),
     )
 )
-def test_the_header_of_a_trace_is_valid(header: Header) -> None:
+def test_the_header_of_a_trace_is_valid(header: TraceHeader) -> None:
     assert valid("trace-header", json.loads(header.to_json()))
 
 
 @given(
     st.builds(
-        Line,
+        TraceLine,
         st.integers(0, MOST),
         st.sampled_from(Peer),
         st.integers(0, MOST),
         st.text()
         | st.binary()
-        | st.sampled_from(Moment)
+        | st.sampled_from(TraceMoment)
         | st.builds(Close, st.integers(1000, 4999), st.text()),
     ),
     st.booleans(),
 )
-def test_a_line_of_a_trace_is_valid(line: Line, with_audio: bool) -> None:
+def test_a_line_of_a_trace_is_valid(line: TraceLine, with_audio: bool) -> None:
     assert valid("trace-line", json.loads(line.to_json(with_audio=with_audio)))
 
 

@@ -41,7 +41,7 @@ from listenproto import (
     Violation,
 )
 from listenproto._clips import starts_at_once
-from listenproto._playout import Fate, MarkPoint, Over
+from listenproto._playout import PlayoutEnd, PlayoutFate, PlayoutMark
 from tests.recorded_playout import RecordedPlayout
 
 P, C, F, S = Outcome.PLAYED, Outcome.CLEARED, Outcome.FLUSHED, Outcome.SKIPPED
@@ -856,13 +856,17 @@ class Network:
         return any(isinstance(payload, str) for _, payload in self.to_app)
 
 
-def known(over: Over, script: list[tuple[str, float]]) -> tuple[object, Outcome]:
+def known(over: PlayoutEnd, script: list[tuple[str, float]]) -> tuple[object, Outcome]:
     """What the app can know of it: a frame more or less is nothing."""
-    if isinstance(over.item, MarkPoint):
-        return over.item.name, {Fate.PLAYED: P, Fate.KILLED: C, Fate.FORGOTTEN: F}[over.fate]
+    if isinstance(over.item, PlayoutMark):
+        return over.item.name, {
+            PlayoutFate.PLAYED: P,
+            PlayoutFate.KILLED: C,
+            PlayoutFate.FORGOTTEN: F,
+        }[over.fate]
     _, seconds = script[int(str(over.item.id))]
-    at_its_end = over.fate is Fate.KILLED and over.samples >= (seconds - 0.02) * RATE
-    return over.item.id, P if over.fate is Fate.PLAYED or at_its_end else F
+    at_its_end = over.fate is PlayoutFate.KILLED and over.samples >= (seconds - 0.02) * RATE
+    return over.item.id, P if over.fate is PlayoutFate.PLAYED or at_its_end else F
 
 
 delays = st.sampled_from([0.0, 0.04, 0.2, 0.46])

@@ -14,7 +14,7 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     Close,
-    End,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     LocalProtocolError,
@@ -135,7 +135,7 @@ def test_hang_up_flushes_what_was_captured_and_closes() -> None:
     task.hang_up()
     assert sent(task) == [LOUD * 8123, Close(1000)]
     assert task.result is not None
-    assert (task.result.end, task.result.duration) == (End.HANGUP, 1)
+    assert (task.result.end, task.result.duration) == (ListenEnd.HANGUP, 1)
     task.capture(LOUD)
     task.hang_up()
     task.key("5")
@@ -174,7 +174,7 @@ def test_finish_on_key(profile: Profile, finish_on_key: str, key: str, ends: boo
     assert sent(task) == ([dtmf, Close(1000)] if ends else [dtmf])
     if ends:
         assert task.result is not None
-        assert (task.result.end, task.result.digits) == (End.KEY, key)
+        assert (task.result.end, task.result.digits) == (ListenEnd.KEY, key)
 
 
 @given(pieces=st.lists(st.integers(1, 3000), min_size=9, max_size=9))
@@ -187,7 +187,7 @@ def test_max_length_is_exact_to_the_sample(pieces: list[int]) -> None:
         return
     assert sent(task) == [LOUD * 4000, Close(1000)]
     assert task.result is not None
-    assert task.result.end is End.MAX_LENGTH
+    assert task.result.end is ListenEnd.MAX_LENGTH
 
 
 @given(pieces=st.lists(st.tuples(st.booleans(), st.integers(1, 900)), max_size=30))
@@ -206,7 +206,7 @@ def test_timeout_is_silence_of_exactly_that_length(pieces: list[tuple[bool, int]
         assert task.result is None
     else:
         assert task.result is not None
-        assert task.result.end is End.TIMEOUT
+        assert task.result.end is ListenEnd.TIMEOUT
         assert sent(task) == [track[: 2 * end], Close(1000)]
 
 
@@ -222,7 +222,7 @@ def test_of_two_ends_at_once_the_first_in_the_list_counts() -> None:
     task = listening(timeout=0.1, maxLength=0.1)
     task.capture(QUIET * 800)
     assert task.result is not None
-    assert task.result.end is End.MAX_LENGTH
+    assert task.result.end is ListenEnd.MAX_LENGTH
 
 
 @pytest.mark.parametrize(("profile", "ends"), [(DOCUMENTED, False), (DEPLOYED, True)])
@@ -264,7 +264,7 @@ def test_audio_that_is_lost_counts_as_in_a_pause() -> None:
     task.capture(LOUD * 8000)
     assert sent(task) == [LOUD * 8000, Close(1000)]
     assert task.result is not None
-    assert (task.result.end, task.result.duration) == (End.MAX_LENGTH, 3)
+    assert (task.result.end, task.result.duration) == (ListenEnd.MAX_LENGTH, 3)
 
 
 def test_pause_may_send_silence_instead() -> None:
@@ -280,11 +280,11 @@ def test_disconnect_ends_the_verb() -> None:
     task.receive('{"type":"disconnect"}')
     assert sent(task) == [Close(1000)]
     assert task.result is not None
-    assert task.result.end is End.DISCONNECT
+    assert task.result.end is ListenEnd.DISCONNECT
 
 
-@pytest.mark.parametrize(("profile", "end"), [(DOCUMENTED, None), (DEPLOYED, End.ERROR)])
-def test_an_error_message_ends_a_deployed_listen(profile: Profile, end: End | None) -> None:
+@pytest.mark.parametrize(("profile", "end"), [(DOCUMENTED, None), (DEPLOYED, ListenEnd.ERROR)])
+def test_an_error_message_ends_a_deployed_listen(profile: Profile, end: ListenEnd | None) -> None:
     task = listening(profile)
     task.receive('{"type":"error","message":"no more disk"}')
     assert (task.result.end if task.result else None) is end
@@ -296,7 +296,7 @@ def test_ends_from_the_other_side() -> None:
     lost.connection_lost()
     assert closed.result is not None
     assert lost.result is not None
-    assert (closed.result.end, lost.result.end) == (End.APP_CLOSED, End.LOST)
+    assert (closed.result.end, lost.result.end) == (ListenEnd.APP_CLOSED, ListenEnd.LOST)
     assert sent(closed) == sent(lost) == []
 
 
@@ -330,14 +330,14 @@ def test_a_close_of_1006_is_a_lost_connection() -> None:
     task = listening()
     task.closed(1006)
     assert task.result is not None
-    assert task.result.end is End.LOST
+    assert task.result.end is ListenEnd.LOST
 
 
 def test_a_close_for_no_other_reason_is_a_hang_up() -> None:
     task = listening()
     task.close()
     assert task.result is not None
-    assert task.result.end is End.HANGUP
+    assert task.result.end is ListenEnd.HANGUP
     assert sent(task) == [Close(1000)]
     told = listening()
     assert told.closed() == [Close(1000, "")]
@@ -347,7 +347,7 @@ def test_a_close_for_another_reason_is_an_error() -> None:
     task = listening()
     task.close(1002, "nonsense")
     assert task.result is not None
-    assert task.result.end is End.ERROR
+    assert task.result.end is ListenEnd.ERROR
     assert sent(task) == [Close(1002, "nonsense")]
 
 
@@ -366,7 +366,7 @@ def test_the_action_hook_tells_in_snake_case() -> None:
     never.not_connected()
     assert never.result is not None
     assert never.result.action_hook() == {"call_sid": "c", "sbc_callid": "s"}
-    assert never.result.end is End.NOT_CONNECTED
+    assert never.result.end is ListenEnd.NOT_CONNECTED
 
 
 def test_an_attribute_does_not_speak_for_what_the_platform_tells() -> None:

@@ -31,11 +31,11 @@ from listenproto._messages import (
 from listenproto._trace import (
     MAX_AUDIO,
     MAX_LINE,
-    Header,
-    Line,
-    Moment,
     Trace,
     TraceError,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
     judge_trace,
     read_trace,
 )
@@ -58,7 +58,7 @@ VERBS = st.builds(
     sample_rate=st.sampled_from([8000, 64000]),
 )
 HEADERS = st.builds(
-    Header,
+    TraceHeader,
     vantage=st.sampled_from(Peer),
     way=VERBS | st.sampled_from(Mode),
     profile=st.sampled_from(["documented", "deployed"]),
@@ -71,11 +71,11 @@ REASONS = st.text(st.characters(codec="utf-8"), max_size=40)
 PAYLOADS = st.one_of(
     TEXTS,
     st.binary(),
-    st.sampled_from(Moment),
+    st.sampled_from(TraceMoment),
     st.builds(Close, st.integers(1000, 4999), REASONS),
 )
 COUNTS = st.integers(0, 2**60)
-LINES = st.builds(Line, COUNTS, st.sampled_from(Peer), COUNTS, PAYLOADS)
+LINES = st.builds(TraceLine, COUNTS, st.sampled_from(Peer), COUNTS, PAYLOADS)
 
 
 def written(trace: Trace, *, with_audio: bool = True) -> list[str]:
@@ -85,7 +85,9 @@ def written(trace: Trace, *, with_audio: bool = True) -> list[str]:
 
 
 @given(HEADERS, st.lists(LINES, max_size=5), st.sampled_from(["", "\n", "\r\n"]))
-def test_a_trace_is_read_as_it_was_written(header: Header, lines: list[Line], end: str) -> None:
+def test_a_trace_is_read_as_it_was_written(
+    header: TraceHeader, lines: list[TraceLine], end: str
+) -> None:
     trace = Trace(header, tuple(lines))
     text = written(trace)
     assert all(line.isascii() and line.isprintable() for line in text)
@@ -93,24 +95,24 @@ def test_a_trace_is_read_as_it_was_written(header: Header, lines: list[Line], en
 
 
 @given(HEADERS, st.lists(LINES, max_size=5))
-def test_without_audio_only_its_length_is_kept(header: Header, lines: list[Line]) -> None:
+def test_without_audio_only_its_length_is_kept(header: TraceHeader, lines: list[TraceLine]) -> None:
     read = read_trace(written(Trace(header, tuple(lines)), with_audio=False))
     assert read.header == header
     for line, kept in zip(lines, read.lines, strict=True):
         payload = line.payload
         silence = bytes(len(payload)) if isinstance(payload, bytes) else payload
-        assert kept == Line(line.at, line.sender, line.position, silence)
+        assert kept == TraceLine(line.at, line.sender, line.position, silence)
 
 
 @pytest.mark.parametrize(
     ("header", "text"),
     [
         (
-            Header(vantage=Peer.APP, way=Mode.CLIPS),
+            TraceHeader(vantage=Peer.APP, way=Mode.CLIPS),
             '{"trace":1,"vantage":"app","profile":"documented","mode":"clips","attributes":{}}',
         ),
         (
-            Header(
+            TraceHeader(
                 vantage=Peer.PLATFORM,
                 way=ListenVerb(url="/a", bidirectional_audio=STREAM),
                 profile="deployed",
@@ -122,7 +124,7 @@ def test_without_audio_only_its_length_is_kept(header: Header, lines: list[Line]
         ),
     ],
 )
-def test_how_a_header_looks(header: Header, text: str) -> None:
+def test_how_a_header_looks(header: TraceHeader, text: str) -> None:
     assert header.to_json() == text
     assert read_trace([text]) == Trace(header, ())
 
@@ -133,17 +135,17 @@ def test_how_a_header_looks(header: Header, text: str) -> None:
         ('{"a":"\u20ac"}', '"text":"{\\"a\\":\\"\\u20ac\\"}"'),
         (b"\0\0\0", '"audio":"AAAA"'),
         (Close(1000, "bye"), '"close":1000,"reason":"bye"'),
-        (Moment.OPEN, '"open":true'),
-        (Moment.LOST, '"lost":true'),
+        (TraceMoment.OPEN, '"open":true'),
+        (TraceMoment.LOST, '"lost":true'),
     ],
 )
-def test_how_a_line_looks(payload: Payload | Moment, text: str) -> None:
-    line = Line(20_000, Peer.PLATFORM, 160, payload)
+def test_how_a_line_looks(payload: Payload | TraceMoment, text: str) -> None:
+    line = TraceLine(20_000, Peer.PLATFORM, 160, payload)
     assert line.to_json() == '{"at":20000,"from":"platform","position":160,' + text + "}"
 
 
 def test_how_audio_that_was_left_out_looks() -> None:
-    line = Line(0, Peer.APP, 0, bytes(320))
+    line = TraceLine(0, Peer.APP, 0, bytes(320))
     assert line.to_json(with_audio=False) == '{"at":0,"from":"app","position":0,"bytes":320}'
 
 
@@ -151,7 +153,7 @@ def test_what_may_be_left_out_of_a_line() -> None:
     header = '{"trace":1,"vantage":"app","profile":"documented","mode":"off"}'
     close = '{"at":1,"from":"app","position":0,"close":1005}'
     assert read_trace([header, close]) == Trace(
-        Header(vantage=Peer.APP, way=Mode.OFF), (Line(1, Peer.APP, 0, Close(1005, "")),)
+        TraceHeader(vantage=Peer.APP, way=Mode.OFF), (TraceLine(1, Peer.APP, 0, Close(1005, "")),)
     )
 
 
@@ -176,7 +178,7 @@ def test_what_may_be_left_out_of_a_line() -> None:
     ],
 )
 def test_no_password_is_written(verb: ListenVerb) -> None:
-    header = Header(vantage=Peer.PLATFORM, way=verb)
+    header = TraceHeader(vantage=Peer.PLATFORM, way=verb)
     assert PASSWORD not in header.to_json()
     assert PASSWORD not in repr(header)
     way = read_trace([header.to_json()]).header.way
@@ -188,19 +190,19 @@ def test_no_password_is_written(verb: ListenVerb) -> None:
     ("payload", "finished"),
     [
         (Close(1006), True),
-        (Moment.LOST, True),
-        (Moment.OPEN, False),
+        (TraceMoment.LOST, True),
+        (TraceMoment.OPEN, False),
         ("close", False),
         (b"", False),
     ],
 )
 def test_a_trace_is_finished_by_the_end_of_its_connection(
-    payload: Payload | Moment, finished: bool
+    payload: Payload | TraceMoment, finished: bool
 ) -> None:
-    header = Header(vantage=Peer.APP, way=Mode.OFF)
+    header = TraceHeader(vantage=Peer.APP, way=Mode.OFF)
     assert not Trace(header, ()).finished
     for sender in Peer:
-        assert Trace(header, (Line(0, sender, 0, payload),)).finished is finished
+        assert Trace(header, (TraceLine(0, sender, 0, payload),)).finished is finished
 
 
 # Lines that cannot be read.
@@ -218,7 +220,7 @@ def refusal(lines: list[str]) -> str:
 
 @given(HEADERS, st.lists(LINES, min_size=1, max_size=5), st.data())
 def test_what_stands_before_a_cut_line_is_given(
-    header: Header, lines: list[Line], data: st.DataObject
+    header: TraceHeader, lines: list[TraceLine], data: st.DataObject
 ) -> None:
     text = written(Trace(header, tuple(lines)))
     text[-1] = text[-1][: data.draw(st.integers(0, len(text[-1]) - 1))]
@@ -363,7 +365,7 @@ def test_a_trace_without_a_header() -> None:
 
 @given(HEADERS, st.lists(LINES, min_size=1, max_size=3), st.data())
 def test_a_damaged_file_is_read_or_refused(
-    header: Header, lines: list[Line], data: st.DataObject
+    header: TraceHeader, lines: list[TraceLine], data: st.DataObject
 ) -> None:
     text = written(Trace(header, tuple(lines)))
     number = data.draw(st.integers(0, len(text) - 1))
@@ -392,11 +394,11 @@ def recorded(
     vantage: Peer = Peer.APP,
 ) -> Trace:
     """A trace of messages 20 ms apart; text stands for itself, the metadata goes in front."""
-    lines = [Line(0, Peer.PLATFORM, 0, encode(Metadata({"callSid": "c"}), Peer.PLATFORM))]
+    lines = [TraceLine(0, Peer.PLATFORM, 0, encode(Metadata({"callSid": "c"}), Peer.PLATFORM))]
     for number, (sender, message) in enumerate(messages, 1):
         payload = message if isinstance(message, str) else encode(message, sender)
-        lines.append(Line(20_000 * number, sender, 160 * number, payload))
-    return Trace(Header(vantage=vantage, way=way, profile=profile), tuple(lines))
+        lines.append(TraceLine(20_000 * number, sender, 160 * number, payload))
+    return Trace(TraceHeader(vantage=vantage, way=way, profile=profile), tuple(lines))
 
 
 def breaches(trace: Trace, vantage: Peer | None = None) -> list[tuple[int, str, Peer]]:
@@ -490,15 +492,15 @@ def test_each_breach_is_found_in_its_line(
 
 
 def test_the_first_message_must_be_metadata() -> None:
-    header = Header(vantage=Peer.APP, way=Mode.CLIPS)
+    header = TraceHeader(vantage=Peer.APP, way=Mode.CLIPS)
     lines = [
-        Line(0, P, 0, Moment.OPEN),
-        Line(0, P, 0, bytes(320)),
-        Line(0, P, 0, '{"sampleRate":44100}'),
-        Line(0, A, 0, '{"type":"killAudio"}'),
-        Line(0, P, 0, "{}"),
-        Line(0, A, 0, '{"type":"killAudio"}'),  # it had to close
-        Line(0, P, 0, Moment.LOST),
+        TraceLine(0, P, 0, TraceMoment.OPEN),
+        TraceLine(0, P, 0, bytes(320)),
+        TraceLine(0, P, 0, '{"sampleRate":44100}'),
+        TraceLine(0, A, 0, '{"type":"killAudio"}'),
+        TraceLine(0, P, 0, "{}"),
+        TraceLine(0, A, 0, '{"type":"killAudio"}'),  # it had to close
+        TraceLine(0, P, 0, TraceMoment.LOST),
     ]
     assert breaches(Trace(header, tuple(lines))) == [
         (3, "LP-META-1", P),
@@ -519,8 +521,8 @@ def test_metadata_on_record_that_is_too_long_is_found(
     size: int, expected: list[tuple[int, str, Peer]]
 ) -> None:
     text = '{"callSid":"' + "c" * (size - 14) + '"}'
-    lines = (Line(0, P, 0, text), Line(1, P, 0, bytes(320)))
-    assert breaches(Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)) == expected
+    lines = (TraceLine(0, P, 0, text), TraceLine(1, P, 0, bytes(320)))
+    assert breaches(Trace(TraceHeader(vantage=Peer.APP, way=Mode.CLIPS), lines)) == expected
 
 
 def test_how_an_app_closed_on_unusable_metadata_is_judged_at_its_own_end() -> None:
@@ -529,8 +531,8 @@ def test_how_an_app_closed_on_unusable_metadata_is_judged_at_its_own_end() -> No
         ("{", "LP-ODD-2", 1007, "LP-META-3"),
     ):
         for code in (1000, due):
-            lines = (Line(0, P, 0, text), Line(1, A, 0, Close(code)))
-            trace = Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)
+            lines = (TraceLine(0, P, 0, text), TraceLine(1, A, 0, Close(code)))
+            trace = Trace(TraceHeader(vantage=Peer.APP, way=Mode.CLIPS), lines)
             close = [] if code == due else [(3, owed, A)]
             assert breaches(trace) == [(2, clause, P), *close]
             assert breaches(trace, vantage=P) == [(2, clause, P)]
@@ -573,7 +575,7 @@ def test_a_verdict_does_not_depend_on_the_audio(
     vantage: Peer,
 ) -> None:
     trace = recorded(mode, *messages, profile=profile, vantage=vantage)
-    opening = Line(0, Peer.PLATFORM, 0, encode(first, Peer.PLATFORM))
+    opening = TraceLine(0, Peer.PLATFORM, 0, encode(first, Peer.PLATFORM))
     trace = Trace(trace.header, (opening, *trace.lines[1:]))
     verdict = judge_trace(trace)
     silent = judge_trace(read_trace(written(trace, with_audio=False)))
@@ -585,25 +587,30 @@ def test_a_verdict_does_not_depend_on_the_audio(
 
 def test_a_connection_lost_inside_a_sample_is_nobodys_breach() -> None:
     lines = (
-        Line(0, Peer.PLATFORM, 0, "{}"),
-        Line(1, Peer.PLATFORM, 0, b"odd"),
-        Line(2, Peer.PLATFORM, 0, Moment.LOST),
+        TraceLine(0, Peer.PLATFORM, 0, "{}"),
+        TraceLine(1, Peer.PLATFORM, 0, b"odd"),
+        TraceLine(2, Peer.PLATFORM, 0, TraceMoment.LOST),
     )
-    assert judge_trace(Trace(Header(vantage=Peer.APP, way=Mode.CLIPS), lines)) == []
+    assert judge_trace(Trace(TraceHeader(vantage=Peer.APP, way=Mode.CLIPS), lines)) == []
 
 
 def test_a_mode_that_is_not_the_verbs_own_is_on_record() -> None:
-    header = Header(vantage=Peer.PLATFORM, way=ListenVerb(url="ws://app.example/"), mode=Mode.OFF)
+    header = TraceHeader(
+        vantage=Peer.PLATFORM, way=ListenVerb(url="ws://app.example/"), mode=Mode.OFF
+    )
     assert read_trace([header.to_json()]).header == header
-    lines = (Line(0, Peer.PLATFORM, 0, "{}"), Line(1, Peer.APP, 0, '{"type":"killAudio"}'))
+    lines = (
+        TraceLine(0, Peer.PLATFORM, 0, "{}"),
+        TraceLine(1, Peer.APP, 0, '{"type":"killAudio"}'),
+    )
     (found,) = judge_trace(Trace(header, lines))
     assert (found[0], found[1].clause) == (3, "LP-KILL-1")
 
 
 def test_a_trace_is_judged_by_the_mode_of_the_call_even_if_no_verb_could_give_it() -> None:
     verb = ListenVerb(url="ws://app.example/")
-    header = Header(vantage=Peer.PLATFORM, way=verb, mode=Mode.STREAMING)
-    lines = (Line(0, Peer.PLATFORM, 0, "{}"), Line(1, Peer.APP, 0, bytes(2)))
+    header = TraceHeader(vantage=Peer.PLATFORM, way=verb, mode=Mode.STREAMING)
+    lines = (TraceLine(0, Peer.PLATFORM, 0, "{}"), TraceLine(1, Peer.APP, 0, bytes(2)))
     assert judge_trace(Trace(read_trace([header.to_json()]).header, lines)) == []
     assert [v.clause for _, v in judge_trace(Trace(attrs.evolve(header, mode=None), lines))] == [
         "LP-STRM-1"

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from listenproto import BidirectionalAudio, ListenVerb, Metadata, Mode, Policy, Request
+from listenproto import BidirectionalAudio, HandshakePolicy, ListenVerb, Metadata, Mode, Request
 from listenproto_trio import Answering, Call, Limits
 
 STREAM = ListenVerb(
@@ -115,7 +115,7 @@ def test_what_is_no_verb_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("field", "wrong", "said"),
     [
-        ("policy", [None, "open", Policy], "a Policy"),
+        ("policy", [None, "open", HandshakePolicy], "a HandshakePolicy"),
         ("limits", [None, 10.0, Limits], "a Limits"),
         ("max_clips", [-1, "a", 1.5, True], "a whole number of 0 or more, or None"),
         ("max_marks", [-1, "a", 1.5, True], "a whole number of 0 or more, or None"),

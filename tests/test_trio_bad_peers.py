@@ -20,10 +20,10 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_task
 from listenproto import (
     Audio,
     Closed,
-    End,
+    HandshakePolicy,
+    ListenEnd,
     ListenTask,
     Mode,
-    Policy,
     WsAuth,
     basic_credentials,
 )
@@ -225,7 +225,7 @@ async def test_a_handler_that_never_reads(caplog: pytest.LogCaptureFixture, poli
         task = ListenTask(STREAM, {"callSid": "bad"})
         async with open_call_on(platform_stream, task, limits=Limits(outbox_size=1000)) as call:
             result = await talk(call, audio(120))
-        assert result.end is End.APP_CLOSED
+        assert result.end is ListenEnd.APP_CLOSED
         statistics = calls[0].statistics
     assert task.clock == pytest.approx(60 * 8000, abs=160)
     if policy == "hold":
@@ -359,7 +359,7 @@ async def test_each_refusal_in_its_order(
     caplog: pytest.LogCaptureFixture, room: str, target: str, status: int, headers: str, why: str
 ) -> None:
     """D3: no session exists, and so no metadata is waited for."""
-    policy = Policy(
+    policy = HandshakePolicy(
         paths=["/"],
         credentials=("me", "secret"),
         health_path="/alive",
@@ -462,7 +462,7 @@ async def test_an_app_that_breaks_off_the_handshake(
             async with open_call(task):
                 raise AssertionError("there is no call")
         assert task.result is not None
-        assert task.result.end is End.NOT_CONNECTED
+        assert task.result.end is ListenEnd.NOT_CONNECTED
 
 
 @real
@@ -470,7 +470,7 @@ async def test_an_app_that_breaks_off_the_call() -> None:
     async with app_of(reset_in_the_call) as task:
         async with open_call(task) as call:
             result = await talk(call, audio(60), speed=10)
-        assert result.end is End.LOST
+        assert result.end is ListenEnd.LOST
         assert call.how_it_ended() == (
             "the call is over: connection lost: Connection reset by peer"
         )
@@ -483,7 +483,7 @@ async def test_a_host_that_is_no_name_leads_nowhere() -> None:
         async with open_call(task):
             raise AssertionError("there is no call")
     assert task.result is not None
-    assert task.result.end is End.NOT_CONNECTED
+    assert task.result.end is ListenEnd.NOT_CONNECTED
 
 
 @real

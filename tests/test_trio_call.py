@@ -18,15 +18,15 @@ from listenproto import (
     Audio,
     Closed,
     Dtmf,
-    End,
+    ListenEnd,
     ListenVerb,
     LocalProtocolError,
     MixType,
     Mode,
-    Moment,
     Payload,
     Peer,
     Profile,
+    TraceMoment,
     UnknownMessage,
 )
 from listenproto_trio import (
@@ -520,7 +520,7 @@ async def test_a_platform_that_vanishes_is_told_from_one_that_hangs_up() -> None
             await both.app.play(clip(1))
         await both.platform.over()
         assert both.platform.result is not None
-        assert both.platform.result.end is End.LOST
+        assert both.platform.result.end is ListenEnd.LOST
 
 
 @virtual
@@ -568,7 +568,7 @@ async def test_a_disconnect_is_answered_by_a_close() -> None:
         assert events == [Audio(audio(0.02, n)) for n in range(5)]
         assert both.app.closed == Closed(1000, "", clean=True)
         assert both.platform.result is not None
-        assert both.platform.result.end is End.DISCONNECT
+        assert both.platform.result.end is ListenEnd.DISCONNECT
 
 
 @virtual
@@ -616,7 +616,7 @@ async def test_a_tap_that_fails_is_told_no_more_and_the_call_goes_on(
 ) -> None:
     heard: list[object] = []
 
-    def tap(sender: Peer, payload: Payload | Moment) -> None:
+    def tap(sender: Peer, payload: Payload | TraceMoment) -> None:
         heard.append(payload)
         if len(heard) == told:
             raise OSError("disk full")

@@ -20,21 +20,21 @@ from listenproto import (
     Audio,
     Close,
     Closed,
-    End,
-    Header,
+    HandshakePolicy,
     Heard,
+    ListenEnd,
     ListenTask,
     Mode,
-    Moment,
     Payload,
     Peer,
-    Policy,
+    TraceHeader,
+    TraceMoment,
     VerbError,
     WsAuth,
     judge_trace,
     read_trace,
 )
-from listenproto._trace import Line as TraceLine
+from listenproto._trace import TraceLine
 from listenproto._wire import ServerWire
 from listenproto_trio import (
     Answering,
@@ -80,10 +80,10 @@ class Clocked:
     """Notes when each payload of the platform passed, in seconds since the metadata."""
 
     def __init__(self) -> None:
-        self.passed: list[tuple[float, Payload | Moment]] = []
+        self.passed: list[tuple[float, Payload | TraceMoment]] = []
         self._began: float | None = None
 
-    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
+    def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         if sender is not Peer.PLATFORM:
             return
         now = trio.current_time()
@@ -108,7 +108,7 @@ async def test_audio_goes_out_every_20_ms_of_media_time(speed: float) -> None:
     async with calling(read_on, STREAM, tap=clocked) as platform:
         result = await talk(platform, audio(2), speed=speed)
     assert clocked.audio == steps(1, 100, speed)
-    assert result.end is End.HANGUP
+    assert result.end is ListenEnd.HANGUP
     assert result.duration == 2
 
 
@@ -169,7 +169,7 @@ async def test_the_caller_hangs_up_when_it_has_said_all() -> None:
     async with calling(read_on, STREAM) as platform:
         began = trio.current_time()
         result = await talk(platform, audio(1.01))
-    assert result.end is End.HANGUP
+    assert result.end is ListenEnd.HANGUP
     assert platform.task.clock == 51 * 160
     assert trio.current_time() == pytest.approx(began + 1.02)
 
@@ -208,7 +208,7 @@ async def test_what_was_due_in_a_step_goes_out_before_the_end_that_it_brings() -
     verb = attrs.evolve(CLIPS, max_length=1)
     async with calling(speak, verb) as platform:
         result = await talk(platform, audio(5))
-    assert result.end is End.MAX_LENGTH
+    assert result.end is ListenEnd.MAX_LENGTH
     assert playbacks[0].outcome is Outcome.PLAYED
 
 
@@ -218,7 +218,7 @@ async def test_a_key_that_finishes_is_in_the_action_hook() -> None:
     async with calling(read_on, verb) as platform:
         result = await talk(platform, audio(9), keys=[Key("5", at=1.0), Key("*", at=3.5)])
     assert result is platform.result
-    assert result.end is End.KEY
+    assert result.end is ListenEnd.KEY
     assert result.action_hook() == {
         "call_sid": "call-1",
         "from": "+15550100",
@@ -238,7 +238,7 @@ async def test_talking_ends_when_the_app_ends_the_call() -> None:
     async def close(call: Call) -> None:
         await trio.sleep(1)
 
-    for handler, end in [(leave, End.DISCONNECT), (close, End.APP_CLOSED)]:
+    for handler, end in [(leave, ListenEnd.DISCONNECT), (close, ListenEnd.APP_CLOSED)]:
         async with calling(handler, STREAM) as platform:
             result = await talk(platform, audio(60))
         assert (result.end, result.duration) == (end, 1)
@@ -259,7 +259,7 @@ async def test_a_call_that_ends_with_its_answer_was_a_call() -> None:
         nursery.start_soon(accept_and_close, app_stream)
         async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)) as platform:
             result = await talk(platform, audio(60))
-    assert result.end is End.APP_CLOSED
+    assert result.end is ListenEnd.APP_CLOSED
 
 
 @virtual
@@ -273,7 +273,7 @@ async def test_talking_ends_when_the_app_closes_without_having_read() -> None:
             assert both.platform.statistics.audio_sent < 2 * RATE
             await both.app.close()
         assert both.platform.result is not None
-        assert both.platform.result.end is End.APP_CLOSED
+        assert both.platform.result.end is ListenEnd.APP_CLOSED
 
 
 @virtual
@@ -301,7 +301,7 @@ async def test_the_caller_waits_for_no_app() -> None:
             hear=lambda pieces: heard.append(round(trio.current_time(), 6)),
         )
         assert trio.current_time() == 5 + 3
-    assert (result.end, result.duration) == (End.HANGUP, 5)
+    assert (result.end, result.duration) == (ListenEnd.HANGUP, 5)
     assert heard == steps(1, 250)
     mark = '{"type":"mark","data":{"name":"m","event":"playout"}}'
     assert clocked.passed[-3:] == [(3.0, pressed_text("1")), (4.0, mark), (5.0, Close(1000, ""))]
@@ -339,7 +339,7 @@ async def test_a_caller_in_a_hurry_waits_for_an_app_until_that_is_stuck(ping_tim
         assert trio.current_time() == ping_time + 3
         assert both.platform.task.session.playout.now == 5 * FLICKS
         both.app_stream.open()
-    assert (result.end, result.duration) == (End.HANGUP, 5)
+    assert (result.end, result.duration) == (ListenEnd.HANGUP, 5)
     assert 4 * RATE < both.platform.statistics.samples_dropped < 5 * RATE
 
 
@@ -360,7 +360,7 @@ async def test_an_app_that_is_slower_than_a_caller_in_a_hurry_loses_nothing(spee
     async with calling(record_slowly, STREAM, pair=lockstep_stream_pair, **options) as platform:
         result = await talk(platform, said, speed=speed)
     assert bytes(recorded) == said
-    assert (result.end, result.duration) == (End.HANGUP, 4)
+    assert (result.end, result.duration) == (ListenEnd.HANGUP, 4)
     assert platform.statistics.samples_dropped == 0
 
 
@@ -390,7 +390,7 @@ async def test_talking_ends_when_the_app_closes_and_reads_no_more() -> None:
         async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)) as platform:
             result = await talk(platform, audio(60))
         nursery.cancel_scope.cancel()
-    assert result.end is End.APP_CLOSED
+    assert result.end is ListenEnd.APP_CLOSED
 
 
 @virtual
@@ -403,7 +403,7 @@ async def test_talking_ends_though_nobody_answers_the_close() -> None:
             began = trio.current_time()
             result = await talk(platform, audio(1))
             assert trio.current_time() == began + 1 + 3
-    assert result.end is End.HANGUP
+    assert result.end is ListenEnd.HANGUP
     assert platform.closed == Closed(1006, "", clean=False)
 
 
@@ -417,7 +417,7 @@ async def test_an_app_that_answers_no_ping_is_left() -> None:
             began = trio.current_time()
             result = await talk(platform, audio(60))
             assert trio.current_time() == pytest.approx(began + 30, abs=STEP)
-    assert result.end is End.LOST
+    assert result.end is ListenEnd.LOST
 
 
 @virtual
@@ -454,17 +454,27 @@ async def test_a_verb_without_beep_has_none() -> None:
 
 
 REFUSALS = [
-    (Policy(credentials=("me", "secret")), 401, "LP-HS-13", "Wrong or missing credentials."),
-    (Policy(paths=["/calls"]), 404, None, "This server has no path /; check the URL."),
-    (Policy(max_calls=0), 503, None, "reached (0); try again later."),
-    (Policy(subprotocols=("other",)), 400, "LP-HS-8", "audio.jambonz.org; supported: other."),
+    (
+        HandshakePolicy(credentials=("me", "secret")),
+        401,
+        "LP-HS-13",
+        "Wrong or missing credentials.",
+    ),
+    (HandshakePolicy(paths=["/calls"]), 404, None, "This server has no path /; check the URL."),
+    (HandshakePolicy(max_calls=0), 503, None, "reached (0); try again later."),
+    (
+        HandshakePolicy(subprotocols=("other",)),
+        400,
+        "LP-HS-8",
+        "audio.jambonz.org; supported: other.",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("policy", "status", "kind", "words"), REFUSALS)
 @virtual
 async def test_a_refused_call_says_why(
-    policy: Policy, status: int, kind: str | None, words: str
+    policy: HandshakePolicy, status: int, kind: str | None, words: str
 ) -> None:
     app_stream, platform_stream = memory_stream_pair()
     serving = partial(serve_stream, read_on, app_stream, answering=Answering(policy=policy))
@@ -482,9 +492,9 @@ async def test_a_refused_call_says_why(
 @virtual
 async def test_the_verbs_credentials_open_the_door() -> None:
     verb = attrs.evolve(STREAM, ws_auth=WsAuth(username="me", password="secret"))
-    answering = Answering(mode=Mode.STREAMING, policy=Policy(credentials=("me", "secret")))
+    answering = Answering(mode=Mode.STREAMING, policy=HandshakePolicy(credentials=("me", "secret")))
     async with calling(read_on, verb, answering=answering) as platform:
-        assert (await talk(platform, audio(0.1))).end is End.HANGUP
+        assert (await talk(platform, audio(0.1))).end is ListenEnd.HANGUP
 
 
 async def say_and_close(data: bytes, stream: trio.abc.Stream) -> None:
@@ -696,7 +706,7 @@ async def test_a_refused_connection_is_an_os_error() -> None:
         async with open_call(task):
             raise AssertionError("there is no call")
     assert task.result is not None
-    assert task.result.end is End.NOT_CONNECTED
+    assert task.result.end is ListenEnd.NOT_CONNECTED
 
 
 @virtual
@@ -730,7 +740,7 @@ async def test_leaving_the_block_hangs_up() -> None:
         await platform.capture(audio(0.03))
         assert platform.result is None
     assert platform.result is not None
-    assert platform.result.end is End.HANGUP
+    assert platform.result.end is ListenEnd.HANGUP
     assert platform.closed == Closed(1000, "", clean=True)
     assert recorded == [Audio(audio(0.02)), Audio(audio(0.01))]
 
@@ -754,11 +764,11 @@ async def test_a_trace_reads_back(tmp_path: Path, with_audio: bool) -> None:
         await call.mark("m")
         await read_on(call)
 
-    header = Header(vantage=Peer.PLATFORM, way=STREAM, attributes=ATTRIBUTES)
+    header = TraceHeader(vantage=Peer.PLATFORM, way=STREAM, attributes=ATTRIBUTES)
     file = TraceFile(tmp_path / "trace.jsonl", header, with_audio=with_audio)
-    passed: list[tuple[Peer, Payload | Moment]] = []
+    passed: list[tuple[Peer, Payload | TraceMoment]] = []
 
-    def tap(sender: Peer, payload: Payload | Moment) -> None:
+    def tap(sender: Peer, payload: Payload | TraceMoment) -> None:
         passed.append((sender, payload))
         file(sender, payload)
 
@@ -780,7 +790,7 @@ async def test_a_trace_reads_back(tmp_path: Path, with_audio: bool) -> None:
 
 @virtual
 async def test_a_lost_connection_is_on_record(tmp_path: Path) -> None:
-    file = TraceFile(tmp_path / "trace.jsonl", Header(vantage=Peer.PLATFORM, way=STREAM))
+    file = TraceFile(tmp_path / "trace.jsonl", TraceHeader(vantage=Peer.PLATFORM, way=STREAM))
     app_stream, platform_stream = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bare_app, app_stream)
@@ -792,7 +802,7 @@ async def test_a_lost_connection_is_on_record(tmp_path: Path) -> None:
     file.close()
     with open(file.path, encoding="utf-8") as lines:
         last = read_trace(lines).lines[-1]
-    assert (last.sender, last.payload) == (Peer.APP, Moment.LOST)
+    assert (last.sender, last.payload) == (Peer.APP, TraceMoment.LOST)
 
 
 @virtual
@@ -812,7 +822,7 @@ async def test_a_body_that_raises_hangs_up_and_closes() -> None:
             async with open_call_on(platform_stream, task):
                 raise KeyError("in the body")
     assert task.result is not None
-    assert task.result.end is End.HANGUP
+    assert task.result.end is ListenEnd.HANGUP
     assert ended == [Closed(1000, "", clean=True)]
 
 

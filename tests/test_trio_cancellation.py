@@ -27,8 +27,8 @@ from listenproto import (
     Closed,
     Disconnect,
     Dtmf,
-    End,
     KillAudio,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     Mark,
@@ -326,7 +326,7 @@ async def talking(interruption: Interruption) -> None:
         assert heard == said[: 2 * sent]
         assert both.app.closed == Closed(1000, "", clean=True)
         assert both.platform.result is not None
-        assert both.platform.result.end is End.HANGUP
+        assert both.platform.result.end is ListenEnd.HANGUP
 
 
 async def talking_with_keys(interruption: Interruption) -> None:

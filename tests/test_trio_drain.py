@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from listenproto import FLICKS, End, Heard, Mode
+from listenproto import FLICKS, Heard, ListenEnd, Mode
 from listenproto_trio import Answering, Call, CallEnded, Outcome, talk
 from tests.trio_support import CLIPS, STREAM, audio, calling, clip, line, virtual
 
@@ -31,7 +31,7 @@ async def test_the_last_words_are_heard_before_the_call_is_closed(by: str, lead:
     answering = Answering(mode=Mode.STREAMING, drain=by != "drain()")
     async with calling(handler, STREAM, answering=answering) as platform:
         result = await talk(platform, audio(10), hear=heard.extend)
-    assert result.end is End.APP_CLOSED
+    assert result.end is ListenEnd.APP_CLOSED
     assert b"".join(piece.pcm for piece in heard) == audio(3)
 
 

@@ -16,11 +16,11 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     SUBPROTOCOL,
+    HandshakePolicy,
     ListenTask,
     ListenVerb,
     Mode,
     PlayAudio,
-    Policy,
     Request,
     WsAuth,
     basic_credentials,
@@ -277,7 +277,7 @@ async def test_what_is_cancelled_from_outside_leaves_its_line(
 
 @virtual
 async def test_no_call_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
-    policy = Policy(paths=["/calls"], health_path="/alive")
+    policy = HandshakePolicy(paths=["/calls"], health_path="/alive")
     async with answered(answering=Answering(policy=policy), metadata=()):
         pass
     async with answered(metadata=["no JSON"]) as platform:
@@ -398,7 +398,7 @@ async def listening(
 @pytest.mark.parametrize("given", ["hunter2", "wrong-s3cret"])
 @real
 async def test_credentials_are_in_no_line(caplog: pytest.LogCaptureFixture, given: str) -> None:
-    policy = Policy(credentials=("me", "hunter2"))
+    policy = HandshakePolicy(credentials=("me", "hunter2"))
     async with listening(fail, Answering(policy=policy)) as verb:
         verb = attrs.evolve(verb, ws_auth=WsAuth(username="me", password=given))
         with suppress(CallRejected):
@@ -458,7 +458,7 @@ async def test_both_ends_know_each_other(caplog: pytest.LogCaptureFixture, host:
 async def test_who_is_refused_is_told_by_whom() -> None:
     app_stream, platform_stream = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        answering = Answering(policy=Policy(max_calls=0))
+        answering = Answering(policy=HandshakePolicy(max_calls=0))
         nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
         with pytest.raises(
             CallRejected, match=r"^app\.example:80 refused the call with 503: The limit"

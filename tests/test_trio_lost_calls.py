@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from listenproto import AppSession, Metadata, Mode, Policy, Request
+from listenproto import AppSession, HandshakePolicy, Metadata, Mode, Request
 from listenproto_trio import Answering, Call, Tap, serve_stream
 from tests.trio_support import Bare, asking, bare_platform, virtual
 
@@ -149,7 +149,7 @@ async def test_what_was_not_accepted_is_no_call(
 
     lost: Lost = []
     answering = Answering(
-        policy=Policy(paths={"/"}, health_path="/alive"),
+        policy=HandshakePolicy(paths={"/"}, health_path="/alive"),
         on_lost=lambda session, why: lost.append((session, why)),
         tap=no_tap if what is is_answered_500 else None,
     )

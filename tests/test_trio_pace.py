@@ -21,9 +21,9 @@ from listenproto import (
     Audio,
     BidirectionalAudio,
     Close,
-    Gaps,
     ListenVerb,
     Payload,
+    PlayoutGaps,
     Profile,
 )
 from listenproto_trio import Answering, Call, Limits, Outcome, talk
@@ -52,7 +52,7 @@ async def heard(
     app: ListenVerb | None = None,
     profile: Profile = DOCUMENTED,
     speed: float = 1.0,
-) -> Gaps:
+) -> PlayoutGaps:
     """Have a caller listen in silence to an app that takes the verb to be ``app``."""
 
     async def handler(call: Call) -> None:
@@ -116,7 +116,7 @@ async def test_a_stream_that_is_sent_at_once_tells_at_any_speed_of_the_call(
 ) -> None:
     script = speaking(8000, lead=math.inf)
     gaps = await heard(script, stream(16000), app=stream(8000), speed=speed)
-    assert gaps == Gaps()
+    assert gaps == PlayoutGaps()
     (sentence,) = told(caplog)
     assert re.search(r"'said' was due after 3\.00 s and came after 1\.(48|50) s: ", sentence)
     assert sentence.endswith(CHECK.format(8000))
@@ -127,7 +127,7 @@ async def test_speech_at_twice_the_rate_of_the_verb_comes_late(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gaps = await heard(speaking(16000, times=2), stream(8000), app=stream(16000))
-    assert gaps == Gaps()
+    assert gaps == PlayoutGaps()
     (sentence,) = told(caplog)
     assert re.search(r"after 0\.2\d s and came after 3\.\d\d s: .* audio too slowly, ", sentence)
     assert sentence.endswith(CHECK.format(16000))
@@ -194,7 +194,7 @@ async def test_an_app_that_has_it_right_is_told_nothing(
     name: str, profile: Profile, caplog: pytest.LogCaptureFixture
 ) -> None:
     verb, script = RIGHT[name]
-    assert await heard(script, verb, profile=profile) == Gaps()
+    assert await heard(script, verb, profile=profile) == PlayoutGaps()
     assert told(caplog) == []
 
 

@@ -29,7 +29,7 @@ from listenproto import (
     PlaybackDone,
     Profile,
 )
-from listenproto._playout import Fate, MarkPoint, Over
+from listenproto._playout import PlayoutEnd, PlayoutFate, PlayoutMark
 from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
 from listenproto_trio.server import serve_stream
 from tests.depth import FEW
@@ -158,7 +158,11 @@ async def test_clips_behind_a_killed_one_play_on_where_platforms_have_it_so() ->
         assert call.ahead == 5
         await call.drain()
         assert outcomes(clips) == [F, P, P]
-        assert [over.fate for over in playout.overs] == [Fate.KILLED, Fate.PLAYED, Fate.PLAYED]
+        assert [over.fate for over in playout.overs] == [
+            PlayoutFate.KILLED,
+            PlayoutFate.PLAYED,
+            PlayoutFate.PLAYED,
+        ]
 
 
 @virtual
@@ -171,7 +175,11 @@ async def test_a_kill_that_comes_too_late_for_one_clip_stops_the_next() -> None:
         assert call.ahead == pytest.approx(3)
         await call.drain()
         assert outcomes(clips) == [P, F, P]
-        assert [over.fate for over in playout.overs] == [Fate.PLAYED, Fate.KILLED, Fate.PLAYED]
+        assert [over.fate for over in playout.overs] == [
+            PlayoutFate.PLAYED,
+            PlayoutFate.KILLED,
+            PlayoutFate.PLAYED,
+        ]
 
 
 @virtual
@@ -390,14 +398,14 @@ pauses = st.tuples(st.just("wait"), short | st.floats(0, 2))
 kills = st.tuples(st.just("kill"), st.just(0.1))
 
 
-def known(over: Over, script: list[tuple[str, float]]) -> tuple[object, Outcome]:
+def known(over: PlayoutEnd, script: list[tuple[str, float]]) -> tuple[object, Outcome]:
     """What the app can know of it: a frame more or less is nothing."""
-    if isinstance(over.item, MarkPoint):
-        marks = {Fate.PLAYED: P, Fate.KILLED: C, Fate.FORGOTTEN: F}
+    if isinstance(over.item, PlayoutMark):
+        marks = {PlayoutFate.PLAYED: P, PlayoutFate.KILLED: C, PlayoutFate.FORGOTTEN: F}
         return over.item.name, marks[over.fate]
     _, seconds = script[int(over.item.id)]
-    at_its_end = over.fate is Fate.KILLED and over.samples >= (seconds - 0.02) * RATE
-    return over.item.id, P if over.fate is Fate.PLAYED or at_its_end else F
+    at_its_end = over.fate is PlayoutFate.KILLED and over.samples >= (seconds - 0.02) * RATE
+    return over.item.id, P if over.fate is PlayoutFate.PLAYED or at_its_end else F
 
 
 async def carry_out(call: Call, script: list[tuple[str, float]]) -> dict[object, Playback]:

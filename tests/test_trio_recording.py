@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from listenproto import FLICKS, Header, Heard, Line, Mode, Peer, TraceError
+from listenproto import FLICKS, Heard, Mode, Peer, TraceError, TraceHeader, TraceLine
 from listenproto._trace import MAX_LINE
 from listenproto._wav import growing_wav_header
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
@@ -51,7 +51,7 @@ def test_a_stereo_wav_is_whole(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "there"
     path.write_text("precious")
-    header = Header(vantage=Peer.APP, way=Mode.CLIPS)
+    header = TraceHeader(vantage=Peer.APP, way=Mode.CLIPS)
     with pytest.raises(FileExistsError):
         WavFile(path, RATE)
     with pytest.raises(FileExistsError):
@@ -65,7 +65,7 @@ def test_nobody_else_may_read_what_was_said(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with WavFile(tmp_path / "recording.wav", RATE), HeardWav(tmp_path / "heard.wav", RATE):
-            TraceFile(tmp_path / "trace", Header(vantage=Peer.APP, way=Mode.OFF)).close()
+            TraceFile(tmp_path / "trace", TraceHeader(vantage=Peer.APP, way=Mode.OFF)).close()
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
@@ -328,7 +328,7 @@ def test_a_recording_grows_past_4_gib(tmp_path: Path) -> None:
 @virtual
 async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
-        file = TraceFile(disk / "trace.jsonl", Header(vantage=Peer.APP, way=Mode.OFF))
+        file = TraceFile(disk / "trace.jsonl", TraceHeader(vantage=Peer.APP, way=Mode.OFF))
         with suppress(OSError):
             while True:
                 file(Peer.PLATFORM, bytes(320))
@@ -344,7 +344,7 @@ async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("room", [0, 1, 20])
 def test_a_trace_that_cannot_start_leaves_no_file(tmp_path: Path, room: int) -> None:
-    header = Header(vantage=Peer.APP, way=Mode.OFF)
+    header = TraceHeader(vantage=Peer.APP, way=Mode.OFF)
     with files_up_to(room), pytest.raises(OSError, match=r"trace\.jsonl") as error:
         TraceFile(tmp_path / "trace.jsonl", header)
     assert error.value.errno == errno.EFBIG
@@ -356,7 +356,7 @@ def test_a_trace_that_cannot_start_leaves_no_file(tmp_path: Path, room: int) -> 
 
 def lines_of_a_trace(tmp_path: Path, *more: bytes) -> Path:
     path = tmp_path / "trace.jsonl"
-    head = Header(vantage=Peer.APP, way=Mode.OFF).to_json().encode()
+    head = TraceHeader(vantage=Peer.APP, way=Mode.OFF).to_json().encode()
     path.write_bytes(b"\n".join([head, *more]))
     return path
 
@@ -381,13 +381,13 @@ def test_a_wrong_line_is_named_before_one_that_is_no_text(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("payload", [16 * 2**20 * b"\xff", 16 * 2**20 * "\0"])
 def test_the_longest_message_is_read_back(tmp_path: Path, payload: bytes | str) -> None:
-    line = Line(2**60, Peer.PLATFORM, 2**60, payload)
+    line = TraceLine(2**60, Peer.PLATFORM, 2**60, payload)
     trace = read_trace_file(lines_of_a_trace(tmp_path, line.to_json().encode(), b""))
     assert trace.lines == (line,)
 
 
 def test_a_trace_may_come_through_a_pipe_with_any_ends_of_lines(tmp_path: Path) -> None:
-    line = Line(0, Peer.APP, 0, b"\1\2")
+    line = TraceLine(0, Peer.APP, 0, b"\1\2")
     octets = lines_of_a_trace(tmp_path, line.to_json().encode() + b"\r\n").read_bytes()
     reading, writing = os.pipe()
     os.write(writing, octets)

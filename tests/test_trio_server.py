@@ -20,13 +20,13 @@ from listenproto import (
     Audio,
     Closed,
     Dtmf,
-    End,
+    HandshakePolicy,
+    ListenEnd,
     ListenTask,
     ListenVerb,
     Metadata,
     Mode,
     Payload,
-    Policy,
     Rejected,
     Request,
     basic_credentials,
@@ -183,7 +183,7 @@ async def test_drain_waits_for_clips_and_marks(verb: ListenVerb) -> None:
         answering = Answering(mode=verb.mode(), drain=drain)
         async with calling(handler, verb, answering=answering) as platform:
             result = await talk(platform, audio(10))
-        assert result.end is End.APP_CLOSED
+        assert result.end is ListenEnd.APP_CLOSED
         assert [playback.outcome for playback in playbacks] == [outcome] * 2
         assert platform.task.clock == (16000 if drain else 0)
 
@@ -231,24 +231,24 @@ async def test_what_is_called_while_reading_may_fail_without_harm_to_the_server(
     assert f"raised by the mode function, for call '{CALL_SID}'" in caplog.text
 
 
-REFUSALS: list[tuple[Policy, dict[str, str], int]] = [
-    (Policy(max_calls=0), {}, 503),
-    (Policy(paths=["/other"]), {}, 404),
-    (Policy(credentials=("me", "secret")), {}, 401),
+REFUSALS: list[tuple[HandshakePolicy, dict[str, str], int]] = [
+    (HandshakePolicy(max_calls=0), {}, 503),
+    (HandshakePolicy(paths=["/other"]), {}, 404),
+    (HandshakePolicy(credentials=("me", "secret")), {}, 401),
     (
-        Policy(credentials=("me", "secret")),
+        HandshakePolicy(credentials=("me", "secret")),
         {"Authorization": basic_credentials("me", "wrong")},
         401,
     ),
-    (Policy(subprotocols=("other",)), {}, 400),
-    (Policy(), {"Sec-WebSocket-Extensions": "x" * 20000}, 431),
+    (HandshakePolicy(subprotocols=("other",)), {}, 400),
+    (HandshakePolicy(), {"Sec-WebSocket-Extensions": "x" * 20000}, 431),
 ]
 
 
 @pytest.mark.parametrize(("policy", "headers", "status"), REFUSALS)
 @virtual
 async def test_a_refusal_is_written_to_its_end(
-    policy: Policy, headers: dict[str, str], status: int
+    policy: HandshakePolicy, headers: dict[str, str], status: int
 ) -> None:
     async with served(raise_value_error, Answering(policy=policy)) as stream:
         platform = asking(stream, **headers)
@@ -270,7 +270,7 @@ async def test_a_refusal_is_written_to_its_end(
 )
 @virtual
 async def test_what_asks_for_no_call_has_an_answer(request_: bytes, status: bytes) -> None:
-    answering = Answering(policy=Policy(health_path="/alive"))
+    answering = Answering(policy=HandshakePolicy(health_path="/alive"))
     async with served(raise_value_error, answering) as stream:
         await stream.send_all(request_)
         answer = b"".join([bytes(data) async for data in stream])
@@ -583,7 +583,7 @@ async def test_calls_beyond_the_limit_are_refused_until_one_ends() -> None:
         await read_on(call)
         ended.set()
 
-    async with listening(handler, Answering(policy=Policy(max_calls=1))) as verb:
+    async with listening(handler, Answering(policy=HandshakePolicy(max_calls=1))) as verb:
         async with open_call(ListenTask(verb, ATTRIBUTES)):
             with pytest.raises(CallRejected, match="503") as refused:
                 async with open_call(ListenTask(verb, ATTRIBUTES)):
@@ -599,7 +599,7 @@ async def test_calls_beyond_the_limit_are_refused_until_one_ends() -> None:
 @pytest.mark.parametrize("said", [METADATA, "no metadata", b""])
 @real
 async def test_a_call_that_failed_makes_room_for_another(said: str | bytes) -> None:
-    async with listening(raise_value_error, Answering(policy=Policy(max_calls=1))) as verb:
+    async with listening(raise_value_error, Answering(policy=HandshakePolicy(max_calls=1))) as verb:
         url = urlsplit(verb.url)
         assert url.hostname and url.port
         for _ in range(3):

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
-from listenproto import Closed, End, ListenTask, Mode, Rejected
+from listenproto import Closed, ListenEnd, ListenTask, Mode, Rejected
 from listenproto_trio import (
     Answering,
     Call,
@@ -139,7 +139,7 @@ async def test_calls_go_on_for_as_long_as_they_have(caplog: pytest.LogCaptureFix
             await wait_all_tasks_blocked()
             assert server.listener.closed
             result = await talk(call, audio(29))
-        assert result.end is End.HANGUP
+        assert result.end is ListenEnd.HANGUP
         await server.ended.wait()
         assert trio.current_time() == pytest.approx(29)
     assert log_of(caplog)[1] == "stopping; calls open: 1; they have 30 s to end"
@@ -273,7 +273,7 @@ async def test_a_handler_sees_it_and_may_say_goodbye() -> None:
         async with open_call_on(server.dial(), ListenTask(CLIPS, ATTRIBUTES)) as call:
             server.stop.set()
             result = await talk(call, audio(60))
-        assert (result.end, result.duration) == (End.APP_CLOSED, 2)
+        assert (result.end, result.duration) == (ListenEnd.APP_CLOSED, 2)
         await server.ended.wait()
     assert playbacks[0].outcome is Outcome.PLAYED
 

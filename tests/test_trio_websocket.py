@@ -19,19 +19,19 @@ from listenproto import (
     Close,
     Closed,
     Dtmf,
-    Header,
-    Line,
     ListenTask,
     ListenVerb,
     Metadata,
     Mode,
-    Moment,
     Payload,
     Peer,
     PlaybackDone,
     RemoteProtocolError,
     Request,
     Trace,
+    TraceHeader,
+    TraceLine,
+    TraceMoment,
     judge_trace,
 )
 from listenproto_trio import (
@@ -265,10 +265,10 @@ async def test_drain_waits_for_marks(drain: bool) -> None:
 @pytest.mark.parametrize("lost", [True, False])
 @virtual
 async def test_a_call_is_on_record(lost: bool) -> None:
-    lines: list[Line] = []
+    lines: list[TraceLine] = []
 
-    def tap(sender: Peer, payload: Payload | Moment) -> None:
-        lines.append(Line(round(trio.current_time() * 1e6), sender, 0, payload))
+    def tap(sender: Peer, payload: Payload | TraceMoment) -> None:
+        lines.append(TraceLine(round(trio.current_time() * 1e6), sender, 0, payload))
 
     pipe = Pipe(METADATA, audio(0.02))
     answering = Answering(mode=Mode.STREAMING, tap=lambda session: tap)
@@ -278,17 +278,17 @@ async def test_a_call_is_on_record(lost: bool) -> None:
         if lost:
             pipe.coming.close()
         await trio.sleep(1)
-    ends = [(Peer.PLATFORM, Moment.LOST)]
+    ends = [(Peer.PLATFORM, TraceMoment.LOST)]
     if not lost:
         ends = [(Peer.APP, Close(1000, "")), (Peer.PLATFORM, Close(1000, ""))]
     assert [(line.sender, line.payload) for line in lines] == [
-        (Peer.APP, Moment.OPEN),
+        (Peer.APP, TraceMoment.OPEN),
         (Peer.PLATFORM, METADATA),
         (Peer.PLATFORM, audio(0.02)),
         (Peer.APP, '{"type":"mark","data":{"name":"m"}}'),
         *ends,
     ]
-    header = Header(vantage=Peer.APP, way=Mode.STREAMING, profile="documented")
+    header = TraceHeader(vantage=Peer.APP, way=Mode.STREAMING, profile="documented")
     assert list(judge_trace(Trace(header, tuple(lines)))) == []
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from listenproto import (
     ActionHook,
     CallHook,
-    End,
+    ListenEnd,
     ListenResult,
     ListenTask,
     ListenVerb,
@@ -139,7 +139,7 @@ def test_a_hook_is_read_only(hook: type[CallHook | ActionHook]) -> None:
 @given(
     st.builds(
         ListenResult,
-        end=st.sampled_from(End),
+        end=st.sampled_from(ListenEnd),
         duration=st.none() | st.integers(0, 10**15 - 1),
         digits=st.none() | st.sampled_from(DIGITS),
         attributes=metadata().map(lambda message: message.attributes),

@@ -20,7 +20,7 @@ from wsproto.utilities import generate_accept_token
 
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
 from listenproto._upgrade import Accepted, Rejected, Request
-from listenproto._wire import ClientWire, Closed, Ping, Pong, ServerWire, State, Wire, WireEvent
+from listenproto._wire import ClientWire, Closed, Ping, Pong, ServerWire, Wire, WireEvent, WireState
 from tests.wire_support import (
     BINARY,
     CLOSE,
@@ -98,7 +98,7 @@ def test_a_request_is_yielded_and_waits() -> None:
     assert event.is_upgrade
     assert event.upgrade_fault is None
     assert list(wire.events()) == []
-    assert (wire.state, wire.is_open, wire.finished) == (State.ANSWERING, False, False)
+    assert (wire.state, wire.is_open, wire.finished) == (WireState.ANSWERING, False, False)
     assert wire.data_to_send() == b""
 
 
@@ -693,7 +693,7 @@ def test_bad_frames_are_the_peers_fault(name: str, closing: bool) -> None:
     with pytest.raises(LocalProtocolError):
         wire.send("x")
     if not closing:
-        assert wire.state is State.FAILED
+        assert wire.state is WireState.FAILED
         wire.close(error.close_code, str(error))
     assert wire.finished
     assert wire.data_to_send().count(b"\x88") == 1
@@ -749,7 +749,7 @@ def test_a_close_without_a_code() -> None:
 def test_after_our_close_messages_still_come_but_nothing_goes() -> None:
     wire = open_server()
     wire.close(1001, "bye")
-    assert (wire.state, wire.is_open, wire.finished) == (State.CLOSING, False, False)
+    assert (wire.state, wire.is_open, wire.finished) == (WireState.CLOSING, False, False)
     wire.data_to_send()
     for verb in (lambda: wire.send("x"), wire.ping, wire.close):
         with pytest.raises(LocalProtocolError, match="closing"):
@@ -1132,7 +1132,7 @@ def test_no_bytes_surprise_a_server(
 ) -> None:
     """Whatever comes, however cut: events or a RemoteProtocolError, and always the same."""
 
-    def run(chunks: list[bytes]) -> tuple[Outcome, State, bytes]:
+    def run(chunks: list[bytes]) -> tuple[Outcome, WireState, bytes]:
         wire = ServerWire(max_head=300, max_message=150, lenient_first_text=lenient)
         seen = outcome(wire, chunks + [b""] * eof)
         announced, data = wire.has_data_to_send, wire.data_to_send()
@@ -1167,7 +1167,7 @@ ANSWERS = st.one_of(
 
 @given(ANSWERS, PLACES, st.booleans())
 def test_no_answer_surprises_a_client(raw: bytes, places: list[int], eof: bool) -> None:
-    def run(chunks: list[bytes]) -> tuple[Outcome, State]:
+    def run(chunks: list[bytes]) -> tuple[Outcome, WireState]:
         wire = ClientWire("x", max_head=100)
         return outcome(wire, chunks + [b""] * eof), wire.state
 

@@ -26,7 +26,7 @@ from listenproto._messages import (
 )
 from listenproto._observer import AppLimits, Violation
 from listenproto._profile import DOCUMENTED, Profile
-from listenproto._rules import State
+from listenproto._rules import PeerState
 from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import (
     AppUnderTest,
@@ -220,7 +220,7 @@ class CallMachine(RuleBasedStateMachine):
     def check_that_nothing_waits(self) -> None:
         """Everything has arrived and played, and the call goes on."""
         states = self.exchange.observers[Peer.PLATFORM].states
-        assert states[Peer.PLATFORM] is not State.LEAVING, (
+        assert states[Peer.PLATFORM] is not PeerState.LEAVING, (
             "LP-END-9: the listen goes on after disconnect"
         )
 

@@ -32,7 +32,7 @@ from listenproto._messages import (
 )
 from listenproto._observer import Observer, Violation
 from listenproto._profile import DOCUMENTED, Profile, profile_of
-from listenproto._rules import State
+from listenproto._rules import PeerState
 from listenproto._task import ListenTask
 from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import Exchange
@@ -117,10 +117,10 @@ def _breaches(observer: Observer, verb: ListenVerb) -> _Breaches:
 
 def _of_the_platform(observer: Observer, verb: ListenVerb) -> _Breaches:
     state, platform = observer.states[Peer.PLATFORM], Peer.PLATFORM
-    if state is State.START:
+    if state is PeerState.START:
         yield platform, _SPEECH, "LP-META-1"
         yield platform, Dtmf("5"), "LP-META-1"
-    elif state is State.OPEN:
+    elif state is PeerState.OPEN:
         yield platform, Metadata(), "LP-META-4"
         yield platform, KillAudio(), "LP-ODD-1"
         yield platform, Malformed("{", "not valid JSON", "LP-ODD-2"), "LP-ODD-2"
@@ -128,7 +128,7 @@ def _of_the_platform(observer: Observer, verb: ListenVerb) -> _Breaches:
         yield platform, MarkEvent(_NEVER, "playout"), "LP-MARK-9"
         if not verb.pass_dtmf:
             yield platform, Dtmf("5"), "LP-DTMF-1"
-    elif state is State.LEAVING:
+    elif state is PeerState.LEAVING:
         yield platform, _SPEECH, "LP-END-4"
         yield platform, PlayDone(), "LP-END-4"
     else:
@@ -138,10 +138,10 @@ def _of_the_platform(observer: Observer, verb: ListenVerb) -> _Breaches:
 def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
     state, app = observer.states[Peer.APP], Peer.APP
     clip = PlayAudio(b"\1\0", sample_rate=8000)
-    if state is State.START:
+    if state is PeerState.START:
         yield app, KillAudio(), "LP-META-13"
         yield app, Disconnect(), "LP-META-13"
-    elif state is State.OPEN:
+    elif state is PeerState.OPEN:
         yield app, Dtmf("5"), "LP-ODD-1"
         yield app, Malformed("[]", "not a JSON object", "LP-ODD-3"), "LP-ODD-3"
         if mode is Mode.OFF:
@@ -154,7 +154,7 @@ def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
             yield app, _SPEECH, "LP-STRM-1"
             yield app, Mark("m"), "LP-MARK-1"
             yield app, ClearMarks(), "LP-MARK-1"
-    elif state is State.LEAVING:
+    elif state is PeerState.LEAVING:
         yield app, KillAudio(), "LP-END-1"
         yield app, Disconnect(), "LP-END-1"
     else:

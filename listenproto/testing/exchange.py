@@ -17,7 +17,7 @@ from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._observer import AppLimits, Observer, Violation
 from listenproto._playout import Heard
 from listenproto._profile import Profile
-from listenproto._rules import State
+from listenproto._rules import PeerState
 from listenproto._verb import ListenVerb
 
 __all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
@@ -85,7 +85,7 @@ def messages_in(
     """The messages in a payload that passes at the vantage of ``observer``."""
     if isinstance(payload, Close):
         return [payload]
-    if sender is Peer.PLATFORM and observer.states[sender] is State.START:
+    if sender is Peer.PLATFORM and observer.states[sender] is PeerState.START:
         return decode_opening(payload)
     return decode(payload, sender, string_sample_rate=string_sample_rate)
 

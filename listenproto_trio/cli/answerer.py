@@ -19,7 +19,7 @@ from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
 from listenproto._observer import Violation
 from listenproto._profile import Profile
-from listenproto._trace import Header, Moment
+from listenproto._trace import TraceHeader, TraceMoment
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
@@ -99,7 +99,7 @@ class Answerer:
         return self._closing(trace, number)
 
     def _new_trace(self, folder: Path, number: int) -> TraceFile:
-        header = Header(vantage=Peer.APP, way=self.mode, profile=self.profile.name)
+        header = TraceHeader(vantage=Peer.APP, way=self.mode, profile=self.profile.name)
         for stem in stems(f"call-{number}"):
             with suppress(FileExistsError):
                 return TraceFile(folder / f"{stem}.trace.jsonl", header)
@@ -115,13 +115,13 @@ class Answerer:
 
         write = Beside(fail).guarded(trace.path, trace)
 
-        def tell(sender: Peer, payload: Payload | Moment) -> None:
+        def tell(sender: Peer, payload: Payload | TraceMoment) -> None:
             nonlocal over
             if over:
                 return
             write(sender, payload)
             closed = isinstance(payload, Close) and sender is Peer.PLATFORM
-            if closed or payload is Moment.LOST:  # this end's own close, if any, was before
+            if closed or payload is TraceMoment.LOST:  # this end's own close, if any, was before
                 over = True
                 trace.close()
 

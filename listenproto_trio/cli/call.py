@@ -24,7 +24,7 @@ from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
 from listenproto_trio.cli.hook import Hook, read_hook
 from listenproto_trio.cli.placed import COLUMNS, Placed
-from listenproto_trio.cli.placing import Line, place
+from listenproto_trio.cli.placing import CallPlan, place
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.cli.signals import watch_signals
 from listenproto_trio.cli.sound import mixed, read_sound, spoken
@@ -163,7 +163,7 @@ def call(
     if insecure:
         said = "INSECURE: certificates are not checked, so anybody can pose as the app"
         screen.say(said, style="bold red")
-    line = Line(
+    plan = CallPlan(
         verb=verb,
         audio=mixed(verb.mix_type, caller, far),
         keys=keys or (),
@@ -177,10 +177,10 @@ def call(
         hook=_hook(verb, verb_file),
         trust=trust,
     )
-    _check_keys(line)
-    _check_metadata(line, verb_file)
+    _check_keys(plan)
+    _check_metadata(plan, verb_file)
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
-    placed = trio.run(_place_all, line, files, screen)
+    placed = trio.run(_place_all, plan, files, screen)
     _show(screen, placed)
     screen.exit(failed=any(one.failures for one in placed))
 
@@ -251,20 +251,20 @@ def _hook(verb: ListenVerb, path: Path | None) -> Hook | None:
         raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
 
 
-def _check_keys(line: Line) -> None:
+def _check_keys(plan: CallPlan) -> None:
     """Check that the caller is still on the line for each key."""
-    for key in line.keys:
-        if key.at > line.seconds:
-            when = "" if line.hang_up_after is not None else ", when the audio ends"
-            said = f"{key.digit}@{key.at:g} is too late: the caller hangs up at {line.seconds:g} s"
+    for key in plan.keys:
+        if key.at > plan.seconds:
+            when = "" if plan.hang_up_after is not None else ", when the audio ends"
+            said = f"{key.digit}@{key.at:g} is too late: the caller hangs up at {plan.seconds:g} s"
             said += f"{when}; use --hangup-after S to stay longer"
             raise click.BadParameter(said, param_hint="--dtmf")
 
 
-def _check_metadata(line: Line, path: Path | None) -> None:
+def _check_metadata(plan: CallPlan, path: Path | None) -> None:
     """Check that the metadata can be sent (LP-META-11); it is the same for all calls."""
     try:
-        line.task(keep_passed=False)
+        plan.task(keep_passed=False)
     except LocalProtocolError as exc:
         raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
 
@@ -300,19 +300,19 @@ def _trust(cafile: Path | None, insecure: bool) -> ssl.SSLContext:
 
 
 async def _place_all(
-    line: Line, files: list[tuple[Path | None, Path | None]], screen: Screen
+    plan: CallPlan, files: list[tuple[Path | None, Path | None]], screen: Screen
 ) -> list[Placed]:
     """Place the calls at the same time; returns their outcomes, in order."""
     placed = [
         Placed(
             number=number,
             prefix=f"#{number} " if len(files) > 1 else "",
-            task=line.task(keep_passed=screen.verbose or trace is not None),
+            task=plan.task(keep_passed=screen.verbose or trace is not None),
         )
         for number, (_, trace) in enumerate(files, 1)
     ]
     title = f"{len(files)} calls" if len(files) > 1 else "call"
-    progress, bar = screen.progress(title, line.seconds)
+    progress, bar = screen.progress(title, plan.seconds)
 
     def hang_up() -> None:
         screen.say("hanging up; press Ctrl-C again to end at once")
@@ -336,7 +336,7 @@ async def _place_all(
             await watching.start(watch_signals, hang_up, at_once)
             async with trio.open_nursery() as nursery:
                 for one, (heard, trace) in zip(placed, files, strict=True):
-                    nursery.start_soon(place, line, one, heard, trace, screen, show, hooking)
+                    nursery.start_soon(place, plan, one, heard, trace, screen, show, hooking)
             watching.cancel_scope.cancel()
     return placed
 

@@ -17,8 +17,8 @@ from listenproto._messages import JSON, Mode, Peer
 from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto._rules import MODES
-from listenproto._task import End, ListenTask
-from listenproto._trace import Header
+from listenproto._task import ListenEnd, ListenTask
+from listenproto._trace import TraceHeader
 from listenproto._verb import ListenVerb
 from listenproto_trio.caller import Hear, Key, hear_beep, talk
 from listenproto_trio.cli.files import Beside
@@ -31,7 +31,7 @@ from listenproto_trio.failures import with_file
 from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import Tap
 
-__all__ = ["Line", "place"]
+__all__ = ["CallPlan", "place"]
 
 REMEDIES: Final = {
     "LP-HS-5": "offer one that it knows with --subprotocol NAME (jambonz's SDK knows "
@@ -43,11 +43,11 @@ REMEDIES: Final = {
 }
 """Which options help, by the kind of a rejection."""
 
-FAILED: Final = {End.NOT_CONNECTED, End.LOST, End.ERROR}
+FAILED: Final = {ListenEnd.NOT_CONNECTED, ListenEnd.LOST, ListenEnd.ERROR}
 
 
 @attrs.frozen(kw_only=True)
-class Line:
+class CallPlan:
     """What all calls of a run have in common. ``audio`` is L16 at the verb's rate and channels."""
 
     verb: ListenVerb
@@ -106,7 +106,7 @@ class Line:
 
 
 async def place(
-    line: Line,
+    plan: CallPlan,
     placed: Placed,
     heard_file: Path | None,
     trace_file: Path | None,
@@ -122,25 +122,25 @@ async def place(
     beside = Beside(screen.say)
     try:
         with ExitStack() as files:
-            hear = _hears(line, placed, heard_file, beside, files, progress)
-            trace = _traced(line, placed, trace_file, beside, files)
-            ladder = screen.ladder(line.profile, line.verb.stream_rate or 8000, placed.prefix)
-            await _talk(line, placed, hear, tell_all(trace, ladder))
+            hear = _hears(plan, placed, heard_file, beside, files, progress)
+            trace = _traced(plan, placed, trace_file, beside, files)
+            ladder = screen.ladder(plan.profile, plan.verb.stream_rate or 8000, placed.prefix)
+            await _talk(plan, placed, hear, tell_all(trace, ladder))
     except OSError as exc:
         placed.failures.append(("cannot write " if exc.filename else "") + with_file(exc))
     except CallRejected as exc:
         placed.failures.append(exc.advised(REMEDIES))
-    _conclude(line, placed, beside)
-    if line.hook is not None and placed.result is not None:
+    _conclude(plan, placed, beside)
+    if plan.hook is not None and placed.result is not None:
         hooking()
         with trio.CancelScope() as waiting:
             placed.give_up = waiting.cancel
-            placed.hooked = await line.hook.call(placed.result.action_hook(), line.trust())
+            placed.hooked = await plan.hook.call(placed.result.action_hook(), plan.trust())
         if placed.hooked is None or placed.hooked.failure:
             placed.failures.append(str(placed.hooked or "the actionHook was given up"))
 
 
-def _conclude(line: Line, placed: Placed, beside: Beside) -> None:
+def _conclude(plan: CallPlan, placed: Placed, beside: Beside) -> None:
     """Note what was wrong with the call; delete its files if it was never connected."""
     ended = placed.result.end if placed.result else None
     if placed.call is None:
@@ -154,11 +154,11 @@ def _conclude(line: Line, placed: Placed, beside: Beside) -> None:
         placed.failures.append(f"the call to {placed.call.peer} failed: {how}")
     elif placed.bad_close is not None:
         placed.failures.append(placed.bad_close)
-    placed.failures += placed.breaches.lines(line.mode_remedies)
+    placed.failures += placed.breaches.lines(plan.mode_remedies)
     placed.failures += beside.failures.values()
 
 
-async def _talk(line: Line, placed: Placed, hear: Hear, tap: Tap | None) -> None:
+async def _talk(plan: CallPlan, placed: Placed, hear: Hear, tap: Tap | None) -> None:
     task = placed.task
     with trio.CancelScope() as dialing:
 
@@ -167,12 +167,12 @@ async def _talk(line: Line, placed: Placed, hear: Hear, tap: Tap | None) -> None
             dialing.cancel()
 
         placed.give_up = stop_dialing
-        await hear_beep(task, hear=hear, speed=line.speed)
+        await hear_beep(task, hear=hear, speed=plan.speed)
         async with open_call(
             task,
-            subprotocols=line.subprotocols,
-            allow_no_subprotocol=line.allow_no_subprotocol or None,
-            ssl_context=line.trust(),
+            subprotocols=plan.subprotocols,
+            allow_no_subprotocol=plan.allow_no_subprotocol or None,
+            ssl_context=plan.trust(),
             on_message=placed.take,
             tap=tap,
         ) as call:
@@ -180,16 +180,16 @@ async def _talk(line: Line, placed: Placed, hear: Hear, tap: Tap | None) -> None
             placed.give_up = call.hang_up
             await talk(
                 call,
-                line.audio,
-                keys=line.keys,
-                hang_up_after=line.hang_up_after,
+                plan.audio,
+                keys=plan.keys,
+                hang_up_after=plan.hang_up_after,
                 hear=hear,
-                speed=line.speed,
+                speed=plan.speed,
             )
 
 
 def _hears(
-    line: Line,
+    plan: CallPlan,
     placed: Placed,
     path: Path | None,
     beside: Beside,
@@ -200,7 +200,7 @@ def _hears(
     task = placed.task
     write: Hear | None = None
     if path is not None:
-        file = HeardFile(path, line.verb.stream_rate or line.verb.sample_rate)
+        file = HeardFile(path, plan.verb.stream_rate or plan.verb.sample_rate)
         placed.files.append(path)
         write = beside.guarded(path, file.hear)
         close = beside.guarded(path, file.close)
@@ -210,27 +210,27 @@ def _hears(
         placed.hear(heard)
         if write is not None:
             write(heard)
-        progress(task.clock / line.verb.sample_rate)
+        progress(task.clock / plan.verb.sample_rate)
 
     return hear
 
 
 def _traced(
-    line: Line, placed: Placed, path: Path | None, beside: Beside, files: ExitStack
+    plan: CallPlan, placed: Placed, path: Path | None, beside: Beside, files: ExitStack
 ) -> Tap | None:
     task = placed.task
     if path is None:
         return None
-    mode = task.mode if task.mode is not line.verb.mode() else None
-    header = Header(
+    mode = task.mode if task.mode is not plan.verb.mode() else None
+    header = TraceHeader(
         vantage=Peer.PLATFORM,
-        way=line.verb,
+        way=plan.verb,
         mode=mode,
-        profile=line.profile.name,
+        profile=plan.profile.name,
         attributes=task.metadata.attributes,
     )
     trace = TraceFile(path, header)
-    trace.position = lambda: samples_in(task.session.playout.now, line.verb.sample_rate)
+    trace.position = lambda: samples_in(task.session.playout.now, plan.verb.sample_rate)
     placed.files.append(path)
     files.callback(beside.guarded(path, trace.close))
     return beside.guarded(path, trace)

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from listenproto._messages import JSON, Payload, Peer
 from listenproto._profile import Profile
-from listenproto._trace import Moment, Reading
+from listenproto._trace import Reading, TraceMoment
 from listenproto_trio.ladder import Ladder
 from listenproto_trio.logs import log
 from listenproto_trio.transport import Tap
@@ -131,7 +131,7 @@ class Screen:
         reading = Reading(profile)
         started_at: float | None = None
 
-        def show(sender: Peer, payload: Payload | Moment) -> None:
+        def show(sender: Peer, payload: Payload | TraceMoment) -> None:
             nonlocal started_at
             now = trio.current_time()
             if started_at is None:
@@ -219,11 +219,13 @@ def drop_output() -> None:
 
 def tell_all(*taps: Tap | None) -> Tap | None:
     """One tap that calls all of those given; None if there are none."""
-    given: list[Callable[[Peer, Payload | Moment], None]] = [tap for tap in taps if tap is not None]
+    given: list[Callable[[Peer, Payload | TraceMoment], None]] = [
+        tap for tap in taps if tap is not None
+    ]
     if not given:
         return None
 
-    def tell(sender: Peer, payload: Payload | Moment) -> None:
+    def tell(sender: Peer, payload: Payload | TraceMoment) -> None:
         for tap in given:
             tap(sender, payload)
 

@@ -12,7 +12,7 @@ from typing import Final
 import click
 import trio
 
-from listenproto._handshake import SUBPROTOCOLS, Policy
+from listenproto._handshake import SUBPROTOCOLS, HandshakePolicy
 from listenproto._messages import Mode
 from listenproto._profile import PROFILES
 from listenproto_trio import server
@@ -179,7 +179,7 @@ def serve(
         mode=mode,
         stream_rate=rate,
         profile=PROFILES[profile],
-        policy=Policy(
+        policy=HandshakePolicy(
             paths={path},
             subprotocols=subprotocols or SUBPROTOCOLS,
             allow_no_subprotocol=allow_no_subprotocol,

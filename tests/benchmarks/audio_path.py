@@ -21,15 +21,15 @@ from listenproto import (
     AppSession,
     Audio,
     BidirectionalAudio,
+    HandshakePolicy,
     ListenTask,
     ListenVerb,
     Metadata,
     Mode,
     PlatformConnection,
     PlatformSession,
-    Policy,
     Request,
-    judge,
+    judge_request,
 )
 from listenproto_trio import Answering, Call, open_call_on, serve_stream
 
@@ -86,7 +86,7 @@ def connections() -> Callable[[], object]:
         app.feed(platform.data_to_send())
         for event in app.events():
             if isinstance(event, Request):
-                app.answer(judge(event, Policy()))
+                app.answer(judge_request(event, HandshakePolicy()))
 
     def step() -> None:
         task.capture(PCM)

@@ -18,13 +18,13 @@ from listenproto import (
     BidirectionalAudio,
     CallHook,
     Close,
+    HandshakePolicy,
     ListenVerb,
     Payload,
-    Policy,
     Reject,
     Request,
     WebhookError,
-    judge,
+    judge_request,
     write_verbs,
 )
 from listenproto_trio import Answering, Call, CallEnded
@@ -56,7 +56,7 @@ async def bad_request(request: HttpRequest, error: Exception) -> Response:
 
 async def listen(websocket: WebSocket) -> None:
     request = Request(websocket.url.path, tuple(websocket.headers.items()))
-    verdict = judge(request, Policy())
+    verdict = judge_request(request, HandshakePolicy())
     if isinstance(verdict, Reject):
         refusal = PlainTextResponse(verdict.reason, verdict.status, dict(verdict.headers))
         await websocket.send_denial_response(refusal)

@@ -11,18 +11,18 @@ from listenproto import (
     AppEvent,
     AppSession,
     Audio,
+    HandshakePolicy,
     Mode,
-    Policy,
     Reject,
     RemoteProtocolError,
     Request,
-    judge,
+    judge_request,
 )
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
     headers = tuple((name.lower(), value) for name, value in request.headers.items())
-    verdict = judge(Request(request.path_qs, headers), Policy())
+    verdict = judge_request(Request(request.path_qs, headers), HandshakePolicy())
     if isinstance(verdict, Reject):
         return web.Response(status=verdict.status, text=verdict.reason, headers=verdict.headers)
     websocket = web.WebSocketResponse(

@@ -7,11 +7,11 @@ from listenproto import (
     AppConnection,
     AppSession,
     Audio,
+    HandshakePolicy,
     Mode,
-    Policy,
     RemoteProtocolError,
     Request,
-    judge,
+    judge_request,
 )
 
 
@@ -23,7 +23,7 @@ async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             try:
                 for event in connection.events():
                     if isinstance(event, Request):
-                        connection.answer(judge(event, Policy()))
+                        connection.answer(judge_request(event, HandshakePolicy()))
                     elif isinstance(event, Audio):
                         connection.send(event)
             except RemoteProtocolError as error:

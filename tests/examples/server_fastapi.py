@@ -13,12 +13,12 @@ from listenproto import (
     AppEvent,
     AppSession,
     Audio,
+    HandshakePolicy,
     Mode,
-    Policy,
     Reject,
     RemoteProtocolError,
     Request,
-    judge,
+    judge_request,
 )
 
 app = FastAPI()
@@ -35,7 +35,7 @@ async def echo(websocket: WebSocket) -> None:
 
 async def accept(websocket: WebSocket) -> bool:
     request = Request(websocket.url.path, tuple(websocket.headers.items()))
-    verdict = judge(request, Policy())
+    verdict = judge_request(request, HandshakePolicy())
     if isinstance(verdict, Reject):
         refusal = Response(verdict.reason, verdict.status, dict(verdict.headers))
         await websocket.send_denial_response(refusal)

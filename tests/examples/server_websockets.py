@@ -18,12 +18,12 @@ from listenproto import (
     AppSession,
     Audio,
     Close,
+    HandshakePolicy,
     Mode,
-    Policy,
     Reject,
     RemoteProtocolError,
     Request,
-    judge,
+    judge_request,
 )
 
 
@@ -65,7 +65,7 @@ async def read_out(websocket: ServerConnection) -> None:
 
 def verdict_on(head: Head) -> Accept | Reject:
     headers = tuple((name.lower(), value) for name, value in head.headers.raw_items())
-    return judge(Request(head.path, headers), Policy())
+    return judge_request(Request(head.path, headers), HandshakePolicy())
 
 
 def refuse(websocket: ServerConnection, head: Head) -> Response | None:

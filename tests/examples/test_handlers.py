@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from listenproto import End, ListenResult, ListenVerb, Mode, Peer
+from listenproto import ListenEnd, ListenResult, ListenVerb, Mode, Peer
 from listenproto._wav import GROWING_HEADER, parse_wav
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
@@ -78,7 +78,7 @@ async def test_recorder(tmp_path: Path) -> None:
             keys=[Key("5", at=1.0), Key("#", at=2.0)],
         )
         await handled.wait()
-    assert placed.result.end is End.KEY
+    assert placed.result.end is ListenEnd.KEY
     assert placed.breaches() == record.breaches(Mode.OFF) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c3a1.json", "c3a1.wav"]
     said = parse_wav((tmp_path / "c3a1.wav").read_bytes()).pcm
@@ -130,7 +130,7 @@ async def test_caller_trio(
         await handled.wait()
     printed = capsys.readouterr().out
     seconds = len(speech()) // 16000
-    assert printed.startswith("ListenResult(end=<End.HANGUP: 'hangup'>")
+    assert printed.startswith("ListenResult(end=<ListenEnd.HANGUP: 'hangup'>")
     assert f"duration={seconds}," in printed
     assert record.breaches(Mode.STREAMING) == []
     said = recording(tmp_path)
@@ -168,7 +168,7 @@ async def test_talker(interruption: str | None, caplog: pytest.LogCaptureFixture
     result, heard, kinds = await conversation(
         talker.talk, STREAM, audio(3, 0) + loud + audio(60, 0), keys
     )
-    assert result.end is End.APP_CLOSED
+    assert result.end is ListenEnd.APP_CLOSED
     if interruption is None:
         assert kinds == ["mark"]
         assert heard == speech()
@@ -216,7 +216,7 @@ MENU: dict[str, tuple[list[Key], list[str], bytes]] = {
 @virtual
 async def test_ivr(keys: list[Key], said: list[str], heard: bytes) -> None:
     result, really_heard, kinds = await conversation(ivr.menu, CLIPS, audio(1, 0), keys)
-    assert result.end is End.DISCONNECT
+    assert result.end is ListenEnd.DISCONNECT
     assert kinds == said
     assert really_heard.endswith(heard)
     assert ivr.PROMPT.startswith(really_heard.removesuffix(heard))
@@ -230,7 +230,7 @@ async def test_a_caller_who_hangs_up_is_no_failure(
     caplog.set_level(logging.INFO, "listenproto")
     verb = STREAM if handler is talker.talk else CLIPS
     async with calling(handler, verb) as platform:
-        assert (await talk(platform, audio(1, 0))).end is End.HANGUP
+        assert (await talk(platform, audio(1, 0))).end is ListenEnd.HANGUP
     assert caplog.records[-1].levelno == logging.INFO
 
 
@@ -241,5 +241,5 @@ async def test_the_programs_take_calls(name: str, mode: Mode) -> None:
         placed = await place_call(
             verb(f"ws://{HOST}:{port}", mode), until=lambda placed: len(placed.audio) >= 1600
         )
-    assert placed.result.end is End.HANGUP
+    assert placed.result.end is ListenEnd.HANGUP
     assert placed.breaches() == []

@@ -14,7 +14,7 @@ from websockets.client import ClientProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from listenproto import SUBPROTOCOL, Close, End, ListenVerb, read_verbs
+from listenproto import SUBPROTOCOL, Close, ListenEnd, ListenVerb, read_verbs
 from listenproto._wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Key
 from listenproto_trio.speech import speech
@@ -243,7 +243,7 @@ async def test_application(application_port: int, keys: list[Key]) -> None:
             keys=keys,
             until=lambda placed: len(placed.audio) >= len(speech()),
         )
-        assert placed.result.end is (End.KEY if keys else End.HANGUP)
+        assert placed.result.end is (ListenEnd.KEY if keys else ListenEnd.HANGUP)
         assert speech().startswith(placed.audio[: len(speech())])
         assert placed.breaches() == []
         assert isinstance(listen.action_hook, str)

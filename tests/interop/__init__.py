@@ -33,20 +33,20 @@ from listenproto import (
     AppSession,
     BidirectionalAudio,
     Close,
-    Header,
     Heard,
     ListenResult,
     ListenTask,
     ListenVerb,
     Mode,
-    Moment,
     Payload,
     Peer,
     Profile,
     Trace,
+    TraceHeader,
+    TraceMoment,
     judge_trace,
 )
-from listenproto._trace import Line
+from listenproto._trace import TraceLine
 from listenproto_trio import (
     Answering,
     AppMessage,
@@ -362,15 +362,15 @@ class Record:
     def __init__(self, vantage: Peer) -> None:
         self._vantage = vantage
         self._started_at = trio.current_time()
-        self.lines: list[Line] = []
+        self.lines: list[TraceLine] = []
 
-    def __call__(self, sender: Peer, payload: Payload | Moment) -> None:
+    def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         at = round((trio.current_time() - self._started_at) * 1_000_000)
-        self.lines.append(Line(at, sender, 0, payload))
+        self.lines.append(TraceLine(at, sender, 0, payload))
 
     def breaches(self, way: ListenVerb | Mode, profile: Profile = DOCUMENTED) -> list[str]:
         """What the observer has to say against it."""
-        header = Header(vantage=self._vantage, way=way, profile=profile.name)
+        header = TraceHeader(vantage=self._vantage, way=way, profile=profile.name)
         found = judge_trace(Trace(header, tuple(self.lines)))
         return [f"{violation.sender.value}: {violation}" for _, violation in found]
 

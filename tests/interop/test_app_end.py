@@ -20,12 +20,12 @@ from listenproto import (
     Close,
     Closed,
     Dtmf,
+    HandshakePolicy,
     MarkEvent,
     MixType,
     Mode,
     PlayAudio,
     PlaybackDone,
-    Policy,
     basic_credentials,
 )
 from listenproto._wav import wav_header
@@ -84,7 +84,7 @@ def pcm(events: list[CallEvent]) -> bytes:
 @trio_test
 async def test_the_first_subprotocol_offered_is_taken(dial: Dial, offer: tuple[str, ...]) -> None:
     async with (
-        app_end(listener([]), policy=Policy(paths={"/call"})) as app,
+        app_end(listener([]), policy=HandshakePolicy(paths={"/call"})) as app,
         dial(f"{app.url}/call?id=7", subprotocols=offer, headers={"X-Trunk": "north"}) as platform,
     ):
         assert platform.subprotocol == offer[0]
@@ -103,7 +103,9 @@ async def test_the_first_subprotocol_offered_is_taken(dial: Dial, offer: tuple[s
 @platforms
 @trio_test
 async def test_credentials_let_in(dial: Dial) -> None:
-    async with app_end(listener([]), policy=Policy(credentials=("jambonz", "pässword"))) as app:
+    async with app_end(
+        listener([]), policy=HandshakePolicy(credentials=("jambonz", "pässword"))
+    ) as app:
         headers = {"Authorization": basic_credentials("jambonz", "pässword")}
         async with dial(app.url, headers=headers) as platform:
             await platform.say(**METADATA)
@@ -125,7 +127,7 @@ async def test_credentials_let_in(dial: Dial) -> None:
 async def test_refusals_say_why(
     dial: Dial, path: str, offer: list[str], password: str, status: int
 ) -> None:
-    policy = Policy(paths={"/call"}, credentials=("jambonz", "right"))
+    policy = HandshakePolicy(paths={"/call"}, credentials=("jambonz", "right"))
     headers = {"Authorization": basic_credentials("jambonz", password)}
     async with app_end(listener([]), policy=policy) as app:
         with pytest.raises(Refused) as caught:
@@ -140,7 +142,7 @@ async def test_refusals_say_why(
 @platforms
 @trio_test
 async def test_one_call_more_than_may_be_open_is_refused_until_one_ends(dial: Dial) -> None:
-    async with app_end(listener([]), policy=Policy(max_calls=1)) as app:
+    async with app_end(listener([]), policy=HandshakePolicy(max_calls=1)) as app:
         async with dial(app.url) as platform:
             with pytest.raises(Refused, match="503"):
                 async with dial(app.url):

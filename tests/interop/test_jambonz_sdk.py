@@ -27,8 +27,8 @@ from listenproto import (
     ClearMarks,
     Close,
     Disconnect,
-    End,
     KillAudio,
+    ListenEnd,
     ListenVerb,
     Mode,
     PlayAudio,
@@ -101,7 +101,7 @@ async def test_an_unknown_path_is_closed_behind_the_handshake() -> None:
     async with sdk_app(lambda stream: None) as url:
         placed = await place(verb(f"{url}/other", Mode.OFF), SAID)
     assert placed.record.lines[-1].payload == Close(4004, "No audio service for path")
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
 
 
 @pytest.mark.parametrize("name", ["listen", "stream"])
@@ -118,7 +118,7 @@ async def test_the_verb_that_it_writes_can_be_carried_out(
         getattr(response, name)(url=url, bidirectionalAudio=way_back, maxLength=0.1, **options)
         (written,) = json.loads(response.to_json_string())
         placed = await place(ListenVerb.from_json(written))
-    assert placed.result.end is End.MAX_LENGTH
+    assert placed.result.end is ListenEnd.MAX_LENGTH
     assert len(streams) == 1
 
 
@@ -168,7 +168,7 @@ async def test_its_stream_is_heard_exactly(profile: Profile) -> None:
             profile=profile,
         )
     assert placed.audio[: len(SAID)] == SAID
-    assert placed.result.end is End.HANGUP
+    assert placed.result.end is ListenEnd.HANGUP
     assert placed.breaches(profile) == []
 
 
@@ -211,7 +211,7 @@ async def test_its_clips_play_to_the_end_and_it_hears_so(profile: Profile) -> No
         assert done == [{"type": "playDone"}] * 2
     else:
         assert [message["data"]["id"] for message in done] == ["raw", "wav"]
-    assert placed.result.end is End.DISCONNECT
+    assert placed.result.end is ListenEnd.DISCONNECT
     assert placed.breaches(profile) == []
 
 
@@ -294,7 +294,7 @@ async def test_its_mark_is_none_and_does_not_end_the_call(profile: Profile) -> N
     assert "mark" not in [name for name, *_ in told]
     assert ClearMarks() in placed.seen
     assert placed.audio == SAID
-    assert placed.result.end is End.HANGUP
+    assert placed.result.end is ListenEnd.HANGUP
     assert placed.breaches(profile) == [f"app: {violation}"]
 
 
@@ -306,7 +306,7 @@ async def test_its_disconnect() -> None:
     async with sdk_app(AudioStream.disconnect) as url:
         placed = await place(verb(url, Mode.OFF), SAID)
     assert placed.seen == [Disconnect()]
-    assert placed.result.end is End.DISCONNECT
+    assert placed.result.end is ListenEnd.DISCONNECT
     assert placed.breaches() == []
 
 
@@ -315,5 +315,5 @@ async def test_its_close() -> None:
     async with sdk_app(AudioStream.close) as url:
         placed = await place(verb(url, Mode.OFF), SAID)
     assert placed.record.lines[-1].payload == Close(1000)
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
     assert placed.breaches() == []

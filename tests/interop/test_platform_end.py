@@ -23,8 +23,8 @@ from listenproto import (
     ClearMarks,
     Close,
     Disconnect,
-    End,
     KillAudio,
+    ListenEnd,
     ListenTask,
     MixType,
     Mode,
@@ -118,7 +118,7 @@ async def test_the_caller_is_heard(answer: Answer, profile: Profile, mode: Mode)
         {"event": "dtmf", "dtmf": "#", "duration": "800"},
     ]
     assert rest[-1] == Close(1000)
-    assert (placed.result.end, placed.result.digits) == (End.KEY, "#")
+    assert (placed.result.end, placed.result.digits) == (ListenEnd.KEY, "#")
     assert placed.breaches(profile) == []
 
 
@@ -137,7 +137,7 @@ async def test_stereo_to_the_last_sample_of_max_length(answer: Answer) -> None:
         )
         placed = await place_call(listening, stereo)
     assert audio(said) == stereo[: 8008 * 4]
-    assert placed.result.end is End.MAX_LENGTH
+    assert placed.result.end is ListenEnd.MAX_LENGTH
 
 
 # What the app says.
@@ -170,7 +170,7 @@ async def test_an_echo_with_marks(answer: Answer, profile: Profile) -> None:
     assert texts(said) == [
         {"type": "mark", "data": {"name": name, "event": "playout"}} for name in marks
     ]
-    assert placed.result.end is End.DISCONNECT
+    assert placed.result.end is ListenEnd.DISCONNECT
     assert violations(placed) == []
     assert placed.breaches(profile) == []
 
@@ -268,7 +268,7 @@ async def test_clips_play_one_behind_the_other(answer: Answer, profile: Profile)
         assert [done["data"]["id"] for done in texts(said)] == ["clip 0", "clip 1", "clip 2"]
         lengths = [done["data"]["playbackMilliseconds"] for done in texts(said)]
         assert lengths == ["100", "100", "0"]
-    assert placed.result.end is End.DISCONNECT
+    assert placed.result.end is ListenEnd.DISCONNECT
     assert violations(placed) == []
     assert placed.breaches(profile) == []
 
@@ -354,7 +354,7 @@ async def test_what_is_out_of_place_is_reported_and_the_call_goes_on(
         UnknownMessage({"type": "transcription", "text": "hello"}),
         Disconnect(),
     ]
-    assert placed.result.end is End.DISCONNECT
+    assert placed.result.end is ListenEnd.DISCONNECT
     if mode is Mode.OFF:
         assert placed.heard == []
 
@@ -392,7 +392,7 @@ async def test_a_ping_of_the_app_is_answered(answer: Answer) -> None:
 
     async with answer(ping) as url:
         placed = await place_call(verb(url, Mode.OFF))
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
 
 
 # Ends.
@@ -409,7 +409,7 @@ async def test_the_app_closes(answer: Answer, code: int, reason: str) -> None:
     async with answer(leave) as url:
         placed = await place_call(verb(url, Mode.STREAMING), SAID)
     assert placed.record.lines[-1].payload == Close(code, reason)
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
     assert placed.breaches() == []
 
 
@@ -437,7 +437,7 @@ async def test_an_app_that_disconnects_without_listening() -> None:
             await trio.testing.wait_all_tasks_blocked()
             speaking.set()
             await call.over()
-    assert task.result.end is End.DISCONNECT
+    assert task.result.end is ListenEnd.DISCONNECT
 
 
 @pytest.mark.parametrize("farewell", ["close", "disconnect"])
@@ -464,7 +464,7 @@ async def test_an_app_that_says_farewell_along_with_its_answer(farewell: str) ->
         port = listener.socket.getsockname()[1]
         placed = await place_call(verb(f"ws://{HOST}:{port}", Mode.OFF), SAID)
         nursery.cancel_scope.cancel()
-    ends = {"close": End.APP_CLOSED, "disconnect": End.DISCONNECT}
+    ends = {"close": ListenEnd.APP_CLOSED, "disconnect": ListenEnd.DISCONNECT}
     assert placed.result.end is ends[farewell]
 
 
@@ -477,7 +477,7 @@ async def test_the_app_vanishes() -> None:
 
     async with answer_websockets(vanish) as url:
         placed = await place_call(verb(url, Mode.STREAMING), SAID)
-    assert placed.result.end is End.LOST
+    assert placed.result.end is ListenEnd.LOST
 
 
 # The handshake.
@@ -497,7 +497,7 @@ async def test_an_app_that_names_no_subprotocol(answer: Answer, allowed: bool) -
         listening = verb(url, Mode.OFF)
         if allowed:
             placed = await place_call(listening, allow_no_subprotocol=True)
-            assert placed.result.end is End.APP_CLOSED
+            assert placed.result.end is ListenEnd.APP_CLOSED
             assert said[0]["callSid"] == ATTRIBUTES["callSid"]
         else:
             with pytest.raises(CallRejected, match="the server chose no subprotocol"):
@@ -513,7 +513,7 @@ async def test_the_deployed_platform_takes_an_app_that_names_no_subprotocol(answ
 
     async with answer(leave, subprotocol=None) as url:
         placed = await place_call(verb(url, Mode.OFF), profile=DEPLOYED)
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
 
 
 @apps
@@ -526,7 +526,7 @@ async def test_the_app_chooses_one_of_the_subprotocols_offered(answer: Answer) -
     async with answer(leave, subprotocol="audio.drachtio.org") as url:
         offer = ["audio.jambonz.org", "audio.drachtio.org"]
         placed = await place_call(verb(url, Mode.OFF), subprotocols=offer)
-    assert placed.result.end is End.APP_CLOSED
+    assert placed.result.end is ListenEnd.APP_CLOSED
 
 
 @trio_test

@@ -27,6 +27,7 @@ from listenproto import (
     Closed,
     Disconnect,
     Dtmf,
+    HandshakePolicy,
     Heard,
     KillAudio,
     ListenTask,
@@ -44,20 +45,19 @@ from listenproto import (
     PlatformConnection,
     PlayAudio,
     PlaybackDone,
-    Policy,
     Rejected,
     RemoteProtocolError,
     Request,
     UnknownMessage,
     VerbError,
     Violation,
-    judge,
+    judge_request,
     judge_upgrade,
 )
 from listenproto._codec import decode, decode_opening, encode
 from listenproto._l16 import flicks_of, samples_in
 from listenproto._profile import PROFILES
-from listenproto._rules import State
+from listenproto._rules import PeerState
 from listenproto._wire import ClientWire, ServerWire, Wire
 from tests.spec import Vector
 
@@ -65,7 +65,7 @@ Failures = Iterator[str]
 LOST: Final = "lost"
 REPORTED: Final = ("LP-AUD-5", "LP-STRM-5")
 """What an end tells though it is no breach; `events` says where."""
-OPENING: Final = Peer.PLATFORM, State.START
+OPENING: Final = Peer.PLATFORM, PeerState.START
 
 
 def run(vector: Vector) -> list[str]:
@@ -443,12 +443,12 @@ def _breach(platform: _Platform, number: int, step: dict[str, Any]) -> Failures:
     payload = payload_of(step)
     session = platform.task.session
     if isinstance(payload, Close):
-        if session.observer.states[Peer.PLATFORM] is not State.CLOSED:
+        if session.observer.states[Peer.PLATFORM] is not PeerState.CLOSED:
             return  # what is wrong is what came before
         if platform.next_sent() == payload:
             yield f"step {number}: it closes so"
         return
-    opening = session.observer.states[Peer.PLATFORM] is State.START
+    opening = session.observer.states[Peer.PLATFORM] is PeerState.START
     message = (decode_opening(payload) if opening else decode(payload, Peer.PLATFORM))[0]
 
     def send() -> None:
@@ -481,12 +481,12 @@ def _result(vector: Vector, task: ListenTask) -> Failures:
 # Upgrades.
 
 
-def _policy(vector: Vector) -> Policy:
+def _policy(vector: Vector) -> HandshakePolicy:
     policy = vector.get("policy", {})
     credentials = policy.get("credentials")
-    return Policy(
+    return HandshakePolicy(
         paths=policy.get("paths"),
-        subprotocols=tuple(policy.get("subprotocols", Policy().subprotocols)),
+        subprotocols=tuple(policy.get("subprotocols", HandshakePolicy().subprotocols)),
         allow_no_subprotocol=policy.get("allowNoSubprotocol", False),
         credentials=tuple(credentials) if credentials else None,
         health_path=policy.get("healthPath"),
@@ -557,7 +557,7 @@ def _perform_answer(vector: Vector) -> Failures:
         app.feed(bytes([byte]))
         for event in app.events():
             assert isinstance(event, Request)
-            verdict = judge(event, _policy(vector), open_calls=vector.get("openCalls", 0))
+            verdict = judge_request(event, _policy(vector), open_calls=vector.get("openCalls", 0))
             app.answer(verdict)
     ours = _answer(app.data_to_send().decode())
     wanted = _answer(vector["answer"])

@@ -20,7 +20,7 @@ from listenproto._rules import (
     MODES,
     REFUSALS,
     TRANSITIONS,
-    State,
+    PeerState,
 )
 from tests.spec import SPEC, requirements
 
@@ -58,7 +58,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 def diagram(peer: Peer) -> Iterator[str]:
     """The lifecycle of a peer, in Mermaid; messages that do not move it are left out."""
-    edges: dict[tuple[State, State], list[str]] = {}
+    edges: dict[tuple[PeerState, PeerState], list[str]] = {}
     for before, row in TRANSITIONS[peer].items():
         for kind, after in row.items():
             if after is not before:
@@ -67,8 +67,8 @@ def diagram(peer: Peer) -> Iterator[str]:
         if mover is peer and kind not in TRANSITIONS[peer][before]:
             edges.setdefault((before, after), []).append(f"reads {name(kind)}")
     for before in TRANSITIONS[peer]:
-        if before not in (State.CLOSING, State.CLOSED):
-            edges.setdefault((before, State.CLOSING), []).append(f"reads {name(Close)}")
+        if before not in (PeerState.CLOSING, PeerState.CLOSED):
+            edges.setdefault((before, PeerState.CLOSING), []).append(f"reads {name(Close)}")
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield "    [*] --> start"
@@ -84,7 +84,7 @@ def lifecycle(peer: Peer) -> Iterator[str]:
     states = [*TRANSITIONS[peer]]
     kinds = dict.fromkeys(kind for row in TRANSITIONS[peer].values() for kind in row)
 
-    def cell(kind: type[Any], state: State) -> str:
+    def cell(kind: type[Any], state: PeerState) -> str:
         after = TRANSITIONS[peer][state].get(kind)
         return BREACHES[peer, state][0] if after is None else f"*{after.value}*"
 
