@@ -1,5 +1,14 @@
 """The jambonz listen protocol on trio: :func:`serve` calls, or :func:`open_call` as a platform."""
 
+from listenproto.recording import (
+    HeardWav,
+    Recorder,
+    Recording,
+    Recovered,
+    TraceFile,
+    WavFile,
+    recover_wav,
+)
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, hear_beep, talk
@@ -12,9 +21,6 @@ from listenproto_trio.client import (
 )
 from listenproto_trio.limits import Limits
 from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
-from listenproto_trio.recorder import Recorder, Recording
-from listenproto_trio.recording import HeardWav, TraceFile, WavFile
-from listenproto_trio.recovery import Recovered, recover_wav
 from listenproto_trio.server import Handler, serve, serve_stream
 from listenproto_trio.statistics import Statistics
 from listenproto_trio.transport import CallEnded, Tap

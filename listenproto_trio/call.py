@@ -20,6 +20,7 @@ from listenproto._errors import ProtocolError
 from listenproto._handshake import Reject
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import Audio, Metadata, Mode, Peer
+from listenproto._profile import Profile
 from listenproto._trace import TraceMoment
 from listenproto._upgrade import Request
 from listenproto._way import stream_rate_for
@@ -284,6 +285,11 @@ class Call(Sending):
         return self.session.mode
 
     @property
+    def profile(self) -> Profile:
+        """How the platform behaves."""
+        return self.answering.profile
+
+    @property
     def closed(self) -> Closed | None:
         """How the platform ended the call; None until then. Not ``clean``: without a close."""
         return self.transport.closed
@@ -305,6 +311,11 @@ class Call(Sending):
     def error(self) -> ProtocolError | None:
         """What the platform did wrong, if that ended the call."""
         return self.transport.error
+
+    @property
+    def failure(self) -> Exception | None:
+        """What made this end fail while it read, if that ended the call."""
+        return self.transport.failure
 
     @property
     def samples_dropped(self) -> int:

@@ -20,13 +20,13 @@ from listenproto._task import ListenResult, ListenTask
 from listenproto._trace import Trace, TraceHeader, TraceMoment, judge_trace
 from listenproto._verb import BidirectionalAudio, ListenVerb
 from listenproto._wav import GROWING_HEADER, wav_header
+from listenproto.recording import HeardWav, TraceFile, WavFile, read_trace_file
 from listenproto_trio.answering import MOST_CLIPS, Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
 from listenproto_trio.failures import first
 from listenproto_trio.playback import Outcome, Playback
-from listenproto_trio.recording import HeardWav, TraceFile, WavFile, read_trace_file
 from listenproto_trio.server import serve
 from listenproto_trio.speech import speech
 from listenproto_trio.transport import Tap

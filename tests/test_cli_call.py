@@ -30,8 +30,8 @@ from listenproto import (
 from listenproto._l16 import peak
 from listenproto._wav import Wav, parse_wav, wav_header
 from listenproto._wire import ServerWire
-from listenproto_trio.recording import read_trace_file
-from listenproto_trio.resampling import mono
+from listenproto.recording import read_trace_file
+from listenproto.recording._resampling import mono
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
 

@@ -42,10 +42,21 @@ import importlib, json, pkgutil, sys
 import attrs, wsproto, wsproto.connection
 before = set(sys.modules)
 import listenproto
-names = [m.name for m in pkgutil.iter_modules(listenproto.__path__) if m.name != "testing"]
+on_demand = {"recording", "testing"}
+names = [m.name for m in pkgutil.iter_modules(listenproto.__path__) if m.name not in on_demand]
 for name in names:
     importlib.import_module("listenproto." + name)
 print(json.dumps([names, sorted(set(sys.modules) - before)]))
+"""
+
+IMPORT_RECORDING = """
+import json, sys
+sys.path.insert(0, {root!r})
+before = set(sys.modules)
+import listenproto
+assert "listenproto.recording" not in sys.modules
+import listenproto.recording
+print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
@@ -58,6 +69,20 @@ def test_the_core_brings_in_nothing_that_does_io() -> None:
     assert {"_messages", "_codec", "_playout", "_task", "_wire", "_connection"} <= set(names)
     assert "listenproto._playout" in brought
     assert [module for module in brought if module.split(".")[0] in IMPURE] == []
+
+
+def test_recordings_and_traces_need_no_runtime() -> None:
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", IMPORT_RECORDING.format(root=str(ROOT))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    )
+    brought = {module.split(".")[0] for module in json.loads(run.stdout)}
+    others = brought - set(sys.stdlib_module_names)
+    assert others == {"attr", "attrs", "h11", "listenproto", "wsproto"}
+    assert not brought & {"asyncio", "socket", "ssl", "selectors", "subprocess"}
 
 
 def imports(source: str) -> set[str]:
@@ -235,9 +260,11 @@ def taken() -> dict[str, set[str]]:
         "listenproto._verb",
         "listenproto._wav",
         "listenproto._webhook",
-        "listenproto_trio.recorder",
-        "listenproto_trio.recording",
-        "listenproto_trio.recovery",
+        "listenproto.recording",
+        "listenproto.recording._files",
+        "listenproto.recording._names",
+        "listenproto.recording._recorder",
+        "listenproto.recording._resampling",
     ],
 )
 def test_what_other_modules_take_from_a_module_is_in_its_all(module: str) -> None:

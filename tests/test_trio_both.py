@@ -14,11 +14,11 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-import listenproto_trio
+import listenproto.recording
 from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Audio, MixType, Mode, PlayAudio, Profile
 from listenproto._wav import wav_header
+from listenproto.recording._both_sides import MOST_SECONDS, Hearing
 from listenproto_trio import Answering, Call, Recorder, serve_stream
-from listenproto_trio.both import MOST_SECONDS, Hearing
 from tests.both_support import (
     AFTER,
     PIECE,
@@ -309,9 +309,9 @@ def test_how_much_is_kept_in_memory_is_bounded() -> None:
 def test_what_it_needs_is_said_at_once(
     tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("both", "resampling"):
-        monkeypatch.delitem(sys.modules, f"listenproto_trio.{name}")
-        monkeypatch.delattr(listenproto_trio, name)
+    for name in ("_both_sides", "_resampling"):
+        monkeypatch.delitem(sys.modules, f"listenproto.recording.{name}")
+        monkeypatch.delattr(listenproto.recording, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError) as failed:
         Recorder(tmp_path, both=True)

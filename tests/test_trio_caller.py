@@ -765,7 +765,9 @@ async def test_a_trace_reads_back(tmp_path: Path, with_audio: bool) -> None:
         await read_on(call)
 
     header = TraceHeader(vantage=Peer.PLATFORM, way=STREAM, attributes=ATTRIBUTES)
-    file = TraceFile(tmp_path / "trace.jsonl", header, with_audio=with_audio)
+    file = TraceFile(
+        tmp_path / "trace.jsonl", header, with_audio=with_audio, clock=trio.current_time
+    )
     passed: list[tuple[Peer, Payload | TraceMoment]] = []
 
     def tap(sender: Peer, payload: Payload | TraceMoment) -> None:

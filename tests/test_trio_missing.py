@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto_trio.missing import JITTER, LATE, PATIENCE, GapFinder
+from listenproto.recording._gaps import JITTER, LATE, PATIENCE, GapFinder
 from tests.trio_support import RATE
 
 PIECE = RATE // 50

@@ -15,6 +15,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from listenproto import Audio, Dtmf, ListenVerb, MixType, Mode, Payload
+from listenproto.recording._sidecar import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
 from listenproto_trio import (
     Answering,
     Call,
@@ -27,7 +28,6 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.sidecar import BYTES_A_SECOND, LISTED, SECONDS_AHEAD
 from tests.recording_support import (
     FILES,
     OFF,
@@ -229,7 +229,7 @@ async def test_keys_in_a_row_are_on_record_at_once_in_a_pause(tmp_path: Path) ->
 async def test_a_flood_of_keys_is_written_at_its_pace_and_told_in_whole(tmp_path: Path) -> None:
     async def record(call: Call) -> None:
         sidecar = tmp_path / f"{CALL_SID}.json"
-        with started(Recorder(tmp_path), call) as recording:
+        with started(Recorder(tmp_path, clock=trio.current_time), call) as recording:
             size = written = sidecar.stat().st_size
             start = trio.current_time()
             for number in range(3 * LISTED):

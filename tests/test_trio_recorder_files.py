@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trio.testing import memory_stream_pair
 
 from listenproto import Audio, Dtmf
+from listenproto.recording._names import file_stem
 from listenproto_trio import (
     Call,
     CallEnded,
@@ -28,7 +29,6 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
-from listenproto_trio.recorder import file_stem
 from tests.disk_support import files_up_to, make_read_only, small_disk
 from tests.recording_support import (
     FILES,

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from listenproto import MixType, Mode
+from listenproto.recording._arrivals import Arrivals
 from listenproto_trio import Answering, Call, Limits, Recorder, recover_wav
-from listenproto_trio.arrivals import Arrivals
 from tests.both_support import (
     AFTER,
     Stall,

@@ -19,8 +19,8 @@ import trio
 from listenproto import FLICKS, Heard, Mode, Peer, TraceError, TraceHeader, TraceLine
 from listenproto._trace import MAX_LINE
 from listenproto._wav import growing_wav_header
+from listenproto.recording import read_trace_file
 from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
-from listenproto_trio.recording import read_trace_file
 from tests.disk_support import files_up_to, small_disk
 from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
 from tests.trio_support import RATE, STREAM, audio, calling, virtual

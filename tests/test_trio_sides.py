@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from listenproto import DOCUMENTED, FLICKS, Audio, Metadata
 from listenproto._l16 import flicks_of
+from listenproto.recording._both_sides import BothSides, Hearing
 from listenproto_trio import WavFile
-from listenproto_trio.both import BothSides, Hearing
 from tests.recording_support import heard_in
 from tests.trio_support import RATE
 

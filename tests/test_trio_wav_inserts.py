@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from listenproto.recording._wav_file import CHUNK
 from listenproto_trio import WavFile, recover_wav
-from listenproto_trio.recording import CHUNK
 from tests.disk_support import files_up_to, small_disk
 from tests.recording_support import COUNTED, HEADER, heard_in
 from tests.trio_support import RATE, audio

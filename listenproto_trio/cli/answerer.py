@@ -20,6 +20,8 @@ from listenproto._messages import JSON, Audio, Close, Metadata, Mode, Payload, P
 from listenproto._observer import Violation
 from listenproto._profile import Profile
 from listenproto._trace import TraceHeader, TraceMoment
+from listenproto.recording import Recorder, Recording, TraceFile
+from listenproto.recording._names import file_stem, stems
 from listenproto_trio.call import Call
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
@@ -27,8 +29,6 @@ from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import with_file
-from listenproto_trio.recorder import Recorder, Recording, file_stem, stems
-from listenproto_trio.recording import TraceFile
 from listenproto_trio.statistics import Lateness, Statistics
 from listenproto_trio.transport import CallEnded, Tap
 

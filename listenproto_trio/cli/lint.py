@@ -9,11 +9,11 @@ import click
 from listenproto._messages import JSON
 from listenproto._observer import Violation
 from listenproto._trace import Trace, TraceError, judge_trace
+from listenproto.recording import read_trace_file
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.failures import in_words
 from listenproto_trio.ladder import ladder
-from listenproto_trio.recording import read_trace_file
 
 __all__ = ["lint"]
 

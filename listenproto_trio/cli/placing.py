@@ -20,6 +20,7 @@ from listenproto._rules import MODES
 from listenproto._task import ListenEnd, ListenTask
 from listenproto._trace import TraceHeader
 from listenproto._verb import ListenVerb
+from listenproto.recording import TraceFile
 from listenproto_trio.caller import Hear, Key, hear_beep, talk
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook
@@ -28,7 +29,6 @@ from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.cli.sound import HeardFile
 from listenproto_trio.client import UNTRUSTED, CallRejected, open_call
 from listenproto_trio.failures import with_file
-from listenproto_trio.recording import TraceFile
 from listenproto_trio.transport import Tap
 
 __all__ = ["CallPlan", "place"]

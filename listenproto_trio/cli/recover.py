@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from listenproto._wav import WavError
+from listenproto.recording import Recovered, recover_wav
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
 from listenproto_trio.failures import in_words
-from listenproto_trio.recovery import Recovered, recover_wav
 
 __all__ = ["recover"]
 

@@ -18,9 +18,9 @@ from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import MixType
 from listenproto._playout import Heard
 from listenproto._wav import WavError, kind_of, mended_wav, read_wav_head
+from listenproto.recording import HeardWav
+from listenproto.recording._resampling import L16, HeardAtOneRate, Samples, mono
 from listenproto_trio.cli.options import read_file
-from listenproto_trio.recording import HeardWav
-from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
 from listenproto_trio.speech import speech
 
 __all__ = [

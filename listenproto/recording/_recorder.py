@@ -1,13 +1,9 @@
-"""Recordings of calls in a folder: for each call a WAV and a JSON file about it.
-
-The format of the JSON file is in :mod:`listenproto_trio.sidecar`.
-"""
+"""Recordings of calls in a folder: for each call a WAV and a JSON file about it."""
 
 from __future__ import annotations
 
 import os
-import re
-import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,21 +13,17 @@ from typing import Final
 import attrs
 
 from listenproto._messages import JSON, Audio, Dtmf, Metadata, MixType
-from listenproto_trio.arrivals import Arrivals
-from listenproto_trio.call import Call
-from listenproto_trio.failures import with_file
-from listenproto_trio.recording import AnyPath, WavFile
-from listenproto_trio.sidecar import Sidecar
-from listenproto_trio.tape import Tape
-from listenproto_trio.transport import CallEnded
-from listenproto_trio.unread import CallEvent, Dropped
+from listenproto._unread import CallEvent, Dropped
+from listenproto.recording._arrivals import Arrivals
+from listenproto.recording._call import RecordedCall, how_it_ended
+from listenproto.recording._files import AnyPath
+from listenproto.recording._names import file_stem, stems
+from listenproto.recording._sidecar import Sidecar
+from listenproto.recording._tape import Tape
+from listenproto.recording._wav_file import WavFile
 
-__all__ = ["Recorder", "Recording", "file_stem", "stems"]
+__all__ = ["Recorder", "Recording"]
 
-LONGEST: Final = 100
-"""Maximum characters of a name; file systems take some 255, suffixes included."""
-RESERVED: Final = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
-"""Names of devices on some systems, with any suffix."""
 PARTIES: Final = {
     MixType.MONO: ("caller",),
     MixType.STEREO: ("caller", "callee"),
@@ -59,7 +51,7 @@ class Recorder:
     with the ``cli`` extra, and raises ImportError without them.
 
     Audio can be missing: it was not read in time (never with ``Answering(unread="hold")``), or it
-    never came (see :mod:`listenproto_trio.missing`). The sidecar lists where, and how much. With
+    never came (see :mod:`listenproto.recording`). The sidecar lists where, and how much. With
     ``fill_gaps`` the gaps are filled, so that time in the WAV is that of the clock: with silence,
     and on the right with what the caller heard meanwhile. A gap is filled ten seconds after audio
     comes again, or at the end of the recording.
@@ -72,23 +64,25 @@ class Recorder:
         name: Callable[[Metadata], JSON] = lambda metadata: metadata.call_sid,
         both: bool = False,
         fill_gaps: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = Path(folder)
         self._name = name
         self._both = both
         self._fill_gaps = fill_gaps
+        self._clock = clock
         if both:
             _import_both()
 
     @contextmanager
-    def record(self, call: Call) -> Iterator[Recording]:
+    def record(self, call: RecordedCall) -> Iterator[Recording]:
         """Record a call until the end of the block; pass each event to :meth:`Recording.take`.
 
         If a file cannot be written, as on a full disk, that is logged in one line and ends the
         recording, but not the call: see :attr:`Recording.error`. An exception in the block is noted
         in the JSON file, and propagates.
         """
-        recording = Recording(call, both=self._both, fill_gaps=self._fill_gaps)
+        recording = Recording(call, both=self._both, fill_gaps=self._fill_gaps, clock=self._clock)
         recording._start(self.folder, file_stem(self._name(call.metadata)))
         try:
             yield recording
@@ -110,12 +104,15 @@ class _Open:
 class Recording:
     """A call that is being recorded. Writing blocks for microseconds: see :class:`WavFile`."""
 
-    def __init__(self, call: Call, *, both: bool, fill_gaps: bool) -> None:
+    def __init__(
+        self, call: RecordedCall, *, both: bool, fill_gaps: bool, clock: Callable[[], float]
+    ) -> None:
         self.errors: list[OSError] = []
         """The first error of each file, the WAV and the sidecar."""
         self._call = call
         self._both = both
         self._fill_gaps = fill_gaps
+        self._clock = clock
         self._open: _Open | None = None
         self._missing = 0
         """How many samples never came, in the gaps that are already in the sidecar."""
@@ -190,7 +187,7 @@ class Recording:
         """Note and log the first error of a file."""
         if all(error.filename != told.filename for told in self.errors):
             self.errors.append(error)
-            self._call.log.error("recording %s", with_file(error))
+            self._call.log.error("recording %s: %s", error.filename, error.strerror)
 
     def _start(self, folder: Path, wanted: str) -> None:
         try:
@@ -212,7 +209,9 @@ class Recording:
             return False
         try:
             if not any(os.path.lexists(path.with_suffix(it)) for it in (".trace.jsonl", ".new")):
-                self._open = self._opened(wav, Sidecar(path, metadata.sample_rate, self._about()))
+                self._open = self._opened(
+                    wav, Sidecar(path, metadata.sample_rate, self._about(), self._clock)
+                )
         except FileExistsError:
             pass
         finally:
@@ -230,7 +229,7 @@ class Recording:
         hearing = both.Hearing(
             rate=call.metadata.sample_rate,
             stream_rate=call.stream_rate,
-            profile=call.answering.profile,
+            profile=call.profile,
         )
         tape = both.BothSides(wav, call.metadata, hearing, fills_gaps=self._fill_gaps)
         return _Open(tape, sidecar, Arrivals(call, hearing))
@@ -264,7 +263,7 @@ class Recording:
             self._failed(exc)
         error = tape.wav.error
         end = {
-            **_how(self._call, raised),
+            **how_it_ended(self._call, raised),
             "samples": self.samples,
             "seconds": self.samples / self._call.metadata.sample_rate,
             "samplesDropped": self._call.samples_dropped,
@@ -280,62 +279,8 @@ class Recording:
 def _import_both() -> ModuleType:
     """The module that records both sides. Raises ImportError without what it needs."""
     try:
-        from listenproto_trio import both
+        import listenproto.recording._both_sides as both_sides
     except ImportError as exc:
         said = "recording both sides needs numpy and soxr: pip install 'listenproto[cli]'"
         raise ImportError(said) from exc
-    return both
-
-
-def _how(call: Call, raised: BaseException | None) -> dict[str, JSON]:
-    """How a recording ended."""
-    failure, closed = _failure(raised) or call.transport.failure, call.closed
-    clean = closed is not None and closed.clean
-    error: str | None = None
-    clause: str | None = None
-    if failure is not None:
-        how, error = "failed", type(failure).__name__  # its message may have a password in it
-    elif call.error is not None:
-        how, error, clause = "protocol error", str(call.error), call.error.clause
-    elif closed is not None and not clean:
-        how = "lost"
-    elif call.disconnected:
-        how = "disconnected"
-    elif clean:
-        how = "closed"
-    elif raised is None:
-        how = "left"
-    elif isinstance(raised, Exception):  # CallEnded, before the reader has met the end
-        how = "left" if call.session.ended else "lost"
-    else:
-        how = "cancelled"
-    return {
-        "how": how,
-        "code": closed.code if closed and clean else None,
-        "reason": closed.reason if closed and clean else None,
-        "error": error,
-        "clause": clause,
-    }
-
-
-def _failure(raised: BaseException | None) -> Exception | None:
-    """The exception that made a handler fail; CallEnded and cancelling are not failures."""
-    if isinstance(raised, BaseExceptionGroup):
-        return next(filter(None, map(_failure, raised.exceptions)), None)
-    return raised if isinstance(raised, Exception) and not isinstance(raised, CallEnded) else None
-
-
-def file_stem(wanted: JSON) -> str:
-    """A portable file name without a suffix, as close to ``wanted`` as possible."""
-    text = wanted[:LONGEST] if isinstance(wanted, str) else ""
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", text).strip("_-")
-    return f"call-{stem}" if RESERVED.fullmatch(stem) else stem or "call"
-
-
-def stems(wanted: str) -> Iterator[str]:
-    """Names to try, without end; random ones after the first, as counting on would get slow."""
-    yield wanted
-    for number in range(2, 10):
-        yield f"{wanted}-{number}"
-    while True:
-        yield f"{wanted}-{secrets.token_hex(4)}"
+    return both_sides

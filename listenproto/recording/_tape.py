@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from listenproto_trio.recording import WavFile
+from listenproto.recording._wav_file import WavFile
 
 __all__ = ["Tape"]
 

@@ -1,91 +1,32 @@
-"""Files of a call: WAVs that survive a crash, and traces; needs a POSIX system."""
+"""WAV files that survive a crash of the process that writes them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self, TypeAlias
-
-import trio
+from typing import IO, Final, Self
 
 from listenproto._l16 import SAMPLE_BYTES, samples_in
-from listenproto._messages import Payload, Peer
 from listenproto._playout import Heard
-from listenproto._trace import (
-    MAX_LINE,
-    Trace,
-    TraceError,
-    TraceHeader,
-    TraceLine,
-    TraceMoment,
-    read_trace,
-)
 from listenproto._wav import GROWING_HEADER, growing_wav_header
+from listenproto.recording._files import AnyPath, beginning, create, lock, put
 
-__all__ = [
-    "AnyPath",
-    "HeardWav",
-    "TraceFile",
-    "WavFile",
-    "create",
-    "lock",
-    "put",
-    "read_trace_file",
-]
-
-AnyPath: TypeAlias = str | os.PathLike[str]
+__all__ = ["HeardWav", "WavFile"]
 
 CHUNK: Final = 2**16
 """Bytes that are moved within a file at a time."""
-
-
-def lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; False if another process has locked it."""
-    import fcntl  # not on every system, where the rest of the package still works
-
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
-def create(path: Path) -> IO[bytes]:
-    """Create a new file that only its owner may read, as it has a call in it."""
-    return open(path, "x+b", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-def put(file: IO[bytes], octets: bytes, at: int) -> None:
-    """Write bytes at an offset; in one call, if the system takes all."""
-    while octets:
-        written = os.pwrite(file.fileno(), octets, at)
-        octets = octets[written:]
-        at += written
-
-
-@contextmanager
-def _beginning(file: IO[bytes], path: Path) -> Iterator[None]:
-    """The block writes the start of a file; if that fails, the file is deleted."""
-    try:
-        yield
-    except OSError as exc:
-        file.close()
-        path.unlink(missing_ok=True)
-        raise OSError(exc.errno, exc.strerror, str(path)) from exc
 
 
 class WavFile:
     """A WAV file of L16 that stays readable even if the process dies.
 
     At any time all but the last second of it can be read as it is; if it was not closed,
-    :func:`~listenproto_trio.recover_wav` brings back that second too. Past 4 GiB it turns into RF64
-    (EBU Tech 3306) and goes on. It is not synced to the disk, so a power failure may lose more.
-    Only the owner may read it (mode 0600). A write waits only until the system has copied the
+    :func:`~listenproto.recording.recover_wav` brings back that second too. Past 4 GiB it turns into
+    RF64 (EBU Tech 3306) and goes on. It is not synced to the disk, so a power failure may lose
+    more. Only the owner may read it (mode 0600). A write waits only until the system has copied the
     bytes, microseconds for 20 ms of audio, so an event loop needs no thread for it.
 
     Raises OSError if the file cannot be written, FileExistsError if it exists: nothing is ever
@@ -103,7 +44,7 @@ class WavFile:
         self._frame = SAMPLE_BYTES * channels
         self._claimed = 0
         self._file: IO[bytes] = create(self.path)
-        with _beginning(self._file, self.path):
+        with beginning(self._file, self.path):
             lock(self._file)
             self._claim()
 
@@ -236,88 +177,3 @@ class HeardWav(WavFile):
         samples = samples_in(until, self._rate)
         if samples > self.samples:
             self.silence(samples - self.samples)
-
-
-class TraceFile:
-    """A trace being written, line by line; it is a :data:`~listenproto_trio.Tap`.
-
-    What was written stays there even if the process dies; only the owner may read it (mode 0600).
-    ``position`` returns the media position, in samples at the listen rate. Raises OSError if the
-    file cannot be written, FileExistsError if it exists. If the disk is full, the trace ends with
-    its last whole line; each further line raises the same error, and close() does not.
-    """
-
-    def __init__(self, path: AnyPath, header: TraceHeader, *, with_audio: bool = True) -> None:
-        self.path = Path(path)
-        self.position: Callable[[], int] = lambda: 0
-        self.error: OSError | None = None
-        """What ended it early; None if nothing did."""
-        self._with_audio = with_audio
-        self._started_at: float | None = None
-        self._size = 0
-        self._file: IO[bytes] = create(self.path)
-        with _beginning(self._file, self.path):
-            self._append(header.to_json())
-
-    def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
-        now = trio.current_time()
-        if self._started_at is None:
-            self._started_at = now
-        at = round((now - self._started_at) * 1_000_000)
-        line = TraceLine(at, sender, self.position(), payload)
-        self._write(line.to_json(with_audio=self._with_audio))
-
-    def _write(self, line: str) -> None:
-        if self.error is not None:
-            raise self.error.with_traceback(None)
-        try:
-            self._append(line)
-        except OSError as exc:
-            self.error = OSError(exc.errno, f"{exc.strerror}: the trace ends here", str(self.path))
-            with suppress(OSError):
-                os.ftruncate(self._file.fileno(), self._size)
-            self._file.close()
-            raise self.error from exc
-
-    def _append(self, line: str) -> None:
-        octets = f"{line}\n".encode()
-        put(self._file, octets, self._size)
-        self._size += len(octets)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def read_trace_file(path: AnyPath) -> Trace:
-    """Read a trace. Raises :class:`~listenproto.TraceError`, OSError.
-
-    It may be a pipe; even a line without an end takes no more memory than the longest valid one.
-    """
-    with open(path, "rb") as file:
-        lines = _Lines(file)
-        try:
-            return read_trace(lines)
-        except TraceError as exc:
-            exc.cut_short = lines.cut_short
-            raise
-
-
-class _Lines:
-    """The lines of a file, with their line breaks."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.cut_short = False
-        """Whether the last line that was read has no line break."""
-
-    def __iter__(self) -> Iterator[str]:
-        number = 0
-        while octets := self._file.readline(MAX_LINE + 1):
-            number += 1
-            if len(octets) > MAX_LINE:
-                raise TraceError(number, f"longer than {MAX_LINE} bytes")
-            self.cut_short = not octets.endswith(b"\n")
-            try:
-                yield octets.decode()
-            except UnicodeDecodeError:
-                raise TraceError(number, "not UTF-8 text") from None

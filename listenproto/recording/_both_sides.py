@@ -22,9 +22,9 @@ from listenproto._messages import Audio, Disconnect, KillAudio, Message, Metadat
 from listenproto._playout import Heard, Playout
 from listenproto._profile import Profile
 from listenproto._wav import parse_wav
-from listenproto_trio.recording import WavFile
-from listenproto_trio.resampling import L16, HeardAtOneRate, Samples, mono
-from listenproto_trio.tape import Tape
+from listenproto.recording._resampling import L16, HeardAtOneRate, Samples, mono
+from listenproto.recording._tape import Tape
+from listenproto.recording._wav_file import WavFile
 
 __all__ = ["BothSides", "Hearing"]
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from listenproto._l16 import SAMPLE_BYTES, flicks_of
 from listenproto._messages import Audio, Message
-from listenproto_trio.call import Call
-from listenproto_trio.missing import Gap, GapFinder
+from listenproto.recording._call import RecordedCall
+from listenproto.recording._gaps import Gap, GapFinder
 
 __all__ = ["Arrivals", "Listener"]
 
@@ -32,15 +32,16 @@ class Arrivals:
     The platform's audio shows how far the call is; while that is overdue, this end's clock does.
     """
 
-    def __init__(self, call: Call, listener: Listener | None = None) -> None:
+    def __init__(self, call: RecordedCall, listener: Listener | None = None) -> None:
         self.found: deque[Gap] = deque()
         """The gaps that were found, first to last; the reader removes those that it has handled."""
         self._call = call
         self._listener = listener
         self._rate = call.metadata.sample_rate
         self._frame = SAMPLE_BYTES * call.metadata.mix_type.channels
-        self._before = call.session.samples_received
         self._finder = GapFinder(self._rate)
+        self._received = 0
+        """How many samples came since the recording began."""
         self._positions: dict[int, tuple[weakref.ref[Audio], int]] = {}
         """Positions of audio that can still be recorded, by identity, as pieces can be equal."""
         call.watchers.append(self)
@@ -62,7 +63,7 @@ class Arrivals:
 
     def received(self, audio: Audio, now: float) -> None:
         samples = len(audio.pcm) // self._frame
-        position = self._call.session.samples_received - self._before - samples
+        position, self._received = self._received, self._received + samples
         # If the audio is dropped before it is recorded, its entry is removed with it.
         gone = partial(self._positions.pop, id(audio))
         self._positions[id(audio)] = weakref.ref(audio, gone), position

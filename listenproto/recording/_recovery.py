@@ -21,7 +21,7 @@ from listenproto._wav import (
     read_l16_head,
     with_length,
 )
-from listenproto_trio.recording import AnyPath, lock, put
+from listenproto.recording._files import AnyPath, lock, put
 
 __all__ = ["Recovered", "recover_wav"]
 
@@ -78,8 +78,8 @@ class Recovered:
 def recover_wav(path: AnyPath) -> Recovered:
     """Correct the lengths in the header of a WAV file, whether they are too small or too large.
 
-    For a :class:`~listenproto_trio.WavFile` whose process died, and for any WAV or RF64 file of
-    16-bit PCM, with any channels and rate, whose audio comes last: then the rest of the file is
+    For a :class:`~listenproto.recording.WavFile` whose process died, and for any WAV or RF64 file
+    of 16-bit PCM, with any channels and rate, whose audio comes last: then the rest of the file is
     audio, whatever the header says. Well-known chunks at the end of the file, such as tags, are
     not audio. No audio is ever removed, except for an incomplete frame at the end. A file that is
     right is not changed, and may be read-only.
