@@ -16,8 +16,9 @@ from listenproto._l16 import flicks_of
 from listenproto_trio import Answering, Call, PlatformCall, Recorder
 from listenproto_trio.caller import STEP
 from listenproto_trio.cli.sound import HeardFile
+from tests.call_support import CALL_SID, RATE, STREAM
 from tests.recording_support import heard_in, sides_in, started
-from tests.trio_support import CALL_SID, RATE, STREAM, calling
+from tests.trio_support import calling
 
 App: TypeAlias = Callable[[Call], Awaitable[None]]
 

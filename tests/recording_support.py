@@ -13,7 +13,7 @@ from typing import Any
 from listenproto import Mode
 from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto_trio import Answering, Call, Recorder, Recording
-from tests.trio_support import CALL_SID, RATE
+from tests.call_support import CALL_SID, RATE
 
 HEADER = GROWING_HEADER
 GIB = 2**30

@@ -41,6 +41,7 @@ from listenproto_trio import (
     Call,
     CallEvent,
     CallRejected,
+    HeardWav,
     Key,
     Limits,
     Outcome,
@@ -52,6 +53,7 @@ from listenproto_trio import (
     serve_stream,
     talk,
 )
+from tests.recording_support import heard_in
 from tests.trio_support import (
     ATTRIBUTES,
     CLIPS,
@@ -754,6 +756,27 @@ async def test_what_is_raised_in_a_call_comes_out_as_it_is() -> None:
             async with open_call_on(platform_stream, ListenTask(STREAM, ATTRIBUTES)):
                 raise ValueError("mine")
     assert type(error.value) is ValueError
+
+
+@virtual
+async def test_a_whole_call_is_heard_sample_for_sample(tmp_path: Path) -> None:
+    async def speak(call: Call) -> None:
+        await trio.sleep(0.5)
+        await call.send_audio(audio(0.25, 5))
+        await trio.sleep(1)
+        await call.send_audio(audio(0.25, 6))
+        async for _ in call:
+            pass
+
+    with HeardWav(tmp_path / "heard.wav", RATE) as file:
+        async with calling(speak, STREAM) as platform:
+            await talk(platform, audio(2), hear=file.hear)
+        file.fill(platform.task.session.playout.now)
+    heard = heard_in(file.path)
+    first, second = heard.index(audio(0.25, 5)) // 2, heard.index(audio(0.25, 6)) // 2
+    assert first in (4000, 4160)
+    assert second in (12000, 12160)
+    assert heard.replace(audio(0.25, 5), b"").replace(audio(0.25, 6), b"") == audio(1.5, 0)
 
 
 @pytest.mark.parametrize("with_audio", [True, False])

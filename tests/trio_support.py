@@ -23,7 +23,6 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     SUBPROTOCOL,
-    BidirectionalAudio,
     Close,
     Dtmf,
     ListenTask,
@@ -33,7 +32,6 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
-from listenproto._l16 import SAMPLE_BYTES
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import ClientWire, Closed, ServerWire, Wire, WireEvent
 from listenproto_trio import (
@@ -49,19 +47,13 @@ from listenproto_trio import (
     open_call_on,
     serve_stream,
 )
+from tests.call_support import ATTRIBUTES as ATTRIBUTES
+from tests.call_support import CALL_SID as CALL_SID
+from tests.call_support import CLIPS as CLIPS
+from tests.call_support import RATE as RATE
+from tests.call_support import STREAM as STREAM
+from tests.call_support import audio as audio
 from tests.depth import DEEP
-
-RATE: Final = 8000
-CALL_SID: Final = "call-1"
-ATTRIBUTES: Final = {"callSid": CALL_SID, "from": "+15550100", "direction": "inbound"}
-
-CLIPS: Final = ListenVerb(url="ws://app.example/", pass_dtmf=True)
-STREAM: Final = ListenVerb(
-    url="ws://app.example/",
-    pass_dtmf=True,
-    bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=RATE),
-)
-
 
 FILLER = UnknownMessage({"type": "filler", "text": "." * 200})
 PROBE = UnknownMessage({"type": "probe"})
@@ -92,11 +84,6 @@ def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 def real(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run a test on trio with real sockets and real time."""
     return _running(test, 30, lambda: None)
-
-
-def audio(seconds: float, level: int = 1000) -> bytes:
-    """So many seconds of one sample value, one channel at 8000 samples a second."""
-    return level.to_bytes(SAMPLE_BYTES, "little", signed=True) * round(seconds * RATE)
 
 
 def clip(seconds: float, **options: Any) -> PlayAudio:

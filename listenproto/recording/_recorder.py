@@ -108,7 +108,7 @@ class Recording:
         self, call: RecordedCall, *, both: bool, fill_gaps: bool, clock: Callable[[], float]
     ) -> None:
         self.errors: list[OSError] = []
-        """The first error of each file, the WAV and the sidecar."""
+        """The error that ended each file, the WAV and the sidecar."""
         self._call = call
         self._both = both
         self._fill_gaps = fill_gaps
@@ -184,18 +184,17 @@ class Recording:
         files.tape.keep(min(reached, default=self.samples))
 
     def _failed(self, error: OSError) -> None:
-        """Note and log the first error of a file."""
-        if all(error.filename != told.filename for told in self.errors):
-            self.errors.append(error)
-            self._call.log.error("recording %s: %s", error.filename, error.strerror)
+        """Note and log the error that ends a file."""
+        self.errors.append(error)
+        self._call.log.error("recording %s: %s", error.filename, error.strerror)
 
     def _start(self, folder: Path, wanted: str) -> None:
         try:
             with suppress(FileExistsError):  # not a folder: the error of the WAV says so better
                 folder.mkdir(parents=True, exist_ok=True)
-            for stem in stems(wanted):
-                if self._have(folder / f"{stem}.wav"):
-                    break
+            names = stems(wanted)
+            while not self._have(folder / f"{next(names)}.wav"):
+                pass
         except OSError as exc:
             self._failed(exc)
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from listenproto import WavError
 from listenproto._wav import growing_wav_header, parse_wav, read_wav_head, wav_header
-from listenproto_trio import WavFile, recover_wav
+from listenproto.recording import WavFile, recover_wav
+from listenproto.recording._files import lock
+from tests.call_support import RATE, audio
 from tests.disk_support import make_read_only, small_disk
 from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
-from tests.trio_support import RATE, audio
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -278,6 +279,13 @@ def test_a_file_that_is_being_recorded_is_let_be(tmp_path: Path) -> None:
         assert heard_in(file.path) == b""
     recovered = recover_wav(str(file.path))
     assert (recovered.path, recovered.mended) == (tmp_path / "recording.wav", False)
+
+
+def test_where_files_cannot_be_locked_none_counts_as_being_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "good.wav"
+    path.write_bytes(GOOD)
+    with open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, os.O_PATH)) as file:
+        assert lock(file)
 
 
 def test_only_a_file_that_is_to_be_mended_must_be_writable(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recordings: whole whatever becomes of the process or the disk, and mended where they are not."""
+"""WAV files: whole whatever becomes of the process or the disk, and mended where they are not."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import trio
 
-from listenproto import FLICKS, Heard, Mode, Peer, TraceError, TraceHeader, TraceLine
-from listenproto._trace import MAX_LINE
+from listenproto import FLICKS, Heard, Mode, Peer, TraceHeader
 from listenproto._wav import growing_wav_header
-from listenproto.recording import read_trace_file
-from listenproto_trio import Call, HeardWav, TraceFile, WavFile, recover_wav, talk
+from listenproto.recording import HeardWav, TraceFile, WavFile, recover_wav
+from tests.call_support import RATE, audio
 from tests.disk_support import files_up_to, small_disk
 from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
-from tests.trio_support import RATE, STREAM, audio, calling, virtual
 
 
 def test_a_wav_is_whole_to_its_last_second_at_any_moment(tmp_path: Path) -> None:
@@ -129,27 +125,6 @@ def test_silence_that_a_disk_has_no_room_for_ends_a_recording(tmp_path: Path) ->
     assert heard_in(file.path) == audio(0.5)
 
 
-@virtual
-async def test_a_whole_call_is_heard_sample_for_sample(tmp_path: Path) -> None:
-    async def speak(call: Call) -> None:
-        await trio.sleep(0.5)
-        await call.send_audio(audio(0.25, 5))
-        await trio.sleep(1)
-        await call.send_audio(audio(0.25, 6))
-        async for _ in call:
-            pass
-
-    with HeardWav(tmp_path / "heard.wav", RATE) as file:
-        async with calling(speak, STREAM) as platform:
-            await talk(platform, audio(2), hear=file.hear)
-        file.fill(platform.task.session.playout.now)
-    heard = heard_in(file.path)
-    first, second = heard.index(audio(0.25, 5)) // 2, heard.index(audio(0.25, 6)) // 2
-    assert first in (4000, 4160)
-    assert second in (12000, 12160)
-    assert heard.replace(audio(0.25, 5), b"").replace(audio(0.25, 6), b"") == audio(1.5, 0)
-
-
 @pytest.mark.parametrize(("channels", "pcm"), [(1, b"\0"), (1, b"\0\0\0"), (2, b"\0\0")])
 def test_half_a_frame_is_not_taken(tmp_path: Path, channels: int, pcm: bytes) -> None:
     with WavFile(tmp_path / "recording.wav", RATE, channels) as file:
@@ -167,7 +142,7 @@ def test_half_a_frame_is_not_taken(tmp_path: Path, channels: int, pcm: bytes) ->
 RECORDS = """
 import sys
 from pathlib import Path
-from listenproto_trio import WavFile
+from listenproto.recording import WavFile
 
 path, channels, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 said = sys.stdin.buffer.read()
@@ -323,76 +298,3 @@ def test_a_recording_grows_past_4_gib(tmp_path: Path) -> None:
         assert lying.read(HEADER + 2 * RATE)[HEADER:] == audio(1)
         lying.seek(-2 * RATE * 5 // 2, os.SEEK_END)
         assert lying.read() == audio(1, 1) + audio(1, 2) + audio(0.5, 3)
-
-
-@virtual
-async def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> None:
-    with small_disk(tmp_path) as disk:
-        file = TraceFile(disk / "trace.jsonl", TraceHeader(vantage=Peer.APP, way=Mode.OFF))
-        with suppress(OSError):
-            while True:
-                file(Peer.PLATFORM, bytes(320))
-        with pytest.raises(OSError, match="No space left on device: the trace ends here") as full:
-            file(Peer.PLATFORM, bytes(320))
-        file.close()
-        assert full.value is file.error
-        assert full.value.filename == str(file.path)
-        lines = read_trace_file(file.path).lines
-        assert len(lines) > 100
-        assert all(line.payload == bytes(320) for line in lines)
-
-
-@pytest.mark.parametrize("room", [0, 1, 20])
-def test_a_trace_that_cannot_start_leaves_no_file(tmp_path: Path, room: int) -> None:
-    header = TraceHeader(vantage=Peer.APP, way=Mode.OFF)
-    with files_up_to(room), pytest.raises(OSError, match=r"trace\.jsonl") as error:
-        TraceFile(tmp_path / "trace.jsonl", header)
-    assert error.value.errno == errno.EFBIG
-    assert [*tmp_path.iterdir()] == []
-
-
-# Traces that are none.
-
-
-def lines_of_a_trace(tmp_path: Path, *more: bytes) -> Path:
-    path = tmp_path / "trace.jsonl"
-    head = TraceHeader(vantage=Peer.APP, way=Mode.OFF).to_json().encode()
-    path.write_bytes(b"\n".join([head, *more]))
-    return path
-
-
-def test_a_device_without_an_end_is_no_trace() -> None:
-    with pytest.raises(TraceError) as caught:
-        read_trace_file(Path("/dev/zero"))
-    assert str(caught.value) == f"not a trace file (line 1: longer than {MAX_LINE} bytes)"
-
-
-@pytest.mark.parametrize("octets", [b"\xff\xfe\0", b"\xed\xa0\x80\n", b'{"text":"\xe9"}'])
-def test_a_line_that_is_no_text_is_named(tmp_path: Path, octets: bytes) -> None:
-    with pytest.raises(TraceError) as caught:
-        read_trace_file(lines_of_a_trace(tmp_path, octets))
-    assert str(caught.value) == "line 2: not UTF-8 text"
-
-
-def test_a_wrong_line_is_named_before_one_that_is_no_text(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r"^line 2: not valid JSON: "):
-        read_trace_file(lines_of_a_trace(tmp_path, b"hello", b"\xff"))
-
-
-@pytest.mark.parametrize("payload", [16 * 2**20 * b"\xff", 16 * 2**20 * "\0"])
-def test_the_longest_message_is_read_back(tmp_path: Path, payload: bytes | str) -> None:
-    line = TraceLine(2**60, Peer.PLATFORM, 2**60, payload)
-    trace = read_trace_file(lines_of_a_trace(tmp_path, line.to_json().encode(), b""))
-    assert trace.lines == (line,)
-
-
-def test_a_trace_may_come_through_a_pipe_with_any_ends_of_lines(tmp_path: Path) -> None:
-    line = TraceLine(0, Peer.APP, 0, b"\1\2")
-    octets = lines_of_a_trace(tmp_path, line.to_json().encode() + b"\r\n").read_bytes()
-    reading, writing = os.pipe()
-    os.write(writing, octets)
-    os.close(writing)
-    try:
-        assert read_trace_file(Path(f"/dev/fd/{reading}")).lines == (line,)
-    finally:
-        os.close(reading)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from listenproto import DOCUMENTED, FLICKS, Audio, Metadata
 from listenproto._l16 import flicks_of
+from listenproto.recording import WavFile
 from listenproto.recording._both_sides import BothSides, Hearing
-from listenproto_trio import WavFile
+from tests.call_support import RATE
 from tests.recording_support import heard_in
-from tests.trio_support import RATE
 
 LENGTH = 20_000
 """Samples of the app's side, each of which shows where it belongs."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from listenproto.recording import WavFile, recover_wav
 from listenproto.recording._wav_file import CHUNK
-from listenproto_trio import WavFile, recover_wav
+from tests.call_support import RATE, audio
 from tests.disk_support import files_up_to, small_disk
 from tests.recording_support import COUNTED, HEADER, heard_in
-from tests.trio_support import RATE, audio
 
 FRAMES = CHUNK // 4
 """Of two channels, in what is moved at a time."""
@@ -105,7 +105,7 @@ def test_a_disk_without_room_for_what_is_moved_keeps_it_where_it_was(tmp_path: P
 INSERTS = """
 import os, signal, sys
 from pathlib import Path
-from listenproto_trio import WavFile
+from listenproto.recording import WavFile
 
 folder, at, samples = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 said = sys.stdin.buffer.read()

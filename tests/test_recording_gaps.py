@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto.recording._gaps import JITTER, LATE, PATIENCE, GapFinder
-from tests.trio_support import RATE
+from tests.call_support import RATE
 
 PIECE = RATE // 50
 """Samples in 20 ms."""
