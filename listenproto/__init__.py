@@ -20,8 +20,11 @@ from listenproto._handshake import (
 )
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
 from listenproto._messages import (
+    JSON,
     Audio,
     ClearMarks,
+    ClipContentType,
+    ClipId,
     Close,
     Disconnect,
     Dtmf,
@@ -29,6 +32,7 @@ from listenproto._messages import (
     Malformed,
     Mark,
     MarkEvent,
+    MarkFate,
     Message,
     Metadata,
     MixType,
@@ -39,11 +43,21 @@ from listenproto._messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto._observer import AppLimits, Observer, Violation
-from listenproto._platform_session import PlatformEvent, PlatformSession
-from listenproto._playout import Heard, Playout, PlayoutGaps
+from listenproto._observer import AppLimits, Judgement, Observer, Violation
+from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
+from listenproto._playout import (
+    Heard,
+    Playout,
+    PlayoutClip,
+    PlayoutEnd,
+    PlayoutFate,
+    PlayoutGaps,
+    PlayoutMark,
+)
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._rules import PeerState
 from listenproto._sent import Outcome, Sent
+from listenproto._session import Traffic
 from listenproto._task import ListenEnd, ListenResult, ListenTask
 from listenproto._trace import (
     Trace,
@@ -55,18 +69,27 @@ from listenproto._trace import (
     read_trace,
 )
 from listenproto._unread import CallEvent, Dropped
-from listenproto._upgrade import Accepted, Rejected, Request
+from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto._watcher import Watcher
-from listenproto._wav import WavError
+from listenproto._wav import WavError, WavHead
 from listenproto._way import ModeOf
-from listenproto._webhook import ActionHook, CallHook, WebhookError, read_verbs, write_verbs
+from listenproto._webhook import (
+    ActionHook,
+    AnyVerb,
+    CallHook,
+    WebhookBody,
+    WebhookError,
+    read_verbs,
+    write_verbs,
+)
 from listenproto._wire import Closed, Ping, Pong
 
 __all__ = [
     "DEPLOYED",
     "DOCUMENTED",
     "FLICKS",
+    "JSON",
     "LISTEN_RATES",
     "PLAY_RATES",
     "SUBPROTOCOL",
@@ -74,9 +97,11 @@ __all__ = [
     "Accept",
     "Accepted",
     "ActionHook",
+    "AnyVerb",
     "AppConnection",
     "AppEvent",
     "AppLimits",
+    "AppMessage",
     "AppSession",
     "Audio",
     "BidirectionalAudio",
@@ -84,6 +109,8 @@ __all__ = [
     "CallEvent",
     "CallHook",
     "ClearMarks",
+    "ClipContentType",
+    "ClipId",
     "Close",
     "Closed",
     "ConnectionEvent",
@@ -92,6 +119,8 @@ __all__ = [
     "Dtmf",
     "HandshakePolicy",
     "Heard",
+    "HttpHeaders",
+    "Judgement",
     "KillAudio",
     "ListenEnd",
     "ListenResult",
@@ -101,6 +130,7 @@ __all__ = [
     "Malformed",
     "Mark",
     "MarkEvent",
+    "MarkFate",
     "Message",
     "Metadata",
     "MixType",
@@ -110,6 +140,7 @@ __all__ = [
     "Outcome",
     "Payload",
     "Peer",
+    "PeerState",
     "Ping",
     "PlatformConnection",
     "PlatformEvent",
@@ -118,7 +149,11 @@ __all__ = [
     "PlayDone",
     "PlaybackDone",
     "Playout",
+    "PlayoutClip",
+    "PlayoutEnd",
+    "PlayoutFate",
     "PlayoutGaps",
+    "PlayoutMark",
     "Pong",
     "Profile",
     "ProtocolError",
@@ -132,11 +167,14 @@ __all__ = [
     "TraceHeader",
     "TraceLine",
     "TraceMoment",
+    "Traffic",
     "UnknownMessage",
     "VerbError",
     "Violation",
     "Watcher",
     "WavError",
+    "WavHead",
+    "WebhookBody",
     "WebhookError",
     "WsAuth",
     "basic_credentials",

@@ -130,7 +130,7 @@ class AppSession(Session):
             limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
             stream_rate=stream_rate,
         )
-        self._record = self.observer.record
+        self._record = self.observer._record
 
     @property
     def mode(self) -> Mode | None:
@@ -283,7 +283,7 @@ class AppSession(Session):
         if isinstance(message, PlayAudio):
             if message.id is None:
                 clips_sent += 1
-                while self.observer.clips.holds(f"clip-{clips_sent}"):
+                while self.observer.holds_clip(f"clip-{clips_sent}"):
                     clips_sent += 1
                 message = attrs.evolve(message, id=f"clip-{clips_sent}")
             if message.queue_play is None and self._queue_clips:

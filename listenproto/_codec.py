@@ -23,9 +23,9 @@ from listenproto._messages import (
     JSON,
     Audio,
     ClearMarks,
+    ClipContentType,
     ClipId,
     Close,
-    ContentType,
     Disconnect,
     Dtmf,
     KillAudio,
@@ -153,7 +153,7 @@ def _parse_mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
     return MarkEvent(name, cast(MarkFate, event))
 
 
-_CONTENT_TYPES: Final[dict[JSON, ContentType]] = {
+_CONTENT_TYPES: Final[dict[JSON, ClipContentType]] = {
     "raw": "raw",
     "wav": "wav",
     "wave": "wav",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from listenproto._app_session import AppEvent, AppSession
 from listenproto._errors import ProtocolError, RemoteProtocolError
-from listenproto._handshake import SUBPROTOCOL, Accept, Verdict, basic_credentials
+from listenproto._handshake import SUBPROTOCOL, Accept, Reject, basic_credentials
 from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._platform_session import PlatformEvent
 from listenproto._sent import Sent
@@ -196,7 +196,7 @@ class AppConnection(Connection[AppSession]):
         if isinstance(event, Request):
             self.session.request = event
 
-    def answer(self, verdict: Verdict) -> None:
+    def answer(self, verdict: Accept | Reject) -> None:
         """Accept or refuse the request, as :func:`~listenproto.judge_request` decided."""
         if isinstance(verdict, Accept):
             self._wire.accept(verdict.subprotocol)

@@ -7,7 +7,7 @@ import binascii
 import hmac
 import re
 from collections.abc import Container, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 from attrs.validators import optional
@@ -24,7 +24,6 @@ __all__ = [
     "Accept",
     "HandshakePolicy",
     "Reject",
-    "Verdict",
     "basic_credentials",
     "judge_request",
     "judge_upgrade",
@@ -106,15 +105,14 @@ class Reject:
     clause: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-Verdict: TypeAlias = Accept | Reject
-
-
 def basic_credentials(username: str, password: str) -> str:
     """The value of the Authorization header for HTTP Basic (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-def judge_request(request: Request, policy: HandshakePolicy, *, open_calls: int = 0) -> Verdict:
+def judge_request(
+    request: Request, policy: HandshakePolicy, *, open_calls: int = 0
+) -> Accept | Reject:
     """Accept or refuse an upgrade request; of several reasons, the first in LP-HS-16's order."""
     for clause, refusal in _refusals(request, policy, open_calls):
         return attrs.evolve(refusal, clause=clause)

@@ -23,9 +23,9 @@ __all__ = [
     "JSON",
     "Audio",
     "ClearMarks",
+    "ClipContentType",
     "ClipId",
     "Close",
-    "ContentType",
     "Disconnect",
     "Dtmf",
     "KillAudio",
@@ -86,7 +86,7 @@ class MixType(enum.Enum):
         return 2 if self is MixType.STEREO else 1
 
 
-ContentType: TypeAlias = Literal["raw", "wav"]
+ClipContentType: TypeAlias = Literal["raw", "wav"]
 """The format of a clip: L16 without a header, or a WAV file."""
 
 MarkFate: TypeAlias = Literal["playout", "cleared"]
@@ -195,7 +195,9 @@ class PlayAudio:
     senders: ClassVar = frozenset({Peer.APP})
 
     content: bytes = attrs.field(repr=_length)
-    content_type: ContentType = attrs.field(default="raw", validator=one_of(get_args(ContentType)))
+    content_type: ClipContentType = attrs.field(
+        default="raw", validator=one_of(get_args(ClipContentType))
+    )
     sample_rate: int | None = None
     id: ClipId | None = None
     queue_play: bool | None = None

@@ -23,6 +23,7 @@ from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
 from listenproto._messages import (
     Audio,
     ClearMarks,
+    ClipId,
     Close,
     Disconnect,
     Dtmf,
@@ -104,10 +105,13 @@ class AppLimits:
 
 
 class Judgement(NamedTuple):
-    """What is wrong with a message, and which clip or mark it answers."""
+    """What is wrong with a message, and which clip or mark it answers.
+
+    ``match`` is for :meth:`Observer.take` alone.
+    """
 
     violations: tuple[Violation, ...] = ()
-    match: ClipMatch | MarkMatch | None = None
+    match: object = None
 
 
 _FAULTLESS: Final = Judgement()
@@ -123,7 +127,7 @@ class Observer:
     constructor takes modes, profiles and peers by name, and raises ValueError for one that does not
     exist.
 
-    At the app's vantage, :attr:`record` is what the app has under way.
+    ``states`` is the state of each peer, as seen from the vantage.
     """
 
     def __init__(
@@ -154,19 +158,33 @@ class Observer:
         self._max_clips = profile.waiting_clips + 1
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
-        self.states = dict.fromkeys(Peer, PeerState.START)
-        self.record = Record(stream_rate_for(self._verb, stream_rate))
-        self.clips: AppClips | PlatformClips
-        self.marks: AppMarks | PlatformMarks
+        self.states: dict[Peer, PeerState] = dict.fromkeys(Peer, PeerState.START)
+        self._record = Record(stream_rate_for(self._verb, stream_rate))
+        self._clips: AppClips | PlatformClips
+        self._marks: AppMarks | PlatformMarks
         if vantage is Peer.APP:
-            self.clips = AppClips(profile, self.record)
-            self.marks = AppMarks(profile, self.record)
+            self._clips = AppClips(profile, self._record)
+            self._marks = AppMarks(profile, self._record)
         else:
-            self.clips = PlatformClips(profile)
-            self.marks = PlatformMarks(profile)
+            self._clips = PlatformClips(profile)
+            self._marks = PlatformMarks(profile)
         self._audio_bytes = dict.fromkeys(Peer, 0)
         self._frame_bytes = dict.fromkeys(Peer, SAMPLE_BYTES)
         self._listen_rate = 8000
+
+    @property
+    def outstanding_clips(self) -> int:
+        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-29)."""
+        return self._clips.outstanding
+
+    @property
+    def pending_marks(self) -> int:
+        """How many marks count against the limit (LP-MARK-2)."""
+        return self._marks.pending
+
+    def holds_clip(self, clip_id: ClipId) -> bool:
+        """Whether a clip of that id is outstanding, or may still get its playDone (LP-CLIP-15)."""
+        return self._clips.holds(clip_id)
 
     def judge(self, sender: Peer, message: Message) -> Judgement:
         """Return what is wrong with that message at this point; record nothing."""
@@ -179,10 +197,10 @@ class Observer:
         if check is not None:
             found = check(self, sender, message)
         elif isinstance(message, PlayDone):
-            match = self.clips.match(message.id)
+            match = self._clips.match(message.id)
             found = self._check_play_done(message, match)
         elif isinstance(message, MarkEvent):
-            match = self.marks.match(message.name, message.event)
+            match = self._marks.match(message.name, message.event)
             found = self._check_mark_event(message, match)
         else:
             return _FAULTLESS
@@ -201,8 +219,8 @@ class Observer:
         Returns the entry of the clip or mark that it sends or answers. ``now`` is the time in
         seconds, on any clock; without one, leave it out (:mod:`listenproto._sent`).
         """
-        if now > self.record.now:
-            self.record.pass_time(now)
+        if now > self._record.now:
+            self._record.pass_time(now)
         for violation in judgement.violations:
             if violation.fatal and self._fatal is None:
                 self._fatal = violation
@@ -215,9 +233,9 @@ class Observer:
         if record is not None:
             return record(self, sender, message)
         if isinstance(message, PlayDone) and isinstance(judgement.match, ClipMatch):
-            return self.clips.done(message, judgement.match)
+            return self._clips.done(message, judgement.match)
         if isinstance(message, MarkEvent) and isinstance(judgement.match, MarkMatch):
-            return self.marks.done(message, judgement.match)
+            return self._marks.done(message, judgement.match)
         return None
 
     def see(self, sender: Peer, message: Message, now: float = 0.0) -> list[Violation]:
@@ -259,13 +277,13 @@ class Observer:
             reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
             return [] if match.in_order else [("LP-CLIP-25", reason)]
         which = "" if message.id is None else f" with the id {message.id!r:.60}"
-        if self.clips.was_killed(message.id):
+        if self._clips.was_killed(message.id):
             return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
         return [("LP-CLIP-24", f"playDone{which} matches no clip")]
 
     def _check_mark_event(self, message: MarkEvent, match: MarkMatch | None) -> _Found:
         if match is None:
-            if self.marks.was_forgotten(message.name):
+            if self._marks.was_forgotten(message.name):
                 reason = f"clearMarks had removed the mark {message.name!r:.60}"
                 return [("LP-MARK-15", reason)]
             reason = f"{message.event} of {message.name!r:.60} matches no mark"
@@ -349,11 +367,11 @@ def _too_many(
 def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
     found = _too_many(
         "clips are outstanding",
-        0 if observer.clips.starts_at_once(message) else observer.clips.outstanding,
+        0 if observer._clips.starts_at_once(message) else observer.outstanding_clips,
         ("LP-CLIP-2", observer._max_clips),
         ("LP-CLIP-5", observer._limits.clips),
     )
-    if message.id is not None and observer.clips.holds(message.id):
+    if message.id is not None and observer.holds_clip(message.id):
         reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
         found.append(("LP-CLIP-15", reason))
     if message.content_type == "wav":
@@ -380,7 +398,7 @@ _UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f]')
 def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
     found = _too_many(
         "marks are pending",
-        observer.marks.pending,
+        observer.pending_marks,
         ("LP-MARK-2", observer._max_marks),
         ("LP-MARK-3", observer._limits.marks),
     )
@@ -441,30 +459,30 @@ def _record_audio(observer: Observer, sender: Peer, message: Audio) -> None:
     observer._audio_bytes[sender] += len(message.pcm)
     if sender is Peer.PLATFORM:
         frames = observer._audio_bytes[sender] // observer._frame_bytes[sender]
-        observer.record.media_time = flicks_of(frames, observer._listen_rate)
+        observer._record.media_time = flicks_of(frames, observer._listen_rate)
     else:
-        observer.marks.streamed(len(message.pcm))
+        observer._marks.streamed(len(message.pcm))
 
 
 def _record_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> Sent:
-    return observer.clips.sent(message)
+    return observer._clips.sent(message)
 
 
 def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
-    observer.clips.killed()
-    observer.marks.killed()
+    observer._clips.killed()
+    observer._marks.killed()
 
 
 def _record_mark(observer: Observer, sender: Peer, message: Mark) -> Sent:
-    return observer.marks.sent(message)
+    return observer._marks.sent(message)
 
 
 def _record_clear(observer: Observer, sender: Peer, message: ClearMarks) -> None:
-    observer.marks.cleared()
+    observer._marks.cleared()
 
 
 def _record_disconnect(observer: Observer, sender: Peer, message: Disconnect) -> None:
-    observer.record.disconnected()
+    observer._record.disconnected()
 
 
 _RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], Sent | None]]] = {

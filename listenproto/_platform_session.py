@@ -125,7 +125,7 @@ class PlatformSession(Session):
     def _lack(self, message: PlayAudio | Mark) -> str | None:
         """Why there is no room for the message; None if there is."""
         # Otherwise an app that asks and never reads could make this end keep any number of answers.
-        if self._waiting[str] + self.observer.marks.size >= MAX_ANSWERS:
+        if self._waiting[str] + self.observer._marks.size >= MAX_ANSWERS:
             return f"at most {MAX_ANSWERS} characters of answers may wait for the app"
         if isinstance(message, Mark) or self._has_room(message):
             return None

@@ -107,7 +107,7 @@ class Sent:
     """When to stop waiting for an answer."""
     expires_as: Outcome = attrs.field(default=Outcome.TIMED_OUT, init=False, repr=False)
     """The outcome then."""
-    expected: Expected | None = attrs.field(default=None, repr=False)
+    _expected: Expected | None = attrs.field(default=None, repr=False)
     """When its answer is due if the platform plays at the pace that this end computes with."""
     message: PlayAudio | Mark | None = attrs.field(default=None, repr=False)
     """The message as it was sent; None once it has ended, so that no audio is kept."""
@@ -233,7 +233,7 @@ class Record:
         """Put an entry under way; it is heard after everything sent so far."""
         sent.due = max(self.now, self._until)
         sent.expires_at = sent.due + PATIENCE
-        sent.expected = self._pace.expect(self.clocks)
+        sent._expected = self._pace.expect(self.clocks)
         self._under_way[sent] = None
 
     def flush(self, sent: Sent, at: float) -> None:
@@ -258,15 +258,15 @@ class Record:
         A clock that stands still says nothing.
         """
         if mark.outcome is Outcome.PLAYED and self._clock_runs:
-            assert mark.expected is not None
-            self.wrong_pace = self._pace.mark_came(mark.name, mark.expected, self.clocks)
+            assert mark._expected is not None
+            self.wrong_pace = self._pace.mark_came(mark.name, mark._expected, self.clocks)
 
     def check_clip(self, clip: Sent) -> None:
         """Do the same for the playDone of a clip."""
         if clip.outcome is Outcome.PLAYED and self._clock_runs:
-            assert clip.expected is not None
+            assert clip._expected is not None
             seconds, clocks = clip.seconds, self.clocks
-            self.wrong_pace = self._pace.clip_done(clip.name, seconds, clip.expected, clocks)
+            self.wrong_pace = self._pace.clip_done(clip.name, seconds, clip._expected, clocks)
 
     def give_up(self, sent: Sent, why: Outcome, heard: float | None = None) -> None:
         """No answer will come: it ends as ``why``, or as flushed if it was about to be."""

@@ -10,9 +10,10 @@ from typing import Final, TypeAlias
 import attrs
 from wsproto.utilities import generate_accept_token
 
-__all__ = ["Accepted", "Headers", "Rejected", "Request"]
+__all__ = ["Accepted", "HttpHeaders", "Rejected", "Request"]
 
-Headers: TypeAlias = tuple[tuple[str, str], ...]
+HttpHeaders: TypeAlias = tuple[tuple[str, str], ...]
+"""Names in lower case and values, in the order in which they came; a name may be repeated."""
 
 _SERVER: Final = re.compile(r"(https?|wss?)://[^/?#]+", re.IGNORECASE)
 """The part of a URL before its path."""
@@ -20,7 +21,7 @@ _SERVER: Final = re.compile(r"(https?|wss?)://[^/?#]+", re.IGNORECASE)
 
 class _Head:
     __slots__ = ()
-    headers: Headers
+    headers: HttpHeaders
 
     def header(self, name: str) -> str | None:
         """The header's value, or None; the values of a repeated header are joined by ``", "``."""
@@ -45,7 +46,7 @@ class Request(_Head):
     """The head of a request; header names are lower-case, values are decoded as Latin-1."""
 
     target: str
-    headers: Headers
+    headers: HttpHeaders
     method: str = "GET"
 
     @property
@@ -100,7 +101,7 @@ class Accepted(_Head):
     """The server accepted the upgrade; ``subprotocol`` is None if it chose none."""
 
     subprotocol: str | None
-    headers: Headers
+    headers: HttpHeaders
 
 
 @attrs.frozen
@@ -108,5 +109,5 @@ class Rejected(_Head):
     """The server refused the upgrade; ``body`` has at most the first ``max_head`` bytes."""
 
     status: int
-    headers: Headers
+    headers: HttpHeaders
     body: bytes

@@ -23,9 +23,17 @@ from listenproto._messages import JSON
 from listenproto._shown import shown
 from listenproto._verb import ListenVerb
 
-__all__ = ["ActionHook", "CallHook", "Verb", "WebhookError", "read_verbs", "write_verbs"]
+__all__ = [
+    "ActionHook",
+    "AnyVerb",
+    "CallHook",
+    "WebhookBody",
+    "WebhookError",
+    "read_verbs",
+    "write_verbs",
+]
 
-Verb: TypeAlias = ListenVerb | Mapping[str, JSON]
+AnyVerb: TypeAlias = ListenVerb | Mapping[str, JSON]
 """A listen verb, or the JSON object of any other verb."""
 
 MAX_FIELDS: Final = 1000
@@ -34,7 +42,7 @@ MAX_FIELDS: Final = 1000
 MAX_KEPT: Final = 1000
 """How much of a value an error keeps: characters, bytes, items in all."""
 
-Body: TypeAlias = str | bytes | bytearray | memoryview
+WebhookBody: TypeAlias = str | bytes | bytearray | memoryview
 """What came over HTTP: text, or its UTF-8 bytes."""
 
 
@@ -86,12 +94,12 @@ class _Hook(Frozen):
     attributes: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), converter=_frozen)
 
     @classmethod
-    def from_body(cls, body: Body) -> Self:
+    def from_body(cls, body: WebhookBody) -> Self:
         """Read the body of a POST: JSON, within the same bounds as messages."""
         return cls.from_json(_json(body, "a JSON object", mend=True))
 
     @classmethod
-    def from_query(cls, query: Body) -> Self:
+    def from_query(cls, query: WebhookBody) -> Self:
         """Read the query of a GET: each value is a string, or None if it is empty."""
         text = _text(query, "query", errors="replace").removeprefix("?")
         try:
@@ -234,7 +242,7 @@ class ActionHook(_Hook):
         return told | {name: value for name, value in ended.items() if value is not None}
 
 
-def write_verbs(*verbs: Verb) -> str:
+def write_verbs(*verbs: AnyVerb) -> str:
     """The JSON array of verbs that answers a webhook; if empty, the call goes on as it was.
 
     Verbs other than a listen are written as they are. Send it as ``application/json``. Raises
@@ -264,7 +272,7 @@ def _plain(value: object) -> JSON:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def read_verbs(body: Body) -> list[Verb]:
+def read_verbs(body: WebhookBody) -> list[AnyVerb]:
     """The verbs of a webhook's answer, in order; only listen verbs are checked.
 
     A relative URL is on the server of the webhook: see :meth:`ListenVerb.resolve`. A verb may
@@ -277,7 +285,7 @@ def read_verbs(body: Body) -> list[Verb]:
     return [*_verbs(array)]
 
 
-def _verbs(array: list[JSON]) -> Iterator[Verb]:
+def _verbs(array: list[JSON]) -> Iterator[AnyVerb]:
     for index, item in enumerate(array):
         where = f"body[{index}]"
         if not isinstance(item, dict):
@@ -291,7 +299,7 @@ def _verbs(array: list[JSON]) -> Iterator[Verb]:
         yield ListenVerb.from_json(item) if name in ("listen", "stream") else item
 
 
-def _text(body: Body, field: str, *, errors: str = "strict") -> str:
+def _text(body: WebhookBody, field: str, *, errors: str = "strict") -> str:
     if isinstance(body, str):
         return body
     if not isinstance(body, bytes | bytearray | memoryview):
@@ -299,7 +307,7 @@ def _text(body: Body, field: str, *, errors: str = "strict") -> str:
     return bytes(body).decode(errors=errors)
 
 
-def _json(body: Body, allowed: str, *, mend: bool = False) -> JSON:
+def _json(body: WebhookBody, allowed: str, *, mend: bool = False) -> JSON:
     """The one JSON value of a body; with ``mend``, lone surrogates are left for the caller."""
     read: list[JSON] = []
     found = ""

@@ -27,7 +27,7 @@ from listenproto._framing import (
     WireEvent,
     WireState,
 )
-from listenproto._upgrade import Accepted, Headers, Rejected, Request
+from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 
 __all__ = [
     "DEFAULT_MAX_HEAD",
@@ -136,7 +136,7 @@ class ClientWire(Wire):
     _http_role = h11.CLIENT
     _head_start = b"HTTP/"
     _frame_role = ConnectionType.CLIENT
-    _refusal: tuple[int, Headers]
+    _refusal: tuple[int, HttpHeaders]
     """The status and the headers of a refusal whose body is being read."""
 
     def __init__(
@@ -189,7 +189,7 @@ class ClientWire(Wire):
             self.state = WireState.REJECTED
         return self._read_body()
 
-    def _judge(self, headers: Headers) -> Accepted:
+    def _judge(self, headers: HttpHeaders) -> Accepted:
         """Check a 101 response (RFC 6455, 4.1)."""
         answer = Accepted(None, headers)
         chosen = answer.header("sec-websocket-protocol")
@@ -221,7 +221,7 @@ class ClientWire(Wire):
         return Rejected(*self._refusal, bytes(self._body))
 
 
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> HttpHeaders:
     return tuple((name.decode(), value.decode("latin-1")) for name, value in headers)
 
 

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import trio
 
 from listenproto._connection import AppConnection
-from listenproto._handshake import Accept, Reject, Verdict, judge_request
+from listenproto._handshake import Accept, Reject, judge_request
 from listenproto._upgrade import Request
 from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
@@ -165,7 +165,7 @@ class _Server:
         """When a connection must end, as far as that is known by now."""
         return self._ask_by if call.session.request is None else self._cut_at
 
-    def _judge(self, request: Request) -> Verdict:
+    def _judge(self, request: Request) -> Accept | Reject:
         if self.stopping.is_set():
             return Reject(503, "This server is shutting down.")
         return judge_request(request, self._answering.policy, open_calls=self._open_calls)

@@ -32,6 +32,7 @@ from listenproto import (
     Message,
     Mode,
     Outcome,
+    Payload,
     Peer,
     PlatformConnection,
     PlayAudio,
@@ -40,13 +41,13 @@ from listenproto import (
     Profile,
     Request,
     Sent,
+    TraceMoment,
     Violation,
     judge_request,
 )
 from listenproto._playout import PlayoutClip, PlayoutFate
 from listenproto._rules import PeerState
 from listenproto.testing import AppMachine, CallMachine, Exchange, PlatformMachine, profiles
-from listenproto.testing.exchange import Carried
 from tests.recorded_playout import RecordedPlayout
 
 NO_ROOM = "LP-STRM-5"
@@ -171,7 +172,7 @@ class Conversation(AppMachine, PlatformMachine):
 
     def say(self, message: Message) -> bool:
         known = len(self.app.entries)
-        clips = self.app.observer.clips
+        clips = self.app.observer._clips
         waits = False
         if isinstance(message, PlayAudio):
             queued = message.queue_play is not False  # so it goes out
@@ -221,8 +222,8 @@ class Conversation(AppMachine, PlatformMachine):
             faults = [e for e in self.task.events if isinstance(e, Violation)]
             assert {fault.clause for fault in faults} <= {NO_ROOM}
             assert not [e for e in self.app.events if isinstance(e, Violation)]
-            assert self.task.session.observer.clips.outstanding <= self.profile.waiting_clips + 1
-            assert self.app.observer.marks.pending <= 30
+            assert self.task.session.observer.outstanding_clips <= self.profile.waiting_clips + 1
+            assert self.app.observer.pending_marks <= 30
             under_way = [sent for sent in self.app.entries if sent.outcome is None]
             assert self.app.under_way == under_way
 
@@ -230,11 +231,11 @@ class Conversation(AppMachine, PlatformMachine):
         CallMachine.check_that_nothing_waits(self)
         assert self.task.buffered == 0
         platform = self.task.session.observer  # it knows what there was no room for
-        assert (platform.clips.outstanding, platform.marks.pending) == (0, 0)
+        assert (platform.outstanding_clips, platform.pending_marks) == (0, 0)
         if self.mode is Mode.STREAMING and not self.profile.marks_get_lost:
             self.say(Mark("last"))  # its event ends every doubt about names that were used again
             self.exchange.deliver_all()
-            assert self.app.observer.marks.pending == 0
+            assert self.app.observer.pending_marks == 0
         self.check_fates()
         assert len(self.sent_and_read) == len(self.clips_sent) + len(self.marks_sent)
 
@@ -368,11 +369,11 @@ class ByteExchange(Exchange):
     def has_ended(self) -> bool:
         return self.over == set(Peer) and all(end.finished for end in self.ends.values())
 
-    def put(self, sender: Peer, payload: Carried) -> None:
+    def put(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         if not self.lost:
             self._on_its_way[sender.other].append((self.now, payload))
 
-    def hand_over(self, receiver: Peer, payload: Carried) -> None:
+    def hand_over(self, receiver: Peer, payload: Payload | TraceMoment) -> None:
         end = self.ends[receiver]
         if end.finished:
             return

@@ -329,7 +329,7 @@ class Platform(ListenTask):
 
 class TellsOfKilledClips(Platform):
     def receive(self, payload: str | bytes) -> list:
-        clips = self.session.observer.clips.outstanding
+        clips = self.session.observer.outstanding_clips
         events = super().receive(payload)
         if clips and KillAudio() in events:
             self.session._push(encode(PlayDone(), Peer.PLATFORM))

@@ -21,7 +21,6 @@ from listenproto._handshake import (
     HandshakePolicy,
     Reject,
     Request,
-    Verdict,
     basic_credentials,
     judge_request,
     judge_upgrade,
@@ -58,16 +57,16 @@ def accepted(subprotocol: str | None, asked: Request | None = None) -> Accepted:
     return Accepted(subprotocol, (("sec-websocket-accept", token),))
 
 
-def status(verdict: Verdict) -> int:
+def status(verdict: Accept | Reject) -> int:
     return verdict.status if isinstance(verdict, Reject) else 101
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: Accept | Reject) -> str:
     assert isinstance(verdict, Reject)
     return verdict.reason
 
 
-def header(verdict: Verdict, name: str) -> str | None:
+def header(verdict: Accept | Reject, name: str) -> str | None:
     assert isinstance(verdict, Reject)
     return dict(verdict.headers).get(name)
 

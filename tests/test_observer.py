@@ -447,9 +447,9 @@ def test_deployed_a_clip_that_does_not_wait_ends_those_before_it() -> None:
     observer = Observer(CLIPS, profile=DEPLOYED, vantage=A)
     for sender, message in [METADATA, clip("a"), clip("b")]:
         assert observer.see(sender, message) == []
-    assert observer.clips.outstanding == 2
+    assert observer.outstanding_clips == 2
     observer.see(*seconds(3))
-    assert observer.clips.outstanding == 1
+    assert observer.outstanding_clips == 1
     careful = AppLimits(clips=1)  # nor is there one that it would make one too many
     found = breaches([clip("a"), clip("b")], CLIPS, profile=DEPLOYED, limits=careful)
     assert found == []
@@ -687,11 +687,11 @@ def test_killed_clips_count_until_they_are_done_where_they_play_on() -> None:
         observer = Observer(CLIPS, profile=profile, vantage=A)
         for sender, message in [METADATA, *three, KILL]:
             assert observer.see(sender, message) == []
-        assert observer.clips.outstanding == left
+        assert observer.outstanding_clips == left
     observer.see(P, PlayDone("1"))
-    assert observer.clips.outstanding == 1
+    assert observer.outstanding_clips == 1
     observer.see(P, Audio(bytes(2 * 8000 * 2)))
-    assert observer.clips.outstanding == 0
+    assert observer.outstanding_clips == 0
     assert observer.see(P, PlayDone("2")) == []
 
 
@@ -701,9 +701,9 @@ def test_a_clip_behind_killed_ones_that_play_on_waits_for_their_end() -> None:
     for sender, message in [METADATA, TEN_SECONDS, KILL, clip("b", queue_play=True), KILL]:
         assert observer.see(sender, message) == []
     observer.see(*seconds(11.01))
-    assert observer.clips.outstanding == 1
+    assert observer.outstanding_clips == 1
     observer.see(*seconds(0.01))
-    assert observer.clips.outstanding == 0
+    assert observer.outstanding_clips == 0
 
 
 def test_as_a_clip_is_done_those_behind_it_are_known_to_play() -> None:
@@ -712,8 +712,8 @@ def test_as_a_clip_is_done_those_behind_it_are_known_to_play() -> None:
     long = [(A, PlayAudio(bytes(160_000), sample_rate=8000, id=name)) for name in "abc"]
     for sender, message in [METADATA, *long, (P, PlayDone("a")), seconds(10), KILL]:
         assert observer.see(sender, message) == []
-    assert observer.clips.holds("b")
-    assert not observer.clips.holds("c")
+    assert observer.holds_clip("b")
+    assert not observer.holds_clip("c")
 
 
 def seconds(n: float) -> tuple[Peer, Message]:
@@ -749,7 +749,7 @@ def test_a_play_done_without_id_goes_to_the_clip_that_can_be_done(
     observer = Observer(CLIPS, vantage=A)
     for sender, message in [METADATA, *conversation]:
         assert observer.see(sender, message) == []
-    match = observer.clips.match(None)
+    match = observer._clips.match(None)
     assert match is not None
     assert (match.clip.name, match.guessed) == guess
     assert observer.see(*DONE) == []
@@ -764,11 +764,11 @@ def test_a_clip_that_another_took_the_place_of_is_maybe_done_wherever_it_was(
     observer = Observer(CLIPS, profile=replacing, vantage=A)
     for sender, message in [METADATA, TEN_SECONDS, seconds(1), clip("b", queue_play=queue_play)]:
         assert observer.see(sender, message) == []
-    match = observer.clips.match(None)
+    match = observer._clips.match(None)
     assert match is not None
     assert (match.clip.name, match.guessed) == ("a", True)
     observer.see(*seconds(1))
-    assert not observer.clips.holds("a")
+    assert not observer.holds_clip("a")
 
 
 def test_audio_without_metadata_is_measured_as_mono_at_8000_hz() -> None:
@@ -776,9 +776,9 @@ def test_audio_without_metadata_is_measured_as_mono_at_8000_hz() -> None:
     observer = Observer(CLIPS, vantage=A, without={"LP-META-1", "LP-META-13"})
     for sender, message in [clip("a"), KILL, clip("b"), seconds(1 - 1 / 8000)]:
         assert observer.see(sender, message) == []
-    assert observer.clips.holds("a")
+    assert observer.holds_clip("a")
     observer.see(*seconds(1 / 8000))
-    assert not observer.clips.holds("a")
+    assert not observer.holds_clip("a")
 
 
 def test_the_unit_of_audio_follows_the_mix_type() -> None:
@@ -862,7 +862,7 @@ def test_judging_changes_nothing() -> None:
     observer.see(*METADATA)
     for _ in range(20):
         assert observer.judge(*clip("a")).violations == ()
-    assert observer.clips.outstanding == 0
+    assert observer.outstanding_clips == 0
 
 
 def test_one_clause_alone_is_no_collection() -> None:

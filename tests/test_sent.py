@@ -147,7 +147,7 @@ def test_a_mark_that_the_event_of_a_later_one_passed_over_is_skipped_and_forgott
         events = app.receive(event(f"b{number}"))
         assert clauses(events) == named
         assert ends(events) == [(first, S), (second, P)]
-    assert (app.under_way, app.next_timeout(), app.observer.marks.pending) == ([], None, 0)
+    assert (app.under_way, app.next_timeout(), app.observer.pending_marks) == ([], None, 0)
     late = app.receive(event("a999"))
     assert (clauses(late), ends(late)) == (["LP-MARK-14"], [(first, S)])
     assert clauses(app.receive(event("a900"))) == ["LP-MARK-14"]
@@ -160,7 +160,7 @@ def test_a_clip_that_the_play_done_of_a_later_one_passed_over_is_skipped_and_for
         first, second = play(app, clip(1, f"a{number}")), play(app, clip(1, f"b{number}"))
         assert ends(app.receive(done(f"b{number}"))) == [(first, S), (second, P)]
         assert (first.heard, second.heard) == (0, 1)
-    assert (app.under_way, app.next_timeout(), app.observer.clips.outstanding) == ([], None, 0)
+    assert (app.under_way, app.next_timeout(), app.observer.outstanding_clips) == ([], None, 0)
     late = app.receive(done("a999"))
     assert (clauses(late), ends(late)) == (["LP-CLIP-25"], [(first, S)])
     assert clauses(app.receive(done("a900"))) == ["LP-CLIP-25"]
@@ -535,7 +535,7 @@ def test_a_guess_does_not_tell_since_when_the_next_clip_plays() -> None:
     app.receive(done())
     app.receive(audio(9.5))
     app.send(KillAudio())
-    assert not app.observer.clips.holds("b")
+    assert not app.observer.holds_clip("b")
 
 
 def test_a_clip_in_the_place_of_others_changes_nothing_of_what_has_ended() -> None:
@@ -752,9 +752,9 @@ def test_the_oldest_of_too_many_clips_and_marks_are_given_up(
         observer = Observer(mode, vantage=Peer.APP, without={"LP-META-13"})
         for number in range(1001):
             observer.see(Peer.APP, message(str(number)))
-        (oldest,) = observer.record.ended
+        (oldest,) = observer._record.ended
         assert (oldest.name, oldest.outcome) == ("0", TIMED_OUT)
-        assert len(observer.record.under_way) == 1000
+        assert len(observer._record.under_way) == 1000
 
 
 class Clock:

@@ -1012,7 +1012,7 @@ def test_marks_that_are_not_awaited_do_not_pile_up() -> None:
     assert clauses(app.receive(done % "m901")) == []
     assert clauses(app.receive(done % "m990")) == []
     assert clauses(app.receive(done % "last")) == []
-    assert app.observer.marks.pending == 0
+    assert app.observer.pending_marks == 0
 
 
 def test_a_clear_marks_forgets_what_a_kill_left() -> None:

@@ -21,7 +21,7 @@ A failure is printed as the shortest conversation that leads to it, with the cla
 
 from listenproto.testing.app_machine import AppMachine
 from listenproto.testing.call_machine import CallMachine
-from listenproto.testing.conversations import broken_conversations, conversations
+from listenproto.testing.conversations import Conversation, broken_conversations, conversations
 from listenproto.testing.exchange import AppUnderTest, Exchange, PlatformUnderTest
 from listenproto.testing.messages import (
     app_messages,
@@ -55,6 +55,7 @@ __all__ = [
     "AppMachine",
     "AppUnderTest",
     "CallMachine",
+    "Conversation",
     "Exchange",
     "PlatformMachine",
     "PlatformUnderTest",

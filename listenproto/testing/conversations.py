@@ -38,21 +38,21 @@ from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import Exchange
 from listenproto.testing.messages import app_messages
 
-__all__ = ["Passed", "broken_conversations", "conversations"]
+__all__ = ["Conversation", "broken_conversations", "conversations"]
 
-Passed: TypeAlias = list[tuple[Peer, Message]]
+Conversation: TypeAlias = list[tuple[Peer, Message]]
 """Who sent what, in the order in which it passed at one end."""
 
 
 @st.composite
 def conversations(
     draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
-) -> Passed:
+) -> Conversation:
     """A legal conversation, from the open WebSocket on, as it passes at the end of ``vantage``.
 
     It may stop anywhere; the last messages of either end may not have arrived.
     """
-    passed: Passed = []
+    passed: Conversation = []
     vantage, profile = member(Peer, vantage, "vantage"), profile_of(profile)
 
     def on_pass(at: Peer, sender: Peer, message: Message, found: list[Violation]) -> None:
@@ -92,7 +92,7 @@ def conversations(
 @st.composite
 def broken_conversations(
     draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
-) -> tuple[Passed, str]:
+) -> tuple[Conversation, str]:
     """A conversation whose last message is its only breach, and the clause that it breaks."""
     passed = draw(conversations(verb, vantage=vantage, profile=profile))
     passed = passed[: draw(st.integers(0, len(passed)))]
@@ -148,7 +148,7 @@ def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
             yield app, KillAudio(), "LP-KILL-1"
         if mode is not Mode.CLIPS:
             yield app, clip, "LP-CLIP-1"
-        elif observer.clips.outstanding == 0:
+        elif observer.outstanding_clips == 0:
             yield app, PlayAudio(b"\1\0\2", sample_rate=8000), "LP-CLIP-16"
         if mode is not Mode.STREAMING:
             yield app, _SPEECH, "LP-STRM-1"

@@ -6,10 +6,9 @@ The ends can be any implementations that have the methods of :class:`AppUnderTes
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from listenproto._codec import decode, decode_opening
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
@@ -18,24 +17,15 @@ from listenproto._observer import AppLimits, Observer, Violation
 from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto._rules import PeerState
+from listenproto._trace import TraceMoment
 from listenproto._verb import ListenVerb
 
-__all__ = ["LATEST", "LOST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
+__all__ = ["LATEST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 
 LATEST: Final = FLICKS * 47 // 100
 """How long a message takes at most, in flicks, plus one step of 20 ms. There and back takes less
 than the second by which an app that gets no ids back tells clips apart (LP-CLIP-30); all else holds
 with any delay."""
-
-
-class Lost(enum.Enum):
-    """What arrives last if the connection is lost without a close."""
-
-    LOST = "lost"
-
-
-LOST: Final = Lost.LOST
-Carried: TypeAlias = Payload | Lost
 
 
 class AppUnderTest(Protocol):
@@ -123,7 +113,9 @@ class Exchange:
         }
         self._string_sample_rate = profile.string_sample_rate
         self._on_pass = on_pass
-        self._on_its_way: dict[Peer, deque[tuple[int, Carried]]] = {peer: deque() for peer in Peer}
+        self._on_its_way: dict[Peer, deque[tuple[int, Payload | TraceMoment]]] = {
+            peer: deque() for peer in Peer
+        }
         self._captured = 0
 
     @property
@@ -148,7 +140,7 @@ class Exchange:
                 self.passes(sender, sender, payload)
                 self.put(sender, payload)
 
-    def put(self, sender: Peer, payload: Carried) -> None:
+    def put(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         """Put a payload on its way, unless its sender has closed or the connection is lost."""
         if sender in self.closes:
             return
@@ -171,10 +163,10 @@ class Exchange:
         self.hand_over(receiver, payload)
         self.collect()
 
-    def hand_over(self, receiver: Peer, payload: Carried) -> None:
+    def hand_over(self, receiver: Peer, payload: Payload | TraceMoment) -> None:
         """Give an end what has arrived."""
         end = self.app if receiver is Peer.APP else self.platform
-        if isinstance(payload, Lost):
+        if isinstance(payload, TraceMoment):
             if receiver not in self.over:
                 self.over.add(receiver)
                 end.connection_lost()
@@ -228,5 +220,5 @@ class Exchange:
         for receiver, queue in self._on_its_way.items():
             while len(queue) > arriving[receiver]:
                 queue.pop()
-            queue.append((self.now, LOST))
+            queue.append((self.now, TraceMoment.LOST))
         self.lost = True

@@ -261,7 +261,7 @@ class PlatformMachine(CallMachine):
     def check_that_nothing_waits(self) -> None:
         super().check_that_nothing_waits()
         observer = self.exchange.observers[Peer.PLATFORM]
-        clips, marks = observer.clips.outstanding, observer.marks.pending
+        clips, marks = observer.outstanding_clips, observer.pending_marks
         assert not clips, f"LP-CLIP-23: all has played, but {clips} playDones have not come"
         lost = self.profile.marks_get_lost
         assert lost or not marks, (
