@@ -152,6 +152,7 @@ def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
     assert set(metadata.metadata("listenproto").get_all("Provides-Extra") or []) == {
         "cli",
         "mutation",
+        "recording",
         "test",
         "testing",
         "trio",

@@ -315,6 +315,6 @@ def test_what_it_needs_is_said_at_once(
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError) as failed:
         Recorder(tmp_path, both=True)
-    said = "recording both sides needs numpy and soxr: pip install 'listenproto[cli]'"
+    said = "recording both sides needs numpy and soxr: pip install 'listenproto[recording]'"
     assert str(failed.value) == said
     Recorder(tmp_path, fill_gaps=True)

@@ -1,6 +1,6 @@
 """Recordings and traces of calls: files and nothing else, for trio, asyncio and any other runtime.
 
-Needs a POSIX system, and numpy and soxr only for ``Recorder(both=True)``.
+They need a POSIX system; ``Recorder(both=True)`` also needs the extra ``recording``.
 
 :class:`WavFile` writes audio, :class:`TraceFile` what passed; both stay readable if the process
 dies. :class:`Recorder` records calls in a folder, on any runtime whose call is a

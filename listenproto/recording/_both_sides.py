@@ -2,7 +2,7 @@
 
 What the caller heard is computed: what the app sends goes into a :class:`~listenproto.Playout`, as
 at a platform. So clips are queued, a killAudio stops playout, and audio that was not heard before
-the end is not in the recording. Needs numpy and soxr, which come with the ``cli`` extra.
+the end is not in the recording. Needs numpy and soxr, which come with the extra ``recording``.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Recorder:
     platform's audio (mixed down if it has two channels), right what the caller heard of the app at
     that moment. This end computes that from what the app sent during the recording, and when; of
     audio sent ahead it keeps up to an hour in memory. ``both`` needs numpy and soxr, which come
-    with the ``cli`` extra, and raises ImportError without them.
+    with the extra ``recording``, and raises ImportError without them.
 
     Audio can be missing: it was not read in time (never with ``Answering(unread="hold")``), or it
     never came (see :mod:`listenproto.recording`). The sidecar lists where, and how much. With
@@ -280,6 +280,6 @@ def _import_both() -> ModuleType:
     try:
         import listenproto.recording._both_sides as both_sides
     except ImportError as exc:
-        said = "recording both sides needs numpy and soxr: pip install 'listenproto[cli]'"
+        said = "recording both sides needs numpy and soxr: pip install 'listenproto[recording]'"
         raise ImportError(said) from exc
     return both_sides

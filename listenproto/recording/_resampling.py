@@ -1,4 +1,4 @@
-"""L16 at another rate, piece by piece; needs numpy and soxr, which come with the ``cli`` extra."""
+"""L16 at another rate, piece by piece; needs numpy and soxr (extra ``recording``)."""
 
 from __future__ import annotations
 

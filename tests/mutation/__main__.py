@@ -53,6 +53,28 @@ TESTS: Final = {
     "framing": ["test_wire", "test_connection"],
     "wire": ["test_wire", "test_connection", "test_handshake"],
     "connection": ["test_connection", "test_handshake"],
+    "recording/arrivals": ["test_recording_runtimes", "test_trio_recorder_gaps"],
+    "recording/both_sides": [
+        "test_recording_both_sides",
+        "test_recording_runtimes",
+        "test_trio_both",
+    ],
+    "recording/call": ["test_recording_runtimes", "test_trio_recorder"],
+    "recording/files": ["test_recording_wav", "test_recording_trace", "test_recording_recovery"],
+    "recording/gaps": ["test_recording_gaps", "test_trio_recorder_gaps"],
+    "recording/names": ["test_trio_recorder_files"],
+    "recording/recorder": [
+        "test_recording_runtimes",
+        "test_trio_recorder",
+        "test_trio_recorder_files",
+        "test_trio_recorder_gaps",
+    ],
+    "recording/recovery": ["test_recording_recovery"],
+    "recording/resampling": ["test_recording_both_sides", "test_trio_both"],
+    "recording/sidecar": ["test_trio_recorder", "test_trio_recorder_files"],
+    "recording/tape": ["test_trio_recorder", "test_trio_recorder_gaps"],
+    "recording/trace_file": ["test_recording_trace", "test_recording_runtimes"],
+    "recording/wav_file": ["test_recording_wav", "test_recording_inserts"],
 }
 """The modules that are mutated, and the tests that are there to kill their mutants."""
 
@@ -81,7 +103,7 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name != self.name:
             return None
-        place = ROOT / "listenproto" / f"{name.rpartition('.')[2]}.py"
+        place = ROOT / f"{name.replace('.', '/')}.py"
         return importlib.util.spec_from_file_location(name, place, loader=self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -89,6 +111,12 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self.source, str(module.__file__), "exec"), module.__dict__)
+
+
+def full_name(module: str) -> str:
+    """The module by the name under which it is imported."""
+    package, _, name = f"listenproto/{module}".rpartition("/")
+    return f"{package.replace('/', '.')}._{name}"
 
 
 class Watch:
@@ -112,7 +140,7 @@ def allow(seconds: float) -> None:
 
 def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
     """What kills a mutant, in this process: a vector or a test; nothing if it survives."""
-    sys.meta_path.insert(0, Mutated(f"listenproto._{module}", source))
+    sys.meta_path.insert(0, Mutated(full_name(module), source))
     allow(CPU_SECONDS)
     try:
         from tests.spec.runner import run
@@ -194,8 +222,8 @@ def main() -> int:
         before.update(map(json.loads, options.log))
     left = 0
     for module in options.modules or TESTS:
-        source = (ROOT / "listenproto" / f"_{module}.py").read_text()
-        cases = [*vectors()]
+        source = (ROOT / f"{full_name(module).replace('.', '/')}.py").read_text()
+        cases = [] if module.startswith("recording/") else [*vectors()]
         if found := outcome(module, source, cases, options.slow):
             parser.error(f"without a mutation {module} fails: {found}")
         start = time.monotonic()
