@@ -141,7 +141,7 @@ def exported(package: str) -> set[str]:
     return set(names)
 
 
-@pytest.mark.parametrize("package", [CORE, f"{CORE}.testing"])
+@pytest.mark.parametrize("package", [CORE, f"{CORE}.recording", f"{CORE}.testing"])
 def test_the_types_in_public_signatures_are_exported(package: str) -> None:
     public = exported(CORE) | exported(package)
     hidden = set()

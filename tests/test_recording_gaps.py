@@ -133,6 +133,19 @@ def test_what_adds_up_is_a_gap() -> None:
     assert [round(seconds, 3) for _, seconds in line.found] == [0.6]
 
 
+def test_as_late_as_a_line_may_be_is_no_gap() -> None:
+    finder = GapFinder(RATE)
+    finder.came(0, RATE, 1.0)
+    finder.came(RATE, RATE, 2.0 + LATE)
+    assert finder.end() == []
+
+
+def test_as_late_as_any_line_is_nothing_is_overdue() -> None:
+    finder = GapFinder(RATE)
+    finder.came(0, 0, 0.0)
+    assert finder.reached(JITTER) == 0
+
+
 @given(st.lists(st.floats(0, LATE - 0.01), max_size=600))
 def test_jitter_is_no_gap(jitter: list[float]) -> None:
     line = Line()

@@ -278,6 +278,18 @@ async def test_a_cancelled_handler_is_on_record(tmp_path: Path) -> None:
     assert (end["how"], end["samples"], call.watchers) == ("cancelled", RATE // 10, [])
 
 
+@asyncio_support.virtual
+async def test_audio_from_before_the_recording_has_nothing_beside_it(tmp_path: Path) -> None:
+    call = MemoryCall(STREAM)
+    await asyncio_support.talk(call, audio(0.1, 3))
+    with Recorder(tmp_path, both=True).record(call) as recording:
+        await call.send(Audio(audio(0.2, 7)))
+        await asyncio_support.talk(call, audio(0.1, 4))
+        for _ in range(10):
+            recording.take(await anext(call))
+    assert sides_of(tmp_path) == (audio(0.1, 3) + audio(0.1, 4), audio(0.1, 0) + audio(0.1, 7))
+
+
 # Where trio is not installed.
 
 RECORDS = """

@@ -63,12 +63,14 @@ looks the same; short losses add up, and so do clocks that differ.
 """
 
 from listenproto.recording._call import RecordedCall
+from listenproto.recording._files import AnyPath
 from listenproto.recording._recorder import Recorder, Recording
 from listenproto.recording._recovery import Recovered, recover_wav
 from listenproto.recording._trace_file import TraceFile, read_trace_file
 from listenproto.recording._wav_file import HeardWav, WavFile
 
 __all__ = [
+    "AnyPath",
     "HeardWav",
     "RecordedCall",
     "Recorder",

@@ -12,6 +12,7 @@ from typing import IO, TypeAlias
 __all__ = ["AnyPath", "beginning", "create", "lock", "put"]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
+"""The path of a file or a folder."""
 
 
 def lock(file: IO[bytes]) -> bool:

@@ -55,6 +55,9 @@ class Recorder:
     ``fill_gaps`` the gaps are filled, so that time in the WAV is that of the clock: with silence,
     and on the right with what the caller heard meanwhile. A gap is filled ten seconds after audio
     comes again, or at the end of the recording.
+
+    ``clock`` returns the time in seconds and never goes back; it limits how often the sidecar is
+    written. Gaps are found with the clock of the call.
     """
 
     def __init__(

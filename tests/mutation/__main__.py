@@ -61,7 +61,7 @@ TESTS: Final = {
     ],
     "recording/call": ["test_recording_runtimes", "test_trio_recorder"],
     "recording/files": ["test_recording_wav", "test_recording_trace", "test_recording_recovery"],
-    "recording/gaps": ["test_recording_gaps", "test_trio_recorder_gaps"],
+    "recording/gaps": ["test_recording_gaps"],
     "recording/names": ["test_trio_recorder_files"],
     "recording/recorder": [
         "test_recording_runtimes",
@@ -72,7 +72,7 @@ TESTS: Final = {
     "recording/recovery": ["test_recording_recovery"],
     "recording/resampling": ["test_recording_both_sides", "test_trio_both"],
     "recording/sidecar": ["test_trio_recorder", "test_trio_recorder_files"],
-    "recording/tape": ["test_trio_recorder", "test_trio_recorder_gaps"],
+    "recording/tape": ["test_recording_runtimes", "test_trio_recorder_gaps"],
     "recording/trace_file": ["test_recording_trace", "test_recording_runtimes"],
     "recording/wav_file": ["test_recording_wav", "test_recording_inserts"],
 }
