@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from listenproto._choices import member
 from listenproto._clips import starts_at_once
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
 from listenproto._messages import ClipId
@@ -33,14 +34,18 @@ LONGEST_GAP: Final = FLICKS
 class PlayoutFate(enum.Enum):
     """How a clip or a mark ended."""
 
-    PLAYED = enum.auto()
+    PLAYED = "played"
     """Played to its end; a mark was reached."""
-    KILLED = enum.auto()
+    KILLED = "killed"
     """Stopped by a killAudio, and the app is told: a mark is cleared, a deployed clip is done."""
-    FLUSHED = enum.auto()
+    FLUSHED = "flushed"
     """Dropped without telling the app: a clip by a killAudio, anything by the end of the listen."""
-    FORGOTTEN = enum.auto()
+    FORGOTTEN = "forgotten"
     """A mark that was removed by a clearMarks."""
+
+
+def _fate(value: PlayoutFate | str) -> PlayoutFate:
+    return member(PlayoutFate, value, "fate")
 
 
 @attrs.frozen
@@ -81,7 +86,7 @@ class PlayoutEnd:
     """A clip or a mark is over, ``at`` flicks; ``samples`` of a clip were heard."""
 
     item: PlayoutClip | PlayoutMark
-    fate: PlayoutFate
+    fate: PlayoutFate = attrs.field(converter=_fate)
     at: int
     samples: int = 0
 

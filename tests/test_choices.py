@@ -37,6 +37,9 @@ from listenproto import (
     PlayAudio,
     PlaybackDone,
     Playout,
+    PlayoutEnd,
+    PlayoutFate,
+    PlayoutMark,
     Profile,
     Sent,
     Trace,
@@ -61,6 +64,7 @@ SAMPLES: tuple[Any, ...] = (
     Metadata(),
     PlayAudio(b""),
     PlaybackDone(Sent("m"), Outcome.PLAYED),
+    PlayoutEnd(PlayoutMark("m"), PlayoutFate.PLAYED, 0),
     Violation("LP-ODD-1", Peer.APP, KillAudio(), "why"),
 )
 """One of each class that has such a field."""
@@ -106,7 +110,7 @@ FIELDS = [
 
 def test_there_is_a_sample_of_each_public_class_that_has_such_a_field() -> None:
     assert {kind for kind in public_values() if [*choices(kind)]} == {*map(type, SAMPLES)}
-    assert len(FIELDS) == 16
+    assert len(FIELDS) == 17
 
 
 @pytest.mark.parametrize(("sample", "name", "allowed"), FIELDS)
