@@ -4,6 +4,7 @@
 :class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
 """
 
+from listenproto import _messages
 from listenproto._app_session import AppEvent, AppSession, PlaybackDone
 from listenproto._connection import AppConnection, ConnectionEvent, PlatformConnection
 from listenproto._ends import CallEnded
@@ -19,30 +20,7 @@ from listenproto._handshake import (
     judge_upgrade,
 )
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
-from listenproto._messages import (
-    JSON,
-    Audio,
-    ClearMarks,
-    ClipContentType,
-    ClipId,
-    Close,
-    Disconnect,
-    Dtmf,
-    KillAudio,
-    Malformed,
-    Mark,
-    MarkEvent,
-    MarkFate,
-    Message,
-    Metadata,
-    MixType,
-    Mode,
-    Payload,
-    Peer,
-    PlayAudio,
-    PlayDone,
-    UnknownMessage,
-)
+from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer, Violation
 from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
 from listenproto._playout import (
@@ -86,10 +64,10 @@ from listenproto._webhook import (
 from listenproto._wire import Closed, Ping, Pong
 
 __all__ = [
+    *_messages.__all__,
     "DEPLOYED",
     "DOCUMENTED",
     "FLICKS",
-    "JSON",
     "LISTEN_RATES",
     "PLAY_RATES",
     "SUBPROTOCOL",
@@ -103,50 +81,30 @@ __all__ = [
     "AppLimits",
     "AppMessage",
     "AppSession",
-    "Audio",
     "BidirectionalAudio",
     "CallEnded",
     "CallEvent",
     "CallHook",
-    "ClearMarks",
-    "ClipContentType",
-    "ClipId",
-    "Close",
     "Closed",
     "ConnectionEvent",
-    "Disconnect",
     "Dropped",
-    "Dtmf",
     "HandshakePolicy",
     "Heard",
     "HttpHeaders",
     "Judgement",
-    "KillAudio",
     "ListenEnd",
     "ListenResult",
     "ListenTask",
     "ListenVerb",
     "LocalProtocolError",
-    "Malformed",
-    "Mark",
-    "MarkEvent",
-    "MarkFate",
-    "Message",
-    "Metadata",
-    "MixType",
-    "Mode",
     "ModeOf",
     "Observer",
     "Outcome",
-    "Payload",
-    "Peer",
     "PeerState",
     "Ping",
     "PlatformConnection",
     "PlatformEvent",
     "PlatformSession",
-    "PlayAudio",
-    "PlayDone",
     "PlaybackDone",
     "Playout",
     "PlayoutClip",
@@ -168,7 +126,6 @@ __all__ = [
     "TraceLine",
     "TraceMoment",
     "Traffic",
-    "UnknownMessage",
     "VerbError",
     "Violation",
     "Watcher",

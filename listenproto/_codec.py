@@ -7,45 +7,36 @@ accept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Final
 
 import attrs
 
+from listenproto._bodies import BadBody, read_metadata
 from listenproto._errors import LocalProtocolError
-from listenproto._jsontext import members_before_the_cut, values, whole_number
+from listenproto._jsontext import members_before_the_cut, values
 from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
 from listenproto._messages import (
     JSON,
+    ROWS,
     Audio,
-    ClearMarks,
-    ClipContentType,
-    ClipId,
+    Build,
     Close,
-    Disconnect,
-    Dtmf,
-    KillAudio,
     Malformed,
-    Mark,
-    MarkEvent,
-    MarkFate,
     Message,
     Metadata,
-    MixType,
+    Parse,
     Payload,
     Peer,
     PlayAudio,
-    PlayDone,
+    Row,
     UnknownMessage,
 )
 from listenproto._wav import Wav, WavError, mended_wav
 
 __all__ = [
-    "DIGITS",
     "MAX_METADATA",
     "clip_audio",
     "clip_flicks",
@@ -53,30 +44,10 @@ __all__ = [
     "decode_opening",
     "encode",
     "mended_clip",
-    "read_base64",
 ]
-
-DIGITS: Final = "0123456789*#ABCD"
-"""The keys of a telephone (LP-DTMF-3)."""
 
 MAX_METADATA: Final = 8192
 """The most bytes of metadata that deployed platforms send (LP-META-11)."""
-
-
-def read_base64(text: str) -> bytes:
-    """Decode base64 (RFC 4648, 4). Raises ValueError for anything else."""
-    content = binascii.a2b_base64(text, strict_mode=True)
-    if len(text) != (len(content) + 2) // 3 * 4:  # Python accepts excess padding
-        raise ValueError("excess padding")
-    return content
-
-
-class _Bad(ValueError):
-    """The body of a message breaks a clause."""
-
-    def __init__(self, clause: str, reason: str) -> None:
-        super().__init__(reason)
-        self.clause = clause
 
 
 def _objects(text: str) -> list[tuple[dict[str, JSON], str]] | Malformed:
@@ -96,135 +67,41 @@ def _objects(text: str) -> list[tuple[dict[str, JSON], str]] | Malformed:
     return [(value, text[start:end]) for value, start, end in found]
 
 
-# The bodies. Each parser takes the JSON object and returns the message or raises _Bad.
+_PARSERS: Final[dict[tuple[str, str], tuple[frozenset[Peer], Parse]]] = {}
+"""Who may send the messages of a name, and their parser; marks and mark events share theirs."""
+
+_BUILDERS: Final[dict[type, Build]] = {}
 
 
-def _wrong(clause: str, obj: Mapping[str, JSON], key: str, allowed: str) -> _Bad:
-    if key not in obj:
-        return _Bad(clause, f"{key!r} is missing; it must be {allowed}")
-    return _Bad(clause, f"{key!r} must be {allowed}, not {obj[key]!r:.40}")
+def _enter(row: Row) -> None:
+    if row.name is not None:
+        others, _ = _PARSERS.get((row.key, row.name), (frozenset[Peer](), None))
+        parse = row.parse or (lambda obj, sender: row.kind())
+        _PARSERS[row.key, row.name] = row.senders | others, parse
+        _BUILDERS[row.kind] = lambda message: {row.key: row.name}
+    if row.build is not None:
+        _BUILDERS[row.kind] = row.build
 
 
-def _field(obj: Mapping[str, JSON], key: str, clause: str) -> Mapping[str, JSON]:
-    value = obj.get(key)
-    if not isinstance(value, dict):
-        raise _wrong(clause, obj, key, "a JSON object")
-    return value
-
-
-def _parse_dtmf(obj: Mapping[str, JSON]) -> Dtmf:
-    digit, duration = obj.get("dtmf"), obj.get("duration")
-    if not (isinstance(digit, str) and len(digit) == 1 and digit in DIGITS):
-        raise _wrong("LP-DTMF-3", obj, "dtmf", f"one key of {DIGITS}")
-    number = whole_number(duration)
-    if duration is not None and (number is None or number < 0):
-        raise _wrong("LP-DTMF-4", obj, "duration", "a whole number")
-    return Dtmf(digit, number)
-
-
-def _parse_id(data: Mapping[str, JSON], clause: str) -> ClipId | None:
-    clip_id = data.get("id")
-    if clip_id is None:
-        return None
-    if isinstance(clip_id, str | int | float) and not isinstance(clip_id, bool):
-        return clip_id
-    raise _wrong(clause, data, "id", "a string or a number")
-
-
-def _parse_play_done(obj: Mapping[str, JSON]) -> PlayDone:
-    if obj.get("data") is None:
-        return PlayDone()
-    data = _field(obj, "data", "LP-CLIP-26")
-    return PlayDone(_parse_id(data, "LP-CLIP-26"), {key: data[key] for key in data if key != "id"})
-
-
-def _parse_mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
-    clause = "LP-MARK-5" if sender is Peer.APP else "LP-MARK-7"
-    data = _field(obj, "data", clause)
-    name = data.get("name")
-    if not isinstance(name, str):
-        raise _wrong(clause, data, "name", "a string")
-    if "event" not in data:
-        return Mark(name)
-    event = data["event"]
-    if event not in ("playout", "cleared"):
-        clause = "LP-MARK-10" if sender is Peer.PLATFORM else "LP-ODD-1"
-        raise _wrong(clause, data, "event", "'playout' or 'cleared'")
-    return MarkEvent(name, cast(MarkFate, event))
-
-
-_CONTENT_TYPES: Final[dict[JSON, ClipContentType]] = {
-    "raw": "raw",
-    "wav": "wav",
-    "wave": "wav",
-}
-
-
-def _parse_play_audio(obj: Mapping[str, JSON]) -> PlayAudio:
-    data = _field(obj, "data", "LP-CLIP-6")
-    kind, text, rate = (data.get(k) for k in ("audioContentType", "audioContent", "sampleRate"))
-    if not isinstance(kind, str) or kind not in _CONTENT_TYPES:
-        raise _wrong("LP-CLIP-7", data, "audioContentType", "raw, wav or wave")
-    if not isinstance(text, str):
-        raise _wrong("LP-CLIP-6", data, "audioContent", "a base64 string")
-    try:
-        content = read_base64(text)
-    except ValueError as exc:
-        raise _Bad("LP-CLIP-6", f"'audioContent' is not valid base64: {exc}") from None
-    number = whole_number(rate)
-    if _CONTENT_TYPES[kind] == "raw" and number not in PLAY_RATES:
-        allowed = ", ".join(map(str, PLAY_RATES))
-        raise _wrong("LP-CLIP-8", data, "sampleRate", f"one of {allowed}")
-    queue_play = data.get("queuePlay")
-    if not (queue_play is None or isinstance(queue_play, bool)):
-        raise _wrong("LP-CLIP-12", data, "queuePlay", "true or false")
-    return PlayAudio(
-        content, _CONTENT_TYPES[kind], number, _parse_id(data, "LP-CLIP-11"), queue_play
-    )
-
-
-def _parse_metadata(obj: Mapping[str, JSON]) -> Metadata:
-    rate = whole_number(obj.get("sampleRate", 8000))
-    if rate not in PLAY_RATES:
-        allowed = ", ".join(map(str, PLAY_RATES))
-        raise _wrong("LP-META-5", obj, "sampleRate", f"one of {allowed}")
-    mix_type = obj.get("mixType", "mono")
-    if mix_type not in ("mono", "stereo", "mixed"):
-        raise _wrong("LP-META-6", obj, "mixType", "mono, stereo or mixed")
-    attributes = {key: obj[key] for key in obj if key not in ("sampleRate", "mixType")}
-    return Metadata(attributes, rate, MixType(mix_type))
-
-
-_Parser: TypeAlias = Callable[[Mapping[str, JSON]], Message]
-
-_PARSERS: Final[dict[tuple[str, str], tuple[frozenset[Peer], _Parser]]] = {
-    ("event", "dtmf"): (Dtmf.senders, _parse_dtmf),
-    ("type", "playDone"): (PlayDone.senders, _parse_play_done),
-    ("type", "playAudio"): (PlayAudio.senders, _parse_play_audio),
-    ("type", "killAudio"): (KillAudio.senders, lambda obj: KillAudio()),
-    ("type", "clearMarks"): (ClearMarks.senders, lambda obj: ClearMarks()),
-    ("type", "disconnect"): (Disconnect.senders, lambda obj: Disconnect()),
-}
-"""Who may send each message, and the parser of its body; for marks see _parse_mark."""
+for _row in ROWS:
+    _enter(_row)
 
 
 def _parse(obj: Mapping[str, JSON], sender: Peer) -> Message:
     for key in ("type", "event"):
         name = obj.get(key)
-        if (key, name) == ("type", "mark"):
-            return _parse_mark(obj, sender)
         if isinstance(name, str) and (key, name) in _PARSERS:
             senders, parse = _PARSERS[key, name]
             try:
-                return parse(obj)
-            except _Bad as exc:
+                return parse(obj, sender)
+            except BadBody as exc:
                 # The clauses about a body are about the peer that may send it.
                 clause = exc.clause if sender in senders else "LP-ODD-1"
-                raise _Bad(clause, str(exc)) from None
+                raise BadBody(clause, str(exc)) from None
     # Metadata has no type; a second one is recognized by what every metadata has.
     untyped = "type" not in obj and "event" not in obj
     if sender is Peer.PLATFORM and untyped and ("mixType" in obj or "callSid" in obj):
-        return _parse_metadata(obj)
+        return Metadata(*read_metadata(obj))
     return UnknownMessage(obj)
 
 
@@ -233,7 +110,7 @@ def _read(
 ) -> Message:
     try:
         return parse(obj)
-    except _Bad as exc:
+    except BadBody as exc:
         return Malformed(text, str(exc), exc.clause)
 
 
@@ -279,8 +156,8 @@ def _check_wav(message: Message, sender: Peer) -> None:
         try:
             _ = message.head
         except WavError as exc:
-            clause = "LP-CLIP-10" if sender in message.senders else "LP-ODD-1"
-            raise _Bad(clause, str(exc)) from None
+            clause = "LP-CLIP-10" if sender is Peer.APP else "LP-ODD-1"
+            raise BadBody(clause, str(exc)) from None
 
 
 def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
@@ -317,7 +194,7 @@ def _flaw(text: str) -> str:
 def _parse_opening(text: str, obj: Mapping[str, JSON], *, flaw: str = "") -> Metadata:
     # A byte that is not UTF-8 has become a surrogate; it counts as the one byte that it was.
     size = len(text.encode(errors="replace"))
-    return attrs.evolve(_parse_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw)
+    return Metadata(*read_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw)
 
 
 def mended_clip(clip: PlayAudio) -> PlayAudio:
@@ -354,51 +231,6 @@ def clip_flicks(clip: PlayAudio) -> int:
     if clip.content_type == "wav":
         return flicks_of(clip.head.size // clip.head.frame, clip.head.rate)
     return flicks_of(len(clip.content) // SAMPLE_BYTES, clip.sample_rate or PLAY_RATES[0])
-
-
-def _members(**members: JSON) -> dict[str, JSON]:
-    return {key: value for key, value in members.items() if value is not None}
-
-
-def _build_dtmf(message: Dtmf) -> JSON:
-    duration = None if message.duration is None else str(message.duration)
-    return _members(event="dtmf", dtmf=message.digit, duration=duration)
-
-
-def _build_play_done(message: PlayDone) -> JSON:
-    data = _members(id=message.id) | dict(message.playback)
-    return _members(type="playDone", data=data or None)
-
-
-def _build_play_audio(message: PlayAudio) -> JSON:
-    data = _members(
-        audioContent=base64.b64encode(message.content).decode(),
-        audioContentType=message.content_type,
-        sampleRate=message.sample_rate,
-        id=message.id,
-        queuePlay=message.queue_play,
-    )
-    return {"type": "playAudio", "data": data}
-
-
-def _build_metadata(message: Metadata) -> JSON:
-    # At the front, so that a cut at 8192 bytes does not hit them.
-    front = {"sampleRate": message.sample_rate, "mixType": message.mix_type.value}
-    return front | dict(message.attributes)
-
-
-_BUILDERS: Final[dict[type, Callable[..., JSON]]] = {
-    Dtmf: _build_dtmf,
-    PlayDone: _build_play_done,
-    MarkEvent: lambda m: {"type": "mark", "data": {"name": m.name, "event": m.event}},
-    PlayAudio: _build_play_audio,
-    KillAudio: lambda m: {"type": "killAudio"},
-    Mark: lambda m: {"type": "mark", "data": {"name": m.name}},
-    ClearMarks: lambda m: {"type": "clearMarks"},
-    Disconnect: lambda m: {"type": "disconnect"},
-    UnknownMessage: lambda m: dict(m.body),
-    Metadata: _build_metadata,
-}
 
 
 def encode(message: Message, sender: Peer) -> Payload:

@@ -1,22 +1,33 @@
-"""Every message of the listen protocol: one immutable class each, and who may send it.
+"""Every message of the listen protocol: one immutable class and one row of the table each.
 
 The classes are values: compare them, print them, keep them. They have no behaviour:
-:mod:`listenproto._codec` knows how a message looks on the wire, :mod:`listenproto._rules` when it
-may be sent.
+:mod:`listenproto._bodies` knows how the members of a message look on the wire,
+:mod:`listenproto._codec` how a message does, :mod:`listenproto._rules` when it may be sent.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 import attrs
 
+from listenproto._bodies import (
+    read_clip,
+    read_dtmf,
+    read_mark,
+    read_play_done,
+    write_clip,
+    write_dtmf,
+    write_mark,
+    write_metadata,
+    write_play_done,
+)
 from listenproto._choices import member, one_of
 from listenproto._frozen import Frozen
+from listenproto._terms import JSON, ClipContentType, ClipId, MarkFate, MixType, Mode, Peer
 from listenproto._wav import WavHead, read_clip_head
 
 __all__ = [
@@ -28,6 +39,8 @@ __all__ = [
     "Close",
     "Disconnect",
     "Dtmf",
+    "FromApp",
+    "FromPlatform",
     "KillAudio",
     "Malformed",
     "Mark",
@@ -42,60 +55,9 @@ __all__ = [
     "PlayAudio",
     "PlayDone",
     "UnknownMessage",
-    "sender_of",
 ]
 
-JSON: TypeAlias = Any
-"""What ``json.loads`` returns: str, int, float, bool, None, list or dict of these."""
-
-ClipId: TypeAlias = str | int | float
-"""A clip's id, as in JSON; this library's app end writes strings."""
-
 _EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
-
-
-class Peer(enum.Enum):
-    """The two ends of a conversation."""
-
-    PLATFORM = "platform"
-    APP = "app"
-
-    @property
-    def other(self) -> Peer:
-        return Peer.APP if self is Peer.PLATFORM else Peer.PLATFORM
-
-
-class Mode(enum.Enum):
-    """What the app may send back: nothing, clips, or a stream (LP-VERB-3)."""
-
-    OFF = "off"
-    CLIPS = "clips"
-    STREAMING = "streaming"
-
-
-class MixType(enum.Enum):
-    """Which parties the platform's audio carries (LP-AUD-7)."""
-
-    MONO = "mono"
-    STEREO = "stereo"
-    MIXED = "mixed"
-
-    @property
-    def channels(self) -> int:
-        """2 for stereo (caller left, callee right), else 1."""
-        return 2 if self is MixType.STEREO else 1
-
-
-ClipContentType: TypeAlias = Literal["raw", "wav"]
-"""The format of a clip: L16 without a header, or a WAV file."""
-
-MarkFate: TypeAlias = Literal["playout", "cleared"]
-"""What happened to a mark."""
-
-
-def sender_of(value: Peer | str) -> Peer:
-    """The converter of a field ``sender``."""
-    return member(Peer, value, "sender")
 
 
 def _mix_type(value: MixType | str) -> MixType:
@@ -118,8 +80,6 @@ class Audio:
     ``bidirectionalAudio.sampleRate``.
     """
 
-    senders: ClassVar = frozenset(Peer)
-
     pcm: bytes = attrs.field(repr=_length)
 
 
@@ -132,8 +92,6 @@ class Metadata(Frozen):
     read (LP-META-12), and ``flaw`` says why. ``size`` is how many bytes came, 0 if the metadata did
     not come over a connection.
     """
-
-    senders: ClassVar = frozenset({Peer.PLATFORM})
 
     attributes: Mapping[str, JSON] = attrs.field(
         default=_EMPTY, converter=_frozen_mapping, hash=False
@@ -158,8 +116,6 @@ class Dtmf:
     ``duration`` is in RTP timestamp units of 1/8000 s; None if the platform sent none.
     """
 
-    senders: ClassVar = frozenset({Peer.PLATFORM})
-
     digit: str
     duration: int | None = None
 
@@ -168,8 +124,6 @@ class Dtmf:
 class PlayDone:
     """A clip finished. Only deployed platforms send ``id`` and the ``playback`` figures."""
 
-    senders: ClassVar = frozenset({Peer.PLATFORM})
-
     id: ClipId | None = None
     playback: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=_frozen_mapping)
 
@@ -177,8 +131,6 @@ class PlayDone:
 @attrs.frozen
 class MarkEvent:
     """Playout reached a mark, or a killAudio cleared it."""
-
-    senders: ClassVar = frozenset({Peer.PLATFORM})
 
     name: str
     event: MarkFate = attrs.field(validator=one_of(get_args(MarkFate)))
@@ -191,8 +143,6 @@ class PlayAudio:
     ``content`` is raw L16 mono at ``sample_rate`` Hz, or a whole WAV file, whose header gives the
     rate. ``queue_play`` tells deployed platforms to play the clip after those before it.
     """
-
-    senders: ClassVar = frozenset({Peer.APP})
 
     content: bytes = attrs.field(repr=_length)
     content_type: ClipContentType = attrs.field(
@@ -212,14 +162,10 @@ class PlayAudio:
 class KillAudio:
     """Stop what plays and drop what waits (LP-KILL-2)."""
 
-    senders: ClassVar = frozenset({Peer.APP})
-
 
 @attrs.frozen
 class Mark:
     """Ask for an event when playout gets here: after the last whole sample sent before it."""
-
-    senders: ClassVar = frozenset({Peer.APP})
 
     name: str
 
@@ -228,14 +174,10 @@ class Mark:
 class ClearMarks:
     """Remove the pending marks; no event will come for them."""
 
-    senders: ClassVar = frozenset({Peer.APP})
-
 
 @attrs.frozen
 class Disconnect:
     """End the listen; the platform closes the WebSocket."""
-
-    senders: ClassVar = frozenset({Peer.APP})
 
 
 @attrs.frozen
@@ -244,8 +186,6 @@ class UnknownMessage:
 
     ``type`` is its ``type`` or ``event``, if that is a string, else None.
     """
-
-    senders: ClassVar = frozenset(Peer)
 
     body: Mapping[str, JSON] = attrs.field(converter=_frozen_mapping)
 
@@ -262,8 +202,6 @@ class UnknownMessage:
 class Malformed:
     """A text that is not a valid message, what is wrong with it, and the clause that it breaks."""
 
-    senders: ClassVar[frozenset[Peer]] = frozenset()
-
     text: str
     reason: str
     clause: str
@@ -273,27 +211,120 @@ class Malformed:
 class Close:
     """The close of the WebSocket, as a payload in an outbox or on a wire (RFC 6455, 7.4)."""
 
-    senders: ClassVar = frozenset(Peer)
-
     code: int = 1000
     reason: str = ""
 
 
-Message: TypeAlias = (
-    Audio
-    | Metadata
-    | Dtmf
-    | PlayDone
-    | MarkEvent
-    | PlayAudio
-    | KillAudio
-    | Mark
-    | ClearMarks
-    | Disconnect
-    | UnknownMessage
-    | Malformed
-    | Close
-)
+FromPlatform: TypeAlias = Audio | Metadata | Dtmf | PlayDone | MarkEvent | UnknownMessage
+"""What only a platform sends, and what both peers send."""
+
+FromApp: TypeAlias = Audio | PlayAudio | KillAudio | Mark | ClearMarks | UnknownMessage | Disconnect
+"""What only an app sends, and what both peers send."""
+
+Message: TypeAlias = FromPlatform | FromApp | Malformed | Close
 
 Payload: TypeAlias = str | bytes | Close
 """One WebSocket message, text or binary, or the close."""
+
+
+Parse: TypeAlias = Callable[[Mapping[str, JSON], Peer], Message]
+"""Reads the JSON object of a message that the peer sent; raises :class:`BadBody`."""
+
+Build: TypeAlias = Callable[[Any], JSON]
+"""Writes a message as a JSON object."""
+
+
+@attrs.frozen
+class Row:
+    """One kind of message: everything about it but its effect."""
+
+    kind: type[Any]
+    senders: frozenset[Peer]
+    """Who may send it."""
+    name: str | None = None
+    """What names it in the JSON object; None if nothing does."""
+    modes: frozenset[Mode] = frozenset(Mode)
+    """The modes in which the app may send it."""
+    clause: str | None = None
+    """The clause that says so; None if it allows every mode."""
+    key: str = "type"
+    """The member of the JSON object that has the name."""
+    parse: Parse | None = None
+    build: Build | None = None
+    """Both are None if the JSON object has only the name, or if there is none."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is a JSON object that has nothing but its name, as killAudio."""
+        return self.name is not None and self.parse is None
+
+
+_PLATFORM: Final = frozenset({Peer.PLATFORM})
+_APP: Final = frozenset({Peer.APP})
+_BOTH: Final = frozenset(Peer)
+_NOBODY: Final = frozenset[Peer]()
+
+_CLIPS: Final = frozenset({Mode.CLIPS})
+_STREAMING: Final = frozenset({Mode.STREAMING})
+
+
+def _mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
+    name, event = read_mark(obj, sender)
+    return Mark(name) if event is None else MarkEvent(name, event)
+
+
+# The table of all messages. Whatever reads, writes, judges or generates messages looks here.
+ROWS: Final = (
+    Row(
+        Metadata,
+        _PLATFORM,
+        build=lambda m: write_metadata(m.attributes, m.sample_rate, m.mix_type),
+    ),
+    Row(Audio, _BOTH, modes=_STREAMING, clause="LP-STRM-1"),
+    Row(
+        Dtmf,
+        _PLATFORM,
+        "dtmf",
+        key="event",
+        parse=lambda obj, sender: Dtmf(*read_dtmf(obj)),
+        build=lambda m: write_dtmf(m.digit, m.duration),
+    ),
+    Row(
+        PlayDone,
+        _PLATFORM,
+        "playDone",
+        parse=lambda obj, sender: PlayDone(*read_play_done(obj)),
+        build=lambda m: write_play_done(m.id, m.playback),
+    ),
+    Row(
+        MarkEvent,
+        _PLATFORM,
+        "mark",
+        parse=_mark,
+        build=lambda m: write_mark(m.name, m.event),
+    ),
+    Row(
+        PlayAudio,
+        _APP,
+        "playAudio",
+        _CLIPS,
+        "LP-CLIP-1",
+        parse=lambda obj, sender: PlayAudio(*read_clip(obj)),
+        build=lambda m: write_clip(m.content, m.content_type, m.sample_rate, m.id, m.queue_play),
+    ),
+    Row(KillAudio, _APP, "killAudio", _CLIPS | _STREAMING, "LP-KILL-1"),
+    Row(
+        Mark,
+        _APP,
+        "mark",
+        _STREAMING,
+        "LP-MARK-1",
+        parse=_mark,
+        build=lambda m: write_mark(m.name),
+    ),
+    Row(ClearMarks, _APP, "clearMarks", _STREAMING, "LP-MARK-1"),
+    Row(UnknownMessage, _BOTH, build=lambda m: dict(m.body)),
+    Row(Disconnect, _APP, "disconnect"),
+    Row(Malformed, _NOBODY),
+    Row(Close, _BOTH),
+)

@@ -37,7 +37,6 @@ from listenproto._messages import (
     Peer,
     PlayAudio,
     PlayDone,
-    sender_of,
 )
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import (
@@ -47,10 +46,12 @@ from listenproto._rules import (
     HARMLESS,
     MODES,
     REFUSALS,
+    SENDERS,
     TRANSITIONS,
     PeerState,
 )
 from listenproto._sent import Record, Sent
+from listenproto._terms import sender_of
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import ListenVerb
 from listenproto._wav import WavError
@@ -257,10 +258,10 @@ class Observer:
         kind = type(message)
         if isinstance(message, Malformed):
             return message.clause, message.reason
-        if sender not in message.senders:
-            return "LP-ODD-1", f"{_name(kind)} is never sent by the {sender.value}"
         state = self.states[sender]
         if kind not in TRANSITIONS[sender][state]:
+            if sender not in SENDERS.get(kind, ()):
+                return "LP-ODD-1", f"{_name(kind)} is never sent by the {sender.value}"
             clause, reason = BREACHES[sender, state]
             return clause, f"{_name(kind)} out of place: {reason}"
         if sender is Peer.PLATFORM or kind not in MODES:

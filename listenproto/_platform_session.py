@@ -11,6 +11,7 @@ from listenproto._messages import (
     ClearMarks,
     Close,
     Disconnect,
+    FromApp,
     KillAudio,
     Mark,
     MarkEvent,
@@ -21,7 +22,6 @@ from listenproto._messages import (
     Peer,
     PlayAudio,
     PlayDone,
-    UnknownMessage,
 )
 from listenproto._observer import Observer, Violation
 from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
@@ -32,9 +32,7 @@ from listenproto._way import stream_rate_for, way_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 
-AppMessage: TypeAlias = (
-    Audio | PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage | Violation
-)
+AppMessage: TypeAlias = FromApp | Violation
 """What the app sent, as the platform read it."""
 PlatformEvent: TypeAlias = AppMessage | Close
 
@@ -117,9 +115,7 @@ class PlatformSession(Session):
             self._tell(self.playout.clear_marks())
         elif isinstance(message, Disconnect):
             self.close()
-        assert isinstance(
-            message, PlayAudio | KillAudio | Mark | ClearMarks | Disconnect | UnknownMessage
-        )
+        assert isinstance(message, FromApp)
         return [*violations, message]
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:

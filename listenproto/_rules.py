@@ -7,7 +7,8 @@ Rule 2: the tables do not know which side is asking. The same rows hold for ours
 other side; :mod:`listenproto._observer` applies them.
 
 Each peer has a state of its own, changed by the messages that it sends (TRANSITIONS); three kinds
-of message also change the other peer's state (CROSSINGS).
+of message also change the other peer's state (CROSSINGS). Who may send a message at all, and in
+which modes, is in its row of :mod:`listenproto._messages`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,7 @@ from __future__ import annotations
 import enum
 from typing import Any, Final
 
-from listenproto._messages import (
-    Audio,
-    ClearMarks,
-    Close,
-    Disconnect,
-    Dtmf,
-    KillAudio,
-    Mark,
-    MarkEvent,
-    Metadata,
-    Mode,
-    Peer,
-    PlayAudio,
-    PlayDone,
-    UnknownMessage,
-)
+from listenproto._messages import ROWS, Close, Disconnect, Metadata, Peer
 
 __all__ = [
     "BREACHES",
@@ -39,6 +25,7 @@ __all__ = [
     "HARMLESS",
     "MODES",
     "REFUSALS",
+    "SENDERS",
     "TRANSITIONS",
     "PeerState",
 ]
@@ -60,15 +47,22 @@ class PeerState(enum.Enum):
 _S = PeerState
 _Row = dict[type[Any], PeerState]
 
+SENDERS: Final[dict[type[Any], frozenset[Peer]]] = {row.kind: row.senders for row in ROWS}
+"""Who may ever send a message."""
+
+
+def _free(peer: Peer) -> _Row:
+    """The messages that the peer may send at any time while it is open; they move nobody."""
+    movers = (Metadata, Disconnect, Close)
+    kinds = [row.kind for row in ROWS if peer in row.senders and row.kind not in movers]
+    return dict.fromkeys(kinds, _S.OPEN)
+
+
 TRANSITIONS: Final[dict[Peer, dict[PeerState, _Row]]] = {
     Peer.PLATFORM: {
         _S.START: {Metadata: _S.OPEN, Close: _S.CLOSED},
         _S.OPEN: {
-            Audio: _S.OPEN,
-            Dtmf: _S.OPEN,
-            PlayDone: _S.OPEN,
-            MarkEvent: _S.OPEN,
-            UnknownMessage: _S.OPEN,
+            **_free(Peer.PLATFORM),
             Close: _S.CLOSED,
         },
         _S.LEAVING: {Close: _S.CLOSED},
@@ -78,12 +72,7 @@ TRANSITIONS: Final[dict[Peer, dict[PeerState, _Row]]] = {
     Peer.APP: {
         _S.START: {Close: _S.CLOSED},
         _S.OPEN: {
-            Audio: _S.OPEN,
-            PlayAudio: _S.OPEN,
-            KillAudio: _S.OPEN,
-            Mark: _S.OPEN,
-            ClearMarks: _S.OPEN,
-            UnknownMessage: _S.OPEN,
+            **_free(Peer.APP),
             Disconnect: _S.LEAVING,
             Close: _S.CLOSED,
         },
@@ -125,16 +114,7 @@ BREACHES: Final[dict[tuple[Peer, PeerState], tuple[str, str]]] = {
     (Peer.APP, _S.CLOSED): ("LP-END-6", "nothing may be sent after the close"),
 }
 
-_STREAMING: Final = frozenset({Mode.STREAMING})
-_CLIPS: Final = frozenset({Mode.CLIPS})
-
-MODES: Final[dict[type[Any], tuple[frozenset[Mode], str]]] = {
-    Audio: (_STREAMING, "LP-STRM-1"),
-    PlayAudio: (_CLIPS, "LP-CLIP-1"),
-    KillAudio: (_CLIPS | _STREAMING, "LP-KILL-1"),
-    Mark: (_STREAMING, "LP-MARK-1"),
-    ClearMarks: (_STREAMING, "LP-MARK-1"),
-}
+MODES: Final = {row.kind: (row.modes, row.clause) for row in ROWS if row.clause is not None}
 """The modes in which the app may send a message, and the clause that says so."""
 
 HARMLESS: Final = frozenset(

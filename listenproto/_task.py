@@ -16,7 +16,6 @@ from fractions import Fraction
 import attrs
 
 from listenproto._choices import member
-from listenproto._codec import DIGITS
 from listenproto._errors import LocalProtocolError
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
 from listenproto._messages import (
@@ -35,6 +34,7 @@ from listenproto._platform_session import PlatformEvent, PlatformSession
 from listenproto._playout import Heard, PlayoutGaps
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL
+from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto._way import check_verb
 

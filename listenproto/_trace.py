@@ -16,13 +16,23 @@ from typing import Final
 
 import attrs
 
+from listenproto._bodies import read_base64
 from listenproto._choices import chosen, member, one_of
-from listenproto._codec import decode, decode_opening, read_base64
+from listenproto._codec import decode, decode_opening
 from listenproto._framing import DEFAULT_MAX_MESSAGE
 from listenproto._jsontext import DECODER
-from listenproto._messages import JSON, Close, Message, Metadata, Mode, Payload, Peer, sender_of
+from listenproto._messages import (
+    JSON,
+    Close,
+    Message,
+    Metadata,
+    Mode,
+    Payload,
+    Peer,
+)
 from listenproto._observer import Observer, Violation
 from listenproto._profile import DOCUMENTED, PROFILES, Profile
+from listenproto._terms import sender_of
 from listenproto._verb import ListenVerb, VerbError
 from listenproto._way import way_of
 

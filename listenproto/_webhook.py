@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from listenproto._codec import DIGITS
 from listenproto._frozen import Frozen, plain
 from listenproto._jsontext import TOO_LARGE, values, well_formed, whole_number
 from listenproto._messages import JSON
 from listenproto._shown import shown
+from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 
 __all__ = [

@@ -10,10 +10,10 @@ import attrs
 import trio
 
 from listenproto._choices import one_of
-from listenproto._codec import DIGITS
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._playout import Heard
 from listenproto._task import MESSAGES_PER_SECOND, ListenResult, ListenTask
+from listenproto._terms import DIGITS
 from listenproto_trio.client import PlatformCall
 from listenproto_trio.statistics import Lateness
 

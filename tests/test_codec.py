@@ -14,7 +14,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto._codec import (
-    DIGITS,
     MAX_METADATA,
     clip_audio,
     clip_flicks,
@@ -45,6 +44,7 @@ from listenproto._messages import (
     UnknownMessage,
 )
 from listenproto._rules import MODES
+from listenproto._terms import DIGITS
 from listenproto._wav import WavError, growing_wav_header, parse_wav, wav_header
 from listenproto.testing import (
     app_messages,

@@ -37,11 +37,13 @@ def definition(module: str, name: str) -> Defined | None:
     """What a module means by a name; None if this is not listenproto's own."""
     for node in parsed(module).body:
         if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            ours = node.module.split(".")[0] == CORE
             for alias in node.names:
                 if name == (alias.asname or alias.name):
-                    assert node.module is not None
-                    ours = node.module.split(".")[0] == CORE
                     return definition(node.module, alias.name) if ours else None
+                if alias.name == "*" and name in exported(node.module):
+                    return definition(node.module, name)
         elif (
             (isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
             or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name)

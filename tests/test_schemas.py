@@ -17,26 +17,20 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from listenproto._codec import DIGITS, decode, decode_opening, encode
+from listenproto._codec import decode, decode_opening, encode
 from listenproto._errors import LocalProtocolError
 from listenproto._messages import (
     JSON,
-    ClearMarks,
+    ROWS,
     Close,
-    Disconnect,
-    Dtmf,
-    KillAudio,
     Malformed,
-    Mark,
-    MarkEvent,
     Message,
     Metadata,
     Mode,
     Peer,
-    PlayAudio,
-    PlayDone,
 )
 from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._terms import DIGITS
 from listenproto._trace import (
     MAX_AUDIO,
     TraceError,
@@ -49,16 +43,12 @@ from listenproto._verb import ListenVerb, VerbError
 from listenproto._wav import WavError, parse_wav, wav_header
 from listenproto._webhook import ActionHook, WebhookError
 from listenproto.testing import (
-    dtmf,
     json_objects,
     json_values,
-    mark_events,
-    marks,
     metadata,
-    play_audio,
-    play_done,
     unknown_messages,
 )
+from listenproto.testing.messages import messages_of
 
 FOLDER: Final = Path(__file__).parent.parent / "spec" / "schemas"
 SCHEMAS: Final[dict[str, Any]] = {
@@ -72,17 +62,13 @@ VALIDATORS: Final = {
     name: Draft202012Validator(schema, registry=REGISTRY) for name, schema in SCHEMAS.items()
 }
 
-# The messages that a type or event names; the metadata is known by its place.
-TYPED: Final[dict[str, tuple[Peer, type[Message], st.SearchStrategy[Message]]]] = {
-    "dtmf": (Peer.PLATFORM, Dtmf, dtmf()),
-    "play-done": (Peer.PLATFORM, PlayDone, play_done()),
-    "mark-event": (Peer.PLATFORM, MarkEvent, mark_events()),
-    "play-audio": (Peer.APP, PlayAudio, play_audio()),
-    "kill-audio": (Peer.APP, KillAudio, st.just(KillAudio())),
-    "mark": (Peer.APP, Mark, marks()),
-    "clear-marks": (Peer.APP, ClearMarks, st.just(ClearMarks())),
-    "disconnect": (Peer.APP, Disconnect, st.just(Disconnect())),
+MESSAGES: Final = {
+    re.sub(r"(?<!^)(?=[A-Z])", "-", row.kind.__name__).lower(): row
+    for row in ROWS
+    if row.name is not None or row.kind is Metadata
 }
+# The messages that a type or event names; the metadata is known by its place.
+TYPED: Final = {name: row for name, row in MESSAGES.items() if row.name is not None}
 NAMES: Final = (*TYPED, "metadata", "verb", "action-hook", "trace-header", "trace-line")
 
 URL: Final = "wss://app.example/calls"
@@ -133,7 +119,7 @@ def is_trace(*lines: JSON) -> bool:
 def taken(name: str, obj: JSON) -> bool:
     """Whether the code takes it for what the schema of that name describes."""
     if name in TYPED:
-        return type(read(obj)) is TYPED[name][1]
+        return type(read(obj)) is TYPED[name].kind
     if name == "metadata":
         return type(decode_opening(text_of(obj))[0]) is Metadata
     if name == "verb":
@@ -149,10 +135,11 @@ def taken(name: str, obj: JSON) -> bool:
 # The files.
 
 
-def test_the_readme_lists_the_schemas() -> None:
+def test_each_message_has_a_schema_and_the_readme_lists_the_others() -> None:
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| \[([a-z-]+)\]\(([a-z-]+)\.schema\.json\) \|", readme, re.MULTILINE)
-    assert sorted(listed) == [(name, name) for name in sorted(SCHEMAS)]
+    others = sorted(SCHEMAS.keys() - MESSAGES.keys())
+    assert sorted(listed) == [(name, name) for name in others]
     assert set(NAMES) <= set(SCHEMAS)
 
 
@@ -242,8 +229,9 @@ def test_an_example_is_valid(name: str, example: JSON) -> None:
 def test_what_is_sent_is_valid_as_what_it_is_and_as_nothing_else(
     name: str, data: st.DataObject
 ) -> None:
-    sender, _, messages = TYPED[name]
-    payload = encode(data.draw(messages), sender)
+    row = TYPED[name]
+    (sender,) = row.senders
+    payload = encode(data.draw(messages_of(row)), sender)
     assert isinstance(payload, str)
     assert [other for other in TYPED if valid(other, json.loads(payload))] == [name]
 
@@ -312,9 +300,7 @@ NO_KEYS: Final[list[JSON]] = [
     *(None, *NO_STRINGS, 2),
 ]
 TYPES: Final[list[JSON]] = [..., None, 1, [], {}, "dtmf", "both", "", "playdone", ["mark"]]
-OTHER_TYPES: Final[list[JSON]] = [
-    *("playDone", "mark", "playAudio", "killAudio", "clearMarks", "disconnect")
-]
+OTHER_TYPES: Final[list[JSON]] = SCHEMAS["types"]["enum"]
 WHOLE: Final[list[JSON]] = [0, 1, 2**53]
 NOT_WHOLE: Final[list[JSON]] = [None, True, False, -1, 0.5, "", "0", "1", [], {}]
 MOST: Final = 2**60
@@ -501,15 +487,12 @@ EXAMPLES: Final[list[Row]] = [
     *(
         Row(
             name,
-            {"type": kind},
+            {"type": row.name},
             {"data": ANYTHING, "event": ["dtmf", 1], "x": ANYTHING},
-            {"type": [..., None, 1, "", kind.upper(), kind + "\n", "playDone", [kind]]},
+            {"type": [..., None, 1, "", row.name.upper(), row.name + "\n", "playDone", [row.name]]},
         )
-        for name, kind in [
-            ("kill-audio", "killAudio"),
-            ("clear-marks", "clearMarks"),
-            ("disconnect", "disconnect"),
-        ]
+        for name, row in TYPED.items()
+        if row.is_bare
     ),
     Row(
         "metadata",
@@ -787,9 +770,11 @@ def changes(name: str) -> st.SearchStrategy[tuple[str, JSON]]:
 def near(draw: st.DrawFn, name: str) -> JSON:
     """What is legal, or was until some of its members were changed or dropped."""
     starts = st.sampled_from([row.obj for row in EXAMPLES if row.schema == name])
-    if name in TYPED or name == "metadata":
-        sender, _, messages = TYPED.get(name, (Peer.PLATFORM, Metadata, metadata()))
-        starts |= messages.map(lambda message: json.loads(str(encode(message, sender))))
+    if name in MESSAGES:
+        (sender,) = MESSAGES[name].senders
+        starts |= messages_of(MESSAGES[name]).map(
+            lambda message: json.loads(str(encode(message, sender)))
+        )
     obj = draw(starts)
     for path, value in draw(st.lists(changes(name), max_size=4)):
         if isinstance(obj.get(path.rpartition(".")[0], {}), dict):
@@ -818,8 +803,8 @@ def test_a_message_is_valid_if_the_codec_reads_it(name: str) -> None:
     @given(near(name))
     def check(obj: JSON) -> None:
         message = read(with_sound_wav(obj))
-        for other, (_, kind, _) in TYPED.items():
-            assert valid(other, obj) is isinstance(message, kind)
+        for other, row in TYPED.items():
+            assert valid(other, obj) is isinstance(message, row.kind)
         assert valid(name, obj) or not taken(name, obj)
         event(type(message).__name__)
         verdicts.add(valid(name, obj))

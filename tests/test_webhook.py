@@ -27,8 +27,8 @@ from listenproto import (
     read_verbs,
     write_verbs,
 )
-from listenproto._codec import DIGITS
 from listenproto._messages import JSON
+from listenproto._terms import DIGITS
 from listenproto.testing import json_objects, json_values, listen_verbs, metadata
 
 HOOKS = pytest.mark.parametrize("hook", [CallHook, ActionHook])

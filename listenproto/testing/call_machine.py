@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import SearchStrategy
 
-from listenproto._codec import DIGITS, decode
+from listenproto._codec import decode
 from listenproto._l16 import FLICKS
 from listenproto._messages import (
     Malformed,
@@ -27,6 +27,7 @@ from listenproto._messages import (
 from listenproto._observer import AppLimits, Violation
 from listenproto._profile import DOCUMENTED, Profile
 from listenproto._rules import PeerState
+from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import (
     AppUnderTest,

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 
 from listenproto._app_session import AppSession
 from listenproto._choices import member
-from listenproto._codec import DIGITS
 from listenproto._errors import LocalProtocolError
 from listenproto._l16 import FLICKS
 from listenproto._messages import (
     Audio,
-    ClearMarks,
     Close,
     Disconnect,
     Dtmf,
@@ -32,8 +30,9 @@ from listenproto._messages import (
 )
 from listenproto._observer import Observer, Violation
 from listenproto._profile import DOCUMENTED, Profile, profile_of
-from listenproto._rules import PeerState
+from listenproto._rules import MODES, PeerState
 from listenproto._task import ListenTask
+from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto.testing.exchange import Exchange
 from listenproto.testing.messages import app_messages
@@ -144,16 +143,12 @@ def _of_the_app(observer: Observer, mode: Mode) -> _Breaches:
     elif state is PeerState.OPEN:
         yield app, Dtmf("5"), "LP-ODD-1"
         yield app, Malformed("[]", "not a JSON object", "LP-ODD-3"), "LP-ODD-3"
-        if mode is Mode.OFF:
-            yield app, KillAudio(), "LP-KILL-1"
-        if mode is not Mode.CLIPS:
-            yield app, clip, "LP-CLIP-1"
-        elif observer.outstanding_clips == 0:
+        with_body: dict[type[Message], Message] = {Audio: _SPEECH, PlayAudio: clip, Mark: Mark("m")}
+        for kind, (modes, clause) in MODES.items():
+            if mode not in modes:
+                yield app, with_body[kind] if kind in with_body else kind(), clause
+        if mode is Mode.CLIPS and observer.outstanding_clips == 0:
             yield app, PlayAudio(b"\1\0\2", sample_rate=8000), "LP-CLIP-16"
-        if mode is not Mode.STREAMING:
-            yield app, _SPEECH, "LP-STRM-1"
-            yield app, Mark("m"), "LP-MARK-1"
-            yield app, ClearMarks(), "LP-MARK-1"
     elif state is PeerState.LEAVING:
         yield app, KillAudio(), "LP-END-1"
         yield app, Disconnect(), "LP-END-1"

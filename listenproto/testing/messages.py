@@ -11,10 +11,10 @@ from hypothesis.strategies import SearchStrategy
 
 import listenproto as lp
 from listenproto._choices import member
-from listenproto._codec import DIGITS, encode
+from listenproto._codec import encode
 from listenproto._l16 import SAMPLE_BYTES
-from listenproto._messages import JSON, ClipId
-from listenproto._rules import MODES
+from listenproto._messages import JSON, ROWS, ClipId, Row
+from listenproto._terms import DIGITS
 from listenproto._wav import wav_header
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "mark_events",
     "mark_names",
     "marks",
+    "messages_of",
     "metadata",
     "nearly_legal_texts",
     "pcm",
@@ -143,27 +144,45 @@ def unknown_messages() -> SearchStrategy[lp.UnknownMessage]:
     return st.builds(lp.UnknownMessage, typed | json_objects())
 
 
+_WITH_BODY: Final[dict[type, SearchStrategy[lp.Message]]] = {
+    lp.Metadata: metadata(),
+    lp.Audio: audio(),
+    lp.Dtmf: dtmf(),
+    lp.PlayDone: play_done(),
+    lp.MarkEvent: mark_events(),
+    lp.PlayAudio: play_audio(),
+    lp.Mark: marks(),
+    lp.UnknownMessage: unknown_messages(),
+}
+
+
+def messages_of(row: Row) -> SearchStrategy[lp.Message]:
+    """Messages of one kind, as either peer may send them."""
+    return st.just(row.kind()) if row.is_bare else _WITH_BODY[row.kind]
+
+
 def platform_messages(*, channels: int = 1) -> SearchStrategy[lp.Message]:
     """What a platform may send after its :func:`metadata`, except for the close."""
     return st.one_of(
-        audio(channels=channels), dtmf(), play_done(), mark_events(), unknown_messages()
+        [
+            audio(channels=channels) if row.kind is lp.Audio else messages_of(row)
+            for row in ROWS
+            if lp.Peer.PLATFORM in row.senders and row.kind not in (lp.Metadata, lp.Close)
+        ]
     )
 
 
 def app_messages(mode: lp.Mode | str | None = None) -> SearchStrategy[lp.Message]:
     """What an app may send, except for the close; with ``mode``, only what is allowed in it."""
     mode = None if mode is None else member(lp.Mode, mode, "mode")
-    strategies: dict[type, SearchStrategy[lp.Message]] = {
-        lp.Audio: audio(),
-        lp.PlayAudio: play_audio(),
-        lp.KillAudio: st.just(lp.KillAudio()),
-        lp.Mark: marks(),
-        lp.ClearMarks: st.just(lp.ClearMarks()),
-        lp.UnknownMessage: unknown_messages(),
-        lp.Disconnect: st.just(lp.Disconnect()),
-    }
-    kinds = [k for k in strategies if mode is None or k not in MODES or mode in MODES[k][0]]
-    return st.one_of([strategies[kind] for kind in kinds])
+    return st.one_of(
+        [
+            messages_of(row)
+            for row in ROWS
+            if lp.Peer.APP in row.senders and row.kind is not lp.Close
+            if mode is None or mode in row.modes
+        ]
+    )
 
 
 def nearly_legal_texts() -> SearchStrategy[str]:

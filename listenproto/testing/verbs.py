@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from listenproto._choices import member
-from listenproto._codec import DIGITS
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, MixType, Mode
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto.testing.messages import json_objects
 

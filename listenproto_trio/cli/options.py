@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from listenproto._codec import DIGITS
 from listenproto._l16 import PLAY_RATES
 from listenproto._messages import Mode
 from listenproto._profile import PROFILES
+from listenproto._terms import DIGITS
 from listenproto_trio.caller import Key
 
 __all__ = [

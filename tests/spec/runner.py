@@ -22,14 +22,11 @@ from listenproto import (
     AppLimits,
     AppSession,
     Audio,
-    ClearMarks,
     Close,
     Closed,
-    Disconnect,
     Dtmf,
     HandshakePolicy,
     Heard,
-    KillAudio,
     ListenTask,
     ListenVerb,
     LocalProtocolError,
@@ -56,6 +53,7 @@ from listenproto import (
 )
 from listenproto._codec import decode, decode_opening, encode
 from listenproto._l16 import flicks_of, samples_in
+from listenproto._messages import ROWS
 from listenproto._profile import PROFILES
 from listenproto._rules import PeerState
 from listenproto._wire import ClientWire, ServerWire, Wire
@@ -138,10 +136,9 @@ def clauses(violations: Iterable[object]) -> list[str]:
 
 def shown(event: object) -> dict[str, Any]:
     """An event as vectors write it."""
-    names: dict[type, str] = {KillAudio: "killAudio", ClearMarks: "clearMarks"}
-    names[Disconnect] = "disconnect"
-    if type(event) in names:
-        return {"is": names[type(event)]}
+    for row in ROWS:
+        if row.is_bare and isinstance(event, row.kind):
+            return {"is": row.name}
     if isinstance(event, Violation):
         return {"is": "violation", "requirement": event.clause}
     if isinstance(event, Metadata):

@@ -1,10 +1,12 @@
-"""Writes spec/states.md from the tables of the code.
+"""Writes spec/states.md and spec/schemas/types.schema.json from the tables of the code.
 
-``python -m tests.spec.states`` prints it, ``python -m tests.spec.states --write`` writes the file.
+``python -m tests.spec.states`` prints them, ``python -m tests.spec.states --write`` writes the
+files.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -12,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Close, Mode, Peer, Profile
+from listenproto._messages import ROWS
 from listenproto._rules import (
     BREACHES,
     CROSSINGS,
@@ -23,8 +26,6 @@ from listenproto._rules import (
     PeerState,
 )
 from tests.spec import SPEC, requirements
-
-PATH: Final = SPEC / "states.md"
 
 HEAD: Final = """\
 # States
@@ -159,8 +160,26 @@ def document() -> str:
     return "\n".join(lines)
 
 
+def types() -> str:
+    """The schema of the types of messages."""
+    names = dict.fromkeys(row.name for row in ROWS if row.name is not None and row.key == "type")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:listenproto:schema:types",
+        "title": "types",
+        "description": "The type of each message that has one.",
+        "enum": [*names],
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+WRITERS: Final = {SPEC / "states.md": document, SPEC / "schemas" / "types.schema.json": types}
+"""How each file is written."""
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
-        PATH.write_text(document())
-    else:
-        print(document(), end="")
+    for path, write in WRITERS.items():
+        if sys.argv[1:] == ["--write"]:
+            path.write_text(write())
+        else:
+            print(write(), end="")

@@ -1,0 +1,73 @@
+"""The words of the protocol that fields of messages are made of."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, Literal, TypeAlias
+
+from listenproto._choices import member
+
+__all__ = [
+    "DIGITS",
+    "JSON",
+    "ClipContentType",
+    "ClipId",
+    "MarkFate",
+    "MixType",
+    "Mode",
+    "Peer",
+    "sender_of",
+]
+
+DIGITS: Final = "0123456789*#ABCD"
+"""The keys of a telephone (LP-DTMF-3)."""
+
+JSON: TypeAlias = Any
+"""What ``json.loads`` returns: str, int, float, bool, None, list or dict of these."""
+
+ClipId: TypeAlias = str | int | float
+"""A clip's id, as in JSON; this library's app end writes strings."""
+
+
+class Peer(enum.Enum):
+    """The two ends of a conversation."""
+
+    PLATFORM = "platform"
+    APP = "app"
+
+    @property
+    def other(self) -> Peer:
+        return Peer.APP if self is Peer.PLATFORM else Peer.PLATFORM
+
+
+class Mode(enum.Enum):
+    """What the app may send back: nothing, clips, or a stream (LP-VERB-3)."""
+
+    OFF = "off"
+    CLIPS = "clips"
+    STREAMING = "streaming"
+
+
+class MixType(enum.Enum):
+    """Which parties the platform's audio carries (LP-AUD-7)."""
+
+    MONO = "mono"
+    STEREO = "stereo"
+    MIXED = "mixed"
+
+    @property
+    def channels(self) -> int:
+        """2 for stereo (caller left, callee right), else 1."""
+        return 2 if self is MixType.STEREO else 1
+
+
+ClipContentType: TypeAlias = Literal["raw", "wav"]
+"""The format of a clip: L16 without a header, or a WAV file."""
+
+MarkFate: TypeAlias = Literal["playout", "cleared"]
+"""What happened to a mark."""
+
+
+def sender_of(value: Peer | str) -> Peer:
+    """The converter of a field ``sender``."""
+    return member(Peer, value, "sender")
