@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from coverage import Coverage
 
 from tests import depth  # noqa: F401 - loads the settings of hypothesis
 from tests.trio_support import AppEnd
@@ -20,6 +21,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("hypothesis") and not item.get_closest_marker("counted"):
             item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    measuring = Coverage.current()
+    if measuring is None or not item.get_closest_marker("no_cover"):
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
 
 
 @pytest.fixture(scope="module", params=AppEnd.ALL)
