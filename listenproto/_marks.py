@@ -61,6 +61,10 @@ class _Marks:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._line: list[MarkSent] = []
+        self._counts = dict.fromkeys(_State, 0)
+        """How many marks of the line are in each state."""
+        self.size = 0
+        """The length of all names together, in characters."""
         self._places = frozenset({0})
         self._overtaken: deque[MarkSent] = deque(maxlen=MAX_REMEMBERED)
         """Those without an event before one that had its own."""
@@ -71,14 +75,8 @@ class _Marks:
     @property
     def pending(self) -> int:
         """How many marks count against the limit (LP-MARK-2)."""
-        states = [mark.state for mark in self._line]
-        killed = states.count(_State.KILLED) if self._profile.kill_grid else 0
-        return states.count(_State.PENDING) + killed
-
-    @property
-    def size(self) -> int:
-        """The length of all names together, in characters."""
-        return sum(len(str(mark.name)) for mark in self._line)
+        killed = self._counts[_State.KILLED] if self._profile.kill_grid else 0
+        return self._counts[_State.PENDING] + killed
 
     def sent(self, message: Mark) -> Sent:
         """A mark passes."""
@@ -88,10 +86,26 @@ class _Marks:
             message.name, kill=kill, doubtful=self.pending >= self._profile.pending_marks
         )
         self._line.append(mark)
+        self._counts[mark.state] += 1
+        self.size += len(message.name)
         if len(self._line) > MAX_MARKS:
             self._places = frozenset(max(0, place - 1) for place in self._places)
-            self._give_up(self._line.pop(0), Outcome.TIMED_OUT)
+            self._give_up(self._line[0], Outcome.TIMED_OUT)
+            self._remove(1)
         return mark
+
+    def _remove(self, number: int) -> None:
+        """Take so many marks off the front of the line."""
+        for mark in self._line[:number]:
+            self._counts[mark.state] -= 1
+            self.size -= len(str(mark.name))
+        del self._line[:number]
+
+    def _turn(self, mark: MarkSent, state: _State) -> None:
+        """Have a mark of the line be in that state."""
+        self._counts[mark.state] -= 1
+        self._counts[state] += 1
+        mark.state = state
 
     def _give_up(self, mark: MarkSent, why: Outcome) -> None:
         """No event is expected for a mark any more."""
@@ -104,7 +118,8 @@ class _Marks:
         self._kills += 1
         for mark in self._line:
             if mark.state is _State.PENDING:
-                mark.state, mark.kill = _State.KILLED, self._kills
+                self._turn(mark, _State.KILLED)
+                mark.kill = self._kills
 
     def match(self, name: str, event: str) -> MarkMatch | None:
         """Which marks an event for ``name`` can be for; None if it matches none."""
@@ -123,13 +138,17 @@ class _Marks:
         """The places after the marks of that name that the next event can be for."""
         places = set()
         reached = set(self._places)
+        furthest = max(reached)
         for index, mark in enumerate(self._line):
+            if index > furthest:
+                break
             if index not in reached:
                 continue
             if mark.name == name:
                 places.add(index + 1)
             if mark.state is _State.FORGOTTEN or self._may_be_lost(mark):
                 reached.add(index + 1)
+                furthest = max(furthest, index + 1)
         return frozenset(places)
 
     def _may_be_lost(self, mark: MarkSent) -> bool:
@@ -157,7 +176,7 @@ class _Marks:
         for mark in before:
             self._give_up(mark, Outcome.SKIPPED)
         answered = self._answered(message, match)
-        del self._line[:over]
+        self._remove(over)
         self._places = frozenset(place - over for place in match.places)
         return answered
 
@@ -179,7 +198,8 @@ class PlatformMarks(_Marks):
 
     def cleared(self) -> None:
         """A clearMarks has come: the pending marks are forgotten (LP-MARK-15)."""
-        self._forgotten, self._line = self._line, []
+        self._forgotten = [*self._line]
+        self._remove(len(self._line))
         self._places = frozenset({0})
 
     def was_forgotten(self, name: str) -> bool:
@@ -225,7 +245,7 @@ class AppMarks(_Marks):
         for mark in self._line:
             # A killAudio that waits for its frame may find its marks gone.
             if mark.state is _State.PENDING or self._profile.kill_grid:
-                mark.state = _State.FORGOTTEN
+                self._turn(mark, _State.FORGOTTEN)
             mark.is_silenced = True
             on_its_way = mark.cut_at < math.inf or mark.due <= now + ROUND_TRIP
             self._record.flush(mark, now + ROUND_TRIP if on_its_way else now)
