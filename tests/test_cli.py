@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import struct
-import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from typing import IO
 
 import pytest
 
 from listenproto._wav import wav_header
 from listenproto_trio import WavFile
-from tests.cli_support import COMMAND, ROOT, line_with, listenproto, started
+from tests.cli_support import line_with, listenproto, started
 
 COMMANDS = ["demo", "serve", "call", "lint", "recover"]
 
@@ -303,27 +305,37 @@ def test_an_interrupt_of_recover_leaves_each_file_mended_or_as_it_was(tmp_path: 
     assert found == [mended] * number + [cut] * (len(names) - number)
 
 
+@contextmanager
+def full_disk() -> Iterator[IO[str]]:
+    with open("/dev/full", "w") as out:
+        yield out
+
+
+@contextmanager
+def who_reads_a_line() -> Iterator[IO[str]]:
+    with Popen(["head", "-n", "1"], stdin=PIPE, stdout=DEVNULL, text=True) as head:
+        yield head.stdin
+
+
 @pytest.mark.parametrize(
-    ("out", "status", "says"),
-    [
-        ("| head -n 1", 0, ""),
-        ("> /dev/full", 1, FULL),
-    ],
+    ("takes", "status", "says"), [(who_reads_a_line, 0, ""), (full_disk, 1, FULL)]
 )
 @pytest.mark.parametrize(
     "words", ["lint -v long.jsonl", "lint --json long.jsonl", "recover whole.wav", "--help"]
 )
 def test_output_that_nobody_takes(
-    words: str, out: str, status: int, says: str, tmp_path: Path
+    words: str,
+    takes: Callable[[], AbstractContextManager[IO[str]]],
+    status: int,
+    says: str,
+    tmp_path: Path,
 ) -> None:
     long = [line for text in ("5", "6") for line in (DTMF.replace("5", text),)] * 1000
     trace(tmp_path, "long.jsonl", [*GOOD[:3], *long, *GOOD[4:]])
     WavFile(tmp_path / "whole.wav", 8000).close()
-    command = f"{shlex.join(COMMAND)} {words} {out}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == status
-    assert says in run.stderr
-    assert "Traceback" not in run.stderr
+    with takes() as out, started(*words.split(), cwd=tmp_path, out=out) as command:
+        out.close()
+        _, complaints = command.communicate()
+    assert command.returncode == status
+    assert says in complaints
+    assert "Traceback" not in complaints

@@ -581,6 +581,7 @@ def test_the_app_without_its_fault_is_found_right() -> None:
     run_state_machine_as_test(app_machine(App, None), settings=FEW)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED], ids=lambda profile: profile.name)
 def test_the_platform_without_its_fault_is_found_right(profile: Profile) -> None:
     run_state_machine_as_test(platform_machine(Platform, None, profile), settings=FEW)
