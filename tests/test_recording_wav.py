@@ -17,6 +17,7 @@ import pytest
 from listenproto import FLICKS, Heard, Mode, Peer, TraceHeader
 from listenproto._wav import growing_wav_header
 from listenproto.recording import HeardWav, TraceFile, WavFile, recover_wav
+from listenproto.recording._files import beginning, create
 from tests.call_support import RATE, audio
 from tests.disk_support import files_up_to, small_disk
 from tests.recording_support import COUNTED, GIB, HEADER, heard_in, rf64_lengths, state_of
@@ -262,6 +263,16 @@ def test_a_recording_that_cannot_start_leaves_no_file(tmp_path: Path, room: int)
         WavFile(path, RATE)
     assert error.value.errno == errno.EFBIG
     assert not path.exists()
+
+
+def test_a_file_that_somebody_deletes_meanwhile_fails_for_its_own_reason(tmp_path: Path) -> None:
+    path = tmp_path / "recording.wav"
+    file = create(path)
+    path.unlink()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    said = r"No space left on device: .*recording\.wav"
+    with pytest.raises(OSError, match=said), beginning(file, path):
+        raise full
 
 
 def test_a_header_that_cannot_be_written_any_more_costs_no_audio(tmp_path: Path) -> None:

@@ -102,9 +102,14 @@ def test_any_name_is_portable(wanted: object) -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,60}[A-Za-z0-9])?", fullmatch=True))
 @example("3d5bd3a1-6e1c-123b-4abf-0a8a5b1c9a4e")
+@example("X-ray-X")
 def test_a_good_name_is_kept(wanted: str) -> None:
     stem = file_stem(wanted)
     assert stem == wanted or stem == f"call-{wanted}"
+
+
+def test_a_long_name_is_cut() -> None:
+    assert file_stem("a" * 5000) == "a" * 100
 
 
 async def record_once(folder: Path, attributes: Mapping[str, Any], **options: Any) -> None:

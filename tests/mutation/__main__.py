@@ -60,7 +60,12 @@ TESTS: Final = {
         "test_trio_both",
     ],
     "recording/call": ["test_recording_runtimes", "test_trio_recorder"],
-    "recording/files": ["test_recording_wav", "test_recording_trace", "test_recording_recovery"],
+    "recording/files": [
+        "test_recording_wav",
+        "test_recording_trace",
+        "test_recording_recovery",
+        "test_trio_recorder_files",
+    ],
     "recording/gaps": ["test_recording_gaps"],
     "recording/names": ["test_trio_recorder_files"],
     "recording/recorder": [
@@ -83,6 +88,9 @@ SLOW: Final = (
     "cost_their_bytes"
 )
 """Tests that take a second and more: they run with ``--slow`` alone."""
+
+LARGE: Final = "4_gib or 64_bits"
+"""Tests that map a file of more bytes than ``MEMORY``: they cannot run here."""
 
 KNOWN: Final = Path(__file__).with_name("equivalent.md")
 LONG: Final = 100
@@ -167,7 +175,7 @@ def tested(module: str, slow: bool) -> str:
     watch = Watch()
     allow(CPU_SECONDS)
     files = [f"tests/{name}.py" for name in TESTS[module]]
-    options = [] if slow else ["-k", f"not ({SLOW})"]
+    options = ["-k", f"not ({LARGE})" if slow else f"not ({LARGE} or {SLOW})"]
     options += ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain"]
     code = pytest.main([*options, *files], plugins=[watch])
     return "" if code == 0 else watch.failed or f"pytest ends with {code}"
