@@ -28,7 +28,7 @@ def test_a_trace_on_a_full_disk_ends_with_a_whole_line(tmp_path: Path) -> None:
         assert full.value.filename == str(file.path)
         lines = read_trace_file(file.path).lines
         assert len(lines) > 100
-        assert all(line.payload == bytes(320) for line in lines)
+        assert all((line.payload, line.position) == (bytes(320), 0) for line in lines)
 
 
 @pytest.mark.parametrize("room", [0, 1, 20])
