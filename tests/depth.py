@@ -27,6 +27,9 @@ _NAME: Final = os.environ.get("LISTENPROTO_EXAMPLES", "default")
 DEEP: Final = _NAME == "deep"
 """Whether there is time to try everything."""
 
+MUTATION: Final = _NAME == "mutation"
+"""Whether a mutant is tried, whose process may be killed at any moment."""
+
 settings.register_profile("default", deadline=None, max_examples=40)
 settings.register_profile("deep", deadline=None, max_examples=1000)
 settings.register_profile(
