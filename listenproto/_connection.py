@@ -102,6 +102,10 @@ class Connection(Generic[_EndT]):
         if self._error is None:
             self._wire.feed(data)
 
+    def lost(self) -> None:
+        """The network connection is gone: as :meth:`feed` with ``b""``."""
+        self.feed(b"")
+
     def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
         """What the bytes meant. ``now`` is the time in seconds, for an :class:`AppSession`.
 

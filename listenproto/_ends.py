@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["CallEnded"]
+import enum
+
+import attrs
+
+__all__ = ["CallEnded", "EndKind", "Ending"]
 
 
 class CallEnded(Exception):
     """The call is over; nothing more can be sent. After a hang-up this is no fault of the app."""
+
+
+class EndKind(enum.Enum):
+    """Who or what ended a call."""
+
+    CLOSED = "closed"
+    """The other end closed the connection, with a close."""
+    LEFT = "left"
+    """This end closed it."""
+    LOST = "lost"
+    """The connection ended without a close, or the other end no longer answered."""
+    PROTOCOL_ERROR = "protocol error"
+    """The other end broke the protocol, so that this end could not go on."""
+    FAILED = "failed"
+    """Something of the app failed: a mode function, the maker of a tap, another library."""
+    CUT = "cut short"
+    """The shutdown of this end's server cut it short."""
+    CANCELLED = "cancelled"
+    """This end was cancelled."""
+
+
+@attrs.frozen
+class Ending:
+    """How a call ended; ``str()`` of it is one sentence."""
+
+    kind: EndKind
+    why: str
+    """The second half of the sentence."""
+    code: int | None = None
+    """The code of the other end's close, if it closed (RFC 6455, 7.4)."""
+    reason: str = ""
+    """The reason in that close."""
+    error: Exception | None = None
+    """What failed, or what the other end did wrong."""
+
+    def __str__(self) -> str:
+        return f"the call {'failed' if self.error else 'is over'}: {self.why}"

@@ -1,16 +1,31 @@
-"""What an app reads of a call."""
+"""The events of a call that wait to be read, up to a limit; what is dropped is reported.
+
+Audio has one bound and all other events another, so that a flood of one does not push out the
+other. Dropped events leave no entry: each event carries the count of what came before it, so a gap
+shows when its turn comes.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from listenproto._app_session import PlaybackDone
-from listenproto._messages import Audio, Dtmf, UnknownMessage
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._limits import Limits
+from listenproto._messages import Audio, Dtmf, Metadata, UnknownMessage
 from listenproto._observer import Violation
 
-__all__ = ["CallEvent", "Dropped"]
+__all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]
+
+UnreadPolicy: TypeAlias = Literal["hold", "drop_oldest"]
+"""What happens to events that are not read in time.
+
+``hold`` stops reading the connection; ``drop_oldest`` drops the oldest and reports it.
+"""
 
 
 @attrs.frozen
@@ -23,3 +38,138 @@ class Dropped:
 
 CallEvent: TypeAlias = Audio | Dropped | Dtmf | PlaybackDone | UnknownMessage | Violation
 """What iterating over a call gives."""
+
+OVERHEAD: Final = 64
+"""Bytes that each value counts beside its content, so that tiny ones cannot fill the memory."""
+
+
+@attrs.frozen
+class _Waiting:
+    """An event that waits, with the count of samples and other events before and after it."""
+
+    event: CallEvent
+    size: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+@attrs.define
+class _Share:
+    """The waiting events of one kind, oldest first, and how much may wait."""
+
+    max_size: int
+    max_events: float = float("inf")
+    size: int = 0
+    waiting: deque[_Waiting] = attrs.field(factory=deque)
+
+    @property
+    def full(self) -> bool:
+        return self.size > self.max_size or len(self.waiting) > self.max_events
+
+    def add(self, newest: _Waiting) -> None:
+        self.waiting.append(newest)
+        self.size += newest.size
+
+    def take(self) -> _Waiting:
+        oldest = self.waiting.popleft()
+        self.size -= oldest.size
+        return oldest
+
+    def clear(self) -> None:
+        self.waiting.clear()
+        self.size = 0
+
+
+class Unread:
+    """A queue of events, with a bound on the audio in it and one on all the others."""
+
+    def __init__(self, policy: UnreadPolicy, limits: Limits) -> None:
+        self.samples_dropped = self.events_dropped = 0
+        self._drops = policy == "drop_oldest"
+        self._seconds = limits.unread_seconds
+        self._frame = SAMPLE_BYTES
+        self._audio = _Share(limits.message_size)
+        self._others = _Share(limits.message_size, limits.unread_events)
+        self._came = self._told = (0, 0)
+        """Samples and other events that were put, and how many of them get() has returned."""
+        self._abandoned = False
+        self.over = False
+        """Whether no more events come."""
+
+    def open(self, metadata: Metadata) -> None:
+        """Take the rate and the channels of the audio, now that they are known."""
+        self._frame = SAMPLE_BYTES * metadata.mix_type.channels
+        second = metadata.sample_rate * self._frame + 50 * OVERHEAD
+        # At least 1, so that with a limit of no time two messages are still too many.
+        self._audio.max_size = max(1, int(self._seconds * second))
+
+    @property
+    def held(self) -> bool:
+        """Whether the connection is not to be read for now."""
+        return self._audio.full or self._others.full
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`get` gives something."""
+        return self._came != self._told
+
+    def put(self, event: CallEvent) -> None:
+        """Add an event."""
+        if self._abandoned:
+            return
+        before = samples, events = self._came
+        if isinstance(event, Audio):
+            share, size = self._audio, len(event.pcm) + OVERHEAD
+            self._came = samples + len(event.pcm) // self._frame, events
+        else:
+            share, size = self._others, _size(event)
+            self._came = samples, events + 1
+        # An event counts at most what may wait in all, so that any event fits on its own.
+        share.add(_Waiting(event, min(size, share.max_size), before, self._came))
+        while self._drops and share.full:
+            oldest = share.take()
+            self.samples_dropped += oldest.after[0] - oldest.before[0]
+            self.events_dropped += oldest.after[1] - oldest.before[1]
+
+    def abandon(self) -> None:
+        """Nobody will read any more: keep nothing, and hold nothing back."""
+        self._abandoned = True
+        self._told = self._came
+        self._audio.clear()
+        self._others.clear()
+
+    def get(self) -> CallEvent | None:
+        """Take the next event, or a Dropped for what is missing before it; None if none waits."""
+        shares = [share for share in (self._audio, self._others) if share.waiting]
+        # If both have the same count before them, the audio came first: it had no samples.
+        first = min(shares, key=lambda share: share.waiting[0].before, default=None)
+        before = first.waiting[0].before if first else self._came
+        if before != self._told:
+            samples, events = self._told
+            self._told = before
+            return Dropped(before[0] - samples, before[1] - events)
+        if first is None:
+            return None
+        oldest = first.take()
+        self._told = oldest.after
+        return oldest.event
+
+
+def _size(event: CallEvent) -> int:
+    """About how many bytes an event keeps in memory: each value in it counts, however small."""
+    size = 0
+    held: list[object] = [event]
+    while held:
+        value = held.pop()
+        kind = type(value)
+        size += OVERHEAD
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            held += value.keys()
+            held += value.values()
+        elif isinstance(value, list | tuple):
+            held += value
+        elif attrs.has(kind):
+            held += (getattr(value, field.name) for field in attrs.fields(kind))
+    return size

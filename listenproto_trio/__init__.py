@@ -1,5 +1,13 @@
 """The jambonz listen protocol on trio: :func:`serve` calls, or :func:`open_call` as a platform."""
 
+from listenproto._answering import Answering
+from listenproto._ends import CallEnded
+from listenproto._limits import Limits
+from listenproto._link import Tap
+from listenproto._sent import Outcome
+from listenproto._statistics import Statistics
+from listenproto._unread import CallEvent, Dropped
+from listenproto._waiting import Playback, Spoken, UnreadAudioError
 from listenproto.recording import (
     HeardWav,
     Recorder,
@@ -9,7 +17,6 @@ from listenproto.recording import (
     WavFile,
     recover_wav,
 )
-from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, hear_beep, talk
 from listenproto_trio.client import (
@@ -19,12 +26,7 @@ from listenproto_trio.client import (
     open_call,
     open_call_on,
 )
-from listenproto_trio.limits import Limits
-from listenproto_trio.playback import Outcome, Playback, UnreadAudioError
 from listenproto_trio.server import Handler, serve, serve_stream
-from listenproto_trio.statistics import Statistics
-from listenproto_trio.transport import CallEnded, Tap
-from listenproto_trio.unread import CallEvent, Dropped
 from listenproto_trio.websocket import TrioWebSocket, WebSocket
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Recorder",
     "Recording",
     "Recovered",
+    "Spoken",
     "Statistics",
     "Tap",
     "TraceFile",

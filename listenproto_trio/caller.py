@@ -12,10 +12,10 @@ import trio
 from listenproto._choices import one_of
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._playout import Heard
+from listenproto._statistics import Lateness
 from listenproto._task import MESSAGES_PER_SECOND, ListenResult, ListenTask
 from listenproto._terms import DIGITS
 from listenproto_trio.client import PlatformCall
-from listenproto_trio.statistics import Lateness
 
 __all__ = ["Key", "hear_beep", "talk"]
 
@@ -98,7 +98,7 @@ async def talk(
         hang_up_after = len(audio) / frame / task.verb.sample_rate
     pending = deque(sorted(keys, key=lambda key: key.at))
     pace = _Pace(speed, call.lateness)
-    patience = most = call.transport.limits.ping_time if speed > 1 else 0.0
+    patience = most = call.link.limits.ping_time if speed > 1 else 0.0
     while task.result is None:
         number = await pace.step()
         now = number / MESSAGES_PER_SECOND

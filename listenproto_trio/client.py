@@ -15,17 +15,23 @@ import trio
 
 from listenproto._choices import check_texts
 from listenproto._connection import ConnectionEvent, PlatformConnection
+from listenproto._ends import Ending
 from listenproto._errors import ProtocolError
 from listenproto._handshake import SUBPROTOCOL
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
+from listenproto._limits import Limits
+from listenproto._link import Link, Note, Tap
+from listenproto._logs import CallLog, about
 from listenproto._messages import Peer
 from listenproto._observer import Violation
 from listenproto._platform_session import AppMessage
 from listenproto._playout import Heard
 from listenproto._shown import shown
+from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenResult, ListenTask
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._wire import Closed
+from listenproto_trio.driver import Driver, StreamCarrier
 from listenproto_trio.failures import (
     check_trio,
     first,
@@ -34,10 +40,6 @@ from listenproto_trio.failures import (
     peer_of,
     redirect_from,
 )
-from listenproto_trio.limits import Limits
-from listenproto_trio.logs import CallLog, about
-from listenproto_trio.statistics import Lateness, Statistics
-from listenproto_trio.transport import CallEnded, StreamCarrier, Tap, Transport
 
 __all__ = ["UNTRUSTED", "AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
 
@@ -95,14 +97,18 @@ class PlatformCall:
     also send the messages that result.
     """
 
-    def __init__(self, transport: Transport, task: ListenTask, stream: trio.abc.Stream) -> None:
+    def __init__(
+        self, link: Link[bytes], driver: Driver, task: ListenTask, stream: trio.abc.Stream
+    ) -> None:
         self.task = task
+        self.link = link
+        """The connection."""
         self.stream = stream
         self.peer = peer_of(stream)
         """The address of the app, as host:port; None if it is not known."""
         self.accepted: Accepted | None = None
         """The app's answer to the upgrade request."""
-        self.transport = transport
+        self._driver = driver
         self.lateness = Lateness(soonest=0.0)
         """How late the caller's steps are, in seconds; set by :func:`~listenproto_trio.talk`."""
         self.samples_dropped = 0
@@ -123,16 +129,21 @@ class PlatformCall:
     @property
     def closed(self) -> Closed | None:
         """How the app ended the connection; None until then. Not ``clean``: without a close."""
-        return self.transport.closed
+        return self.link.closed
 
     @property
     def error(self) -> ProtocolError | None:
         """What the app did wrong, if that ended the connection."""
-        return self.transport.error
+        return self.link.error
 
     def how_it_ended(self) -> str:
         """How the connection ended, in one sentence; :attr:`result` says it in one word."""
-        return self.transport.how_it_ended()
+        return str(self.end or "the call goes on")
+
+    @property
+    def end(self) -> Ending | None:
+        """How the connection ended; None until nothing more can be sent."""
+        return self.link.ending() if self.link.ended else None
 
     @property
     def statistics(self) -> Statistics:
@@ -151,35 +162,39 @@ class PlatformCall:
         If there is no room within ``patience`` seconds, the audio is dropped and counted in
         :attr:`samples_dropped`. Returns whether there was room.
         """
-        try:
-            room = await self.transport.room(until=trio.current_time() + patience)
-        except CallEnded:
+        link = self.link
+        await trio.lowlevel.checkpoint()
+        if not (link.ended or link.has_room):
+            until = trio.current_time() + patience
+            await self._driver.until(lambda: link.ended or link.has_room, until)
+        if link.ended:
             return True
+        room = link.has_room
         if not room and self.task.sends_audio:
             self.samples_dropped += len(pcm) // (SAMPLE_BYTES * self.task.verb.channels)
         self.task.capture(pcm, lost=not room)
-        self.transport.wake()
+        self._driver.changed()
         return room
 
     def play(self, flicks: int) -> list[Heard]:
         """Play the next ``flicks`` to the caller, as :meth:`ListenTask.play`."""
         heard = self.task.play(flicks)
-        self.transport.wake()
+        self._driver.changed()
         return heard
 
     def key(self, digit: str, *, duration: int = 800) -> None:
         """Press a key, as :meth:`ListenTask.key`."""
         self.task.key(digit, duration=duration)
-        self.transport.wake()
+        self._driver.changed()
 
     def hang_up(self) -> None:
         """Hang up, as the caller."""
         self.task.hang_up()
-        self.transport.wake()
+        self._driver.changed()
 
     async def over(self) -> None:
         """Wait until the connection is over, close handshake included."""
-        await self.transport.over()
+        await self._driver.over()
 
 
 OnMessage: TypeAlias = Callable[[AppMessage], None]
@@ -289,7 +304,6 @@ async def open_call_on(
     _check_tap(tap, task)
     check_texts(subprotocols, "subprotocols")
     limits = limits or Limits()
-    answered = trio.Event()
     rejected: Rejected | None = None
 
     def tell(message: AppMessage) -> None:
@@ -299,19 +313,22 @@ async def open_call_on(
                 on_message(message)
             except Exception as exc:
                 on_message = None
-                said.error("on_message failed and is not called again", exc_info=exc)
+                link.notes.append(Note("error", "on_message failed and is not called again", exc))
 
     def dispatch(event: ConnectionEvent) -> None:
         nonlocal rejected
         if isinstance(event, Accepted):
             call.accepted = event
-            answered.set()
         elif isinstance(event, Rejected):
             rejected = event
-            answered.set()
         elif isinstance(event, AppMessage):
             call.events_dropped += isinstance(event, Violation) and event.dropped
             tell(event)
+
+    def log_notes() -> None:
+        while link.notes:
+            note = link.notes.popleft()
+            said.error(note.text, exc_info=note.error)
 
     connection = PlatformConnection(
         task,
@@ -323,38 +340,29 @@ async def open_call_on(
     path = urlsplit(task.verb.websocket_url).path or "/"
     said = CallLog(lambda: about(task.metadata, path, call.peer, is_call=call.accepted is not None))
     carrier = StreamCarrier(stream)
-    transport = Transport(
-        connection,
-        carrier,
-        limits,
-        peer=Peer.APP,
-        dispatch=dispatch,
-        tap=tap,
-        log=said,
-    )
-    call = PlatformCall(transport, task, stream)
+    now = trio.current_time()
+    link = Link(connection, limits, peer=Peer.APP, dispatch=dispatch, now=now)
+    link.tap = tap
+    driver = Driver(link, link, carrier, after=log_notes)
+    call = PlatformCall(link, driver, task, stream)
 
-    async def read() -> None:
-        await transport.read()
-        answered.set()
+    def is_answered() -> bool:
+        return call.accepted is not None or rejected is not None or not link.reads
 
     error: Exception | None = None
     async with stream, trio.open_nursery() as nursery:
-        nursery.start_soon(read)
-        nursery.start_soon(transport.write)
         try:
-            with trio.move_on_after(limits.handshake_time):
-                await answered.wait()
+            await driver.start(nursery, is_answered, now + limits.handshake_time)
             if call.accepted is None:
-                if answered.is_set():
-                    await transport.close()
-                why = _why_not(transport, task, rejected, answered.is_set())
-                if answered.is_set() and rejected is None:
+                if answered := is_answered():
+                    await _close(link, driver)
+                why = _why_not(link, task, rejected, answered)
+                if answered and rejected is None:
                     why += _hint(task, carrier.front)
-                fault = transport.error
+                fault = link.error
                 kind = fault.clause if fault else _refused_by(rejected)
                 raise CallRejected(why, rejected, kind=kind) from fault
-            nursery.start_soon(transport.keep_alive)
+            link.keep_alive(trio.current_time())
             yield call
         except Exception as exc:  # kept out of the nursery, which would wrap it in a group
             error = exc
@@ -363,10 +371,17 @@ async def open_call_on(
                 task.not_connected()
             else:
                 task.hang_up()
-                await transport.close()
+                await _close(link, driver)
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+async def _close(link: Link[bytes], driver: Driver) -> None:
+    """Close after what is in the outbox, and wait for the answer."""
+    link.close(1000, "", trio.current_time())
+    driver.changed()
+    await driver.over()
 
 
 def _check_tap(tap: Tap | None, task: ListenTask) -> None:
@@ -374,9 +389,7 @@ def _check_tap(tap: Tap | None, task: ListenTask) -> None:
         raise ValueError("a tap needs a task made with keep_passed=True")
 
 
-def _why_not(
-    transport: Transport, task: ListenTask, rejected: Rejected | None, answered: bool
-) -> str:
+def _why_not(link: Link[bytes], task: ListenTask, rejected: Rejected | None, answered: bool) -> str:
     there = _host_of(task)
     if rejected is not None:
         where = redirect_from(task.verb.websocket_url, rejected.header("location"))
@@ -387,9 +400,9 @@ def _why_not(
             return f"{there} answered {rejected.status} instead of accepting the call: {said}"
         return f"{there} refused the call with {rejected.status}: {said}"
     if not answered:
-        limit = transport.limits.handshake_time
+        limit = link.limits.handshake_time
         return f"no answer from {there} to the upgrade request within {limit:g} s"
-    return f"the call to {there} failed: {transport.ending()}"
+    return f"the call to {there} failed: {link.ending().why}"
 
 
 def _refused_by(rejected: Rejected | None) -> str | None:

@@ -11,25 +11,26 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
+from listenproto._answering import MOST_CLIPS, Answering
 from listenproto._app_session import AppSession
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
+from listenproto._link import Tap
 from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto._observer import Violation
 from listenproto._playout import Heard
+from listenproto._sent import Outcome
 from listenproto._task import ListenResult, ListenTask
 from listenproto._trace import Trace, TraceHeader, TraceMoment, judge_trace
 from listenproto._verb import BidirectionalAudio, ListenVerb
+from listenproto._waiting import Playback
 from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto.recording import HeardWav, TraceFile, WavFile, read_trace_file
-from listenproto_trio.answering import MOST_CLIPS, Answering
 from listenproto_trio.call import Call
 from listenproto_trio.caller import Key, talk
 from listenproto_trio.client import open_call
 from listenproto_trio.failures import first
-from listenproto_trio.playback import Outcome, Playback
 from listenproto_trio.server import serve
 from listenproto_trio.speech import speech
-from listenproto_trio.transport import Tap
 
 __all__ = ["CALLS", "DemoCall", "Played", "play_call"]
 

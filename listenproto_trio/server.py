@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,14 +11,15 @@ from typing import Final, TypeAlias
 
 import trio
 
-from listenproto._connection import AppConnection
+from listenproto._answering import Answering
+from listenproto._app_call import AppCall
+from listenproto._ends import CallEnded
 from listenproto._handshake import Accept, Reject, judge_request
+from listenproto._logs import log
 from listenproto._upgrade import Request
-from listenproto_trio.answering import Answering
 from listenproto_trio.call import Call
+from listenproto_trio.driver import StreamCarrier
 from listenproto_trio.failures import check_trio
-from listenproto_trio.logs import log
-from listenproto_trio.transport import CallEnded, StreamCarrier
 
 __all__ = ["Handler", "serve", "serve_stream"]
 
@@ -116,40 +116,30 @@ class _Server:
         self._cut_at = trio.current_time() + grace
         self._ask_by = min(self._cut_at, trio.current_time() + ASKING_TIME)
         for scope, call in self._running.items():
-            scope.deadline = self._end_of(call)
+            self._limit(scope, call)
         log.info("stopping; calls open: %d; they have %g s to end", self._open_calls, grace)
+
+    def _limit(self, scope: trio.CancelScope, call: Call) -> None:
+        """Cut a connection short when it must end, as far as that is known by now."""
+        at = self._ask_by if call.session.request is None else self._cut_at
+        scope.deadline = call.core.link.cut_at = at
 
     async def answer(self, stream: trio.abc.Stream) -> None:
         """Answer a connection; closes it."""
         accepted = False
-        session, limits = self._answering.session(), self._answering.limits
-        connection = AppConnection(
-            session, max_head=limits.head_size, max_message=limits.message_size
-        )
 
-        def on_request(request: Request) -> None:
+        def judged(request: Request) -> Accept | Reject:
             nonlocal accepted
-            verdict = self._judge(request)
+            if self.stopping.is_set():
+                return Reject(503, "This server is shutting down.")
+            verdict = judge_request(request, self._answering.policy, open_calls=self._open_calls)
             accepted = isinstance(verdict, Accept)
             self._open_calls += accepted
-            call._refusal = verdict if isinstance(verdict, Reject) else None
-            if accepted and self._answering.tap is not None:
-                try:
-                    call.transport.tap = self._answering.tap(session)
-                except Exception:
-                    connection.answer(Reject(500, "This server failed."))
-                    raise
-            connection.answer(verdict)
-            call._accepted = accepted
+            return verdict
 
-        call = Call(
-            connection,
-            StreamCarrier(stream),
-            session,
-            self._answering,
-            stream=stream,
-            on_request=on_request,
-        )
+        now = trio.current_time()
+        core = AppCall(self._answering, now=now, judge_request=judged)
+        call = Call(core, StreamCarrier(stream), stream=stream)
         call.stopping = self.stopping
         try:
             async with _closing(stream, call), trio.open_nursery() as nursery:
@@ -161,23 +151,15 @@ class _Server:
         finally:
             self._open_calls -= accepted
 
-    def _end_of(self, call: Call) -> float:
-        """When a connection must end, as far as that is known by now."""
-        return self._ask_by if call.session.request is None else self._cut_at
-
-    def _judge(self, request: Request) -> Accept | Reject:
-        if self.stopping.is_set():
-            return Reject(503, "This server is shutting down.")
-        return judge_request(request, self._answering.policy, open_calls=self._open_calls)
-
     async def _run(self, call: Call, nursery: trio.Nursery) -> None:
         """Answer, handle and close a call; a shutdown can cut it short until it is closed."""
+        core = call.core
         failure: BaseException | None = None
         code, reason = None, ""
         try:
-            with trio.CancelScope(deadline=self._end_of(call)) as scope:
+            with trio.CancelScope() as scope:
                 self._running[scope] = call
-                call.transport.cut_by = scope
+                self._limit(scope, call)
                 try:
                     if await call._begin(nursery):
                         await self._handle(call)
@@ -189,22 +171,24 @@ class _Server:
                         (failure,) = failure.exceptions  # as the handler raised it
                 finally:
                     del self._running[scope]
-            code, reason = call._close_for(failure)
-            if call.transport.was_cut:  # not if only the handler of an ended call was left
+            if not scope.cancel_called:
+                core.link.cut_at = math.inf
+            code, reason = core.close_for(failure)
+            if core.link.was_cut(trio.current_time()):  # not if only a handler was left
                 code, reason = 1001, SHUTTING_DOWN
-                self.calls_cut += call.session.metadata is not None
-            elif call._accepted and call.session.metadata is None:
-                call._lost = True
+                self.calls_cut += core.metadata is not None
+            elif isinstance(core.verdict, Accept) and core.metadata is None:
+                core.is_lost = True
                 self._tell_of_lost(call)
         finally:
-            _log_end(call, code, reason, failure or call.transport.failure)
-        if call._ready.is_set() or call.session.request is not None:
+            call._log_end(code, reason, failure)
+        if core.session.request is not None or not core.link.reads:
             await call.close(code, reason)
 
     def _tell_of_lost(self, call: Call) -> None:
         if self._answering.on_lost is not None:
             try:
-                self._answering.on_lost(call.session, call._why_not())
+                self._answering.on_lost(call.session, call.core.why_not_ready)
             except Exception as exc:
                 call.log.error("%s: on_lost failed", call, exc_info=exc)
 
@@ -217,22 +201,6 @@ class _Server:
             await call.drain()
 
 
-def _log_end(call: Call, code: int | None, reason: str, failure: BaseException | None) -> None:
-    """Log how a connection ended, whether it was a call or not; no code if it was cancelled."""
-    if call.session.metadata is not None:
-        call._log_end(code, reason, failure)
-        return
-    asked_for_health = call._refusal is not None and call._refusal.status == 200
-    level = logging.DEBUG if asked_for_health else logging.INFO
-    level = logging.WARNING if call._lost else level
-    why = reason if code == 1001 else call._why_not()
-    extra: dict[str, object] = {"is_end": True} if call._lost else {}
-    if call._refusal is not None:
-        extra["refused_by"] = call._refusal.clause
-    level = logging.ERROR if failure else level
-    call.log.log(level, "%s: %s", call, why, exc_info=failure, extra=extra)
-
-
 @asynccontextmanager
 async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
     """Close the stream at the end, with a TLS shutdown unless that is cancelled.
@@ -242,5 +210,5 @@ async def _closing(stream: trio.abc.Stream, call: Call) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        with trio.move_on_after(call.transport.limits.close_time):
+        with trio.move_on_after(call.answering.limits.close_time):
             await stream.aclose()

@@ -300,7 +300,7 @@ async def test_a_flood_of_pings_is_answered_or_not_and_held_nowhere() -> None:
             for _ in range(100):
                 platform.wire.ping(bytes(125))
             await platform_stream.send_all(platform.wire.data_to_send())
-        assert calls[0].transport.connection.waiting < 1000
+        assert calls[0].core.link.connection.waiting < 1000
         await trio.aclose_forcefully(platform_stream)
 
 

@@ -26,8 +26,8 @@ from listenproto import (
     PlayoutGaps,
     Profile,
 )
+from listenproto._unread import UnreadPolicy
 from listenproto_trio import Answering, Call, Limits, Outcome, talk
-from listenproto_trio.unread import UnreadPolicy
 from tests.trio_support import CLIPS, calling, clip, virtual
 
 # The branches that it takes are counted elsewhere, and counting takes time.

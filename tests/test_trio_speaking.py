@@ -198,14 +198,14 @@ async def test_a_killaudio_of_another_task_ends_it() -> None:
 
         nursery.start_soon(interrupt)
         mark = await both.app.mark("before")
-        assert await both.app.speak(synthesizer.speech()) is False
+        assert not await both.app.speak(synthesizer.speech())
         assert trio.current_time() == pytest.approx(1.01)
         assert synthesizer.closed
         await wait_all_tasks_blocked()
         assert both.taken[-1] == KillAudio()
         assert both.platform.statistics.buffered == 0
         assert len(spoken(both)) <= (1.01 + 0.2) * 16000
-        assert await both.app.speak(audio(0.1)) is True
+        assert await both.app.speak(audio(0.1))
         assert trio.current_time() == pytest.approx(1.01 + 0.1)
         assert await mark.wait() is Outcome.PLAYED
         nursery.cancel_scope.cancel()
@@ -235,7 +235,7 @@ async def test_a_killaudio_meets_who_waits_for_the_synthesizer_too() -> None:
             await both.app.kill_audio()
 
         nursery.start_soon(interrupt)
-        assert await both.app.speak(synthesizer.speech()) is False
+        assert not await both.app.speak(synthesizer.speech())
         assert trio.current_time() == 1
         assert synthesizer.closed
 
@@ -273,7 +273,7 @@ async def test_the_next_speaks_while_the_one_before_still_closes_its_generator()
         nursery.start_soon(both.app.speak, slow_to_close())
         await trio.sleep(1)
         await both.app.kill_audio()
-        assert await both.app.speak(audio(2)) is True
+        assert await both.app.speak(audio(2))
         assert trio.current_time() == pytest.approx(1 + 2 - 0.2)
         nursery.start_soon(both.app.speak, audio(60))
         await trio.sleep(10)

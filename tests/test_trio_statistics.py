@@ -25,8 +25,8 @@ from listenproto import (
     Mode,
     UnknownMessage,
 )
+from listenproto._statistics import Lateness
 from listenproto_trio import Answering, Call, Limits, Statistics, talk
-from listenproto_trio.statistics import Lateness
 from tests.trio_support import CLIPS, STREAM, Line, audio, calling, clip, line, virtual
 
 

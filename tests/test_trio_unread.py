@@ -27,8 +27,8 @@ from listenproto import (
     Violation,
 )
 from listenproto._messages import JSON
+from listenproto._unread import OVERHEAD, Unread, UnreadPolicy
 from listenproto_trio import CallEvent, Dropped, Limits
-from listenproto_trio.unread import OVERHEAD, Unread, UnreadPolicy
 
 from .trio_support import virtual
 
@@ -37,14 +37,13 @@ KEY: Final = Dtmf("5")
 
 
 def unread(policy: UnreadPolicy = "drop_oldest", **limits: float) -> Unread:
-    return Unread(policy, Limits(**limits), on_hold=lambda: None)  # type: ignore[arg-type]
+    return Unread(policy, Limits(**limits))  # type: ignore[arg-type]
 
 
 async def rest(queue: Unread) -> list[CallEvent]:
     """All that can still be read."""
-    queue.end()
     events = []
-    while (event := await queue.get()) is not None:
+    while (event := queue.get()) is not None:
         events.append(event)
     return events
 
@@ -97,7 +96,7 @@ def test_a_note_stands_in_the_place_of_what_was_dropped(steps: list[str]) -> Non
                 naive.put(event)
                 queue.put(event)
             elif naive.entries:
-                assert await queue.get() == naive.entries.pop(0)
+                assert queue.get() == naive.entries.pop(0)
         assert await rest(queue) == naive.entries
 
     run()
@@ -171,8 +170,8 @@ async def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
     large = UnknownMessage({"type": LARGE})
     queue.put(KEY)
     queue.put(large)
-    assert await queue.get() == Dropped(events=1)
-    assert await queue.get() == large
+    assert queue.get() == Dropped(events=1)
+    assert queue.get() == large
     queue.put(large)
     queue.put(KEY)
     assert await rest(queue) == [Dropped(events=1), KEY]
@@ -186,8 +185,8 @@ async def test_audio_of_more_than_may_wait_can_be_read(seconds: int) -> None:
     long = Audio(bytes(2 * 16000))
     queue.put(TINY)
     queue.put(long)
-    assert await queue.get() == Dropped(samples=1)
-    assert await queue.get() == long
+    assert queue.get() == Dropped(samples=1)
+    assert queue.get() == long
     queue.put(long)
     queue.put(TINY)
     assert await rest(queue) == [Dropped(samples=16000), TINY]

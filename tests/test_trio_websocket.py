@@ -184,7 +184,7 @@ async def test_a_close_that_is_not_answered_drops_the_connection() -> None:
         pass
     assert trio.current_time() == pytest.approx(Limits().close_time)
     assert pipe.sent == [Close(1000, ""), DROPPED]
-    assert call.closed is None
+    assert call.closed == Closed(1006, "", clean=False)
     pipe = Pipe(METADATA, answers=False)
     began = trio.current_time()
     async with Call.over(pipe) as call:
@@ -422,7 +422,7 @@ async def test_an_unanswered_close_ends_the_stream() -> None:
         assert trio.current_time() - began == Limits().close_time
         platform.wire.feed(heard)
         assert await platform.hear() == Closed(1000, "", clean=True)
-        assert calls[0].closed is None
+        assert calls[0].closed == Closed(1006, "", clean=False)
 
 
 @real

@@ -15,10 +15,13 @@ import trio
 from rich.status import Status
 
 from listenproto._app_session import AppSession
+from listenproto._ends import CallEnded
 from listenproto._l16 import SAMPLE_BYTES
+from listenproto._link import Tap
 from listenproto._messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
 from listenproto._observer import Violation
 from listenproto._profile import Profile
+from listenproto._statistics import Lateness, Statistics
 from listenproto._trace import TraceHeader, TraceMoment
 from listenproto.recording import Recorder, Recording, TraceFile
 from listenproto.recording._names import file_stem, stems
@@ -29,8 +32,6 @@ from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 from listenproto_trio.failures import with_file
-from listenproto_trio.statistics import Lateness, Statistics
-from listenproto_trio.transport import CallEnded, Tap
 
 __all__ = ["Answerer"]
 
@@ -211,12 +212,12 @@ class Answerer:
         self, number: int, call: Call, breaches: Breaches, recording: Recording | None
     ) -> None:
         """Report a call that is over."""
-        closed, transport = call.closed, call.transport
-        failed = call.error is not None or transport.failure is not None
+        closed, link = call.closed, call.core.link
+        failed = call.error is not None or link.failure is not None
         if closed is not None:
             failed = failed or not closed.clean or closed.code not in GOOD_CLOSES[Peer.PLATFORM]
         self.failed += failed
-        how, ended = transport.ending(), "failed" if failed else "over"
+        how, ended = link.ending(trio.current_time()).why, "failed" if failed else "over"
         self.screen.say(f"#{number} {ended}: {how}")
         if closed is None and not failed:  # the server has stopped meanwhile
             ended = "cut short"

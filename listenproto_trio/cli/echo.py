@@ -10,17 +10,17 @@ from typing import Final
 
 import click
 
+from listenproto._answering import MOST_CLIPS
+from listenproto._ends import CallEnded
 from listenproto._framing import DEFAULT_MAX_MESSAGE
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import Mode, PlayAudio
+from listenproto._waiting import Playback
 from listenproto._wav import WavError, read_clip_head
 from listenproto.recording._resampling import Resampler, mono
-from listenproto_trio.answering import MOST_CLIPS
 from listenproto_trio.call import Call
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.cli.sound import MOST_SOUND, mended, read_sound, sound_in
-from listenproto_trio.playback import Playback
-from listenproto_trio.transport import CallEnded
 
 __all__ = ["ClipEcho", "Files", "StreamEcho"]
 

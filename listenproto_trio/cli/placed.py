@@ -13,12 +13,12 @@ from listenproto._l16 import FLICKS
 from listenproto._messages import JSON, Peer
 from listenproto._observer import Violation
 from listenproto._playout import Heard
+from listenproto._statistics import Statistics
 from listenproto._task import ListenResult, ListenTask
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked
 from listenproto_trio.client import AppMessage, PlatformCall
-from listenproto_trio.statistics import Statistics
 
 __all__ = ["COLUMNS", "Placed"]
 
@@ -96,7 +96,7 @@ class Placed:
         assert self.call is not None
         closed = self.call.closed
         if closed is None or not closed.clean:
-            return self.call.transport.ending()
+            return self.call.link.ending().why
         if closed.code in GOOD_CLOSES[Peer.APP]:
             return None
         return f"the app closed with {closed.code}" + (closed.reason and f": {closed.reason}")

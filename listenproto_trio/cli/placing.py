@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from listenproto._l16 import SAMPLE_BYTES, samples_in
+from listenproto._link import Tap
 from listenproto._messages import JSON, Mode, Peer
 from listenproto._playout import Heard
 from listenproto._profile import Profile
@@ -29,7 +30,6 @@ from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.cli.sound import HeardFile
 from listenproto_trio.client import UNTRUSTED, CallRejected, open_call
 from listenproto_trio.failures import with_file
-from listenproto_trio.transport import Tap
 
 __all__ = ["CallPlan", "place"]
 
@@ -150,7 +150,7 @@ def _conclude(plan: CallPlan, placed: Placed, beside: Beside) -> None:
         if not placed.failures:
             placed.failures.append("the call was given up before it was answered")
     elif ended in FAILED:
-        how = placed.call.transport.ending()
+        how = placed.call.link.ending().why
         placed.failures.append(f"the call to {placed.call.peer} failed: {how}")
     elif placed.bad_close is not None:
         placed.failures.append(placed.bad_close)

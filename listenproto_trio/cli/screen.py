@@ -19,12 +19,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from listenproto._link import Tap
+from listenproto._logs import log
 from listenproto._messages import JSON, Payload, Peer
 from listenproto._profile import Profile
 from listenproto._trace import Reading, TraceMoment
 from listenproto_trio.ladder import Ladder
-from listenproto_trio.logs import log
-from listenproto_trio.transport import Tap
 
 __all__ = ["Failure", "Screen", "complain", "drop_output", "of_call", "showing_log", "tell_all"]
 

@@ -12,11 +12,11 @@ from typing import Final
 import click
 import trio
 
+from listenproto._answering import Answering
 from listenproto._handshake import SUBPROTOCOLS, HandshakePolicy
 from listenproto._messages import Mode
 from listenproto._profile import PROFILES
 from listenproto_trio import server
-from listenproto_trio.answering import Answering
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files

@@ -11,13 +11,13 @@ from listenproto._app_session import AppSession
 from listenproto._checks import a_function, a_number, a_switch, instance_of
 from listenproto._choices import one_of
 from listenproto._handshake import HandshakePolicy
+from listenproto._limits import Limits
+from listenproto._link import Tap
 from listenproto._messages import Mode
 from listenproto._profile import DOCUMENTED, Profile, profile_of
+from listenproto._unread import UnreadPolicy
 from listenproto._verb import ListenVerb
 from listenproto._way import ModeOf, given_mode, mode_for, stream_rate_for
-from listenproto_trio.limits import Limits
-from listenproto_trio.transport import Tap
-from listenproto_trio.unread import UnreadPolicy
 
 __all__ = ["MOST_CLIPS", "Answering"]
 

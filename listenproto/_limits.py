@@ -27,9 +27,12 @@ class Limits:
     unread_events: int = 1000
     """How many other events may wait to be read; together they hold at most ``message_size``."""
     ping_interval: float = 20.0
-    """How long nothing may come before a ping is sent."""
+    """How long no message may come before a ping is sent."""
     ping_time: float = 20.0
     """How long the answer to a ping may take before the connection counts as lost. Also how long a
     simulated caller faster than real time waits for room."""
+    write_time: float = 60.0
+    """How long a platform may read nothing while something waits to be sent to it, before the
+    connection counts as lost. An app may: it is up to it when it reads."""
     close_time: float = 5.0
     """How long the other end may take to answer a close or a disconnect."""

@@ -1,0 +1,495 @@
+"""A call at the application's end without IO: everything that a handler has, but waiting.
+
+An adapter for a runtime reads data and passes it to :meth:`AppCall.receive`, writes what
+:meth:`AppCall.data_to_send` returns, and calls :meth:`AppCall.handle_timeout` when
+:meth:`AppCall.next_timeout` says so. Time goes in as ``now``, in seconds on any clock. Whatever was
+called, the adapter then looks at three things: is there data to send, is something for the log in
+``notes``, and is what its tasks wait for true by now.
+
+Nothing depends on being called in time. With a clock that stands still nothing expires and speech
+is sent up to its lead; after a jump ahead everything is due at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from listenproto._answering import Answering
+from listenproto._app_session import PlaybackDone
+from listenproto._connection import AppConnection, ConnectionEvent
+from listenproto._ends import CallEnded, Ending
+from listenproto._errors import LocalProtocolError
+from listenproto._handshake import Accept, Reject, judge_request
+from listenproto._l16 import SAMPLE_BYTES
+from listenproto._link import Link, Linked, Note
+from listenproto._message_connection import MessageConnection
+from listenproto._messages import (
+    Audio,
+    ClearMarks,
+    Disconnect,
+    KillAudio,
+    Mark,
+    Message,
+    Metadata,
+    Peer,
+    PlayAudio,
+)
+from listenproto._rules import REFUSALS
+from listenproto._sent import Sent
+from listenproto._speech import Speech
+from listenproto._statistics import Lateness, Statistics
+from listenproto._trace import TraceMoment
+from listenproto._unread import CallEvent, Unread
+from listenproto._upgrade import Request
+from listenproto._watcher import Watcher
+from listenproto._way import stream_rate_for
+
+__all__ = ["AppCall"]
+
+TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
+"""The clauses that a clip or a mark breaks if there is no room for it now."""
+
+PLAYED: Final = Audio | PlayAudio | Mark
+"""What a killAudio would take with it, and what its guard keeps back."""
+
+
+class AppCall:
+    """One call at the application's end, over bytes or ``over_messages``.
+
+    Over bytes, data is ``bytes``, ``b""`` at the end. The upgrade request is answered as
+    ``judge_request`` says; by default the policy of ``answering`` decides.
+
+    Over messages, as on another library's WebSocket that has been accepted, data is a list of
+    ``str``, ``bytes`` or :class:`~listenproto.Close`. ``request`` is the upgrade request, for a
+    mode function. No pings are sent: that is up to the other library. What the maker of a tap
+    raises propagates.
+
+    A call is *ready* for its handler once the metadata has come. Sending raises
+    :class:`~listenproto.CallEnded` once the call is over, and
+    :class:`~listenproto.LocalProtocolError` for what the protocol forbids; nothing was sent then.
+    Receiving raises nothing.
+    """
+
+    def __init__(
+        self,
+        answering: Answering | None = None,
+        *,
+        now: float,
+        judge_request: Callable[[Request], Accept | Reject] | None = None,
+        over_messages: bool = False,
+        request: Request | None = None,
+    ) -> None:
+        self.answering: Final = answering or Answering()
+        """The options with which the call is answered."""
+        limits = self.answering.limits
+        self.session: Final = self.answering.session()
+        self._judge_request = judge_request or self._by_policy
+        self._messages = MessageConnection(self.session) if over_messages else None
+        self._bytes = AppConnection(
+            self.session, max_head=limits.head_size, max_message=limits.message_size
+        )
+        connection: Linked[Any] = self._messages or self._bytes
+        self.link: Final = Link(
+            connection,
+            limits,
+            peer=Peer.PLATFORM,
+            dispatch=self._dispatch,
+            write_time=limits.write_time,
+            now=now,
+        )
+        """The connection."""
+        self.stream_rate: Final = stream_rate_for(self.answering.verb, self.answering.stream_rate)
+        """The sample rate of this end's stream in Hz."""
+        self.watchers: list[Watcher] = []
+        """Who is told what passes, as it happens."""
+        self.verdict: Accept | Reject | None = None
+        """How the upgrade request was answered; None until then."""
+        self.is_late = False
+        """Whether the metadata did not come in time."""
+        self.is_lost = False
+        """Whether the call was accepted, but ended before its handler could start."""
+        self.disconnected = False
+        """Whether this end has sent a disconnect."""
+        self.ended: list[Sent] = []
+        """The clips and marks that have ended; who has seen to them takes them out."""
+        self.quiet_until = -math.inf
+        """Until when the guard of a killAudio keeps back audio, clips and marks."""
+        self._unread = Unread(self.answering.unread, limits)
+        self._lateness = Lateness()
+        self._now = now
+        self._metadata_by = now + limits.handshake_time
+        self._close_at = math.inf
+        self._speech: Speech | None = None
+        self._still_heard: list[Speech] = []
+        self._was_held = self._told_of_mending = False
+        self._bytes_per_second = 0
+        if over_messages:
+            self.session.request = request
+            if self.answering.tap is not None:
+                self.link.tap = self.answering.tap(self.session)
+            self.link.tell(Peer.APP, TraceMoment.OPEN)
+
+    @property
+    def notes(self) -> deque[Note]:
+        """What is to be logged; whoever logs it takes it out."""
+        return self.link.notes
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """The attributes of the call, and the sample rate and channels of its audio."""
+        return self.session.metadata
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a handler can start, or never will: see :attr:`metadata`."""
+        return self.session.metadata is not None or self.is_late or not self.link.reads
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the connection is not to be read for now, as too much is unread."""
+        return self._unread.held
+
+    def receive(self, data: Any, now: float) -> None:
+        """Take data from the network. What it means is in the events, in :attr:`ended` and so on.
+
+        While :attr:`is_held`, do not read: what comes then is kept all the same.
+        """
+        self._now = now
+        self.link.receive(data, now)
+        self._settle(now)
+
+    def fail(self, error: Exception, now: float) -> None:
+        """What gives the data failed: the call ends, and is closed with 1011."""
+        self.link.fail(error, now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Something has changed: act on the end of the call, on holding, and speak on."""
+        if not self.link.reads and not self._unread.over:
+            for event in self.session.connection_lost():
+                self._dispatch(event)
+            self._unread.over = True
+        if self._unread.held != self._was_held:
+            self.session.held_back(now)
+            self._was_held = self._unread.held
+            self.link.hold(self._was_held, now)
+        elif self._was_held:
+            self.session.held_back(now)
+        self._speak_on(now)
+
+    def _dispatch(self, event: ConnectionEvent) -> None:
+        if isinstance(event, Audio):
+            self._lateness.note(self._now - self._media_time())
+            for watcher in self.watchers:
+                watcher.received(event, self._now)
+            self._unread.put(event)
+        elif isinstance(event, Request):
+            self._answer(event)
+        elif isinstance(event, Metadata):
+            frame = SAMPLE_BYTES * event.mix_type.channels
+            self._bytes_per_second = event.sample_rate * frame
+            self._unread.open(event)
+            if self._messages is None:
+                self.link.keep_alive(self._now)
+        elif isinstance(event, CallEvent):
+            if isinstance(event, PlaybackDone):
+                self.ended.append(event.sent)
+                if event.wrong_pace is not None:
+                    self.notes.append(Note("warning", event.wrong_pace))
+            self._unread.put(event)
+
+    def _media_time(self) -> float:
+        """Seconds of the platform's audio that have come."""
+        return self.session.received.audio / self._bytes_per_second
+
+    def _by_policy(self, request: Request) -> Accept | Reject:
+        return judge_request(request, self.answering.policy)
+
+    def _answer(self, request: Request) -> None:
+        verdict = self._judge_request(request)
+        if isinstance(verdict, Accept) and self.answering.tap is not None:
+            try:
+                self.link.tap = self.answering.tap(self.session)
+            except Exception:
+                verdict = Reject(500, "This server failed.")
+                raise
+            finally:
+                self._bytes.answer(verdict)
+        else:
+            self._bytes.answer(verdict)
+        self.verdict = verdict
+
+    def next_event(self, now: float) -> CallEvent | None:
+        """The next event that waits to be read; None if there is none."""
+        event = self._unread.get()
+        if self._was_held and not self._unread.held:
+            self._settle(now)
+        return event
+
+    @property
+    def has_event(self) -> bool:
+        """Whether :meth:`next_event` gives one."""
+        return self._unread.waiting
+
+    def stop_reading(self, now: float) -> None:
+        """Nobody will read events any more: drop what comes, and hold nothing back."""
+        self._unread.abandon()
+        self._settle(now)
+
+    def data_to_send(self, now: float) -> Any:
+        """The data to write next; empty if there is none. All data before has been written."""
+        data = self.link.data_to_send(now)
+        self._speak_on(now)
+        return data
+
+    def next_timeout(self) -> float:
+        """When :meth:`handle_timeout` is due; infinite for never."""
+        due = min(self.link.next_timeout(), self._close_at)
+        expiry = self.session.next_timeout()
+        if expiry is not None:
+            due = min(due, expiry)
+        if not self.is_ready:
+            due = min(due, self._metadata_by)
+        return min(due, self._speech_due)
+
+    @property
+    def _speech_due(self) -> float:
+        if self._speech is None or self.link.ended or not self.link.has_room:
+            return math.inf
+        wait = self._speech.due_in(self.session.ahead(self._now))
+        return max(self._now + wait, self.quiet_until)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due: pings, speech, outcomes, limits."""
+        self._now = now
+        if not self.is_ready and self._metadata_by <= now:
+            self.is_late = True
+        for event in self.session.handle_timeout(now):
+            self._dispatch(event)
+        if self._close_at <= now:
+            self._close_at = math.inf
+            self.close(1000, "", now)
+        self.link.handle_timeout(now)
+        self._settle(now)
+
+    def ready_at(self, message: Message, now: float) -> float:
+        """From when this message may be sent: ``now``, later, or never (infinite) as it stands.
+
+        A full outbox keeps everything back, the guard of a killAudio audio, clips and marks. Raises
+        :class:`CallEnded` once the call is over.
+        """
+        if not self.link.has_room:
+            return math.inf
+        if isinstance(message, PLAYED) and now < self.quiet_until:
+            return self.quiet_until
+        return now
+
+    def send(self, message: Message, now: float) -> Sent | None:
+        """Send a message; for a clip or a mark, returns what becomes of it.
+
+        As :meth:`AppSession.send`. It is sent at once, see :meth:`ready_at`. A WAV clip is sent
+        with the right length in its header; a wrong one is noted, once per call.
+        """
+        self._now = now
+        if self.disconnected or self.link.ended:
+            raise CallEnded(self._why_ended)
+        sent = self.session.send(message, now)
+        if sent is not None and sent.message is not None:
+            self._note_if_mended(message, sent.message)
+            message = sent.message
+        for watcher in self.watchers:
+            watcher.sent(message, now)
+        if isinstance(message, KillAudio | Disconnect):
+            self._stop_speech(now)
+        if isinstance(message, Disconnect):
+            self.disconnected = True
+            self._close_at = now + self.answering.limits.close_time
+        return sent
+
+    @property
+    def _why_ended(self) -> str:
+        if self.link.ended:
+            return str(self.link.ending())
+        return "the call is over: this end has disconnected"
+
+    def _note_if_mended(self, given: Message, sent: Message) -> None:
+        """Note, once per call, that a WAV had a wrong length in its header."""
+        if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
+            return
+        if sent.content is not given.content and not self._told_of_mending:
+            self._told_of_mending = True
+            flaw = given.head.flaw
+            said = f"a WAV clip was sent with its header corrected: {flaw}"
+            self.notes.append(Note("warning", said))
+
+    def send_if_room(self, message: PlayAudio | Mark, now: float) -> Sent:
+        """As :meth:`send`; the outcome is REFUSED at once if too many are under way."""
+        try:
+            sent = self.send(message, now)
+        except LocalProtocolError as exc:
+            if exc.clause not in TOO_MANY:
+                raise
+            name = message.name if isinstance(message, Mark) else message.id
+            return Sent.refused(name or "a clip")
+        assert sent is not None
+        return sent
+
+    def kill_audio(self, now: float, *, guard: float = 0.0) -> None:
+        """Stop what plays and drop what waits; see :meth:`ready_at` for the ``guard``, in seconds.
+
+        Raises ValueError for a guard that is negative or NaN; nothing is sent then.
+        """
+        check_guard(guard)
+        self.send(KillAudio(), now)
+        self.quiet_until = max(self.quiet_until, now + guard)
+
+    def clear_marks(self, now: float) -> None:
+        """Remove the pending marks."""
+        self.send(ClearMarks(), now)
+
+    def say(self, speech: Speech, now: float) -> None:
+        """Begin to speak, or go on as it was fed: it is sent at the pace of playout.
+
+        Whatever is being said is interrupted. Raises LocalProtocolError if the call does not
+        stream.
+        """
+        self._now = now
+        if self._speech is not speech:
+            if self.disconnected or self.link.ended:
+                raise CallEnded(self._why_ended)
+            self.check_streams()
+            if self._speech is not None:
+                self._speech.stop(now)
+            self._speech = speech
+            self._still_heard = [one for one in self._still_heard if not one.is_heard(now)]
+            self._still_heard.append(speech)
+        self._speak_on(now)
+
+    def check_streams(self) -> None:
+        """Raise LocalProtocolError if this end must not stream."""
+        self.session.check(Audio(bytes(SAMPLE_BYTES)))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether something is being said, and is to go on."""
+        return self._speech is not None
+
+    def _speak_on(self, now: float) -> None:
+        """Send what may be sent of the speech by now."""
+        while (speech := self._speech) is not None:
+            if speech.over or self.link.ended:
+                self._speech = None
+            elif now < self.quiet_until or not self.link.has_room:
+                return
+            elif speech.due_in(ahead := self.session.ahead(now)) == 0:
+                self.send(Audio(speech.take(now, ahead)), now)
+            else:
+                return
+
+    def stop_speaking(self, speech: Speech) -> None:
+        """Send no more of it. What was sent ahead is heard all the same, unless it is killed."""
+        if self._speech is speech:
+            speech.interrupted = True
+            self._speech = None
+
+    def _stop_speech(self, now: float) -> None:
+        """All that was said and not yet heard will not be heard."""
+        self._speech = None
+        for speech in self._still_heard:
+            speech.stop(now)
+        self._still_heard.clear()
+
+    def ahead(self, now: float) -> float:
+        """Seconds of audio that the caller is still to hear, as far as this end can compute."""
+        return self.session.ahead(now)
+
+    def all_heard_by(self, now: float) -> float:
+        """As :meth:`AppSession.all_heard_by`."""
+        return self.session.all_heard_by(now)
+
+    def close(self, code: int, reason: str, now: float) -> None:
+        """Close after what has been sent; the platform has ``close_time`` to answer."""
+        self.link.close(code, reason, now)
+        self._settle(now)
+
+    def close_for(self, error: BaseException | None) -> tuple[int, str]:
+        """The close code and reason once the handler is done, or if it could not start.
+
+        ``error`` is what it raised.
+        """
+        if self.link.failure is not None:
+            return 1011, ""
+        if self.session.metadata is None:
+            return 1002, "no metadata"
+        if error is None or isinstance(error, CallEnded):
+            return 1000, ""
+        return 1011, "the handler failed"
+
+    def how_it_ended(self, now: float, *, cancelled: bool = False) -> str:
+        """How the call ended, in one sentence; for a task that is cancelled, it is over."""
+        if not (self.link.ended or self.link.was_cut(now) or cancelled):
+            return "the call goes on"
+        return str(self.link.ending(now))
+
+    @property
+    def end(self) -> Ending | None:
+        """How the call ended; None until nothing more can be sent."""
+        return self.link.ending(self._now) if self.link.ended else None
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why no metadata came, in one sentence."""
+        if isinstance(self.verdict, Reject):
+            return f"answered {self.verdict.status}: {self.verdict.reason}"
+        if self.is_late:
+            asked = self._messages is not None or self.session.request is not None
+            what = "metadata" if asked else "upgrade request"
+            return f"no {what} within {self.answering.limits.handshake_time:g} s"
+        end = self.link.ending(self._now)
+        if end.code is not None:
+            reason = f": {end.reason}" if end.reason else ""
+            return f"the platform closed ({end.code}{reason}) without sending metadata"
+        return end.why
+
+    def account(self, code: int | None, reason: str, now: float) -> Note:
+        """What the log says of the end, before it is closed with this code and reason.
+
+        The code is None if this end is cancelled, which drops the connection without a close.
+        """
+        if self.session.metadata is None:
+            why = reason if code == 1001 else self.why_not_ready
+            asked_for_health = isinstance(self.verdict, Reject) and self.verdict.status == 200
+            return Note("warning" if self.is_lost else "debug" if asked_for_health else "info", why)
+        closed, error = self.link.closed, self.link.error
+        cut = self.link.was_cut(now) or code is None
+        how = self.link.ending(now).why
+        if not (cut or self.link.ended):
+            how = f"this end closes with {code}"
+        if reason and not cut:
+            how += f": {reason}"
+        unclean = code != 1000 or error is not None or (closed is not None and not closed.clean)
+        return Note("warning" if unclean else "info", f"{how}; {self.statistics(now)}")
+
+    def statistics(self, now: float) -> Statistics:
+        """What passed so far, what was dropped, and how late audio came."""
+        return Statistics.of(
+            self.session,
+            self._lateness,
+            buffered=self.ahead(now),
+            events_dropped=self._unread.events_dropped,
+            samples_dropped=self._unread.samples_dropped,
+        )
+
+    @property
+    def samples_dropped(self) -> int:
+        """Samples of each channel that were dropped because they were not read in time."""
+        return self._unread.samples_dropped
+
+
+def check_guard(guard: float) -> None:
+    """Raise ValueError for a guard that is negative or NaN."""
+    if not guard >= 0:
+        raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")

@@ -1,0 +1,331 @@
+"""A connection with a clock: how it is kept alive, and how it ends.
+
+Time goes in as ``now``, in seconds on any clock; :meth:`Link.next_timeout` says when
+:meth:`Link.handle_timeout` is due. Called late or never, it only notices late that the other end is
+gone. What drives a link reads data and passes it to :meth:`Link.receive`, and writes what
+:meth:`Link.data_to_send` returns. To call that again means that the data before has been written,
+so a link knows if the other end reads nothing.
+
+A paused call is legally silent, so only pings can tell whether the other end is alive. Every whole
+message counts as a sign of life, and so does the answer to a ping; a byte does not. While reading
+is held back, no answer can be read, so none is due.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from listenproto._connection import ConnectionEvent
+from listenproto._ends import CallEnded, Ending, EndKind
+from listenproto._errors import ProtocolError, RemoteProtocolError
+from listenproto._limits import Limits
+from listenproto._messages import Payload, Peer
+from listenproto._trace import TraceMoment
+from listenproto._upgrade import Accepted, Request
+from listenproto._wire import Closed
+
+__all__ = ["Link", "Linked", "Note", "Tap"]
+
+Tap: TypeAlias = Callable[[Peer, Payload | TraceMoment], None]
+"""Called with each payload as it passes, in order, and with what happens to the connection.
+
+If it raises, that is logged, it is not called again, and the call goes on.
+"""
+
+_Data = TypeVar("_Data")
+
+
+class Linked(Protocol[_Data]):
+    """A connection as a link needs it: of bytes, or of another library's messages."""
+
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def has_data_to_send(self) -> bool: ...
+    def feed(self, data: _Data) -> None: ...
+    def lost(self) -> None: ...
+    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]: ...
+    def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
+    def data_to_send(self) -> _Data: ...
+    def ping(self) -> None: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def fail(self, error: ProtocolError) -> None: ...
+
+
+@attrs.frozen
+class Note:
+    """Something for the log."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    text: str
+    error: BaseException | None = None
+
+
+class Link(Generic[_Data]):
+    """One connection to the ``peer``.
+
+    ``dispatch`` is called with each event, in the order of the wire. What it raises ends the call.
+    If nothing can be written for ``write_time`` seconds, the connection counts as lost.
+    """
+
+    def __init__(
+        self,
+        connection: Linked[_Data],
+        limits: Limits,
+        *,
+        peer: Peer,
+        dispatch: Callable[[ConnectionEvent], None],
+        write_time: float = math.inf,
+        now: float,
+    ) -> None:
+        self.connection: Final = connection
+        self.limits: Final = limits
+        self.closed: Closed | None = None
+        """How the other end ended the connection; None until then."""
+        self.error: ProtocolError | None = None
+        """What the other end did wrong, if that ended the connection."""
+        self.failure: Exception | None = None
+        """What made this end fail; it ends the call."""
+        self.heard_at = now
+        """When data last came."""
+        self.cut_at = math.inf
+        """When a shutdown cuts the call short."""
+        self.tap: Tap | None = None
+        self.notes: deque[Note] = deque()
+        """What is to be logged; whoever logs it takes it out."""
+        self.given_up = False
+        """Whether the connection is to be dropped at once, in the middle of whatever it does."""
+        self._peer = peer
+        self._write_time = write_time
+        self._dispatch = dispatch
+        self._reads = self._writes = True
+        self._over_at = math.inf
+        self._broken_by = self._unanswered = ""
+        self._cancelled = False
+        self._keeps_alive = self._held = False
+        self._alive_at = now
+        self._pinged_at = -math.inf
+        self._writing_since = self._ended_at = math.inf
+
+    @property
+    def is_held(self) -> bool:
+        """Whether reading is held back."""
+        return self._held
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be read or written."""
+        return not (self._reads or self._writes)
+
+    @property
+    def reads(self) -> bool:
+        """Whether there may be more to read."""
+        return self._reads
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more messages can be sent."""
+        return self.connection.ended or not (self._reads and self._writes)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the outbox has room. Raises :class:`CallEnded` once the call is over."""
+        if self.ended:
+            raise CallEnded(str(self.ending()))
+        return self.connection.waiting < self.limits.outbox_size
+
+    def keep_alive(self, now: float) -> None:
+        """Send pings from now on: the handshake, which has a limit of its own, is over."""
+        self._keeps_alive = True
+        self._alive_at = max(self._alive_at, now)
+
+    def hold(self, held: bool, now: float) -> None:
+        """Tell that reading is held back, or no longer is."""
+        if self._held and not held:
+            self._alive_at = now
+            if self._pinged_at > -math.inf:  # its answer may wait behind what was not read
+                self._pinged_at = now
+        self._held = held
+
+    def receive(self, data: _Data, now: float) -> None:
+        """Take data from the network; events before a fault are dispatched. Raises nothing."""
+        if self._reads:
+            self.heard_at = now
+            self.connection.feed(data)
+            self._take_events(now)
+
+    def _take_events(self, now: float) -> None:
+        try:
+            for event in self.connection.events(now):
+                self._alive_at, self._pinged_at = now, -math.inf
+                if isinstance(event, Accepted):
+                    self.tell(Peer.APP, TraceMoment.OPEN)
+                self.tell_passed()
+                if isinstance(event, Closed):
+                    self.closed = event
+                    if not event.clean:
+                        self.tell(self._peer, TraceMoment.LOST)
+                self._dispatch(event)
+                if isinstance(event, Request) and not self.connection.ended:
+                    self.tell(Peer.APP, TraceMoment.OPEN)
+        except RemoteProtocolError as exc:
+            self.error = exc
+            self.connection.fail(exc)
+        except Exception as exc:
+            self.fail(exc, now)
+        if self.error is not None or self.connection.finished:
+            self._reads = False
+        self.settle(now)
+
+    def fail(self, error: Exception, now: float) -> None:
+        """Something of this end failed: read no more, and close with 1011."""
+        self.failure = error
+        self._reads = False
+        self.connection.close(1011, f"the {self._peer.other.value} failed")
+        self.settle(now)
+
+    def settle(self, now: float) -> None:
+        """Take note of what was done to the connection: a close may have begun."""
+        self.tell_passed()
+        if self.ended:
+            self._ended_at = min(self._ended_at, now)
+        if not self._reads:
+            self._over_at = min(self._over_at, now)
+
+    def data_to_send(self, now: float) -> _Data | None:
+        """The data to write next; None if there is none. All data before has been written."""
+        self.settle(now)
+        if self._writes and self.connection.has_data_to_send:
+            self._writing_since = now
+            return self.connection.data_to_send()
+        self._writing_since = math.inf
+        self._writes = self._writes and self._reads
+        return None
+
+    def broken(self, why: str, now: float, *, writing: bool = False) -> None:
+        """The connection broke, by ``why`` in words if that is known.
+
+        If it broke while ``writing``, what the other end has sent before may still be read.
+        """
+        self._broken_by = self._broken_by or why
+        if writing:
+            self._writes = False
+            self.settle(now)
+
+    def cancelled(self) -> None:
+        """This end was cancelled: nothing more is read or written."""
+        self._cancelled = True
+        self._reads = self._writes = False
+
+    def close(self, code: int, reason: str, now: float) -> None:
+        """Close after what is in the outbox; the other end has ``close_time`` to answer."""
+        self.connection.close(code, reason)
+        self.settle(now)
+
+    def _give_up(self, why: str, now: float) -> None:
+        """Wait for the other end no more."""
+        self._unanswered = self._unanswered or why
+        self.given_up = True
+        if self._reads:
+            self.connection.lost()
+            self._take_events(now)
+        self._reads = self._writes = False
+        self.settle(now)
+
+    def next_timeout(self) -> float:
+        """When :meth:`handle_timeout` is due; infinite for never."""
+        if self.over:
+            return math.inf
+        due = min(self._ended_at + self.limits.close_time, self._stalls_at)
+        if self._keeps_alive and not self.ended:
+            due = min(due, self._ping_due)
+        return due
+
+    @property
+    def _stalls_at(self) -> float:
+        return self._writing_since + self._write_time
+
+    @property
+    def _ping_due(self) -> float:
+        """When a ping is due, or the answer to the last one."""
+        if self._pinged_at == -math.inf:
+            return self._alive_at + self.limits.ping_interval
+        # While no answer can be read, pings go on: they show the other end that this one is alive.
+        limits = self.limits
+        return self._pinged_at + (limits.ping_interval if self._held else limits.ping_time)
+
+    def handle_timeout(self, now: float) -> None:
+        """Send a ping if one is due; give up another end that does not answer."""
+        if self.over:
+            return
+        limits = self.limits
+        if self._ended_at + limits.close_time <= now:
+            why = f"no answer to the close within {limits.close_time:g} s"
+            self._give_up(why if self._writes else "", now)
+        elif self._stalls_at <= now:
+            self._give_up(f"nothing could be written for {self._write_time:g} s", now)
+        elif self._keeps_alive and not self.ended and self._ping_due <= now:
+            if self._pinged_at > -math.inf and not self._held:
+                self._give_up(f"no answer to a ping within {limits.ping_time:g} s", now)
+            else:
+                self.connection.ping()
+                self._pinged_at = now
+
+    def was_cut(self, now: float) -> bool:
+        """Whether a server's shutdown came before the end of the connection."""
+        return self.cut_at <= min(now, self._over_at)
+
+    def ending(self, now: float = -math.inf) -> Ending:
+        """How it ended, or is about to end if this end stops now.
+
+        ``now`` is only needed to tell whether the call was cut short.
+        """
+        if self.error is not None:
+            return Ending(EndKind.PROTOCOL_ERROR, str(self.error), error=self.error)
+        if self.failure is not None:
+            # not its message, which may have a password in it
+            why = f"this end failed ({type(self.failure).__name__})"
+            return Ending(EndKind.FAILED, why, error=self.failure)
+        if self.was_cut(now):
+            return Ending(EndKind.CUT, "cut short by the shutdown of the server")
+        closed = self.closed
+        if closed is not None and closed.clean:
+            reason = f" ({closed.reason})" if closed.reason else ""
+            why = f"the other end closed with {closed.code}{reason}"
+            return Ending(EndKind.CLOSED, why, closed.code, closed.reason)
+        why = self._unanswered or self._broken_by
+        if self._cancelled and not why:
+            return Ending(EndKind.CANCELLED, "this end was cancelled")
+        if not (self._reads and self._writes):
+            return Ending(EndKind.LOST, f"connection lost{why and ': '}{why}")
+        if self.connection.ended:
+            return Ending(EndKind.LEFT, "this end closed it")
+        return Ending(EndKind.CANCELLED, "this end was cancelled")
+
+    def tell_passed(self) -> None:
+        """Pass what is new to the tap."""
+        if self.tap is not None:
+            for sender, payload in self.connection.passed():
+                self.tell(sender, payload)
+
+    def tell(self, sender: Peer, payload: Payload | TraceMoment) -> None:
+        """Pass a payload, or what happened to the connection, to the tap."""
+        if self.tap is not None:
+            try:
+                self.tap(sender, payload)
+            except Exception as exc:
+                self.tap = _failed_tap
+                self.notes.append(Note("error", "the tap failed and is not called again", exc))
+
+
+def _failed_tap(sender: Peer, payload: Payload | TraceMoment) -> None:
+    """Replaces a tap that has failed: what passes must still be taken out of the session."""

@@ -1,0 +1,120 @@
+"""Speech at the pace of playout: little is sent ahead, so little is lost on an interruption.
+
+The first piece is as long as the lead, the others are a quarter of it, each sent when there is
+room. What the caller has heard of it is computed, as for everything that is streamed: a piece plays
+as soon as it is sent, or after what was sent before it, until something cuts it short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from listenproto._l16 import SAMPLE_BYTES
+
+__all__ = ["Speech"]
+
+LEAST: Final = 0.02
+"""The shortest piece that is sent before the end, in seconds."""
+
+ROUNDING: Final = 1e-6
+"""Rounding error of the clock, in seconds: far less than a sample."""
+
+
+class Speech:
+    """One utterance: L16 of one channel at ``rate`` Hz, sent at most ``lead`` seconds ahead.
+
+    With a lead of ``math.inf``, everything is sent as it comes. Raises ValueError for a lead under
+    0.04 seconds or NaN.
+    """
+
+    def __init__(self, *, rate: int, lead: float) -> None:
+        if not lead >= 2 * LEAST:
+            raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
+        self.interrupted = False
+        """Whether something stopped it before all of it was sent."""
+        self.seconds = 0.0
+        """How many seconds of it were sent."""
+        self._rate = rate
+        self._lead = lead
+        self._waiting = bytearray()
+        self._complete = False
+        self._heard = 0.0
+        self._playing: deque[tuple[float, float]] = deque()
+        """When what was sent begins and ends to play, without what has been heard already."""
+
+    def feed(self, pcm: bytes) -> None:
+        """Add what comes next, cut anywhere."""
+        self._waiting += pcm
+
+    def finish(self) -> None:
+        """Nothing more comes; an incomplete sample at the end is left out."""
+        self._complete = True
+
+    @property
+    def left_over(self) -> int:
+        """How many bytes of an incomplete sample are left at the end."""
+        return len(self._waiting) if self.over and not self.interrupted else 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether all is sent but what is too short: feed it, or finish."""
+        return not self._samples
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more of it will be sent."""
+        return self.interrupted or (self._complete and not self._samples)
+
+    @property
+    def _samples(self) -> int:
+        """How many samples wait, if they are enough for a piece."""
+        samples = len(self._waiting) // SAMPLE_BYTES
+        least = 1 if self._complete else round(LEAST * self._rate)
+        return samples if samples >= least else 0
+
+    def due_in(self, ahead: float) -> float:
+        """In how many seconds the next piece may be sent, with so many of playout ``ahead``.
+
+        0 is now. Infinite if there is none to send.
+        """
+        if self.over or not self._samples:
+            return math.inf
+        piece = min(self._samples / self._rate, max(self._lead / 4, LEAST))
+        too_much = ahead + piece - self._lead
+        return too_much if too_much > ROUNDING else 0.0
+
+    def take(self, now: float, ahead: float) -> bytes:
+        """Take the next piece, which is sent now."""
+        room = (self._lead - ahead + ROUNDING) * self._rate
+        samples = int(min(self._samples, room))
+        piece = bytes(self._waiting[: samples * SAMPLE_BYTES])
+        del self._waiting[: samples * SAMPLE_BYTES]
+        self.seconds += samples / self._rate
+        self._plays(now + ahead, samples / self._rate)
+        return piece
+
+    def _plays(self, begin: float, seconds: float) -> None:
+        end = begin + seconds
+        while self._playing and self._playing[0][1] < begin - ROUNDING:  # a pause: it is over
+            start, over = self._playing.popleft()
+            self._heard += over - start
+        if self._playing and begin - self._playing[-1][1] <= ROUNDING:  # it plays on
+            begin, _ = self._playing.pop()
+        self._playing.append((begin, end))
+
+    def heard_by(self, now: float) -> float:
+        """How many seconds of it the caller has heard by then, as far as this end can compute."""
+        return self._heard + sum(max(0.0, min(now, end) - begin) for begin, end in self._playing)
+
+    def is_heard(self, now: float) -> bool:
+        """Whether all that was sent of it has been heard."""
+        return not self._playing or self._playing[-1][1] <= now
+
+    def stop(self, now: float) -> None:
+        """Nothing more of it is sent or heard."""
+        self.interrupted = self.interrupted or not self.over
+        self._waiting.clear()
+        self._heard = self.heard_by(now)
+        self._playing.clear()

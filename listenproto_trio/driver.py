@@ -1,0 +1,415 @@
+"""Drives a connection on trio: whoever waits for something reads the network meanwhile.
+
+So a message reaches the task that waits for it without passing through another one, and what is
+sent goes to the socket at once. One task stands by for everything else. It calls
+:meth:`~listenproto._link.Link.handle_timeout` in time, and reads while no task of the handler waits
+for anything: from a few milliseconds after the last one did, so that in the steady state the socket
+changes no hands.
+
+Messages are queued, and handed to the socket, without awaiting anything. So cancelling a task that
+sends, at any await, never leaves half a message on the wire. Only a stream whose
+``receive_some`` loses nothing when it is cancelled is read like that. TLS and other libraries'
+WebSockets have a task that reads and one that writes, cancelled when the connection is given up.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+import trio
+
+from listenproto._link import Link
+from listenproto_trio.failures import in_words
+
+__all__ = ["Carrier", "Driven", "Driver", "StreamCarrier"]
+
+READ_SIZE: Final = 4096
+"""Bytes that are handled before other tasks get a turn: at worst, all are frames of two bytes."""
+
+FRONT_SIZE: Final = 60
+"""How many of the first bytes are kept, to tell what kind of server it is."""
+
+IDLE: Final = 0.005
+"""Seconds without a task that waits, after which the one that stands by reads."""
+
+_Data = TypeVar("_Data")
+
+
+class Carrier(Protocol[_Data]):
+    """What a connection runs on."""
+
+    hands_over: bool
+    """Whether any task may receive, and be cancelled while it does, without losing data."""
+    sends_at_once: bool
+    """Whether :meth:`send_now` usually takes everything."""
+
+    @property
+    def failure(self) -> str:
+        """What broke it, in words; empty if nothing did, or if the reason is not known."""
+
+    async def receive(self) -> _Data:
+        """Wait for data. At any kind of end, return what tells the connection about it."""
+
+    def send_now(self, data: _Data) -> _Data:
+        """Send what can be sent without waiting; returns the rest.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent.
+        """
+
+    async def send(self, data: _Data) -> None:
+        """Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent."""
+
+    async def drop(self) -> None:
+        """Give up the connection at once, even in the middle of a message; does not wait."""
+
+
+class StreamCarrier:
+    """Bytes on a trio stream."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.failure = ""
+        self.front = b""
+        """The start of the first data that came."""
+        self.hands_over = not isinstance(stream, trio.SSLStream)
+        self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self.sends_at_once = self._socket is not None
+
+    async def receive(self) -> bytes:
+        try:
+            data = bytes(await self._stream.receive_some(READ_SIZE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.failure = self.failure or in_words(exc)
+            return b""
+        self.front = self.front or data[:FRONT_SIZE]
+        return data
+
+    def send_now(self, data: bytes) -> bytes:
+        if self._socket is None:
+            return data
+        try:
+            return data[os.write(self._socket.fileno(), data) :]
+        except BlockingIOError:
+            return data
+        except OSError as exc:
+            self.failure = self.failure or in_words(exc)
+            raise trio.BrokenResourceError from exc
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as exc:
+            self.failure = self.failure or in_words(exc)
+            raise
+
+    async def drop(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+class Driven(Protocol):
+    """What is driven: a link, or what holds one."""
+
+    @property
+    def is_held(self) -> bool: ...
+    def receive(self, data: Any, now: float) -> None: ...
+    def data_to_send(self, now: float) -> Any: ...
+    def next_timeout(self) -> float: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def fail(self, error: Exception, now: float) -> None: ...
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """A task that waits, or a block that is left, once ``ready()`` is true."""
+
+    ready: Callable[[], bool]
+    scope: trio.CancelScope | None = None
+    """What to cancel then; None if the task does not wait just now."""
+
+    def look(self) -> None:
+        if self.scope is not None and self.ready():
+            self.scope.cancel()
+
+
+class Driver:
+    """Drives one connection: run :meth:`run` as a task.
+
+    ``after`` is called after each step, to log what there is to log. What the adapter does with
+    ``driven`` it tells by :meth:`changed`.
+    """
+
+    def __init__(
+        self,
+        driven: Driven,
+        link: Link[Any],
+        carrier: Carrier[Any],
+        *,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._driven = driven
+        self._link = link
+        self._carrier = carrier
+        self._after = after
+        self._waiters: dict[_Waiter, None] = {}
+        self._reader: trio.CancelScope | None = None
+        """What cancels the task that reads now."""
+        self._next: _Waiter | None = None
+        """Who reads next, once the task that stands by has left."""
+        self._idle_since = -math.inf
+        self._unsent: Any = None
+        """What could not be sent at once."""
+        self._to_write = trio.Event()
+        """Set if a task is needed to write it."""
+        self._standing_by: trio.CancelScope | None = None
+        """What wakes the task that stands by."""
+        self._reads_by_standby = False
+        self._done = False
+
+    def now(self) -> float:
+        """The time on trio's clock, in seconds."""
+        return trio.current_time()
+
+    async def checkpoint(self) -> None:
+        """Let other tasks run; raise trio.Cancelled if this one is cancelled."""
+        await trio.lowlevel.checkpoint()
+
+    def task(self) -> object:
+        """The task that runs now."""
+        return trio.lowlevel.current_task()
+
+    def is_running(self, task: Any) -> bool:
+        """Whether that task has not ended."""
+        return task.parent_nursery is None or task in task.parent_nursery.child_tasks
+
+    def busy(self, why: str) -> Exception:
+        """What is raised if two tasks do what only one can."""
+        return trio.BusyResourceError(why)
+
+    async def start(
+        self, nursery: trio.Nursery, ready: Callable[[], bool], deadline: float = math.inf
+    ) -> None:
+        """Run in ``nursery``; returns once ``ready()`` is true, or at that time."""
+        nursery.start_soon(self.run)
+        self.changed()
+        await self.until(ready, deadline)
+        self._idle_since = -math.inf
+        self._rest()
+
+    async def until(self, ready: Callable[[], bool], deadline: float = math.inf) -> None:
+        """Wait until ``ready()`` is true, or until that time; read the network meanwhile."""
+        waiter = _Waiter(ready)
+        self._waiters[waiter] = None
+        try:
+            while not ready() and trio.current_time() < deadline:
+                if self._may_read and self._reader is None:
+                    await self._read(waiter, deadline)
+                else:
+                    self._ask_for_the_socket(waiter)
+                    await self._park(waiter, deadline)
+                # If it is woken and cancelled in the same turn, it must not go on.
+                await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            del self._waiters[waiter]
+            if self._next is waiter:
+                self._next = None
+            self._rest()
+
+    def _ask_for_the_socket(self, waiter: _Waiter) -> None:
+        """Have the task that stands by leave the socket to this one."""
+        if self._reads_by_standby and self._next is None and self._reader is not None:
+            self._next = waiter
+            self._reader.cancel()
+        elif self._next is waiter:  # another task has been faster
+            self._next = None
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether a task that waits may read."""
+        return self._carrier.hands_over and self._link.reads and not self._driven.is_held
+
+    async def _park(self, waiter: _Waiter, deadline: float) -> None:
+        with trio.CancelScope(deadline=deadline) as waiter.scope:
+            await trio.sleep_forever()
+        waiter.scope = None
+
+    async def _read(self, waiter: _Waiter, deadline: float) -> None:
+        data = None
+        if self._next is waiter:
+            self._next = None
+        with trio.CancelScope(deadline=deadline) as scope:
+            self._reader = waiter.scope = scope
+            self._rest()
+            try:
+                data = await self._receive()
+            finally:
+                self._reader = waiter.scope = None
+                self._idle_since = trio.current_time()
+        if data is not None:
+            self._take(data)
+
+    async def over(self) -> None:
+        """Wait for the end of the connection, close handshake and last write included."""
+        await trio.lowlevel.checkpoint()
+        await self.until(lambda: self._done)
+
+    @contextmanager
+    def stopping(self, ready: Callable[[], bool]) -> Iterator[None]:
+        """Leave the block as soon as ``ready()`` is true, whatever it waits for."""
+        with trio.CancelScope() as scope:
+            waiter = _Waiter(ready, scope)
+            self._waiters[waiter] = None
+            try:
+                yield
+            finally:
+                del self._waiters[waiter]
+
+    def _take(self, data: Any) -> None:
+        now = trio.current_time()
+        self._link.broken(self._carrier.failure, now)
+        self._driven.receive(data, now)
+        self.changed()
+
+    def changed(self) -> None:
+        """Something was done to the call: write what is to be sent, wake who waits for it."""
+        self._link.settle(trio.current_time())
+        self._flush()
+        self._after()
+        for waiter in [*self._waiters]:
+            waiter.look()
+        self._rest()
+
+    def _flush(self) -> None:
+        """Hand to the carrier what it takes at once; have the rest written by a task."""
+        while self._unsent is None and (data := self._data_to_send()):
+            try:
+                rest = self._carrier.send_now(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._broken()
+            else:
+                if rest:
+                    self._unsent = rest
+                    self._to_write.set()
+
+    def _data_to_send(self) -> Any:
+        return self._driven.data_to_send(trio.current_time())
+
+    def _broken(self) -> None:
+        """Nothing more can be written; what has come may still be read."""
+        self._link.broken(self._carrier.failure, trio.current_time(), writing=True)
+
+    def _rest(self) -> None:
+        """Have the task that stands by wake up in time."""
+        scope = self._standing_by
+        if scope is not None and scope.deadline != (due := self._due()):
+            scope.deadline = due
+
+    def _due(self) -> float:
+        """When the task that stands by has something to do."""
+        if self._link.over or self._link.given_up or self._needs_writer:
+            return -math.inf
+        due = self._driven.next_timeout()
+        if self._is_idle:
+            due = min(due, self._idle_since + IDLE)
+        return due
+
+    @property
+    def _needs_writer(self) -> bool:
+        return self._carrier.sends_at_once and self._to_write.is_set()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nobody reads although somebody could, nor is about to."""
+        return self._reader is None and self._next is None and self._may_read
+
+    async def run(self) -> None:
+        """Stand by until the connection is over and all is written, or it is given up."""
+        try:
+            async with trio.open_nursery() as nursery:
+                if not self._carrier.hands_over:
+                    nursery.start_soon(self._read_all)
+                if not self._carrier.sends_at_once:
+                    nursery.start_soon(self._write_all)
+                await self._stand_by(nursery)
+                if self._link.given_up:
+                    await self._carrier.drop()
+                nursery.cancel_scope.cancel()
+        except trio.Cancelled:
+            if not self._link.over:
+                self._link.cancelled()
+            raise
+        finally:
+            self._done = True
+            self.changed()
+
+    async def _stand_by(self, nursery: trio.Nursery) -> None:
+        while not (self._link.over or self._link.given_up):
+            now = trio.current_time()
+            if self._driven.next_timeout() <= now:
+                self._driven.handle_timeout(now)
+                self.changed()
+            elif self._needs_writer:
+                self._to_write = trio.Event()
+                nursery.start_soon(self._write)
+            elif self._is_idle and self._idle_since + IDLE <= now:
+                await self._read_standing_by()
+            else:
+                with trio.CancelScope(deadline=self._due()) as self._standing_by:
+                    await trio.sleep_forever()
+                self._standing_by = None
+
+    async def _read_standing_by(self) -> None:
+        """Read until a task waits, or something is due."""
+        data = None
+        with trio.CancelScope(deadline=self._driven.next_timeout()) as scope:
+            self._reader = self._standing_by = scope
+            self._reads_by_standby = True
+            try:
+                data = await self._receive()
+            finally:
+                self._reader = self._standing_by = None
+                self._reads_by_standby = False
+        if data is not None:
+            self._take(data)
+        if self._next is not None and self._next.scope is not None:
+            self._next.scope.cancel()
+
+    async def _receive(self) -> Any:
+        """Wait for data; None if what gives it failed, which ends the call."""
+        try:
+            return await self._carrier.receive()
+        except Exception as exc:
+            # As none of trio's streams does: the fault of another library.
+            self._driven.fail(exc, trio.current_time())
+            self.changed()
+            return None
+
+    async def _read_all(self) -> None:
+        """Read what only one task may read, until the connection is over."""
+        while self._link.reads:
+            await trio.lowlevel.checkpoint()
+            await self.until(lambda: not (self._driven.is_held and self._link.reads))
+            data = await self._receive()
+            if data is not None:
+                self._take(data)
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._to_write.wait()
+            self._to_write = trio.Event()
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write what could not be sent at once, and what comes until that is done."""
+        try:
+            while self._unsent:
+                await self._carrier.send(self._unsent)
+                self._unsent = self._data_to_send() or None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken()
+        self._unsent = None
+        self.changed()
