@@ -5,9 +5,11 @@
 """
 
 from listenproto import _messages
+from listenproto._answering import Answering
+from listenproto._app_call import AppCall
 from listenproto._app_session import AppEvent, AppSession, PlaybackDone
 from listenproto._connection import AppConnection, ConnectionEvent, PlatformConnection
-from listenproto._ends import CallEnded
+from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from listenproto._handshake import (
     SUBPROTOCOL,
@@ -20,6 +22,9 @@ from listenproto._handshake import (
     judge_upgrade,
 )
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
+from listenproto._limits import Limits
+from listenproto._link import CallNote, Link, Linked, Tap
+from listenproto._message_connection import MessageConnection
 from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer, Violation
 from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
@@ -36,6 +41,8 @@ from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._rules import PeerState
 from listenproto._sent import Outcome, Sent
 from listenproto._session import Traffic
+from listenproto._speech import Speech
+from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenEnd, ListenResult, ListenTask
 from listenproto._trace import (
     Trace,
@@ -46,9 +53,10 @@ from listenproto._trace import (
     judge_trace,
     read_trace,
 )
-from listenproto._unread import CallEvent, Dropped
+from listenproto._unread import CallEvent, Dropped, UnreadPolicy
 from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._waiting import HandlerCall, Playback, Runtime, Spoken, UnreadAudioError
 from listenproto._watcher import Watcher
 from listenproto._wav import WavError, WavHead
 from listenproto._way import ModeOf
@@ -72,6 +80,25 @@ __all__ = [
     "PLAY_RATES",
     "SUBPROTOCOL",
     "SUBPROTOCOLS",
+    "Answering",
+    "AppCall",
+    "EndKind",
+    "Ending",
+    "Limits",
+    "CallNote",
+    "Link",
+    "Linked",
+    "Tap",
+    "MessageConnection",
+    "Speech",
+    "Lateness",
+    "Statistics",
+    "UnreadPolicy",
+    "HandlerCall",
+    "Playback",
+    "Runtime",
+    "Spoken",
+    "UnreadAudioError",
     "Accept",
     "Accepted",
     "ActionHook",

@@ -24,7 +24,7 @@ from listenproto._ends import CallEnded, Ending
 from listenproto._errors import LocalProtocolError
 from listenproto._handshake import Accept, Reject, judge_request
 from listenproto._l16 import SAMPLE_BYTES
-from listenproto._link import Link, Linked, Note
+from listenproto._link import CallNote, Link, Linked
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import (
     Audio,
@@ -133,7 +133,7 @@ class AppCall:
             self.link.tell(Peer.APP, TraceMoment.OPEN)
 
     @property
-    def notes(self) -> deque[Note]:
+    def notes(self) -> deque[CallNote]:
         """What is to be logged; whoever logs it takes it out."""
         return self.link.notes
 
@@ -198,7 +198,7 @@ class AppCall:
             if isinstance(event, PlaybackDone):
                 self.ended.append(event.sent)
                 if event.wrong_pace is not None:
-                    self.notes.append(Note("warning", event.wrong_pace))
+                    self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)
 
     def _media_time(self) -> float:
@@ -316,14 +316,14 @@ class AppCall:
         return "the call is over: this end has disconnected"
 
     def _note_if_mended(self, given: Message, sent: Message) -> None:
-        """Note, once per call, that a WAV had a wrong length in its header."""
+        """CallNote, once per call, that a WAV had a wrong length in its header."""
         if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
             return
         if sent.content is not given.content and not self._told_of_mending:
             self._told_of_mending = True
             flaw = given.head.flaw
             said = f"a WAV clip was sent with its header corrected: {flaw}"
-            self.notes.append(Note("warning", said))
+            self.notes.append(CallNote("warning", said))
 
     def send_if_room(self, message: PlayAudio | Mark, now: float) -> Sent:
         """As :meth:`send`; the outcome is REFUSED at once if too many are under way."""
@@ -454,7 +454,7 @@ class AppCall:
             return f"the platform closed ({end.code}{reason}) without sending metadata"
         return end.why
 
-    def account(self, code: int | None, reason: str, now: float) -> Note:
+    def account(self, code: int | None, reason: str, now: float) -> CallNote:
         """What the log says of the end, before it is closed with this code and reason.
 
         The code is None if this end is cancelled, which drops the connection without a close.
@@ -462,7 +462,9 @@ class AppCall:
         if self.session.metadata is None:
             why = reason if code == 1001 else self.why_not_ready
             asked_for_health = isinstance(self.verdict, Reject) and self.verdict.status == 200
-            return Note("warning" if self.is_lost else "debug" if asked_for_health else "info", why)
+            return CallNote(
+                "warning" if self.is_lost else "debug" if asked_for_health else "info", why
+            )
         closed, error = self.link.closed, self.link.error
         cut = self.link.was_cut(now) or code is None
         how = self.link.ending(now).why
@@ -471,7 +473,7 @@ class AppCall:
         if reason and not cut:
             how += f": {reason}"
         unclean = code != 1000 or error is not None or (closed is not None and not closed.clean)
-        return Note("warning" if unclean else "info", f"{how}; {self.statistics(now)}")
+        return CallNote("warning" if unclean else "info", f"{how}; {self.statistics(now)}")
 
     def statistics(self, now: float) -> Statistics:
         """What passed so far, what was dropped, and how late audio came."""

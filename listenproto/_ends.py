@@ -6,6 +6,8 @@ import enum
 
 import attrs
 
+from listenproto._choices import member
+
 __all__ = ["CallEnded", "EndKind", "Ending"]
 
 
@@ -32,11 +34,15 @@ class EndKind(enum.Enum):
     """This end was cancelled."""
 
 
+def _kind_of(value: EndKind | str) -> EndKind:
+    return member(EndKind, value, "kind")
+
+
 @attrs.frozen
 class Ending:
     """How a call ended; ``str()`` of it is one sentence."""
 
-    kind: EndKind
+    kind: EndKind = attrs.field(converter=_kind_of)
     why: str
     """The second half of the sentence."""
     code: int | None = None

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 import attrs
 
+from listenproto._choices import one_of
 from listenproto._connection import ConnectionEvent
 from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import ProtocolError, RemoteProtocolError
@@ -29,7 +30,7 @@ from listenproto._trace import TraceMoment
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import Closed
 
-__all__ = ["Link", "Linked", "Note", "Tap"]
+__all__ = ["CallNote", "Link", "Linked", "Tap"]
 
 Tap: TypeAlias = Callable[[Peer, Payload | TraceMoment], None]
 """Called with each payload as it passes, in order, and with what happens to the connection.
@@ -61,11 +62,15 @@ class Linked(Protocol[_Data]):
     def fail(self, error: ProtocolError) -> None: ...
 
 
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+"""How bad it is."""
+
+
 @attrs.frozen
-class Note:
+class CallNote:
     """Something for the log."""
 
-    level: Literal["debug", "info", "warning", "error"]
+    level: LogLevel = attrs.field(validator=one_of(get_args(LogLevel)))
     text: str
     error: BaseException | None = None
 
@@ -100,7 +105,7 @@ class Link(Generic[_Data]):
         self.cut_at = math.inf
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
-        self.notes: deque[Note] = deque()
+        self.notes: deque[CallNote] = deque()
         """What is to be logged; whoever logs it takes it out."""
         self.given_up = False
         """Whether the connection is to be dropped at once, in the middle of whatever it does."""
@@ -324,7 +329,7 @@ class Link(Generic[_Data]):
                 self.tap(sender, payload)
             except Exception as exc:
                 self.tap = _failed_tap
-                self.notes.append(Note("error", "the tap failed and is not called again", exc))
+                self.notes.append(CallNote("error", "the tap failed and is not called again", exc))
 
 
 def _failed_tap(sender: Peer, payload: Payload | TraceMoment) -> None:

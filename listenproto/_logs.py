@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from listenproto._app_call import AppCall
 from listenproto._handshake import Reject
-from listenproto._link import Note
+from listenproto._link import CallNote
 from listenproto._messages import Metadata
 from listenproto._waiting import HandlerCall, Runtime
 
@@ -92,5 +92,5 @@ class LoggedCall(HandlerCall):
         self.log.log(level, "%s: %s", self, note.text, exc_info=failure, extra=extra)
 
 
-def _level(note: Note) -> int:
+def _level(note: CallNote) -> int:
     return logging.getLevelNamesMapping()[note.level.upper()]

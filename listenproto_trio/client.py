@@ -20,7 +20,7 @@ from listenproto._errors import ProtocolError
 from listenproto._handshake import SUBPROTOCOL
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._limits import Limits
-from listenproto._link import Link, Note, Tap
+from listenproto._link import CallNote, Link, Tap
 from listenproto._logs import CallLog, about
 from listenproto._messages import Peer
 from listenproto._observer import Violation
@@ -313,7 +313,9 @@ async def open_call_on(
                 on_message(message)
             except Exception as exc:
                 on_message = None
-                link.notes.append(Note("error", "on_message failed and is not called again", exc))
+                link.notes.append(
+                    CallNote("error", "on_message failed and is not called again", exc)
+                )
 
     def dispatch(event: ConnectionEvent) -> None:
         nonlocal rejected

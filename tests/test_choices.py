@@ -19,7 +19,10 @@ from listenproto import (
     DEPLOYED,
     AppSession,
     Audio,
+    CallNote,
     Close,
+    Ending,
+    EndKind,
     KillAudio,
     ListenEnd,
     ListenResult,
@@ -56,6 +59,8 @@ from listenproto_trio import Answering, Key
 VERB = ListenVerb(url="ws://app.example/")
 SAMPLES: tuple[Any, ...] = (
     Answering(),
+    CallNote("info", "why"),
+    Ending(EndKind.LOST, "why"),
     TraceHeader(vantage=Peer.APP, way=Mode.OFF),
     TraceLine(0, Peer.APP, 0, ""),
     ListenResult(end=ListenEnd.HANGUP, duration=0, attributes={}),
@@ -110,7 +115,7 @@ FIELDS = [
 
 def test_there_is_a_sample_of_each_public_class_that_has_such_a_field() -> None:
     assert {kind for kind in public_values() if [*choices(kind)]} == {*map(type, SAMPLES)}
-    assert len(FIELDS) == 17
+    assert len(FIELDS) == 19
 
 
 @pytest.mark.parametrize(("sample", "name", "allowed"), FIELDS)
