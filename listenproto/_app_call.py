@@ -143,6 +143,11 @@ class AppCall:
         return self.session.metadata
 
     @property
+    def over(self) -> bool:
+        """Whether nothing more is to be read or written: drop the connection."""
+        return self.link.over
+
+    @property
     def is_ready(self) -> bool:
         """Whether a handler can start, or never will: see :attr:`metadata`."""
         return self.session.metadata is not None or self.is_late or not self.link.reads

@@ -1,34 +1,31 @@
-"""The core on plain asyncio streams, no other library: an app that echoes."""
+"""The call without IO on plain asyncio streams, no other library: an app that echoes."""
 
 import asyncio
+import math
 import sys
+from contextlib import suppress
 
-from listenproto import (
-    AppConnection,
-    AppSession,
-    Audio,
-    HandshakePolicy,
-    Mode,
-    RemoteProtocolError,
-    Request,
-    judge_request,
-)
+from listenproto import Answering, AppCall, Audio, CallEnded, Mode
 
 
-async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    connection = AppConnection(AppSession(mode=Mode.STREAMING))
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    clock = asyncio.get_running_loop().time
+    call = AppCall(Answering(mode=Mode.STREAMING), now=clock())
     try:
-        while not connection.finished:
-            connection.feed(await reader.read(65536))  # b"" at the end: events() tells of it
+        while not call.over:
+            due = call.next_timeout()
             try:
-                for event in connection.events():
-                    if isinstance(event, Request):
-                        connection.answer(judge_request(event, HandshakePolicy()))
-                    elif isinstance(event, Audio):
-                        connection.send(event)
-            except RemoteProtocolError as error:
-                connection.fail(error)
-            while data := connection.data_to_send():
+                async with asyncio.timeout_at(due if due < math.inf else None):
+                    data = await reader.read(65536)
+            except TimeoutError:
+                call.handle_timeout(clock())
+            else:
+                call.receive(data, clock())
+            with suppress(CallEnded):
+                while event := call.next_event(clock()):
+                    if isinstance(event, Audio):
+                        call.send(event, clock())
+            while data := call.data_to_send(clock()):
                 writer.write(data)
                 await writer.drain()  # who does not listen is not read from, either
     except OSError:
@@ -38,7 +35,7 @@ async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main(port: int) -> None:
-    server = await asyncio.start_server(call, "127.0.0.1", port)
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
     print("listening on port", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
