@@ -160,6 +160,8 @@ class Driver:
         """What cancels the task that reads now."""
         self._next: _Waiter | None = None
         """Who reads next, once the task that stands by has left."""
+        self._timeout = math.inf
+        """When something is due in the call."""
         self._idle_since = -math.inf
         self._unsent: Any = None
         """What could not be sent at once."""
@@ -281,6 +283,7 @@ class Driver:
         self._after()
         for waiter in [*self._waiters]:
             waiter.look()
+        self._timeout = self._driven.next_timeout()
         self._rest()
 
     def _flush(self) -> None:
@@ -312,10 +315,9 @@ class Driver:
         """When the task that stands by has something to do."""
         if self._link.over or self._link.given_up or self._needs_writer:
             return -math.inf
-        due = self._driven.next_timeout()
         if self._is_idle:
-            due = min(due, self._idle_since + IDLE)
-        return due
+            return min(self._timeout, self._idle_since + IDLE)
+        return self._timeout
 
     @property
     def _needs_writer(self) -> bool:
@@ -349,7 +351,7 @@ class Driver:
     async def _stand_by(self, nursery: trio.Nursery) -> None:
         while not (self._link.over or self._link.given_up):
             now = trio.current_time()
-            if self._driven.next_timeout() <= now:
+            if self._timeout <= now:
                 self._driven.handle_timeout(now)
                 self.changed()
             elif self._needs_writer:
@@ -365,7 +367,7 @@ class Driver:
     async def _read_standing_by(self) -> None:
         """Read until a task waits, or something is due."""
         data = None
-        with trio.CancelScope(deadline=self._driven.next_timeout()) as scope:
+        with trio.CancelScope(deadline=self._timeout) as scope:
             self._reader = self._standing_by = scope
             self._reads_by_standby = True
             try:
