@@ -23,7 +23,7 @@ from listenproto._handshake import (
 )
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
 from listenproto._limits import Limits
-from listenproto._link import CallNote, Link, Linked, Tap
+from listenproto._link import CallNote, Link, Linked, LogLevel, Tap
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer, Violation
@@ -88,6 +88,7 @@ __all__ = [
     "CallNote",
     "Link",
     "Linked",
+    "LogLevel",
     "Tap",
     "MessageConnection",
     "Speech",

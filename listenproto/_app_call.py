@@ -483,7 +483,8 @@ class AppCall:
     def statistics(self, now: float) -> Statistics:
         """What passed so far, what was dropped, and how late audio came."""
         return Statistics.of(
-            self.session,
+            self.session.received,
+            self.session.sent,
             self._lateness,
             buffered=self.ahead(now),
             events_dropped=self._unread.events_dropped,

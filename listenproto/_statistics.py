@@ -6,7 +6,7 @@ import math
 
 import attrs
 
-from listenproto._session import Session
+from listenproto._session import Traffic
 
 __all__ = ["Lateness", "Statistics"]
 
@@ -62,19 +62,20 @@ class Statistics:
     @classmethod
     def of(
         cls,
-        session: Session,
+        received: Traffic,
+        sent: Traffic,
         lateness: Lateness,
         *,
         buffered: float,
         events_dropped: int,
         samples_dropped: int = 0,
     ) -> Statistics:
-        """The statistics of a call with this session."""
+        """The statistics of a call with so much traffic."""
         return cls(
-            messages_received=session.received.messages,
-            messages_sent=session.sent.messages,
-            audio_received=session.received.audio,
-            audio_sent=session.sent.audio,
+            messages_received=received.messages,
+            messages_sent=sent.messages,
+            audio_received=received.audio,
+            audio_sent=sent.audio,
             events_dropped=events_dropped,
             samples_dropped=samples_dropped,
             buffered=buffered,

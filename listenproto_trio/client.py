@@ -149,7 +149,8 @@ class PlatformCall:
     def statistics(self) -> Statistics:
         """What passed so far, what was dropped, and how late the caller was."""
         return Statistics.of(
-            self.task.session,
+            self.task.session.received,
+            self.task.session.sent,
             self.lateness,
             buffered=self.task.buffered / FLICKS,
             events_dropped=self.events_dropped,

@@ -205,7 +205,9 @@ class Answerer:
         self.screen.say(f"#{number} failed: {why}")
         trace = self._unnamed.pop(number, None)
         self._name(number, trace)
-        statistics = Statistics.of(session, Lateness(), buffered=0.0, events_dropped=0)
+        statistics = Statistics.of(
+            session.received, session.sent, Lateness(), buffered=0.0, events_dropped=0
+        )
         self._tell(number, None, "failed", why, 0.0, statistics, Breaches(), trace=trace)
 
     def _over(
