@@ -12,23 +12,16 @@ from typing import Any, Final
 from listenproto import (
     DOCUMENTED,
     FLICKS,
-    AppSession,
-    Audio,
-    CallEnded,
+    Answering,
+    AppCall,
     CallEvent,
     Close,
-    Closed,
-    Disconnect,
+    Ending,
     Heard,
     ListenTask,
     ListenVerb,
     Message,
     Metadata,
-    Payload,
-    Peer,
-    ProtocolError,
-    TraceMoment,
-    Watcher,
 )
 from listenproto.recording import TraceFile
 from tests.call_support import ATTRIBUTES, RATE
@@ -88,64 +81,60 @@ class MemoryCall:
 
     def __init__(self, verb: ListenVerb, *, trace: TraceFile | None = None) -> None:
         self.task = ListenTask(verb, ATTRIBUTES)
-        self.session = AppSession(verb=verb, keep_passed=True)
+        self._clock = asyncio.get_running_loop().time
+        tap = None if trace is None else lambda session: trace
+        self.core = AppCall(
+            Answering(verb=verb, unread="hold", tap=tap), now=self._clock(), over_messages=True
+        )
+        self.session = self.core.session
         self.stream_rate = RATE
         self.profile = DOCUMENTED
-        self.watchers: list[Watcher] = []
+        self.watchers = self.core.watchers
         self.log = logging.getLogger("listenproto")
         self.samples_dropped = 0
-        self.closed: Closed | None = None
-        self.error: ProtocolError | None = None
-        self.failure: Exception | None = None
-        self.disconnected = False
-        self._trace = trace
-        self._clock = asyncio.get_running_loop().time
-        self._events: asyncio.Queue[CallEvent | None] = asyncio.Queue()
-        self._tell(Peer.APP, TraceMoment.OPEN)
+        self._news = asyncio.Event()
         self.task.connected()
         self.exchange()
 
     @property
     def metadata(self) -> Metadata:
-        assert self.session.metadata is not None
-        return self.session.metadata
+        assert self.core.metadata is not None
+        return self.core.metadata
+
+    @property
+    def end(self) -> Ending | None:
+        return self.core.end
+
+    @property
+    def disconnected(self) -> bool:
+        return self.core.disconnected
 
     async def send(self, message: Message) -> None:
         """Send a message of the app."""
-        if self.session.ended:
-            raise CallEnded("the call is over")
-        self.disconnected = self.disconnected or isinstance(message, Disconnect)
-        now = self._clock()
-        self.session.send(message, now)
-        for watcher in self.watchers:
-            watcher.sent(message, now)
+        self.core.send(message, self._clock())
         self.exchange()
 
     def __aiter__(self) -> MemoryCall:
         return self
 
     async def __anext__(self) -> CallEvent:
-        event = await self._events.get()
-        if event is None:
-            raise StopAsyncIteration
+        while (event := self.core.next_event(self._clock())) is None:
+            if self.core.end is not None:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
         return event
 
     def exchange(self) -> None:
         """Carry to each end what the other has sent."""
         while self.task.has_outgoing or self.session.has_outgoing:
-            for payload in self.task.outgoing():
-                if isinstance(payload, Close):
-                    self.session.closed(payload.code, payload.reason)
-                    self._over(Closed(payload.code, payload.reason, clean=True))
-                else:
-                    self._receive(payload)
-                self._note()
-            for payload in self.session.outgoing():
+            self.core.receive([*self.task.outgoing()], self._clock())
+            for payload in self.core.data_to_send(self._clock()) or ():
                 if isinstance(payload, Close):
                     self.task.closed(payload.code, payload.reason)
                 else:
                     self.task.receive(payload)
-            self._note()
+        self._news.set()
 
     def key(self, digit: str) -> None:
         """The caller presses a key."""
@@ -159,30 +148,8 @@ class MemoryCall:
 
     def lose(self) -> None:
         """The connection is lost."""
-        self.session.connection_lost()
-        self._tell(Peer.PLATFORM, TraceMoment.LOST)
-        self._over(Closed(1006, "", clean=False))
-
-    def _receive(self, payload: str | bytes) -> None:
-        now = self._clock()
-        for event in self.session.receive(payload, now):
-            if isinstance(event, Audio):
-                for watcher in self.watchers:
-                    watcher.received(event, now)
-            if isinstance(event, CallEvent):
-                self._events.put_nowait(event)
-
-    def _over(self, closed: Closed) -> None:
-        self.closed = closed
-        self._events.put_nowait(None)
-
-    def _note(self) -> None:
-        for sender, payload in self.session.passed():
-            self._tell(sender, payload)
-
-    def _tell(self, sender: Peer, passed: Payload | TraceMoment) -> None:
-        if self._trace is not None:
-            self._trace(sender, passed)
+        self.core.receive([Close(1006)], self._clock())
+        self._news.set()
 
 
 async def talk(

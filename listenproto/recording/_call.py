@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 from listenproto._app_session import AppSession
-from listenproto._ends import CallEnded
+from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import ProtocolError
 from listenproto._messages import JSON, Metadata
 from listenproto._profile import Profile
 from listenproto._watcher import Watcher
-from listenproto._wire import Closed
 
 __all__ = ["RecordedCall", "how_it_ended"]
 
@@ -48,49 +47,47 @@ class RecordedCall(Protocol):
         """Samples of each channel that were dropped because they were not read in time."""
 
     @property
-    def closed(self) -> Closed | None:
-        """How the platform ended the call; None until then. Not ``clean``: without a close."""
-
-    @property
-    def error(self) -> ProtocolError | None:
-        """What the platform did wrong, if that ended the call."""
-
-    @property
-    def failure(self) -> Exception | None:
-        """What made this end fail while it read, if that ended the call."""
+    def end(self) -> Ending | None:
+        """How the call ended; None until nothing more can be sent."""
 
     @property
     def disconnected(self) -> bool:
         """Whether this end has sent a disconnect."""
 
 
+HOW: Final = {
+    EndKind.CLOSED: "closed",
+    EndKind.LEFT: "left",
+    EndKind.LOST: "lost",
+    EndKind.PROTOCOL_ERROR: "protocol error",
+    EndKind.FAILED: "failed",
+    EndKind.CUT: "cancelled",
+    EndKind.CANCELLED: "cancelled",
+}
+"""How a recording says that its call ended."""
+
+
 def how_it_ended(call: RecordedCall, raised: BaseException | None) -> dict[str, JSON]:
-    """How a recording ended."""
-    failure, closed = _failure(raised) or call.failure, call.closed
-    clean = closed is not None and closed.clean
-    error: str | None = None
-    clause: str | None = None
+    """How a recording ended; ``raised`` is what its block raised."""
+    failure, end = _failure(raised), call.end
+    error = failure or (end and end.error)
+    clause = error.clause if isinstance(error, ProtocolError) and failure is None else None
     if failure is not None:
-        how, error = "failed", type(failure).__name__  # its message may have a password in it
-    elif call.error is not None:
-        how, error, clause = "protocol error", str(call.error), call.error.clause
-    elif closed is not None and not clean:
-        how = "lost"
-    elif call.disconnected:
+        how = "failed"
+    elif call.disconnected and (end is None or end.kind is EndKind.CLOSED):
         how = "disconnected"
-    elif clean:
-        how = "closed"
+    elif end is not None:
+        how = HOW[end.kind]
     elif raised is None:
         how = "left"
-    elif isinstance(raised, Exception):  # CallEnded, before the reader has met the end
-        how = "left" if call.session.ended else "lost"
-    else:
-        how = "cancelled"
+    else:  # CallEnded, which the call is about to know, or this end is cancelled
+        how = "lost" if isinstance(raised, Exception) else "cancelled"
     return {
         "how": how,
-        "code": closed.code if closed and clean else None,
-        "reason": closed.reason if closed and clean else None,
-        "error": error,
+        "code": end and end.code,
+        "reason": end.reason if end and end.code is not None else None,
+        # the message of what failed at this end may have a password in it
+        "error": str(error) if clause else error and type(error).__name__,
         "clause": clause,
     }
 
