@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -13,6 +14,9 @@ from tests.trio_support import AppEnd
 
 # A shell has what it runs in the background ignore interrupts, and so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test trusts the system's CAs, and reading these takes long each time.
+os.environ["SSL_CERT_FILE"] = os.devnull
 
 
 @pytest.hookimpl(trylast=True)

@@ -229,7 +229,7 @@ async def test_a_server_takes_messages_as_large_as_ours_do(url: str) -> None:
 async def test_application(application_port: int, keys: list[Key]) -> None:
     """A whole call: its webhook, the listen, its actionHook."""
     server = f"http://{HOST}:{application_port}"
-    async with httpx.AsyncClient(base_url=server) as http:
+    async with httpx.AsyncClient(base_url=server, trust_env=False) as http:
         answer = await http.post("/call", json={"call_sid": "c3a1", "from": "+15550100"})
         assert answer.headers["content-type"] == "application/json"
         say, listen = read_verbs(answer.content)
@@ -257,7 +257,9 @@ async def test_application(application_port: int, keys: list[Key]) -> None:
 @pytest.mark.parametrize("hook", ["/call", "/done"])
 @trio_test
 async def test_application_refuses_what_is_no_webhook(application_port: int, hook: str) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{HOST}:{application_port}") as http:
+    async with httpx.AsyncClient(
+        base_url=f"http://{HOST}:{application_port}", trust_env=False
+    ) as http:
         answer = await http.post(hook, content=b"{")
         assert answer.status_code == 400
         assert answer.text.startswith("body must be a JSON object; it is not valid JSON: ")
