@@ -796,6 +796,7 @@ def with_sound_wav(obj: JSON) -> JSON:
     return obj
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", TYPED)
 def test_a_message_is_valid_if_the_codec_reads_it(name: str) -> None:
     verdicts = set()
@@ -813,6 +814,7 @@ def test_a_message_is_valid_if_the_codec_reads_it(name: str) -> None:
     assert verdicts == {True, False}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "name",
     ["metadata", "verb", "action-hook", "trace-header", "trace-line"],

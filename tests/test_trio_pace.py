@@ -199,7 +199,7 @@ async def test_an_app_that_has_it_right_is_told_nothing(
 
 
 @pytest.mark.parametrize(
-    ("name", "speed"), [*((name, 4) for name in RIGHT), ("all at once", 0.3), ("clips", 0.3)]
+    ("name", "speed"), [*((name, 2) for name in RIGHT), ("all at once", 0.3), ("clips", 0.3)]
 )
 @virtual
 async def test_nor_is_one_whose_caller_runs_faster_or_slower_than_the_clock(

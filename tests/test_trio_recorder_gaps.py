@@ -69,6 +69,7 @@ def both_ways(folder: Path, *, both: bool = True) -> tuple[Recorder, Recorder]:
     return plain, Recorder(folder / "filled", both=both, fill_gaps=True)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("stalls", STALLS.values(), ids=STALLS)
 @virtual
 async def test_both_sides_stand_together_whatever_never_came(
@@ -102,6 +103,7 @@ async def test_gaps_may_be_found_before_what_is_around_them_is_read(tmp_path: Pa
     assert sides_of(tmp_path / "filled") == (without(said, stalls, fill=bytes(2)), heard)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["two are lost", "one is lost, the next comes late"])
 @virtual
 async def test_what_is_resampled_is_put_right_too(tmp_path: Path, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ class Requirement:
         return self.text.split()[1]
 
 
+@cache
 def requirements() -> dict[str, Requirement]:
     """Each requirement of the spec, by its name, in the order of the spec."""
     text = (SPEC / "listen.md").read_text()
