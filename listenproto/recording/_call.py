@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final, Protocol
 
-from listenproto._app_session import AppSession
 from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import ProtocolError
 from listenproto._messages import JSON, Metadata
@@ -21,10 +20,6 @@ class RecordedCall(Protocol):
     @property
     def metadata(self) -> Metadata:
         """The attributes of the call, and the sample rate and channels of its audio."""
-
-    @property
-    def session(self) -> AppSession:
-        """The session of the call."""
 
     @property
     def stream_rate(self) -> int:

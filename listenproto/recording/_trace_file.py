@@ -27,7 +27,7 @@ __all__ = ["TraceFile", "read_trace_file"]
 class TraceFile:
     """A trace being written, line by line: call it with each payload that passes, and its sender.
 
-    So it can be a tap of a call on trio. For a session with ``keep_passed``::
+    So it is a :data:`~listenproto.Tap` of a call. For a session with ``keep_passed``::
 
         for sender, payload in session.passed():
             trace(sender, payload)
