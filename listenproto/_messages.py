@@ -273,7 +273,9 @@ def _mark(obj: Mapping[str, JSON], sender: Peer) -> Mark | MarkEvent:
     return Mark(name) if event is None else MarkEvent(name, event)
 
 
-# The table of all messages. Whatever reads, writes, judges or generates messages looks here.
+# The table of all messages. Whatever reads, writes, judges or generates messages looks here. A new
+# message needs its class, its row, and its name in __all__ and in FromApp or FromPlatform. What it
+# does, if anything, is in the observer (_RECORDS) and in the session that receives it.
 ROWS: Final = (
     Row(
         Metadata,

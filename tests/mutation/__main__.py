@@ -39,6 +39,8 @@ TESTS: Final = {
     "clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "marks": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "observer": ["test_observer", "test_sessions", "test_sent"],
+    "bodies": ["test_codec", "test_sessions"],
+    "messages": ["test_messages", "test_codec", "test_observer", "spec/test_reference"],
     "codec": ["test_codec", "test_sessions"],
     "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
     "l16": ["test_l16", "test_codec"],
