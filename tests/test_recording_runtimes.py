@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
@@ -19,6 +20,8 @@ from listenproto import (
     Audio,
     CallEnded,
     Disconnect,
+    Ending,
+    EndKind,
     KillAudio,
     Mark,
     Message,
@@ -35,6 +38,7 @@ from listenproto.recording import (
     read_trace_file,
     recover_wav,
 )
+from listenproto.recording._call import how_it_ended
 from listenproto_trio import Answering, Call
 from tests import asyncio_support, both_support, trio_support
 from tests.asyncio_support import MemoryCall
@@ -259,6 +263,23 @@ def test_a_call_ends(
     assert names_in(tmp_path) == FILES
     noted = end_of(tmp_path)
     assert (noted["how"], noted["error"]) == (how, error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        (EndKind.CLOSED, "closed"),
+        (EndKind.LEFT, "left"),
+        (EndKind.LOST, "lost"),
+        (EndKind.PROTOCOL_ERROR, "protocol error"),
+        (EndKind.FAILED, "failed"),
+        (EndKind.CUT, "cancelled"),
+        (EndKind.CANCELLED, "cancelled"),
+    ],
+)
+def test_each_end_of_a_call_has_its_word(kind: EndKind, how: str) -> None:
+    call = SimpleNamespace(end=Ending(kind, "for a reason"), disconnected=False)
+    assert how_it_ended(call, CallEnded())["how"] == how
 
 
 @asyncio_support.virtual
