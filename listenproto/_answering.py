@@ -59,13 +59,17 @@ class Answering:
     policy: HandshakePolicy = attrs.field(
         factory=HandshakePolicy, validator=instance_of(HandshakePolicy)
     )
+    """Which upgrade requests are accepted; not used on another library's WebSocket."""
     limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
+    """How long things may take, and how large they may get."""
     unread: UnreadPolicy = attrs.field(
         default="drop_oldest", validator=one_of(get_args(UnreadPolicy))
     )
     drain: bool = attrs.field(default=False, validator=a_switch)
     max_clips: int | None = attrs.field(default=MOST_CLIPS, validator=a_number)
+    """How many clips may be outstanding; None leaves the limit to the platform (LP-CLIP-5)."""
     max_marks: int | None = attrs.field(default=30, validator=a_number)
+    """How many marks may be pending; None leaves the limit to the platform (LP-MARK-3)."""
     salvage_metadata: bool | None = attrs.field(
         default=None, validator=attrs.validators.optional(a_switch)
     )

@@ -86,6 +86,7 @@ class AppCall:
         """The options with which the call is answered."""
         limits = self.answering.limits
         self.session: Final = self.answering.session()
+        """The session of the call."""
         self._judge_request = judge_request or self._by_policy
         self._messages = MessageConnection(self.session) if over_messages else None
         self._bytes = AppConnection(

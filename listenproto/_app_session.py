@@ -50,6 +50,7 @@ class PlaybackDone:
 
     sent: Sent = attrs.field(eq=attrgetter("name"))  # so that events can be compared
     outcome: Outcome = attrs.field(converter=outcome_of)
+    """How it ended."""
     message: PlayDone | MarkEvent | None = None
     guessed: bool = False
     wrong_pace: str | None = None
@@ -63,6 +64,8 @@ class PlaybackDone:
 
 
 AppEvent: TypeAlias = Metadata | Audio | Dtmf | PlaybackDone | UnknownMessage | Violation | Close
+"""What :meth:`AppSession.receive` returns: messages of the platform, what was wrong with them, and
+the clips and marks that have ended."""
 
 
 class AppSession(Session):
@@ -116,8 +119,10 @@ class AppSession(Session):
         self.salvages_metadata = (
             profile.salvages_metadata if salvage_metadata is None else salvage_metadata
         )
+        """Whether metadata that is cut off or damaged is read as far as it goes (LP-META-12)."""
         self._clips_sent = 0
         self.request: Request | None = None
+        """The upgrade request; None until it has come, or if there is none."""
         self.metadata: Metadata | None = None
         self.samples_received = 0
         """How many samples of each channel have come so far."""
@@ -130,6 +135,7 @@ class AppSession(Session):
             limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
             stream_rate=stream_rate,
         )
+        """The observer that judges both ends' messages."""
         self._record = self.observer._record
 
     @property

@@ -195,6 +195,7 @@ class AppConnection(Connection[AppSession]):
         )
         super().__init__(wire, session)
         self.session = session
+        """The session of the call."""
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         if isinstance(event, Request):
@@ -248,6 +249,7 @@ class PlatformConnection(Connection[ListenTask]):
         )
         super().__init__(wire, task)
         self.task = task
+        """The verb that is carried out."""
         if allow_no_subprotocol is None:
             allow_no_subprotocol = task.profile.accepts_no_subprotocol
         self._allow_no_subprotocol = allow_no_subprotocol

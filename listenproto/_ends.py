@@ -43,6 +43,7 @@ class Ending:
     """How a call ended; ``str()`` of it is one sentence."""
 
     kind: EndKind = attrs.field(converter=_kind_of)
+    """Who or what ended it."""
     why: str
     """The second half of the sentence."""
     code: int | None = None

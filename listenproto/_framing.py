@@ -62,6 +62,7 @@ class Ping:
     """The peer's ping; the pong is in data_to_send(), unless our close is already sent."""
 
     payload: bytes
+    """Up to 125 bytes, which the pong repeats."""
 
 
 @attrs.frozen
@@ -69,6 +70,7 @@ class Pong:
     """The peer's pong, whether or not a ping was sent."""
 
     payload: bytes
+    """The bytes of the ping that it answers."""
 
 
 @attrs.frozen
@@ -79,7 +81,9 @@ class Closed:
     """
 
     code: int
+    """The WebSocket close code (RFC 6455, 7.4)."""
     reason: str
+    """The reason in the close; empty if there is none."""
     clean: bool
 
 

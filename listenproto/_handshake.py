@@ -90,6 +90,7 @@ class Accept:
     """Accept the upgrade, with one of the subprotocols offered; None if none was."""
 
     subprotocol: str | None
+    """The subprotocol of the answer; None for none."""
 
 
 @attrs.frozen
@@ -100,8 +101,11 @@ class Reject:
     """
 
     status: int
+    """The HTTP status, such as 401."""
     reason: str
+    """The body of the answer: one sentence."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of the answer: names and values."""
     clause: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 

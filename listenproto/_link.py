@@ -45,21 +45,44 @@ class Linked(Protocol[_Data]):
     """A connection as a link needs it: of bytes, or of another library's messages."""
 
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether nothing more will be received."""
+
     @property
-    def ended(self) -> bool: ...
+    def ended(self) -> bool:
+        """Whether no more messages can be sent."""
+
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """About how many bytes wait to be sent."""
+
     @property
-    def has_data_to_send(self) -> bool: ...
-    def feed(self, data: _Data) -> None: ...
-    def lost(self) -> None: ...
-    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]: ...
-    def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
-    def data_to_send(self) -> _Data: ...
-    def ping(self) -> None: ...
-    def close(self, code: int = 1000, reason: str = "") -> None: ...
-    def fail(self, error: ProtocolError) -> None: ...
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` gives anything."""
+
+    def feed(self, data: _Data) -> None:
+        """Take data from the network."""
+
+    def lost(self) -> None:
+        """The connection is gone, without a close."""
+
+    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """What the data meant; raises :class:`RemoteProtocolError` at a fault."""
+
+    def passed(self) -> Iterator[tuple[Peer, Payload]]:
+        """What passed since the last call, sender and payload."""
+
+    def data_to_send(self) -> _Data:
+        """The data to write next; empty if there is none."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close after what has been sent."""
+
+    def fail(self, error: ProtocolError) -> None:
+        """Close at once with the error's code; what waits to be sent is dropped."""
 
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -71,8 +94,11 @@ class CallNote:
     """Something for the log."""
 
     level: LogLevel = attrs.field(validator=one_of(get_args(LogLevel)))
+    """How bad it is."""
     text: str
+    """One sentence."""
     error: BaseException | None = None
+    """The exception that it is about, to be logged with its traceback; None if there is none."""
 
 
 class Link(Generic[_Data]):
@@ -93,7 +119,9 @@ class Link(Generic[_Data]):
         now: float,
     ) -> None:
         self.connection: Final = connection
+        """The connection without a clock."""
         self.limits: Final = limits
+        """The limits of this connection."""
         self.closed: Closed | None = None
         """How the other end ended the connection; None until then."""
         self.error: ProtocolError | None = None
@@ -105,6 +133,7 @@ class Link(Generic[_Data]):
         self.cut_at = math.inf
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
+        """What gets each payload as it passes; None if nothing does."""
         self.notes: deque[CallNote] = deque()
         """What is to be logged; whoever logs it takes it out."""
         self.given_up = False
@@ -112,9 +141,7 @@ class Link(Generic[_Data]):
         self._peer = peer
         self._write_time = write_time
         self._dispatch = dispatch
-        self.reads = True
-        """Whether there may be more to read."""
-        self._writes = True
+        self._reads = self._writes = True
         self._over_at = math.inf
         self._broken_by = self._unanswered = ""
         self._cancelled = False
@@ -131,12 +158,17 @@ class Link(Generic[_Data]):
     @property
     def over(self) -> bool:
         """Whether nothing more is to be read or written."""
-        return not (self.reads or self._writes)
+        return not (self._reads or self._writes)
+
+    @property
+    def reads(self) -> bool:
+        """Whether there may be more to read."""
+        return self._reads
 
     @property
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
-        return self.connection.ended or not (self.reads and self._writes)
+        return self.connection.ended or not (self._reads and self._writes)
 
     @property
     def has_room(self) -> bool:
@@ -160,7 +192,7 @@ class Link(Generic[_Data]):
 
     def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; events before a fault are dispatched. Raises nothing."""
-        if self.reads:
+        if self._reads:
             self.heard_at = now
             self.connection.feed(data)
             self._take_events(now)
@@ -171,8 +203,7 @@ class Link(Generic[_Data]):
                 self._alive_at, self._pinged_at = now, -math.inf
                 if isinstance(event, Accepted):
                     self.tell(Peer.APP, TraceMoment.OPEN)
-                if self.tap is not None:
-                    self.tell_passed()
+                self.tell_passed()
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
@@ -186,34 +217,32 @@ class Link(Generic[_Data]):
         except Exception as exc:
             self.fail(exc, now)
         if self.error is not None or self.connection.finished:
-            self.reads = False
+            self._reads = False
         self.settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
         """Something of this end failed: read no more, and close with 1011."""
         self.failure = error
-        self.reads = False
+        self._reads = False
         self.connection.close(1011, f"the {self._peer.other.value} failed")
         self.settle(now)
 
     def settle(self, now: float) -> None:
         """Take note of what was done to the connection: a close may have begun."""
-        if self.tap is not None:
-            self.tell_passed()
-        if self._ended_at == math.inf and self.ended:
-            self._ended_at = now
-        if self._over_at == math.inf and not self.reads:
-            self._over_at = now
+        self.tell_passed()
+        if self.ended:
+            self._ended_at = min(self._ended_at, now)
+        if not self._reads:
+            self._over_at = min(self._over_at, now)
 
     def data_to_send(self, now: float) -> _Data | None:
         """The data to write next; None if there is none. All data before has been written."""
-        if self.tap is not None:
-            self.tell_passed()
+        self.settle(now)
         if self._writes and self.connection.has_data_to_send:
             self._writing_since = now
             return self.connection.data_to_send()
         self._writing_since = math.inf
-        self._writes = self._writes and self.reads
+        self._writes = self._writes and self._reads
         return None
 
     def broken(self, why: str, now: float, *, writing: bool = False) -> None:
@@ -229,7 +258,7 @@ class Link(Generic[_Data]):
     def cancelled(self) -> None:
         """This end was cancelled: nothing more is read or written."""
         self._cancelled = True
-        self.reads = self._writes = False
+        self._reads = self._writes = False
 
     def close(self, code: int, reason: str, now: float) -> None:
         """Close after what is in the outbox; the other end has ``close_time`` to answer."""
@@ -240,10 +269,10 @@ class Link(Generic[_Data]):
         """Wait for the other end no more."""
         self._unanswered = self._unanswered or why
         self.given_up = True
-        if self.reads:
+        if self._reads:
             self.connection.lost()
             self._take_events(now)
-        self.reads = self._writes = False
+        self._reads = self._writes = False
         self.settle(now)
 
     def next_timeout(self) -> float:
@@ -251,7 +280,7 @@ class Link(Generic[_Data]):
         if self.over:
             return math.inf
         due = min(self._ended_at + self.limits.close_time, self._stalls_at)
-        if self._keeps_alive and self._ended_at == math.inf:
+        if self._keeps_alive and not self.ended:
             due = min(due, self._ping_due)
         return due
 
@@ -278,7 +307,7 @@ class Link(Generic[_Data]):
             self._give_up(why if self._writes else "", now)
         elif self._stalls_at <= now:
             self._give_up(f"nothing could be written for {self._write_time:g} s", now)
-        elif self._keeps_alive and self._ended_at == math.inf and self._ping_due <= now:
+        elif self._keeps_alive and not self.ended and self._ping_due <= now:
             if self._pinged_at > -math.inf and not self._held:
                 self._give_up(f"no answer to a ping within {limits.ping_time:g} s", now)
             else:
@@ -310,7 +339,7 @@ class Link(Generic[_Data]):
         why = self._unanswered or self._broken_by
         if self._cancelled and not why:
             return Ending(EndKind.CANCELLED, "this end was cancelled")
-        if not (self.reads and self._writes):
+        if not (self._reads and self._writes):
             return Ending(EndKind.LOST, f"connection lost{why and ': '}{why}")
         if self.connection.ended:
             return Ending(EndKind.LEFT, "this end closed it")
@@ -318,8 +347,9 @@ class Link(Generic[_Data]):
 
     def tell_passed(self) -> None:
         """Pass what is new to the tap."""
-        for sender, payload in self.connection.passed():
-            self.tell(sender, payload)
+        if self.tap is not None:
+            for sender, payload in self.connection.passed():
+                self.tell(sender, payload)
 
     def tell(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         """Pass a payload, or what happened to the connection, to the tap."""

@@ -81,6 +81,7 @@ class Audio:
     """
 
     pcm: bytes = attrs.field(repr=_length)
+    """The samples, as bytes of L16."""
 
 
 @attrs.frozen
@@ -98,6 +99,7 @@ class Metadata(Frozen):
     )
     sample_rate: int = 8000
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_mix_type)
+    """Which parties are in the platform's audio, and so how many channels it has."""
     truncated: bool = False
     size: int = attrs.field(default=0, eq=False, repr=False)
     flaw: str = attrs.field(default="", eq=False, repr=False)
@@ -117,6 +119,7 @@ class Dtmf:
     """
 
     digit: str
+    """The key."""
     duration: int | None = None
 
 
@@ -133,7 +136,9 @@ class MarkEvent:
     """Playout reached a mark, or a killAudio cleared it."""
 
     name: str
+    """The name of the mark, as the app sent it."""
     event: MarkFate = attrs.field(validator=one_of(get_args(MarkFate)))
+    """``playout`` if playout reached the mark, ``cleared`` if a killAudio removed it."""
 
 
 @attrs.frozen
@@ -148,8 +153,11 @@ class PlayAudio:
     content_type: ClipContentType = attrs.field(
         default="raw", validator=one_of(get_args(ClipContentType))
     )
+    """``raw`` for L16 without a header, ``wav`` for a WAV file."""
     sample_rate: int | None = None
     id: ClipId | None = None
+    """What names the clip in its playDone; :meth:`AppSession.send` adds one if it is None
+    (LP-CLIP-14)."""
     queue_play: bool | None = None
 
     @cached_property
@@ -168,6 +176,7 @@ class Mark:
     """Ask for an event when playout gets here: after the last whole sample sent before it."""
 
     name: str
+    """What comes back in the event of the mark; two marks may have the same name (LP-MARK-13)."""
 
 
 @attrs.frozen
@@ -188,6 +197,7 @@ class UnknownMessage:
     """
 
     body: Mapping[str, JSON] = attrs.field(converter=_frozen_mapping)
+    """The whole JSON object; read-only."""
 
     @property
     def type(self) -> str | None:
@@ -203,8 +213,11 @@ class Malformed:
     """A text that is not a valid message, what is wrong with it, and the clause that it breaks."""
 
     text: str
+    """The text as it came."""
     reason: str
+    """What is wrong with it, in words."""
     clause: str
+    """The requirement that it breaks, such as LP-ODD-2."""
 
 
 @attrs.frozen
@@ -212,7 +225,9 @@ class Close:
     """The close of the WebSocket, as a payload in an outbox or on a wire (RFC 6455, 7.4)."""
 
     code: int = 1000
+    """The WebSocket close code; 1005 for a close without one, 1006 for no close at all."""
     reason: str = ""
+    """The reason in it; at most 123 bytes of UTF-8 are sent."""
 
 
 FromPlatform: TypeAlias = Audio | Metadata | Dtmf | PlayDone | MarkEvent | UnknownMessage
@@ -222,6 +237,7 @@ FromApp: TypeAlias = Audio | PlayAudio | KillAudio | Mark | ClearMarks | Unknown
 """What only an app sends, and what both peers send."""
 
 Message: TypeAlias = FromPlatform | FromApp | Malformed | Close
+"""Any message, as parsed from or written to one WebSocket message; a close, too."""
 
 Payload: TypeAlias = str | bytes | Close
 """One WebSocket message, text or binary, or the close."""

@@ -72,9 +72,13 @@ class Violation:
     """
 
     clause: str
+    """The requirement of the spec that was broken, or a section of an RFC."""
     sender: Peer = attrs.field(converter=sender_of)
+    """Who sent it."""
     message: Message | Request | Accepted | Rejected
+    """The message, or the head of the request or answer."""
     reason: str
+    """What is wrong, in words."""
     fatal: bool = False
     """The conversation cannot go on, as there is no usable metadata."""
 
@@ -108,7 +112,7 @@ class AppLimits:
 class Judgement(NamedTuple):
     """What is wrong with a message, and which clip or mark it answers.
 
-    ``match`` is for :meth:`Observer.take` alone.
+    ``violations`` is empty if nothing is wrong; ``match`` is for :meth:`Observer.take` alone.
     """
 
     violations: tuple[Violation, ...] = ()
@@ -218,7 +222,7 @@ class Observer:
         """Record that the message passes, as it was just judged.
 
         Returns the entry of the clip or mark that it sends or answers. ``now`` is the time in
-        seconds, on any clock; without one, leave it out (:mod:`listenproto._sent`).
+        seconds, on any clock; without one, leave it out.
         """
         if now > self._record.now:
             self._record.pass_time(now)

@@ -35,6 +35,8 @@ __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 AppMessage: TypeAlias = FromApp | Violation
 """What the app sent, as the platform read it."""
 PlatformEvent: TypeAlias = AppMessage | Close
+"""What :meth:`PlatformSession.receive` returns: messages of the app, and what was wrong with them.
+What :meth:`PlatformSession.receive` returns: messages of the app, and what was wrong with them."""
 
 MAX_ANSWERS: Final = 2**20
 """The most characters of answers that may wait for an app; it refuses what would add more."""
@@ -68,11 +70,13 @@ class PlatformSession(Session):
         self.observer = Observer(
             way_of(way), mode=mode, profile=self._profile, vantage=Peer.PLATFORM
         )
+        """The observer that judges both ends' messages."""
         self.playout = Playout(
             stream_rate=stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate),
             profile=self._profile,
             max_seconds=max_seconds,
         )
+        """What is buffered for the caller."""
 
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
         """Take one WebSocket message of the app and act on it; returns what it was.

@@ -53,6 +53,7 @@ class Heard:
     """What the caller heard: L16 of one channel at ``rate``, from ``start`` (in flicks) on."""
 
     pcm: bytes = attrs.field(repr=lambda pcm: f"<{len(pcm)} bytes>")
+    """The samples, as bytes of L16."""
     rate: int
     start: int
 
@@ -73,7 +74,9 @@ class PlayoutGaps:
     """
 
     count: int = 0
+    """How many gaps there were."""
     flicks: int = 0
+    """The length of all gaps together, in flicks."""
 
     @property
     def seconds(self) -> float:
@@ -86,7 +89,9 @@ class PlayoutEnd:
     """A clip or a mark is over, ``at`` flicks; ``samples`` of a clip were heard."""
 
     item: PlayoutClip | PlayoutMark
+    """What is over."""
     fate: PlayoutFate = attrs.field(converter=_fate)
+    """How it ended."""
     at: int
     samples: int = 0
 
@@ -96,7 +101,9 @@ class PlayoutClip:
     """A clip in the line; two clips may have the same id."""
 
     id: ClipId | None
+    """The id that the app gave it; None if it gave none."""
     rate: int
+    """Its sample rate in Hz."""
 
 
 @attrs.frozen
@@ -104,6 +111,7 @@ class PlayoutMark:
     """A mark in the line; two marks may have the same name."""
 
     name: str
+    """The name that the app gave it."""
 
 
 @attrs.define(eq=False)
@@ -184,6 +192,7 @@ class Playout:
         self._heard_until: int | None = None
         """The end of what was heard last; None if silence after it is not a gap."""
         self.now = 0
+        """How much media time has passed, in flicks."""
 
     @property
     def buffered(self) -> int:

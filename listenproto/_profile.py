@@ -23,6 +23,7 @@ class Profile:
     """How platforms differ from the documented protocol, and what an app does about it."""
 
     name: str
+    """What the profile is called; :data:`DOCUMENTED` and :data:`DEPLOYED` may be given by name."""
 
     accepts_no_subprotocol: bool = False
     """D2: goes on if the server's answer names no subprotocol."""
@@ -78,6 +79,7 @@ class Profile:
 
 
 DOCUMENTED: Final = Profile(name="documented")
+"""A platform as the documentation describes it; the default."""
 
 DEPLOYED: Final = Profile(
     name="deployed",
@@ -99,6 +101,7 @@ DEPLOYED: Final = Profile(
     finish_on_whole_string=True,
     max_length_runs_in_pause=True,
 )
+"""A platform like real deployments, where they differ from the documentation."""
 
 PROFILES: Final = {profile.name: profile for profile in (DOCUMENTED, DEPLOYED)}
 

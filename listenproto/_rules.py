@@ -37,11 +37,13 @@ class PeerState(enum.Enum):
     START = "start"
     """The metadata has not passed yet."""
     OPEN = "open"
+    """It may send whatever its mode allows."""
     LEAVING = "leaving"
     """The app's disconnect has passed; only the close may still be sent."""
     CLOSING = "closing"
     """The other peer's close has come; only the answer to it may still be sent."""
     CLOSED = "closed"
+    """Its close has passed; it may send nothing more."""
 
 
 _S = PeerState

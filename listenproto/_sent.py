@@ -64,6 +64,7 @@ class Outcome(enum.Enum):
     """How a clip or a mark ended."""
 
     PLAYED = "played"
+    """It was heard to its end; a mark was reached."""
     CLEARED = "cleared"
     """A killAudio removed the mark, and the platform said so."""
     FLUSHED = "flushed"
@@ -107,7 +108,7 @@ class Sent:
     """When to stop waiting for an answer."""
     expires_as: Outcome = attrs.field(default=Outcome.TIMED_OUT, init=False, repr=False)
     """The outcome then."""
-    _expected: Expected | None = attrs.field(default=None, repr=False)
+    _expected: Expected | None = attrs.field(default=None, init=False, repr=False)
     """When its answer is due if the platform plays at the pace that this end computes with."""
     message: PlayAudio | Mark | None = attrs.field(default=None, repr=False)
     """The message as it was sent; None once it has ended, so that no audio is kept."""

@@ -31,6 +31,7 @@ class Traffic:
     """What passed in one direction so far, without closes."""
 
     messages: int = 0
+    """The number of messages."""
     audio: int = 0
     """Bytes of audio, incomplete samples included."""
 
@@ -50,7 +51,9 @@ class Session:
         self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
         self._lost = False
         self.sent = Traffic()
+        """What this end has sent so far."""
         self.received = Traffic()
+        """What this end has received so far."""
 
     @property
     def ended(self) -> bool:

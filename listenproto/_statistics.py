@@ -19,6 +19,7 @@ class Lateness:
     """
 
     soonest: float = math.inf
+    """The smallest offset so far, in seconds; infinite if nothing came."""
     now: float = 0.0
     """Lateness of the newest arrival; 0 if nothing came."""
     worst: float = 0.0
@@ -50,9 +51,13 @@ class Statistics:
     """
 
     messages_received: int = 0
+    """How many messages came from the other end, without closes."""
     messages_sent: int = 0
+    """How many messages this end has sent, without closes."""
     audio_received: int = 0
+    """Bytes of audio that came from the other end."""
     audio_sent: int = 0
+    """Bytes of audio that this end has sent; those in clips do not count."""
     events_dropped: int = 0
     samples_dropped: int = 0
     buffered: float = 0.0

@@ -47,15 +47,23 @@ class ListenEnd(enum.Enum):
     """Why a listen ended (LP-END-14)."""
 
     HANGUP = "hangup"
+    """The caller hung up (LP-END-9)."""
     KEY = "key"
+    """The caller pressed a key of ``finishOnKey``."""
     MAX_LENGTH = "maxLength"
+    """``maxLength`` seconds of audio were captured."""
     TIMEOUT = "timeout"
+    """The caller was silent for ``timeout`` seconds."""
     DISCONNECT = "disconnect"
+    """The app sent a disconnect."""
     APP_CLOSED = "app closed"
+    """The app closed the WebSocket."""
     ERROR = "error"
     """The app broke the WebSocket protocol, or sent ``error`` to a deployed platform."""
     LOST = "connection lost"
+    """The connection was lost without a close (LP-END-8)."""
     NOT_CONNECTED = "not connected"
+    """The WebSocket could not be opened."""
 
 
 def _end(value: ListenEnd | str) -> ListenEnd:
@@ -67,9 +75,12 @@ class ListenResult:
     """How a listen ended. ``duration`` is in whole seconds, None if it never connected."""
 
     end: ListenEnd = attrs.field(converter=_end)
+    """Why it ended."""
     duration: int | None
     digits: str | None = None
+    """The key that ended it; None if none did."""
     attributes: Mapping[str, JSON] = attrs.field(repr=False)
+    """The attributes of the call, as they were given to the task."""
 
     def action_hook(self) -> dict[str, JSON]:
         """The JSON that is sent to the verb's actionHook (LP-END-16)."""
@@ -112,9 +123,11 @@ class ListenTask:
     ) -> None:
         check_verb(verb)
         self.verb = verb
+        """The verb that is carried out."""
         self.mode: Mode = verb.mode(
             nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
         )
+        """What the app may send."""
         self._attributes = dict(attributes)
         self.profile = profile_of(profile)
         self.session = PlatformSession(
@@ -124,9 +137,11 @@ class ListenTask:
             max_seconds=max_seconds,
             keep_passed=keep_passed,
         )
+        """The platform's end of the conversation."""
         self.metadata = Metadata(
             self._attributes | dict(verb.metadata), verb.sample_rate, verb.mix_type
         )
+        """The metadata that is sent to the app."""
         self.session.encode_metadata(self.metadata)
         self._connected = False
         self._frame = SAMPLE_BYTES * verb.channels
@@ -150,6 +165,7 @@ class ListenTask:
 
     @property
     def ended(self) -> bool:
+        """Whether the listen has ended."""
         return self._result is not None
 
     @property

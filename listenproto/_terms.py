@@ -33,10 +33,13 @@ class Peer(enum.Enum):
     """The two ends of a conversation."""
 
     PLATFORM = "platform"
+    """jambonz, or what plays its part: the WebSocket client."""
     APP = "app"
+    """The customer's application: the WebSocket server."""
 
     @property
     def other(self) -> Peer:
+        """The other end."""
         return Peer.APP if self is Peer.PLATFORM else Peer.PLATFORM
 
 
@@ -44,16 +47,22 @@ class Mode(enum.Enum):
     """What the app may send back: nothing, clips, or a stream (LP-VERB-3)."""
 
     OFF = "off"
+    """Nothing but a disconnect."""
     CLIPS = "clips"
+    """Clips (:class:`PlayAudio`) and killAudio; the default of a listen verb."""
     STREAMING = "streaming"
+    """A stream of audio, with marks and killAudio."""
 
 
 class MixType(enum.Enum):
     """Which parties the platform's audio carries (LP-AUD-7)."""
 
     MONO = "mono"
+    """One channel: the call's own party."""
     STEREO = "stereo"
+    """Two channels: the caller left, the other party right."""
     MIXED = "mixed"
+    """One channel: both parties mixed."""
 
     @property
     def channels(self) -> int:

@@ -117,11 +117,15 @@ class TraceHeader:
     """
 
     vantage: Peer = attrs.field(converter=_vantage)
+    """Which end saw the call."""
     way: ListenVerb | Mode = attrs.field(converter=_public)
+    """The listen verb, or the mode if the verb is not known."""
     mode: Mode | None = attrs.field(default=None, converter=attrs.converters.optional(_mode))
     """The mode, if it is not the one that the verb gives, as in a dial (LP-VERB-3)."""
     profile: str = attrs.field(default="documented", validator=one_of(PROFILES))
+    """The name of the profile that the call is judged by."""
     attributes: Mapping[str, JSON] = MappingProxyType({})
+    """The attributes of the call; not checked."""
 
     def to_json(self) -> str:
         """The first line of the trace, without the line break."""
@@ -144,8 +148,10 @@ class TraceLine:
 
     at: int
     sender: Peer = attrs.field(converter=sender_of)
+    """Who sent it; for a moment, the peer that it is about."""
     position: int
     payload: Payload | TraceMoment
+    """The WebSocket message or close, or what happened to the connection."""
 
     def to_json(self, *, with_audio: bool = True) -> str:
         """The line, without the line break."""
@@ -173,7 +179,9 @@ class Trace:
     """A recorded call."""
 
     header: TraceHeader
+    """Its first line."""
     lines: tuple[TraceLine, ...]
+    """Its other lines, in order."""
 
     @property
     def messages(self) -> int:

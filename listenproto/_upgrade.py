@@ -46,8 +46,11 @@ class Request(_Head):
     """The head of a request; header names are lower-case, values are decoded as Latin-1."""
 
     target: str
+    """The target of the request line, as it came."""
     headers: HttpHeaders
+    """The headers of the request."""
     method: str = "GET"
+    """The method; only a GET can be upgraded."""
 
     @property
     def resource(self) -> str:
@@ -102,6 +105,7 @@ class Accepted(_Head):
 
     subprotocol: str | None
     headers: HttpHeaders
+    """The headers of the answer."""
 
 
 @attrs.frozen
@@ -109,5 +113,7 @@ class Rejected(_Head):
     """The server refused the upgrade; ``body`` has at most the first ``max_head`` bytes."""
 
     status: int
+    """The HTTP status."""
     headers: HttpHeaders
+    """The headers of the answer."""
     body: bytes

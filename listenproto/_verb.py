@@ -280,7 +280,9 @@ class WsAuth(_Options):
     _prefix: ClassVar = "wsAuth."
 
     username: str = attrs.field(validator=_username)
+    """The user name; without ``:`` and control characters."""
     password: str = attrs.field(validator=_password, repr=False)
+    """The password; without control characters. Errors and ``repr()`` do not show it."""
 
 
 def _read_way_back(value: BidirectionalAudio | Mapping[str, JSON]) -> BidirectionalAudio:
@@ -305,7 +307,10 @@ class ListenVerb(_Options):
     _prefix: ClassVar = ""
 
     verb: Literal["listen", "stream"] = attrs.field(default="listen", validator=_verb)
+    """``listen``, or its synonym ``stream``."""
     url: str = attrs.field(validator=_check_url)
+    """Where the app is: a ws, wss, http or https URL, or a path on the application's server
+    (LP-VERB-2)."""
     action_hook: str | Mapping[str, JSON] | None = attrs.field(
         default=None, validator=optional(_hook), hash=False, repr=shown
     )
@@ -313,6 +318,8 @@ class ListenVerb(_Options):
         default=BidirectionalAudio(), converter=_read_way_back
     )
     disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
+    """Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on (LP-VERB-3).
+    Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on (LP-VERB-3)."""
     finish_on_key: str = attrs.field(default="", validator=_keys)
     max_length: int | float | None = attrs.field(
         default=None,
@@ -322,9 +329,13 @@ class ListenVerb(_Options):
     metadata: Mapping[str, JSON] = attrs.field(
         default=MappingProxyType({}), validator=_object, hash=False
     )
+    """What is added to the metadata that the app gets (LP-META-15)."""
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix)
+    """Which parties are in the platform's audio, and so how many channels it has."""
     pass_dtmf: bool = attrs.field(default=False, validator=_flag)
+    """Whether the app is told of the keys that the caller presses (LP-DTMF-1)."""
     play_beep: bool = attrs.field(default=False, validator=_flag)
+    """Whether the caller hears a beep before the connection is made (LP-VERB-6)."""
     sample_rate: int = attrs.field(default=8000, converter=_read_rate, validator=_listen_rate)
     timeout: int | float | None = attrs.field(
         default=None,
@@ -341,12 +352,15 @@ class ListenVerb(_Options):
         default=None, validator=optional(_object), hash=False, repr=False
     )
     early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
+    """Whether the listen may start before the call is answered; kept as it is."""
     channel: int | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(_read_channel),
         validator=optional(_channel),
     )
+    """Which channel of the call is meant; kept as it is."""
     id: str | None = attrs.field(default=None, validator=optional(_text))
+    """A name for the verb; kept as it is."""
 
     def __attrs_post_init__(self) -> None:
         for key in ("sampleRate", "mixType"):  # LP-VERB-5

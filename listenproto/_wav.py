@@ -107,7 +107,9 @@ class WavHead:
     codec: int
     bits: int
     channels: int
+    """How many channels it has."""
     rate: int
+    """Its sample rate in Hz."""
     start: int
     length: int | None
     there: int
@@ -116,6 +118,7 @@ class WavHead:
 
     @property
     def is_l16(self) -> bool:
+        """Whether it is 16-bit PCM."""
         return self.codec == _PCM and self.bits == 16
 
     @property

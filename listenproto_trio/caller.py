@@ -30,6 +30,7 @@ class Key:
     """A key pressed ``at`` seconds into the call, for ``duration`` timestamp units of 1/8000 s."""
 
     digit: str = attrs.field(validator=one_of(DIGITS))
+    """One of ``0-9 * # A-D``."""
     at: float
     duration: int = 800
 

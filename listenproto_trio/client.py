@@ -104,6 +104,7 @@ class PlatformCall:
         self.link = link
         """The connection."""
         self.stream = stream
+        """The stream that the call runs on."""
         self.peer = peer_of(stream)
         """The address of the app, as host:port; None if it is not known."""
         self.accepted: Accepted | None = None

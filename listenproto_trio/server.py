@@ -24,6 +24,7 @@ from listenproto_trio.failures import check_trio
 __all__ = ["Handler", "serve", "serve_stream"]
 
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
+"""What :func:`serve` runs for each call, until it returns or raises."""
 
 SHUTTING_DOWN: Final = "the server is shutting down"
 ASKING_TIME: Final = 1.0

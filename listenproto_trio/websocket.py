@@ -92,6 +92,7 @@ class TrioWebSocket:
         self._closing: trio.Event | None = None
 
     async def receive(self) -> Payload:
+        """Return the next message, or the close."""
         try:
             return await self._websocket.get_message()
         except trio_websocket.ConnectionClosed:
@@ -101,12 +102,14 @@ class TrioWebSocket:
         return Close(ABNORMAL) if how is None else Close(how.code, how.reason or "")
 
     async def send(self, payload: str | bytes) -> None:
+        """Send a message."""
         try:
             await self._websocket.send_message(payload)
         except trio_websocket.ConnectionClosed as exc:
             raise trio.BrokenResourceError from exc
 
     async def close(self, code: int, reason: str) -> None:
+        """Close, and wait for the answer."""
         closing = self._closing = trio.Event()
         try:
             await self._websocket.aclose(code, reason)

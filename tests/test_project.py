@@ -161,6 +161,7 @@ def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
     assert bare == {"attrs", "h11", "wsproto"}
     assert set(metadata.metadata("listenproto").get_all("Provides-Extra") or []) == {
         "cli",
+        "docs",
         "mutation",
         "recording",
         "test",

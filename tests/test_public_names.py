@@ -3,54 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import pytest
 
-CORE = "listenproto"
-
-Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AnnAssign | ast.Assign
-
-
-class Defined(NamedTuple):
-    """Where a name is defined, and how."""
-
-    module: str
-    name: str
-    node: Definition
-
-
-@cache
-def parsed(module: str) -> ast.Module:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None
-    return ast.parse(Path(spec.origin).read_text("utf-8"))
-
-
-@cache
-def definition(module: str, name: str) -> Defined | None:
-    """What a module means by a name; None if this is not listenproto's own."""
-    for node in parsed(module).body:
-        if isinstance(node, ast.ImportFrom):
-            assert node.module is not None
-            ours = node.module.split(".")[0] == CORE
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return definition(node.module, alias.name) if ours else None
-                if alias.name == "*" and name in exported(node.module):
-                    return definition(node.module, name)
-        elif (
-            (isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name)
-            or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name)
-            or (isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets))
-        ):
-            return Defined(module, name, node)
-    return None
+from tests.definitions import CORE, Defined, definition, exported
 
 
 def is_public(name: str) -> bool:
@@ -135,12 +93,6 @@ def is_type(one: Defined) -> bool:
     if isinstance(one.node, ast.AnnAssign):
         return ast.unparse(one.node.annotation) == "TypeAlias"
     return isinstance(one.node, ast.ClassDef)
-
-
-def exported(package: str) -> set[str]:
-    names = importlib.import_module(package).__all__
-    assert isinstance(names, list)
-    return set(names)
 
 
 @pytest.mark.parametrize("package", [CORE, f"{CORE}.recording", f"{CORE}.testing"])

@@ -18,8 +18,7 @@ later event. It is a JSON object::
     sampleRate      of the WAV, in Hz
     channels        of the WAV: 1 or 2
     parties         who is heard in each channel, one string each: "caller", "callee",
-                    "caller and callee" or "app"; for the app, see
-                    :class:`Recorder`
+                    "caller and callee" or "app" (of ``Recorder(both=True)``)
     mixType         of what the platform sends: mono, stereo or mixed
     gapsFilled      true if the WAV has silence where samples are missing, so that its time is the
                     clock's; false if the WAV goes on without them

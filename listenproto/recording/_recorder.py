@@ -70,6 +70,7 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = Path(folder)
+        """The folder that the files are written to."""
         self._name = name
         self._both = both
         self._fill_gaps = fill_gaps

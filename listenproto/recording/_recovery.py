@@ -63,8 +63,11 @@ class Recovered:
     """
 
     path: Path
+    """The file."""
     rate: int
+    """Its sample rate in Hz."""
     channels: int
+    """How many channels it has."""
     claimed: int | None
     samples: int
     cut: int
@@ -72,6 +75,7 @@ class Recovered:
 
     @property
     def seconds(self) -> float:
+        """How long its audio is."""
         return self.samples / self.rate
 
 

@@ -48,6 +48,7 @@ class TraceFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = Path(path)
+        """The file."""
         self.position: Callable[[], int] = lambda: 0
         self.error: OSError | None = None
         """What ended it early; None if nothing did."""
@@ -85,6 +86,7 @@ class TraceFile:
         self._size += len(octets)
 
     def close(self) -> None:
+        """Close the file; does nothing if it is closed."""
         self._file.close()
 
 

@@ -35,6 +35,7 @@ class WavFile:
 
     def __init__(self, path: AnyPath, rate: int, channels: int = 1) -> None:
         self.path = Path(path)
+        """The file."""
         self.samples = 0
         """How many samples of each channel are in it."""
         self.error: OSError | None = None

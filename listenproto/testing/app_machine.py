@@ -33,6 +33,7 @@ class AppMachine(CallMachine):
     """
 
     under_test = frozenset({Peer.APP})
+    """The app alone."""
 
     def make_platform(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest:
         return ListenTask(verb, {"callSid": "c", "from": "+15550100"}, profile=profile)
@@ -48,6 +49,7 @@ class AppMachine(CallMachine):
     @precondition(lambda self: self.odd_texts)
     @rule(text=texts_without_meaning(Peer.PLATFORM))
     def the_platform_says_something_odd(self, text: str) -> None:
+        """The platform sends a text that is not a message of the protocol."""
         self.exchange.put(Peer.PLATFORM, text)
 
     @precondition(lambda self: self.odd_texts)

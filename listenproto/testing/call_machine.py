@@ -78,11 +78,16 @@ class CallMachine(RuleBasedStateMachine):
     odd_texts: ClassVar[bool] = True
     """Whether the other peer also sends texts that are almost messages."""
     under_test: ClassVar[frozenset[Peer]]
+    """The ends whose every breach fails the test."""
 
     exchange: Exchange
+    """The call."""
     verb: ListenVerb
+    """The listen verb of this call."""
     mode: Mode
+    """What the app may send in this call."""
     profile: Profile
+    """The profile of this call."""
 
     def make_app(self, verb: ListenVerb, profile: Profile) -> AppUnderTest:
         """The app's end of a new call."""
@@ -105,6 +110,7 @@ class CallMachine(RuleBasedStateMachine):
 
     @initialize(data=st.data())
     def connect(self, data: st.DataObject) -> None:
+        """A call begins: its WebSocket is open."""
         self.verb = data.draw(self.verbs, label="verb")
         self.profile = data.draw(self.profiles, label="profile")
         self.mode = self.verb.mode()
@@ -140,6 +146,7 @@ class CallMachine(RuleBasedStateMachine):
 
     @rule(flicks=st.integers(1, STEP))
     def pass_a_moment(self, flicks: int) -> None:
+        """Time passes, up to 20 ms."""
         self.moves_left -= 1
         self.exchange.pass_time(flicks, self.speech)
 
@@ -150,6 +157,7 @@ class CallMachine(RuleBasedStateMachine):
 
     @rule(digit=_KEYS)
     def press(self, digit: str) -> None:
+        """The caller presses a key."""
         self.exchange.platform.key(digit)
         self.exchange.collect()
 
@@ -163,12 +171,14 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.may_end)
     @rule()
     def hang_up(self) -> None:
+        """The caller hangs up."""
         self.exchange.platform.hang_up()
         self.exchange.collect()
 
     @precondition(lambda self: self.exchange.under_way(Peer.APP))
     @rule(number=st.integers(1, 5))
     def deliver_to_the_app(self, number: int) -> None:
+        """Some messages arrive at the app, in order."""
         self.moves_left -= 1
         for _ in range(min(number, self.exchange.under_way(Peer.APP))):
             self.exchange.deliver(Peer.APP)
@@ -176,6 +186,7 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.exchange.under_way(Peer.PLATFORM))
     @rule(number=st.integers(1, 5))
     def deliver_to_the_platform(self, number: int) -> None:
+        """Some messages arrive at the platform, in order."""
         self.moves_left -= 1
         for _ in range(min(number, self.exchange.under_way(Peer.PLATFORM))):
             self.exchange.deliver(Peer.PLATFORM)
@@ -183,6 +194,7 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(map(self.exchange.under_way, Peer)))
     @rule()
     def deliver_all(self) -> None:
+        """Whatever is on its way arrives, at either end."""
         self.moves_left -= 1
         self.exchange.deliver_all()
 
@@ -194,6 +206,7 @@ class CallMachine(RuleBasedStateMachine):
         self.exchange.cut(data.draw(st.fixed_dictionaries(counts), label="still arriving"))
 
     def teardown(self) -> None:
+        """The end of each call: it plays to its end and is over, unless it has failed already."""
         if hasattr(self, "exchange") and sys.exc_info()[0] is None:
             self.make_last_moves()
             self.settle()

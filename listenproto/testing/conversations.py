@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from listenproto._app_session import AppSession
 from listenproto._choices import member
@@ -43,16 +44,32 @@ Conversation: TypeAlias = list[tuple[Peer, Message]]
 """Who sent what, in the order in which it passed at one end."""
 
 
-@st.composite
 def conversations(
-    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
-) -> Conversation:
-    """A legal conversation, from the open WebSocket on, as it passes at the end of ``vantage``.
+    verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
+) -> SearchStrategy[Conversation]:
+    """Legal conversations, from the open WebSocket on, as they pass at the end of ``vantage``.
 
-    It may stop anywhere; the last messages of either end may not have arrived.
+    They may stop anywhere; the last messages of either end may not have arrived. Raises ValueError
+    for a peer or a profile that does not exist.
     """
+    return _conversations(verb, member(Peer, vantage, "vantage"), profile_of(profile))
+
+
+def broken_conversations(
+    verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
+) -> SearchStrategy[tuple[Conversation, str]]:
+    """Conversations whose last message is the only breach, each with the clause that it breaks.
+
+    Raises ValueError for a peer or a profile that does not exist.
+    """
+    return _broken_conversations(verb, member(Peer, vantage, "vantage"), profile_of(profile))
+
+
+@st.composite
+def _conversations(
+    draw: st.DrawFn, verb: ListenVerb, vantage: Peer, profile: Profile
+) -> Conversation:
     passed: Conversation = []
-    vantage, profile = member(Peer, vantage, "vantage"), profile_of(profile)
 
     def on_pass(at: Peer, sender: Peer, message: Message, found: list[Violation]) -> None:
         if at is vantage:
@@ -89,11 +106,10 @@ def conversations(
 
 
 @st.composite
-def broken_conversations(
-    draw: st.DrawFn, verb: ListenVerb, *, vantage: Peer | str, profile: Profile | str = DOCUMENTED
+def _broken_conversations(
+    draw: st.DrawFn, verb: ListenVerb, vantage: Peer, profile: Profile
 ) -> tuple[Conversation, str]:
-    """A conversation whose last message is its only breach, and the clause that it breaks."""
-    passed = draw(conversations(verb, vantage=vantage, profile=profile))
+    passed = draw(_conversations(verb, vantage, profile))
     passed = passed[: draw(st.integers(0, len(passed)))]
     observer = Observer(verb, profile=profile, vantage=vantage)
     for sender, message in passed:

@@ -98,19 +98,26 @@ class Exchange:
         on_pass: Callable[[Peer, Peer, Message, list[Violation]], object],
     ) -> None:
         self.app = app
+        """The app's end."""
         self.platform = platform
+        """The platform's end."""
         self.verb = verb
+        """The listen verb of the call."""
         self.now = 0
+        """How much media time has passed, in flicks."""
         self.lost = False
+        """Whether the connection was lost without a close."""
         self.closes: dict[Peer, Close] = {}
         """The close of each peer that has sent one."""
         self.over: set[Peer] = set()
         """The peers that have received the other's close, or lost the connection."""
         self.heard: list[Heard] = []
+        """What the caller has heard, as the platform says."""
         self.observers = {
             vantage: Observer(verb, profile=profile, vantage=vantage, limits=limits)
             for vantage in Peer
         }
+        """What watches the call, at each end."""
         self._string_sample_rate = profile.string_sample_rate
         self._on_pass = on_pass
         self._on_its_way: dict[Peer, deque[tuple[int, Payload | TraceMoment]]] = {

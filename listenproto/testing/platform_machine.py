@@ -63,6 +63,7 @@ class PlatformMachine(CallMachine):
     """
 
     under_test = frozenset({Peer.PLATFORM})
+    """The platform alone."""
     odd_messages: ClassVar[bool] = True
     """Whether the app also sends what is not allowed, too much, and incomplete samples."""
 
@@ -124,6 +125,7 @@ class PlatformMachine(CallMachine):
         queue=st.sampled_from([None, None, True, False]),
     )
     def play(self, samples: int, rate: int, wav: bool, queue: bool | None) -> None:
+        """The app sends a clip of ``samples`` samples at ``rate`` Hz, raw or as a WAV file."""
         pcm = self.sound(samples)
         if wav:
             content = wav_header(len(pcm), rate, 1) + pcm
@@ -134,33 +136,39 @@ class PlatformMachine(CallMachine):
     @precondition(lambda self: self.mode is Mode.CLIPS and self.may_talk)
     @rule(number=st.integers(2, 14))
     def play_many(self, number: int) -> None:
+        """The app sends many short clips at once."""
         for _ in range(number):
             self.say(PlayAudio(self.sound(160), sample_rate=8000))
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule(samples=st.integers(0, 4000) | st.just(24000))
     def stream(self, samples: int) -> None:
+        """The app sends a piece of its stream."""
         self.say(Audio(self.sound(samples)))
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule(name=st.just("again") | mark_names())
     def mark(self, name: str) -> None:
+        """The app sends a mark."""
         self.say(Mark(name))
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule(number=st.integers(2, 34))
     def mark_many(self, number: int) -> None:
+        """The app sends many marks at once."""
         for index in range(number):
             self.say(Mark(f"m{index}"))
 
     @precondition(lambda self: self.mode is not Mode.OFF and self.may_talk)
     @rule()
     def kill(self) -> None:
+        """The app sends a killAudio."""
         self.say(KillAudio())
 
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule(number=st.integers(1, 3), samples=st.integers(0, 2000))
     def stream_and_mark(self, number: int, samples: int) -> None:
+        """The app sends pieces of its stream, with a mark behind each."""
         for index in range(number):
             self.say(Audio(self.sound(samples)))
             self.say(Mark(f"s{index}"))
@@ -198,27 +206,32 @@ class PlatformMachine(CallMachine):
     @precondition(lambda self: self.mode is Mode.STREAMING and self.may_talk)
     @rule()
     def clear_marks(self) -> None:
+        """The app sends a clearMarks."""
         self.say(ClearMarks())
 
     @precondition(lambda self: self.may_talk)
     @rule(message=unknown_messages())
     def say_something_unknown(self, message: UnknownMessage) -> None:
+        """The app sends a JSON object that the protocol does not know."""
         self.say(message)
 
     @precondition(lambda self: self.may_end and self.may_talk)
     @rule()
     def disconnect(self) -> None:
+        """The app sends a disconnect."""
         self.say(Disconnect())
 
     @precondition(lambda self: self.may_end and self.may_talk)
     @rule(code=st.sampled_from([1000, 1011]))
     def close(self, code: int) -> None:
+        """The app closes the WebSocket."""
         self.app.close(code)
         self.exchange.collect()
 
     @precondition(lambda self: self.odd_texts and self.may_talk)
     @rule(text=texts_without_meaning(Peer.APP))
     def say_something_odd(self, text: str) -> None:
+        """The app sends a text that is not a message of the protocol."""
         self.exchange.put(Peer.APP, text)
 
     @precondition(lambda self: self.odd_messages and self.may_talk)

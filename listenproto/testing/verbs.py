@@ -157,9 +157,13 @@ _NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
 }
 
 
-@st.composite
-def invalid_verb_objects(draw: st.DrawFn) -> JSON:
+def invalid_verb_objects() -> SearchStrategy[JSON]:
     """Almost a listen verb, as JSON: valid except for one thing."""
+    return _invalid_verb_objects()
+
+
+@st.composite
+def _invalid_verb_objects(draw: st.DrawFn) -> JSON:
     verb = draw(verb_objects())
     fault = draw(st.sampled_from(["option", "url", "rate", "object"]))
     if fault == "object":
