@@ -174,6 +174,21 @@ def test_chunks_that_the_header_does_not_tell_of_are_no_audio(tmp_path: Path, ta
         assert (recovered.cut, state_of(path)) == (0, before)
 
 
+KINDS = (
+    "LIST INFO id3  ID3  ID32 bext cue  plst labl note smpl inst "
+    "fact PEAK JUNK junk PAD  FLLR iXML axml _PMX cart DISP"
+)
+"""Names of four letters each."""
+
+
+@pytest.mark.parametrize("kind", [KINDS[at : at + 4] for at in range(0, len(KINDS), 5)])
+def test_what_programs_append_is_known_by_its_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "tagged.wav"
+    path.write_bytes(wav_header(160, RATE) + audio(0.01) + chunk(kind.encode(), b"any text"))
+    recovered = recover_wav(path)
+    assert (recovered.samples, recovered.mended) == (80, False)
+
+
 @pytest.mark.parametrize("tags", TAGS)
 @pytest.mark.parametrize("claims", [0, 160])
 def test_audio_of_ours_that_looks_like_chunks_is_audio(
@@ -238,6 +253,8 @@ def tagged(form: bytes) -> bytes:
         (tagged(fmt(channels=1025)), "says 1025 channels at 8000 Hz; no recording has that many"),
         (tagged(fmt(channels=65535)), "says 65535 channels"),
         (wav(bytes(9), whole=0, claims=0, form=fmt(channels=65535)), "says 65535 channels"),
+        (wav(audio(0.01) + LIST, whole=0, claims=160), "a 'LIST' chunk follows"),
+        (wav(audio(0.01) + LIST, whole=2**32 - 1, claims=160), "a 'LIST' chunk follows"),
         (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST[:12], "a 'LIST' chunk follows"),
         (GOOD[:4] + struct.pack("<I", 196 + 16) + GOOD[8:] + LIST + b"more", "a 'LIST' chunk"),
     ],

@@ -282,6 +282,11 @@ def test_each_end_of_a_call_has_its_word(kind: EndKind, how: str) -> None:
     assert how_it_ended(call, CallEnded())["how"] == how
 
 
+def test_a_disconnect_counts_before_its_answer() -> None:
+    call = SimpleNamespace(end=None, disconnected=True)
+    assert how_it_ended(call, None)["how"] == "disconnected"
+
+
 @asyncio_support.virtual
 async def test_a_cancelled_handler_is_on_record(tmp_path: Path) -> None:
     async def handle() -> None:
