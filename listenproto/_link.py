@@ -141,7 +141,9 @@ class Link(Generic[_Data]):
         self._peer = peer
         self._write_time = write_time
         self._dispatch = dispatch
-        self._reads = self._writes = True
+        self.reads = True
+        """Whether there may be more to read."""
+        self._writes = True
         self._over_at = math.inf
         self._broken_by = self._unanswered = ""
         self._cancelled = False
@@ -158,17 +160,12 @@ class Link(Generic[_Data]):
     @property
     def over(self) -> bool:
         """Whether nothing more is to be read or written."""
-        return not (self._reads or self._writes)
-
-    @property
-    def reads(self) -> bool:
-        """Whether there may be more to read."""
-        return self._reads
+        return not (self.reads or self._writes)
 
     @property
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
-        return self.connection.ended or not (self._reads and self._writes)
+        return self.connection.ended or not (self.reads and self._writes)
 
     @property
     def has_room(self) -> bool:
@@ -192,7 +189,7 @@ class Link(Generic[_Data]):
 
     def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; events before a fault are dispatched. Raises nothing."""
-        if self._reads:
+        if self.reads:
             self.heard_at = now
             self.connection.feed(data)
             self._take_events(now)
@@ -203,7 +200,8 @@ class Link(Generic[_Data]):
                 self._alive_at, self._pinged_at = now, -math.inf
                 if isinstance(event, Accepted):
                     self.tell(Peer.APP, TraceMoment.OPEN)
-                self.tell_passed()
+                if self.tap is not None:
+                    self.tell_passed()
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
@@ -217,32 +215,34 @@ class Link(Generic[_Data]):
         except Exception as exc:
             self.fail(exc, now)
         if self.error is not None or self.connection.finished:
-            self._reads = False
+            self.reads = False
         self.settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
         """Something of this end failed: read no more, and close with 1011."""
         self.failure = error
-        self._reads = False
+        self.reads = False
         self.connection.close(1011, f"the {self._peer.other.value} failed")
         self.settle(now)
 
     def settle(self, now: float) -> None:
         """Take note of what was done to the connection: a close may have begun."""
-        self.tell_passed()
-        if self.ended:
-            self._ended_at = min(self._ended_at, now)
-        if not self._reads:
-            self._over_at = min(self._over_at, now)
+        if self.tap is not None:
+            self.tell_passed()
+        if self._ended_at == math.inf and self.ended:
+            self._ended_at = now
+        if self._over_at == math.inf and not self.reads:
+            self._over_at = now
 
     def data_to_send(self, now: float) -> _Data | None:
         """The data to write next; None if there is none. All data before has been written."""
-        self.settle(now)
+        if self.tap is not None:
+            self.tell_passed()
         if self._writes and self.connection.has_data_to_send:
             self._writing_since = now
             return self.connection.data_to_send()
         self._writing_since = math.inf
-        self._writes = self._writes and self._reads
+        self._writes = self._writes and self.reads
         return None
 
     def broken(self, why: str, now: float, *, writing: bool = False) -> None:
@@ -258,7 +258,7 @@ class Link(Generic[_Data]):
     def cancelled(self) -> None:
         """This end was cancelled: nothing more is read or written."""
         self._cancelled = True
-        self._reads = self._writes = False
+        self.reads = self._writes = False
 
     def close(self, code: int, reason: str, now: float) -> None:
         """Close after what is in the outbox; the other end has ``close_time`` to answer."""
@@ -269,10 +269,10 @@ class Link(Generic[_Data]):
         """Wait for the other end no more."""
         self._unanswered = self._unanswered or why
         self.given_up = True
-        if self._reads:
+        if self.reads:
             self.connection.lost()
             self._take_events(now)
-        self._reads = self._writes = False
+        self.reads = self._writes = False
         self.settle(now)
 
     def next_timeout(self) -> float:
@@ -280,7 +280,7 @@ class Link(Generic[_Data]):
         if self.over:
             return math.inf
         due = min(self._ended_at + self.limits.close_time, self._stalls_at)
-        if self._keeps_alive and not self.ended:
+        if self._keeps_alive and self._ended_at == math.inf:
             due = min(due, self._ping_due)
         return due
 
@@ -307,7 +307,7 @@ class Link(Generic[_Data]):
             self._give_up(why if self._writes else "", now)
         elif self._stalls_at <= now:
             self._give_up(f"nothing could be written for {self._write_time:g} s", now)
-        elif self._keeps_alive and not self.ended and self._ping_due <= now:
+        elif self._keeps_alive and self._ended_at == math.inf and self._ping_due <= now:
             if self._pinged_at > -math.inf and not self._held:
                 self._give_up(f"no answer to a ping within {limits.ping_time:g} s", now)
             else:
@@ -339,7 +339,7 @@ class Link(Generic[_Data]):
         why = self._unanswered or self._broken_by
         if self._cancelled and not why:
             return Ending(EndKind.CANCELLED, "this end was cancelled")
-        if not (self._reads and self._writes):
+        if not (self.reads and self._writes):
             return Ending(EndKind.LOST, f"connection lost{why and ': '}{why}")
         if self.connection.ended:
             return Ending(EndKind.LEFT, "this end closed it")
@@ -347,9 +347,8 @@ class Link(Generic[_Data]):
 
     def tell_passed(self) -> None:
         """Pass what is new to the tap."""
-        if self.tap is not None:
-            for sender, payload in self.connection.passed():
-                self.tell(sender, payload)
+        for sender, payload in self.connection.passed():
+            self.tell(sender, payload)
 
     def tell(self, sender: Peer, payload: Payload | TraceMoment) -> None:
         """Pass a payload, or what happened to the connection, to the tap."""

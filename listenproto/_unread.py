@@ -95,6 +95,8 @@ class Unread:
         self._abandoned = False
         self.over = False
         """Whether no more events come."""
+        self.held = False
+        """Whether the connection is not to be read for now."""
 
     def open(self, metadata: Metadata) -> None:
         """Take the rate and the channels of the audio, now that they are known."""
@@ -102,11 +104,6 @@ class Unread:
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
         # At least 1, so that with a limit of no time two messages are still too many.
         self._audio.max_size = max(1, int(self._seconds * second))
-
-    @property
-    def held(self) -> bool:
-        """Whether the connection is not to be read for now."""
-        return self._audio.full or self._others.full
 
     @property
     def waiting(self) -> bool:
@@ -126,6 +123,9 @@ class Unread:
             self._came = samples, events + 1
         # An event counts at most what may wait in all, so that any event fits on its own.
         share.add(_Waiting(event, min(size, share.max_size), before, self._came))
+        if not share.full:
+            return
+        self.held = not self._drops
         while self._drops and share.full:
             oldest = share.take()
             self.samples_dropped += oldest.after[0] - oldest.before[0]
@@ -137,6 +137,7 @@ class Unread:
         self._told = self._came
         self._audio.clear()
         self._others.clear()
+        self.held = False
 
     def get(self) -> CallEvent | None:
         """Take the next event, or a Dropped for what is missing before it; None if none waits."""
@@ -152,6 +153,7 @@ class Unread:
             return None
         oldest = first.take()
         self._told = oldest.after
+        self.held = self.held and (self._audio.full or self._others.full)
         return oldest.event
 
 

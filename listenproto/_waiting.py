@@ -334,19 +334,20 @@ class HandlerCall:
         A WAV clip is sent with the right length in its header; a wrong one is logged, once per
         call.
         """
-        await self._until_ready_for(message)
-        sent = self.core.send(message, self.runtime.now())
+        now = await self._until_ready_for(message)
+        sent = self.core.send(message, now)
         self.runtime.changed()
         return None if sent is None else self._playback(sent)
 
-    async def _until_ready_for(self, message: Message) -> None:
-        """Wait for room, and for the end of a guard."""
+    async def _until_ready_for(self, message: Message) -> float:
+        """Wait for room, and for the end of a guard; returns the time."""
         core, runtime = self.core, self.runtime
         await runtime.checkpoint()
         while (at := core.ready_at(message, now := runtime.now())) > now:
             await runtime.until(
                 lambda: core.link.ended or core.ready_at(message, runtime.now()) != at, at
             )
+        return now
 
     def _playback(self, sent: Sent) -> Playback:
         return self._playbacks.setdefault(sent, Playback(sent, self))
@@ -384,11 +385,11 @@ class HandlerCall:
         """
         check_speech(speech)
         core, said = self.core, Speech(rate=self.stream_rate, lead=lead)
-        await self._until_ready_for(KillAudio())
+        now = await self._until_ready_for(KillAudio())
         if self._speaking is not None and not self._speaking.interrupted:
             core.check_streams()
             raise self.runtime.busy("another task is speaking in this call")
-        core.say(said, self.runtime.now())
+        core.say(said, now)
         self._speaking = said
         try:
             async with chunks_of(speech) as chunks:
@@ -430,8 +431,8 @@ class HandlerCall:
         return await self._send_if_room(Mark(name))
 
     async def _send_if_room(self, message: PlayAudio | Mark) -> Playback:
-        await self._until_ready_for(message)
-        sent = self.core.send_if_room(message, self.runtime.now())
+        now = await self._until_ready_for(message)
+        sent = self.core.send_if_room(message, now)
         self.runtime.changed()
         return self._playback(sent)
 
@@ -447,8 +448,8 @@ class HandlerCall:
         for a guard that is negative or NaN; nothing is sent then.
         """
         check_guard(guard)
-        await self._until_ready_for(KillAudio())
-        self.core.kill_audio(self.runtime.now(), guard=guard)
+        now = await self._until_ready_for(KillAudio())
+        self.core.kill_audio(now, guard=guard)
         self.runtime.changed()
 
     async def clear_marks(self) -> None:

@@ -207,7 +207,7 @@ class Driver:
         waiter = _Waiter(ready)
         self._waiters[waiter] = None
         try:
-            while not ready() and trio.current_time() < deadline:
+            while not ready() and (deadline == math.inf or trio.current_time() < deadline):
                 if self._may_read and self._reader is None:
                     await self._read(waiter, deadline)
                 else:
@@ -278,17 +278,18 @@ class Driver:
 
     def changed(self) -> None:
         """Something was done to the call: write what is to be sent, wake who waits for it."""
-        self._link.settle(trio.current_time())
-        self._flush()
+        now = trio.current_time()
+        self._link.settle(now)
+        self._flush(now)
         self._after()
         for waiter in [*self._waiters]:
             waiter.look()
         self._timeout = self._driven.next_timeout()
         self._rest()
 
-    def _flush(self) -> None:
+    def _flush(self, now: float) -> None:
         """Hand to the carrier what it takes at once; have the rest written by a task."""
-        while self._unsent is None and (data := self._data_to_send()):
+        while self._unsent is None and (data := self._driven.data_to_send(now)):
             try:
                 rest = self._carrier.send_now(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -297,9 +298,6 @@ class Driver:
                 if rest:
                     self._unsent = rest
                     self._to_write.set()
-
-    def _data_to_send(self) -> Any:
-        return self._driven.data_to_send(trio.current_time())
 
     def _broken(self) -> None:
         """Nothing more can be written; what has come may still be read."""
@@ -410,7 +408,7 @@ class Driver:
         try:
             while self._unsent:
                 await self._carrier.send(self._unsent)
-                self._unsent = self._data_to_send() or None
+                self._unsent = self._driven.data_to_send(trio.current_time())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._broken()
         self._unsent = None

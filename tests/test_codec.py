@@ -596,6 +596,7 @@ WRONG_FROM_PLATFORM = [
     ('{"type":"mark","data":{"name":"m","event":"gone"}}', "LP-MARK-10", "'gone'"),
     ('{"type":"mark","data":{"name":"m","event":null}}', "LP-MARK-10", "'event'"),
     ('{"type":"mark","data":{"name":"m","event":["playout"]}}', "LP-MARK-10", "'event'"),
+    (wav_text(b""), "LP-ODD-1", "WAV"),
 ]
 WRONG_FROM_APP = [
     ('{"type":"mark"}', "LP-MARK-5", "'data'"),
