@@ -64,8 +64,8 @@ class AppCall:
 
     Over messages, as on another library's WebSocket that has been accepted, data is a list of
     ``str``, ``bytes`` or :class:`~listenproto.Close`. ``request`` is the upgrade request, for a
-    mode function. No pings are sent: that is up to the other library. What the maker of a tap
-    raises propagates.
+    mode function; ``verdict`` is how it was answered, if an adapter had to decide that. No pings
+    are sent: that is up to the other library. What the maker of a tap raises propagates.
 
     A call is *ready* for its handler once the metadata has come. Sending raises
     :class:`~listenproto.CallEnded` once the call is over, and
@@ -81,6 +81,7 @@ class AppCall:
         judge_request: Callable[[Request], Accept | Reject] | None = None,
         over_messages: bool = False,
         request: Request | None = None,
+        verdict: Accept | Reject | None = None,
     ) -> None:
         self.answering: Final = answering or Answering()
         """The options with which the call is answered."""
@@ -106,7 +107,7 @@ class AppCall:
         """The sample rate of this end's stream in Hz."""
         self.watchers: list[Watcher] = []
         """Who is told what passes, as it happens."""
-        self.verdict: Accept | Reject | None = None
+        self.verdict = verdict
         """How the upgrade request was answered; None until then."""
         self.is_late = False
         """Whether the metadata did not come in time."""
@@ -129,6 +130,7 @@ class AppCall:
         self._bytes_per_second = 0
         if over_messages:
             self.session.request = request
+        if over_messages and not isinstance(verdict, Reject):
             if self.answering.tap is not None:
                 self.link.tap = self.answering.tap(self.session)
             self.link.tell(Peer.APP, TraceMoment.OPEN)
