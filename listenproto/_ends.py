@@ -8,11 +8,21 @@ import attrs
 
 from listenproto._choices import member
 
-__all__ = ["CallEnded", "EndKind", "Ending"]
+__all__ = ["CallEnded", "EndKind", "Ending", "only_call_ended"]
 
 
 class CallEnded(Exception):
     """The call is over; nothing more can be sent. After a hang-up this is no fault of the app."""
+
+
+def only_call_ended(error: Exception) -> CallEnded | None:
+    """The CallEnded that an exception is, or of which a group consists; else None."""
+    if isinstance(error, CallEnded):
+        return error
+    if not isinstance(error, ExceptionGroup):
+        return None
+    found = [only_call_ended(one) for one in error.exceptions]
+    return None if None in found else found[0]
 
 
 class EndKind(enum.Enum):

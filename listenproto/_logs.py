@@ -76,6 +76,15 @@ class LoggedCall(HandlerCall):
     def _log_warning(self, said: str) -> None:
         self.log.warning("%s: %s", self, said)
 
+    def _tell_of_lost(self) -> None:
+        """The call was accepted, but its handler cannot start."""
+        self.core.is_lost = True
+        if self.answering.on_lost is not None:
+            try:
+                self.answering.on_lost(self.session, self.core.why_not_ready)
+            except Exception as exc:
+                self.log.error("%s: on_lost failed", self, exc_info=exc)
+
     def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
         """Log how it ended, before it is closed with this code: one line per call.
 

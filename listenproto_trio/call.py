@@ -12,7 +12,7 @@ import trio
 
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded
+from listenproto._ends import CallEnded, only_call_ended
 from listenproto._logs import LoggedCall
 from listenproto._upgrade import Request
 from listenproto_trio.driver import Carrier, Driver
@@ -77,7 +77,7 @@ class Call(LoggedCall):
                         try:
                             yield call
                         except Exception as exc:
-                            error = _only_call_ended(exc) or exc
+                            error = only_call_ended(exc) or exc
                         call._stop_reading()
                         if error is None and call.answering.drain:
                             await call.drain()
@@ -148,13 +148,3 @@ class _Watch(trio.abc.Instrument):
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         if task is self.call._reader:
             self.call._driver.changed()
-
-
-def _only_call_ended(error: Exception) -> CallEnded | None:
-    """The CallEnded that an exception is, or of which a group consists; else None."""
-    if isinstance(error, CallEnded):
-        return error
-    if not isinstance(error, ExceptionGroup):
-        return None
-    found = [_only_call_ended(one) for one in error.exceptions]
-    return None if None in found else found[0]

@@ -179,19 +179,11 @@ class _Server:
                 code, reason = 1001, SHUTTING_DOWN
                 self.calls_cut += core.metadata is not None
             elif isinstance(core.verdict, Accept) and core.metadata is None:
-                core.is_lost = True
-                self._tell_of_lost(call)
+                call._tell_of_lost()
         finally:
             call._log_end(code, reason, failure)
         if core.session.request is not None or not core.link.reads:
             await call.close(code, reason)
-
-    def _tell_of_lost(self, call: Call) -> None:
-        if self._answering.on_lost is not None:
-            try:
-                self._answering.on_lost(call.session, call.core.why_not_ready)
-            except Exception as exc:
-                call.log.error("%s: on_lost failed", call, exc_info=exc)
 
     async def _handle(self, call: Call) -> None:
         try:
