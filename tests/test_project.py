@@ -42,11 +42,21 @@ import importlib, json, pkgutil, sys
 import attrs, wsproto, wsproto.connection
 before = set(sys.modules)
 import listenproto
-on_demand = {"_logs", "recording", "testing"}
+on_demand = {"_logs", "asyncio", "recording", "testing"}
 names = [m.name for m in pkgutil.iter_modules(listenproto.__path__) if m.name not in on_demand]
 for name in names:
     importlib.import_module("listenproto." + name)
 print(json.dumps([names, sorted(set(sys.modules) - before)]))
+"""
+
+IMPORT_ASYNCIO = """
+import json, sys
+sys.path.insert(0, {root!r})
+before = set(sys.modules)
+import listenproto
+assert "asyncio" not in sys.modules
+import listenproto.asyncio
+print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 IMPORT_RECORDING = """
@@ -71,9 +81,10 @@ def test_the_core_brings_in_nothing_that_does_io() -> None:
     assert [module for module in brought if module.split(".")[0] in IMPURE] == []
 
 
-def test_recordings_and_traces_need_no_runtime() -> None:
+def brought_by(script: str) -> set[str]:
+    """The packages that a script imports."""
     run = subprocess.run(
-        [sys.executable, "-I", "-c", IMPORT_RECORDING.format(root=str(ROOT))],
+        [sys.executable, "-I", "-c", script.format(root=str(ROOT))],
         capture_output=True,
         text=True,
         check=True,
@@ -82,6 +93,16 @@ def test_recordings_and_traces_need_no_runtime() -> None:
     brought = {module.split(".")[0] for module in json.loads(run.stdout)}
     others = brought - set(sys.stdlib_module_names)
     assert others == {"attr", "attrs", "h11", "listenproto", "wsproto"}
+    return brought
+
+
+def test_asyncio_needs_only_the_standard_library() -> None:
+    """No framework is imported, whichever are installed."""
+    assert "asyncio" in brought_by(IMPORT_ASYNCIO)
+
+
+def test_recordings_and_traces_need_no_runtime() -> None:
+    brought = brought_by(IMPORT_RECORDING)
     assert not brought & {"asyncio", "socket", "ssl", "selectors", "subprocess"}
 
 

@@ -1,0 +1,409 @@
+"""The WebSockets of other libraries, each as a call needs it.
+
+A library is recognised by the modules of its types. None is imported: whoever passes its WebSocket
+has done that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import attrs
+
+from listenproto._answering import Answering
+from listenproto._handshake import Accept, HandshakePolicy, Reject, judge_request
+from listenproto._messages import Close, Payload
+from listenproto._session import ABNORMAL
+from listenproto._upgrade import HttpHeaders, Request
+from listenproto.asyncio._driver import Interruption
+
+__all__ = ["Adapter", "WebSocket", "adapted", "counted", "judged", "websockets_options"]
+
+NO_CODE: Final = 1005
+"""The code that stands for a close without a code (RFC 6455, 7.1.5)."""
+
+
+class WebSocket(Protocol):
+    """A WebSocket that has been accepted: the methods that :func:`answer` needs.
+
+    Each is called by one task at a time, but the three may run at the same time. Each raises
+    ConnectionError, or another OSError, if the connection is lost.
+    """
+
+    async def receive(self) -> str | bytes | Close:
+        """Return the next message, or a ``Close``; code 1006 stands for a lost connection.
+
+        It is cancelled only when the connection is given up.
+        """
+
+    async def send(self, payload: str | bytes) -> None:
+        """Send a message. It is cancelled only when the connection is given up."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, and wait for the answer. Called once; nothing is sent after it.
+
+        If cancelled, it must drop the connection at once, even in the middle of a message.
+        """
+
+
+class Adapter:
+    """What a call needs of any WebSocket; this one takes a :class:`WebSocket` as it is."""
+
+    accepted = True
+    """Whether the library has accepted it already."""
+    request: Request | None = None
+    """The upgrade request, if the library tells."""
+    peer: str | None = None
+    """The address of the other end."""
+
+    def __init__(self, websocket: Any, transport: Any = None) -> None:
+        self._websocket = websocket
+        self._transport = transport
+        """What can be aborted; None if the library does not tell."""
+        self._closing = self._over = False
+
+    @property
+    def upgrade(self) -> Request:
+        """The upgrade request as it is to be judged."""
+        assert self.request is not None
+        return self.request
+
+    async def accept(self, subprotocol: str | None) -> None:
+        """Accept it."""
+        raise NotImplementedError
+
+    async def refuse(self, reject: Reject) -> None:
+        """Refuse it. An exception is the library's own way to do that."""
+        raise NotImplementedError
+
+    async def receive(self) -> Payload:
+        try:
+            payload = await self._receive()
+        except OSError:
+            self._over = True
+            raise
+        self._over = self._over or isinstance(payload, Close)
+        return payload
+
+    async def send(self, payload: str | bytes) -> None:
+        await self._websocket.send(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        self._closing = True
+        await self._close(code, reason)
+        self._over = True
+
+    def abort(self) -> None:
+        """Give up the connection at once, if it is not over and the library has a way to do it."""
+        if self._transport is not None and not self._over:
+            self._over = True
+            self._transport.abort()
+
+    async def drop(self) -> None:
+        """Give up the connection if it is not over. By now nothing else uses it."""
+        if not (self._over or self._closing):  # a close that was cancelled has dropped it
+            self._over = True
+            await self._drop()
+
+    async def _receive(self) -> Payload:
+        payload: Payload = await self._websocket.receive()
+        return payload
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._websocket.close(code, reason)
+
+    async def _drop(self) -> None:
+        closing = asyncio.ensure_future(self._close(1001, ""))
+        await asyncio.sleep(0)  # cancelled before it has begun, it would not drop anything
+        closing.cancel()
+        await asyncio.wait([closing])
+        if not closing.cancelled() and not isinstance(closing.exception(), OSError | None):
+            closing.result()
+
+
+def _is_a(thing: object, module: str, name: str) -> bool:
+    """Whether a thing is of the class of this name, or of one derived from it."""
+    return any(one.__name__ == name and one.__module__ == module for one in type(thing).__mro__)
+
+
+def adapted(websocket: Any, request: Any = None) -> Adapter:
+    """The adapter for a WebSocket. Raises TypeError for what is none."""
+    if _is_a(websocket, "starlette.websockets", "WebSocket"):
+        adapter: Adapter = _Starlette(websocket)
+    elif _is_a(websocket, "aiohttp.web_ws", "WebSocketResponse"):
+        asked = _is_a(request, "aiohttp.web_request", "BaseRequest")
+        adapter = _Aiohttp(websocket, request if asked else None)
+        request = None if asked else request
+    elif _is_a(websocket, "websockets.asyncio.connection", "Connection"):
+        adapter = _Websockets(websocket, websocket.request.path, websocket.request.headers)
+    elif _is_a(websocket, "websockets.legacy.protocol", "WebSocketCommonProtocol"):
+        adapter = _Websockets(websocket, websocket.path, websocket.request_headers)
+    elif all(callable(getattr(websocket, name, None)) for name in ("receive", "send", "close")):
+        adapter = Adapter(websocket)
+    else:
+        kind = type(websocket).__name__
+        raise TypeError(
+            f"a {kind} is not a WebSocket that can be answered; pass one of FastAPI, Starlette,"
+            " aiohttp or websockets, or an object with receive, send and close"
+        )
+    if request is not None and not isinstance(request, Request):
+        kind = type(request).__name__
+        raise TypeError(f"request must be a listenproto.Request, not a {kind}")
+    adapter.request = request or adapter.request
+    return adapter
+
+
+def _address(address: Any) -> str | None:
+    """An address as host:port; None for what is no internet address."""
+    if not isinstance(address, tuple | list) or len(address) < 2:
+        return None
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> HttpHeaders:
+    return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs)
+
+
+def _content(reject: Reject) -> bytes:
+    return f"{reject.reason}\n".encode(errors="replace")
+
+
+_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
+
+
+class _Starlette(Adapter):
+    """Starlette's WebSocket, which is FastAPI's: ASGI."""
+
+    _CHECKED: Final = (
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    )
+    """Headers that an ASGI server has checked; not each passes them on."""
+
+    def __init__(self, websocket: Any) -> None:
+        super().__init__(websocket)
+        scope = websocket.scope
+        self.accepted = websocket.application_state.name != "CONNECTING"
+        path = scope.get("raw_path") or quote(scope["path"]).encode()
+        query = scope.get("query_string", b"")
+        target = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+        self.request = Request(target, _headers(scope["headers"]))
+        self.peer = _address(scope.get("client"))
+        self._refuses = "websocket.http.response" in (scope.get("extensions") or {})
+
+    @property
+    def upgrade(self) -> Request:
+        assert self.request is not None
+        known = self.request.headers
+        offered = ", ".join(self._websocket.scope.get("subprotocols") or ())
+        checked = [*self._CHECKED, *([("sec-websocket-protocol", offered)] if offered else [])]
+        missing = [one for one in checked if self.request.header(one[0]) is None]
+        return attrs.evolve(self.request, headers=(*known, *missing))
+
+    async def accept(self, subprotocol: str | None) -> None:
+        await self._websocket.accept(subprotocol)
+
+    async def refuse(self, reject: Reject) -> None:
+        if not self._refuses:
+            await self._websocket.close(1008, reject.reason[:120])
+            return
+        headers = [(name.encode(), value.encode()) for name, value in (*reject.headers, _TEXT)]
+        start = {"type": "websocket.http.response.start", "status": reject.status}
+        await self._websocket.send({**start, "headers": headers})
+        body = {"type": "websocket.http.response.body", "body": _content(reject)}
+        await self._websocket.send(body)
+
+    async def _receive(self) -> Payload:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return Close(message.get("code") or NO_CODE, message.get("reason") or "")
+        text = message.get("text")
+        payload: str | bytes = message["bytes"] if text is None else text
+        return payload
+
+    async def send(self, payload: str | bytes) -> None:
+        kind = "text" if isinstance(payload, str) else "bytes"
+        await self._pass({"type": "websocket.send", kind: payload})
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._pass({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _pass(self, message: dict[str, Any]) -> None:
+        try:
+            await self._websocket.send(message)
+        except Exception as exc:
+            if self._websocket.application_state.name != "DISCONNECTED":
+                raise
+            raise ConnectionResetError from exc
+
+
+class _Aiohttp(Adapter):
+    """aiohttp's WebSocketResponse, with the request that it answers."""
+
+    def __init__(self, websocket: Any, request: Any) -> None:
+        super().__init__(websocket, None if request is None else request.transport)
+        self.accepted = websocket.prepared
+        self._request = request
+        if request is not None:
+            headers = _headers(request.raw_headers)
+            self.request = Request(request.raw_path, headers, request.method)
+        elif not self.accepted:
+            raise TypeError("pass request=…, the request that aiohttp has given to its handler")
+        if self._transport is not None:
+            self.peer = _address(self._transport.get_extra_info("peername"))
+        self._receiving: Interruption | None = None
+        self._left: asyncio.Future[None] | None = None
+        """Set once nobody receives any more, as this end closes."""
+        self._answer: asyncio.Future[int] | None = None
+        """The code of the answer to this end's close."""
+
+    async def accept(self, subprotocol: str | None) -> None:
+        if self._websocket.can_prepare(self._request).protocol != subprotocol:
+            raise ValueError(
+                f"the WebSocketResponse does not select {subprotocol}; make it with"
+                " protocols=SUBPROTOCOLS"
+            )
+        await self._websocket.prepare(self._request)
+
+    async def refuse(self, reject: Reject) -> None:
+        # aiohttp answers with what is raised. It has a class for each status, but no function.
+        base = sys.modules["aiohttp.web_exceptions"].HTTPException
+        refusal = type("Refused", (base,), {"status_code": reject.status})
+        raise refusal(text=_content(reject).decode(), headers=dict(reject.headers))
+
+    async def _receive(self) -> Payload:
+        message: Any = None
+        if self._answer is None:
+            try:
+                with Interruption() as self._receiving:
+                    message = await self._websocket.receive()
+            finally:
+                self._receiving = None
+                if self._left is not None:
+                    self._left.set_result(None)
+        if message is None:
+            assert self._answer is not None  # else nobody has interrupted it
+            return Close(await self._answer)
+        if message.type.name in ("TEXT", "BINARY"):
+            payload: str | bytes = message.data
+            return payload
+        if message.type.name != "CLOSE":
+            return Close(ABNORMAL)
+        await self._websocket.close(code=message.data or 1000)  # if aiohttp has not done so
+        return Close(message.data or NO_CODE, message.extra or "")
+
+    async def send(self, payload: str | bytes) -> None:
+        if isinstance(payload, str):
+            await self._websocket.send_str(payload)
+        else:
+            await self._websocket.send_bytes(payload)
+
+    async def _close(self, code: int, reason: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        if self._receiving is not None:  # aiohttp waits for no answer while another task receives
+            self._left = loop.create_future()
+            self._receiving.interrupt()
+            await self._left
+        try:
+            await self._websocket.close(code=code, message=reason.encode())
+        finally:
+            self._answer.set_result(self._websocket.close_code or ABNORMAL)
+
+
+class _Websockets(Adapter):
+    """A connection of websockets, of its new asyncio server or of the legacy one."""
+
+    def __init__(self, websocket: Any, path: str, headers: Any) -> None:
+        super().__init__(websocket, websocket.transport)
+        self.request = _head(path, headers)
+        self.peer = _address(websocket.remote_address)
+
+    async def _receive(self) -> Payload:
+        try:
+            payload: str | bytes = await self._websocket.recv()
+            return payload
+        except Exception as exc:
+            if not _is_a(exc, "websockets.exceptions", "ConnectionClosed"):
+                raise
+            close: Any = getattr(exc, "rcvd", None)
+        return Close(ABNORMAL) if close is None else Close(close.code, close.reason)
+
+    async def send(self, payload: str | bytes) -> None:
+        try:
+            await self._websocket.send(payload)
+        except Exception as exc:
+            if _is_a(exc, "websockets.exceptions", "ConnectionClosed"):
+                raise ConnectionResetError from exc
+            raise
+
+
+def _head(path: str, headers: Any) -> Request:
+    """A request as websockets has it: old versions decode bytes beyond ASCII to surrogates."""
+    pairs = headers.raw_items()
+    return Request(path, _headers((name.encode(), _bytes(value)) for name, value in pairs))
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("latin-1", "surrogateescape")
+
+
+_open: Final[list[HandshakePolicy]] = []
+"""The policies of the open calls, one entry for each call."""
+
+
+@contextmanager
+def counted(policy: HandshakePolicy) -> Iterator[None]:
+    """Count a call as open. Calls with equal policies count together."""
+    _open.append(policy)
+    try:
+        yield
+    finally:
+        _open.remove(policy)
+
+
+def judged(request: Request, policy: HandshakePolicy) -> Accept | Reject:
+    """Accept or refuse a request."""
+    return judge_request(request, policy, open_calls=_open.count(policy))
+
+
+def websockets_options(answering: Answering) -> dict[str, Any]:
+    """Options for ``serve`` of ``websockets.asyncio.server``, which accepts before a handler runs.
+
+    With them, it judges requests by the policy of ``answering``, and has its limits::
+
+        async with serve(handler, host, port, **websockets_options(answering)):
+
+    Audio is not compressed, which costs much and gains little.
+    """
+    policy, limits = answering.policy, answering.limits
+
+    def process_request(connection: Any, head: Any) -> Any:
+        verdict = judged(_head(head.path, head.headers), policy)
+        if isinstance(verdict, Accept):
+            return None
+        response = connection.respond(HTTPStatus(verdict.status), _content(verdict).decode())
+        response.headers.update(verdict.headers)
+        return response
+
+    def select_subprotocol(connection: Any, offered: Sequence[Any]) -> Any:
+        return next((name for name in offered if name in policy.subprotocols), None)
+
+    return {
+        "process_request": process_request,
+        "select_subprotocol": select_subprotocol,
+        "compression": None,
+        "max_size": limits.message_size,
+        "ping_interval": limits.ping_interval,
+        "ping_timeout": limits.ping_time,
+        "close_timeout": limits.close_time,
+    }
