@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import selectors
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from listenproto import (
     DOCUMENTED,
     FLICKS,
     Answering,
-    AppCall,
-    CallEvent,
+    AppMessage,
+    CallEnded,
     Close,
-    Ending,
+    Closed,
     Heard,
+    Lateness,
+    Limits,
+    ListenResult,
     ListenTask,
     ListenVerb,
-    Message,
-    Metadata,
+    Payload,
+    Peer,
+    Profile,
+    Request,
+    Statistics,
+    Tap,
+    TraceMoment,
+    Violation,
 )
-from listenproto.recording import TraceFile
+from listenproto.asyncio import Call, answer
 from tests.call_support import ATTRIBUTES, RATE
 
 STEP: Final = 0.02
@@ -33,138 +44,388 @@ STEP: Final = 0.02
 class _Jumping(selectors.DefaultSelector):
     """Waits no time at all: the clock jumps to when the wait would be over."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0  # as of a machine that has run for a while
+    loop: JumpingLoop
 
     def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "all tasks wait for something that never comes"
-        self.now += max(0.0, timeout)
+        if timeout != 0 and not self.loop.wake_who_waits_for_all():
+            assert timeout is not None, "all tasks wait for something that never comes"
+            self.loop.jump(timeout)
         return super().select(0)
 
 
-class _JumpingLoop(asyncio.SelectorEventLoop):
+class JumpingLoop(asyncio.SelectorEventLoop):
     """An event loop with a clock that jumps as soon as all tasks wait."""
 
     def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
+        selector = _Jumping()
+        selector.loop = self
+        self._virtual_now = 1000.0  # as of a machine that has run for a while
+        self._wait_for_all: list[asyncio.Future[None]] = []
+        super().__init__(selector)
 
     def time(self) -> float:
-        return self._jumping.now
+        return self._virtual_now
+
+    def jump(self, seconds: float) -> None:
+        """Go on to the next timer, or by so many seconds if that is sooner."""
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        self._virtual_now = min(self._virtual_now + seconds, timers[0].when())
+
+    def wake_who_waits_for_all(self) -> bool:
+        """All tasks wait: wake who wants to know. Gives whether there is anybody."""
+        waiting, self._wait_for_all = self._wait_for_all, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        return bool(waiting)
+
+    async def all_blocked(self) -> None:
+        """Wait until all other tasks wait, as trio's wait_all_tasks_blocked."""
+        future = self.create_future()
+        self._wait_for_all.append(future)
+        await future
 
 
 def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a test on asyncio with a clock that jumps as soon as all tasks wait."""
+    """Run a test on asyncio with a clock that jumps as soon as all tasks wait.
+
+    A test in which everything is stuck fails at once. At its end no task may be left.
+    """
 
     @wraps(test)
     def run(**fixtures: object) -> None:
-        with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
             runner.run(_awaited(test(**fixtures)))
 
     return run
 
 
 async def _awaited(test: Awaitable[None]) -> None:
-    await test
+    async with asyncio.timeout(86400):
+        await test
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def all_blocked() -> None:
+    """Wait until all other tasks wait."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingLoop)
+    await loop.all_blocked()
 
 
 async def sleep_until(time: float) -> None:
     await asyncio.sleep(time - asyncio.get_running_loop().time())
 
 
-class MemoryCall:
-    """A call on asyncio with both its ends; what one sends is at the other at once.
+class _News:
+    """Wakes all who wait for a change."""
 
-    The application's end is what a recorder needs of a call, and what handlers use most.
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        while not ready():
+            await self._event.wait()
+
+
+class Gate:
+    """One direction of a connection, through which nothing is read while it is shut."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.is_open = True
+        self.waiting: deque[Payload] = deque()
+        self._changed = changed
+
+    def shut(self) -> None:
+        self.is_open = False
+
+    def open(self) -> None:
+        self.is_open = True
+        self._changed()
+
+    @property
+    def has_payload(self) -> bool:
+        return self.is_open and bool(self.waiting)
+
+
+class MemorySocket:
+    """The WebSocket that the app has of a :class:`MemoryPlatform`."""
+
+    def __init__(self, platform: MemoryPlatform) -> None:
+        self._platform = platform
+
+    async def receive(self) -> Payload:
+        platform = self._platform
+        await platform.news.until(lambda: platform.to_app.has_payload or platform.is_lost)
+        if not platform.to_app.has_payload:
+            raise ConnectionResetError
+        payload = platform.to_app.waiting.popleft()
+        if isinstance(payload, Close):
+            platform.app_closed(payload.code, "")
+        platform.changed()
+        return payload
+
+    async def send(self, payload: str | bytes) -> None:
+        await self._write(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        platform = self._platform
+        try:
+            await self._write(Close(code, reason))
+            await platform.news.until(lambda: platform.closed is not None)
+        except asyncio.CancelledError:
+            platform.lose()
+            raise
+
+    async def _write(self, payload: Payload) -> None:
+        platform = self._platform
+        if platform.is_lost:
+            raise ConnectionResetError
+        platform.to_platform.waiting.append(payload)
+        platform.changed()
+        if platform.is_lockstep:
+            await platform.news.until(
+                lambda: payload not in platform.to_platform.waiting or platform.is_lost
+            )
+
+
+class MemoryPlatform:
+    """The platform's end of a call in memory, with the methods of a PlatformCall on trio.
+
+    What one end sends is at the other at once; in lockstep, sending waits until it has been read.
     """
 
-    def __init__(self, verb: ListenVerb, *, trace: TraceFile | None = None) -> None:
-        self.task = ListenTask(verb, ATTRIBUTES)
-        self._clock = asyncio.get_running_loop().time
-        tap = None if trace is None else lambda session: trace
-        self.core = AppCall(
-            Answering(verb=verb, unread="hold", tap=tap), now=self._clock(), over_messages=True
-        )
-        self.session = self.core.session
-        self.stream_rate = RATE
-        self.profile = DOCUMENTED
-        self.watchers = self.core.watchers
-        self.log = logging.getLogger("listenproto")
-        self.samples_dropped = 0
-        self._news = asyncio.Event()
+    def __init__(
+        self,
+        verb: ListenVerb,
+        *,
+        profile: Profile = DOCUMENTED,
+        limits: Limits | None = None,
+        on_message: Callable[[AppMessage], None] = lambda message: None,
+        tap: Tap | None = None,
+        lockstep: bool = False,
+    ) -> None:
+        self.task = ListenTask(verb, ATTRIBUTES, profile=profile, keep_passed=tap is not None)
+        self.socket = MemorySocket(self)
+        self.closed: Closed | None = None
+        self.is_lost = False
+        self.is_lockstep = lockstep
+        self.samples_dropped = self.events_dropped = 0
+        self.news = _News()
+        self.to_app = Gate(self.changed)
+        self.to_platform = Gate(self.changed)
+        self._limits = limits or Limits()
+        self._on_message = on_message
+        self._tap = tap
+        self._tell(Peer.APP, TraceMoment.OPEN)
         self.task.connected()
-        self.exchange()
+        self.changed()
+
+    error = None
+    """A MemorySocket breaks no rule of WebSockets."""
 
     @property
-    def metadata(self) -> Metadata:
-        assert self.core.metadata is not None
-        return self.core.metadata
+    def result(self) -> ListenResult | None:
+        return self.task.result
 
     @property
-    def end(self) -> Ending | None:
-        return self.core.end
+    def statistics(self) -> Statistics:
+        return Statistics.of(
+            self.task.session.received,
+            self.task.session.sent,
+            Lateness(soonest=0.0),
+            buffered=self.task.buffered / FLICKS,
+            events_dropped=self.events_dropped,
+            samples_dropped=self.samples_dropped,
+        )
 
-    @property
-    def disconnected(self) -> bool:
-        return self.core.disconnected
+    def how_it_ended(self) -> str:
+        if self.closed is None:
+            return "the call goes on"
+        how = f"the other end closed with {self.closed.code}" if self.closed.clean else "it is lost"
+        return f"the call is over: {how}"
 
-    async def send(self, message: Message) -> None:
-        """Send a message of the app."""
-        self.core.send(message, self._clock())
-        self.exchange()
-
-    def __aiter__(self) -> MemoryCall:
-        return self
-
-    async def __anext__(self) -> CallEvent:
-        while (event := self.core.next_event(self._clock())) is None:
-            if self.core.end is not None:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        return event
-
-    def exchange(self) -> None:
-        """Carry to each end what the other has sent."""
-        while self.task.has_outgoing or self.session.has_outgoing:
-            self.core.receive([*self.task.outgoing()], self._clock())
-            for payload in self.core.data_to_send(self._clock()) or ():
-                if isinstance(payload, Close):
-                    self.task.closed(payload.code, payload.reason)
-                else:
-                    self.task.receive(payload)
-        self._news.set()
+    def play(self, flicks: int) -> list[Heard]:
+        heard = self.task.play(flicks)
+        self.changed()
+        return heard
 
     def key(self, digit: str) -> None:
-        """The caller presses a key."""
         self.task.key(digit)
-        self.exchange()
+        self.changed()
 
     def hang_up(self) -> None:
-        """The caller hangs up."""
         self.task.hang_up()
-        self.exchange()
+        self.changed()
+
+    async def capture(self, pcm: bytes, *, patience: float = math.inf) -> None:
+        await asyncio.sleep(0)
+        await self.news.until(lambda: self.closed is not None or self._has_room)
+        self.task.capture(pcm)
+        self.changed()
+
+    @property
+    def _has_room(self) -> bool:
+        return self.task.waiting < self._limits.outbox_size
+
+    async def over(self) -> None:
+        await self.news.until(lambda: self.closed is not None)
+
+    def say(self, payload: Payload) -> None:
+        """Send that, as no task would."""
+        self.to_app.waiting.append(payload)
+        self.changed()
 
     def lose(self) -> None:
         """The connection is lost."""
-        self.core.receive([Close(1006)], self._clock())
-        self._news.set()
+        if not self.is_lost and self.closed is None:
+            self.is_lost = True
+            self.task.connection_lost()
+            self._tell(Peer.APP, TraceMoment.LOST)
+            self.closed = Closed(1006, "", clean=False)
+            self.changed()
+
+    def app_closed(self, code: int, reason: str) -> None:
+        """The app has closed, or answered a close."""
+        if self.closed is None:
+            self.task.closed(code, reason)
+            self.closed = Closed(code, reason, clean=True)
+
+    def changed(self) -> None:
+        """Something was done at one of the ends: carry over what the other can read."""
+        while self.to_platform.has_payload and self.closed is None:
+            payload = self.to_platform.waiting.popleft()
+            if isinstance(payload, Close):
+                self._carry()
+                self.to_app.waiting.append(Close(payload.code))
+                self.app_closed(payload.code, payload.reason)
+            else:
+                for event in self.task.receive(payload):
+                    if isinstance(event, AppMessage):
+                        self.events_dropped += isinstance(event, Violation) and event.dropped
+                        self._on_message(event)
+        self._carry()
+        self.news.tell()
+
+    def _carry(self) -> None:
+        """Carry to the app what the task has sent."""
+        while self.closed is None and self.task.has_outgoing:
+            if self.is_lockstep and self.to_app.waiting:
+                break
+            self.to_app.waiting.append(next(self.task.outgoing()))
+        if self._tap is not None:
+            for sender, payload in self.task.passed():
+                self._tell(sender, payload)
+
+    def _tell(self, sender: Peer, passed: Payload | TraceMoment) -> None:
+        if self._tap is not None:
+            self._tap(sender, passed)
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[None]]
+
+REQUEST: Final = Request("/", ())
+
+
+async def serve(handler: Handler, websocket: object, *, answering: Answering) -> None:
+    """Answer a call as a framework's handler does."""
+    with suppress(CallEnded):
+        async with answer(websocket, request=REQUEST, answering=answering) as call:
+            await handler(call)
+
+
+@asynccontextmanager
+async def calling(
+    handler: Handler,
+    verb: ListenVerb,
+    *,
+    answering: Answering | None = None,
+    **options: Any,
+) -> AsyncIterator[MemoryPlatform]:
+    """A platform in a call with a handler; at the end both are closed."""
+    answering = answering or Answering(mode=verb.mode())
+    platform = MemoryPlatform(verb, **options)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(handler, platform.socket, answering=answering))
+        try:
+            yield platform
+        finally:
+            platform.hang_up()
+            await platform.over()
 
 
 async def talk(
-    call: MemoryCall,
+    platform: MemoryPlatform,
     said: bytes,
     *,
     lost: Callable[[float], bool] = lambda at: False,
     hear: Callable[[list[Heard]], None] = lambda heard: None,
 ) -> None:
     """Say that in real time, and hear what the app plays meanwhile; of some audio all is lost."""
-    size = round(STEP * RATE) * 2 * call.task.verb.channels
+    size = round(STEP * RATE) * 2 * platform.task.verb.channels
     start = asyncio.get_running_loop().time()
     for number in range(len(said) // size):
         await sleep_until(start + (number + 1) * STEP)
-        hear(call.task.play(round(STEP * FLICKS)))
+        hear(platform.play(round(STEP * FLICKS)))
         pcm = said[number * size : (number + 1) * size]
-        call.task.capture(pcm, lost=lost(number * STEP))
-        call.exchange()
+        platform.task.capture(pcm, lost=lost(number * STEP))
+        platform.changed()
+
+
+DROPPED: Final = "dropped"
+
+
+class Pipe:
+    """A WebSocket of which a test is the other end."""
+
+    def __init__(self, *coming: Payload, answers: bool = True) -> None:
+        self.sent: list[Payload] = []
+        self.broken = False
+        self._coming: deque[Payload | Exception] = deque(coming)
+        self._news = _News()
+        self._answers = answers
+        self._busy = False
+
+    def come(self, payload: Payload | Exception) -> None:
+        """Have that received; an exception is raised."""
+        self._coming.append(payload)
+        self._news.tell()
+
+    def lose(self) -> None:
+        """Lose the connection, behind all that has come."""
+        self.come(ConnectionResetError())
+
+    async def receive(self) -> Payload:
+        await self._news.until(lambda: bool(self._coming))
+        payload = self._coming.popleft()
+        if isinstance(payload, Exception):
+            raise payload
+        return payload
+
+    async def send(self, payload: str | bytes) -> None:
+        await self._write(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            await self._write(Close(code, reason))
+            if not self._answers:
+                await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.sent.append(DROPPED)
+            raise
+        self.come(Close(code))
+
+    async def _write(self, payload: Payload) -> None:
+        assert not self._busy, "one writer owns the WebSocket"
+        self._busy = True
+        try:
+            await asyncio.sleep(0.1)
+        finally:
+            self._busy = False
+        if self.broken:
+            raise ConnectionResetError
+        self.sent.append(payload)

@@ -17,9 +17,9 @@ import trio
 
 from listenproto import (
     FLICKS,
+    Answering,
     Audio,
     CallEnded,
-    Disconnect,
     Ending,
     EndKind,
     KillAudio,
@@ -30,6 +30,7 @@ from listenproto import (
     TraceHeader,
     judge_trace,
 )
+from listenproto.asyncio import Call as AsyncioCall
 from listenproto.recording import (
     HeardWav,
     Recorder,
@@ -39,9 +40,9 @@ from listenproto.recording import (
     recover_wav,
 )
 from listenproto.recording._call import how_it_ended
-from listenproto_trio import Answering, Call
+from listenproto_trio import Call
 from tests import asyncio_support, both_support, trio_support
-from tests.asyncio_support import MemoryCall
+from tests.asyncio_support import MemoryPlatform
 from tests.both_support import AFTER, Stall, counted, sides_of, without
 from tests.call_support import ATTRIBUTES, RATE, STREAM, audio
 from tests.recording_support import FILES, end_of, heard_in, names_in, sidecar_of
@@ -106,33 +107,32 @@ async def on_trio(folder: Path) -> None:
 
 @asyncio_support.virtual
 async def on_asyncio(folder: Path) -> None:
-    async def send() -> None:
+    async def send(call: AsyncioCall) -> None:
         start = clock()
         for at, message in SCRIPT:
             await asyncio_support.sleep_until(start + at + AFTER)
             await call.send(message)
 
-    async def handle() -> None:
+    async def handler(call: AsyncioCall) -> None:
+        trace.position = lambda: call.session.samples_received
         with recordings(folder, call, clock=clock) as files:
-            async for event in call:
-                for recording in files:
-                    recording.take(event)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send(call))
+                async for event in call:
+                    for recording in files:
+                        recording.take(event)
 
     def lost(at: float) -> bool:
         return STALL.start <= at < STALL.start + STALL.seconds
 
     clock = asyncio.get_running_loop().time
     trace = TraceFile(folder / "trace.jsonl", HEADER, clock=clock)
-    call = MemoryCall(STREAM, trace=trace)
-    trace.position = lambda: call.session.samples_received
+    answering = Answering(verb=STREAM, unread="hold", tap=lambda session: trace)
     with HeardWav(folder / "heard.wav", RATE) as heard:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(handle())
-            group.create_task(send())
-            await asyncio_support.talk(call, SAID[:KEY], lost=lost, hear=heard.hear)
-            call.key("5")
-            await asyncio_support.talk(call, SAID[KEY:], hear=heard.hear)
-            call.hang_up()
+        async with asyncio_support.calling(handler, STREAM, answering=answering) as platform:
+            await asyncio_support.talk(platform, SAID[:KEY], lost=lost, hear=heard.hear)
+            platform.key("5")
+            await asyncio_support.talk(platform, SAID[KEY:], hear=heard.hear)
         heard.fill(16 * FLICKS)
     trace.close()
 
@@ -201,63 +201,66 @@ def test_the_files_are_the_same_on_each_runtime(folders: Folders) -> None:
 
 # How calls end on asyncio; how they end on trio is in test_trio_recorder.
 
-Handler: TypeAlias = Callable[[MemoryCall, Recording], Awaitable[None]]
+Handler: TypeAlias = Callable[[AsyncioCall, Recording], Awaitable[None]]
 
 
-async def read(call: MemoryCall, recording: Recording) -> None:
+async def read(call: AsyncioCall, recording: Recording) -> None:
     async for event in call:
         recording.take(event)
 
 
-async def disconnect(call: MemoryCall, recording: Recording) -> None:
-    await call.send(Disconnect())
+async def disconnect(call: AsyncioCall, recording: Recording) -> None:
+    await call.disconnect()
     await read(call, recording)
 
 
-async def fail(call: MemoryCall, recording: Recording) -> None:
+async def fail(call: AsyncioCall, recording: Recording) -> None:
     recording.take(await anext(call))
     raise ValueError("the password is wordpass")
 
 
-async def leave(call: MemoryCall, recording: Recording) -> None:
+async def leave(call: AsyncioCall, recording: Recording) -> None:
     recording.take(await anext(call))
 
 
-async def send_only(call: MemoryCall, recording: Recording) -> None:
+async def send_only(call: AsyncioCall, recording: Recording) -> None:
     recording.take(await anext(call))
     await asyncio.sleep(1)
-    await call.send(Audio(audio(1)))
+    await call.send_audio(audio(1))
+
+
+def recording_with(folder: Path, handle: Handler) -> Callable[[AsyncioCall], Awaitable[None]]:
+    async def record(call: AsyncioCall) -> None:
+        with suppress(ValueError, CallEnded), Recorder(folder).record(call) as recording:
+            await handle(call, recording)
+
+    return record
 
 
 @pytest.mark.parametrize(
     ("handler", "end", "how", "error"),
     [
-        (read, MemoryCall.hang_up, "closed", None),
-        (read, MemoryCall.lose, "lost", None),
-        (disconnect, MemoryCall.exchange, "disconnected", None),
-        (fail, MemoryCall.exchange, "failed", "ValueError"),
-        (leave, MemoryCall.exchange, "left", None),
-        (send_only, MemoryCall.lose, "lost", None),
+        (read, MemoryPlatform.hang_up, "closed", None),
+        (read, MemoryPlatform.lose, "lost", None),
+        (disconnect, MemoryPlatform.changed, "disconnected", None),
+        (fail, MemoryPlatform.changed, "failed", "ValueError"),
+        (leave, MemoryPlatform.changed, "left", None),
+        (send_only, MemoryPlatform.lose, "lost", None),
     ],
 )
 def test_a_call_ends(
     tmp_path: Path,
     handler: Handler,
-    end: Callable[[MemoryCall], None],
+    end: Callable[[MemoryPlatform], None],
     how: str,
     error: str | None,
 ) -> None:
     @asyncio_support.virtual
     async def run() -> None:
-        async def handle() -> None:
-            with suppress(ValueError, CallEnded), Recorder(tmp_path).record(call) as recording:
-                await handler(call, recording)
-
-        call = MemoryCall(STREAM)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(handle())
-            await asyncio_support.talk(call, audio(0.1))
-            end(call)
+        record = recording_with(tmp_path, handler)
+        async with asyncio_support.calling(record, STREAM) as platform:
+            await asyncio_support.talk(platform, audio(0.1))
+            end(platform)
 
     run()
     assert names_in(tmp_path) == FILES
@@ -289,30 +292,42 @@ def test_a_disconnect_counts_before_its_answer() -> None:
 
 @asyncio_support.virtual
 async def test_a_cancelled_handler_is_on_record(tmp_path: Path) -> None:
-    async def handle() -> None:
-        with Recorder(tmp_path).record(call) as recording:
-            await read(call, recording)
+    calls: list[AsyncioCall] = []
 
-    call = MemoryCall(STREAM)
-    handling = asyncio.create_task(handle())
-    await asyncio_support.talk(call, audio(0.1))
+    async def handle(call: AsyncioCall, recording: Recording) -> None:
+        calls.append(call)
+        await read(call, recording)
+
+    platform = MemoryPlatform(STREAM)
+    record = recording_with(tmp_path, handle)
+    answering = Answering(mode=STREAM.mode())
+    handling = asyncio.create_task(
+        asyncio_support.serve(record, platform.socket, answering=answering)
+    )
+    await asyncio_support.talk(platform, audio(0.1))
     await asyncio.sleep(1)
     handling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await handling
     end = end_of(tmp_path)
-    assert (end["how"], end["samples"], call.watchers) == ("cancelled", RATE // 10, [])
+    assert (end["how"], end["samples"], calls[0].watchers) == ("cancelled", RATE // 10, [])
 
 
 @asyncio_support.virtual
 async def test_audio_from_before_the_recording_has_nothing_beside_it(tmp_path: Path) -> None:
-    call = MemoryCall(STREAM)
-    await asyncio_support.talk(call, audio(0.1, 3))
-    with Recorder(tmp_path, both=True).record(call) as recording:
-        await call.send(Audio(audio(0.2, 7)))
-        await asyncio_support.talk(call, audio(0.1, 4))
-        for _ in range(10):
-            recording.take(await anext(call))
+    said = asyncio.Event()
+
+    async def record(call: AsyncioCall) -> None:
+        await said.wait()
+        with Recorder(tmp_path, both=True).record(call) as recording:
+            await call.send_audio(audio(0.2, 7))
+            for _ in range(10):
+                recording.take(await anext(call))
+
+    async with asyncio_support.calling(record, STREAM) as platform:
+        await asyncio_support.talk(platform, audio(0.1, 3))
+        said.set()
+        await asyncio_support.talk(platform, audio(0.1, 4))
     assert sides_of(tmp_path) == (audio(0.1, 3) + audio(0.1, 4), audio(0.1, 0) + audio(0.1, 7))
 
 
@@ -324,24 +339,26 @@ from pathlib import Path
 
 sys.modules["trio"] = None  # importing it fails, as if it were not installed
 
-from listenproto import Audio, Mode, Peer, TraceHeader
+from listenproto import Answering, Mode, Peer, TraceHeader
+from listenproto.asyncio import answer
 from listenproto.recording import Recorder, TraceFile
-from tests.asyncio_support import MemoryCall
+from tests.asyncio_support import MemoryPlatform
 from tests.call_support import STREAM, audio
 
 async def record(folder, both):
     trace = TraceFile(folder / "trace.jsonl", TraceHeader(vantage=Peer.APP, way=Mode.STREAMING))
-    call = MemoryCall(STREAM, trace=trace)
-    with Recorder(folder, both=both).record(call) as recording:
-        await call.send(Audio(audio(2, 7)))
-        for number in range(75):
-            call.task.play(14_112_000)
-            call.task.capture(audio(0.02, number))
-            call.exchange()
+    platform = MemoryPlatform(STREAM)
+    answering = Answering(verb=STREAM, tap=lambda session: trace)
+    async with answer(platform.socket, answering=answering) as call:
+        with Recorder(folder, both=both).record(call) as recording:
+            await call.send_audio(audio(2, 7))
+            for number in range(75):
+                platform.play(14_112_000)
+                await platform.capture(audio(0.02, number))
+                recording.take(await anext(call))
+            platform.key("5")
             recording.take(await anext(call))
-        call.key("5")
-        recording.take(await anext(call))
-        os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(record(Path(sys.argv[1]), bool(sys.argv[2])))
 """
