@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websockets_serve
+from websockets.exceptions import ConcurrencyError, ConnectionClosed, InvalidStatus
 
 from listenproto import (
     SUBPROTOCOL,
@@ -25,7 +27,7 @@ from listenproto import (
     basic_credentials,
 )
 from listenproto._limits import Limits
-from listenproto.asyncio import Call, answer
+from listenproto.asyncio import Call, answer, websockets_options
 from tests.framework_support import (
     ACCEPTED,
     HOST,
@@ -345,3 +347,31 @@ async def test_aiohttp_needs_its_request_and_subprotocols() -> None:
         "the WebSocketResponse does not select audio.jambonz.org; make it with"
         " protocols=SUBPROTOCOLS",
     ]
+
+
+@real
+async def test_another_reader_of_the_connection_is_heard_of() -> None:
+    failures: list[Exception] = []
+
+    async def endpoint(websocket: ServerConnection) -> None:
+        try:
+            async with answer(websocket, answering=STREAMING) as call:
+                reading = asyncio.create_task(websocket.recv())
+                await anext(call)
+                await call.send_audio(b"\1\0")
+                assert [event async for event in call] == []
+        except ConcurrencyError as exc:
+            failures.append(exc)
+        with pytest.raises(ConnectionClosed):
+            await reading
+
+    async def dial(port: int) -> None:
+        async with dialled(port) as platform:
+            await platform.send(METADATA)
+            await platform.send(b"\1\0")
+            await read_out(platform)
+
+    async with websockets_serve(endpoint, HOST, 0, **websockets_options(STREAMING)) as server:
+        with suppress(ConnectionClosed):
+            await dial(server.sockets[0].getsockname()[1])
+    assert len(failures) == 1

@@ -224,8 +224,7 @@ class Driver:
             self._tasks.append(self._loop.create_task(self._drop([*self._tasks])))
 
     async def _drop(self, tasks: list[asyncio.Task[None]]) -> None:
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.wait(tasks)
         try:
             await self._carrier.drop()
         finally:

@@ -76,7 +76,11 @@ class Adapter:
 
     async def accept(self, subprotocol: str | None) -> None:
         """Accept it."""
-        raise NotImplementedError
+        try:
+            await self._accept(subprotocol)
+        except OSError:
+            self._over = True
+            raise
 
     async def refuse(self, reject: Reject) -> None:
         """Refuse it. An exception is the library's own way to do that."""
@@ -110,6 +114,9 @@ class Adapter:
         if not (self._over or self._closing):  # a close that was cancelled has dropped it
             self._over = True
             await self._drop()
+
+    async def _accept(self, subprotocol: str | None) -> None:
+        raise NotImplementedError
 
     async def _receive(self) -> Payload:
         payload: Payload = await self._websocket.receive()
@@ -209,7 +216,7 @@ class _Starlette(Adapter):
         missing = [one for one in checked if self.request.header(one[0]) is None]
         return attrs.evolve(self.request, headers=(*known, *missing))
 
-    async def accept(self, subprotocol: str | None) -> None:
+    async def _accept(self, subprotocol: str | None) -> None:
         await self._websocket.accept(subprotocol)
 
     async def refuse(self, reject: Reject) -> None:
@@ -266,7 +273,7 @@ class _Aiohttp(Adapter):
         self._answer: asyncio.Future[int] | None = None
         """The code of the answer to this end's close."""
 
-    async def accept(self, subprotocol: str | None) -> None:
+    async def _accept(self, subprotocol: str | None) -> None:
         if self._websocket.can_prepare(self._request).protocol != subprotocol:
             raise ValueError(
                 f"the WebSocketResponse does not select {subprotocol}; make it with"
@@ -331,20 +338,24 @@ class _Websockets(Adapter):
     async def _receive(self) -> Payload:
         try:
             payload: str | bytes = await self._websocket.recv()
-            return payload
         except Exception as exc:
-            if not _is_a(exc, "websockets.exceptions", "ConnectionClosed"):
-                raise
-            close: Any = getattr(exc, "rcvd", None)
-        return Close(ABNORMAL) if close is None else Close(close.code, close.reason)
+            return _closed_by(exc)
+        return payload
 
     async def send(self, payload: str | bytes) -> None:
         try:
             await self._websocket.send(payload)
         except Exception as exc:
-            if _is_a(exc, "websockets.exceptions", "ConnectionClosed"):
-                raise ConnectionResetError from exc
-            raise
+            _closed_by(exc)
+            raise ConnectionResetError from exc
+
+
+def _closed_by(error: Exception) -> Close:
+    """The close that an error of websockets tells of; raises the error if it is another one."""
+    if not _is_a(error, "websockets.exceptions", "ConnectionClosed"):
+        raise error
+    close: Any = getattr(error, "rcvd", None)
+    return Close(ABNORMAL) if close is None else Close(close.code, close.reason)
 
 
 def _head(path: str, headers: Any) -> Request:

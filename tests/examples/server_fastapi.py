@@ -1,16 +1,37 @@
-"""An agent behind FastAPI: asks the caller to speak, which can be interrupted, then echoes."""
+"""Calls behind FastAPI: an app that echoes, and an agent that can be interrupted."""
 
+import asyncio
 import sys
 from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI, WebSocket
 
-from listenproto import Answering, Audio, CallEnded, Mode
-from listenproto.asyncio import answer
+from listenproto import Answering, Audio, CallEnded, Dtmf, Mode
+from listenproto.asyncio import Call, answer
 
 app = FastAPI()
 ANSWERING = Answering(mode=Mode.STREAMING)
+GREETING = bytes([0, 8] * 40 + [0, 248] * 40) * 300  # L16, 8000 samples a second: 3 s of a tone
+
+
+@app.websocket("/agent")
+async def agent(websocket: WebSocket) -> None:
+    with suppress(CallEnded):  # the caller has hung up, or the request was refused
+        async with answer(websocket, answering=ANSWERING) as call, asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(listen(call))
+            spoken = await call.speak(GREETING)
+            mark = await call.mark("greeted")
+            await mark.wait()
+            call.log.info("the caller heard %.1f s of the greeting", spoken.heard)
+            listening.cancel()
+
+
+async def listen(call: Call) -> None:
+    """Fall silent for a caller who presses a key."""
+    async for event in call:
+        if call.ahead and isinstance(event, Dtmf):
+            await call.kill_audio(guard=0.1)
 
 
 @app.websocket("/echo")

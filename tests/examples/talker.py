@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import trio
+from trio import sleep
 
-from listenproto import Audio, BidirectionalAudio, Dtmf, ListenVerb
+from listenproto import Answering, Audio, BidirectionalAudio, Dtmf, ListenVerb, Outcome
 from listenproto._l16 import peak
-from listenproto_trio import Answering, Call, Outcome, serve
+from listenproto_trio import Call, serve
 from listenproto_trio.speech import speech
 
 LOUD = 3000  # of 32768; a real agent asks a voice activity detector
@@ -25,15 +26,6 @@ VERB = ListenVerb(  # what the application answers the call with: mode and rate 
 )
 
 
-async def talk(call: Call) -> None:
-    call.log.info("a caller, at %s", call.path)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(listen, call)
-        await say(call)
-        nursery.cancel_scope.cancel()
-    call.log.info("%.1f s late at the worst", call.statistics.worst_lateness)
-
-
 async def say(call: Call) -> None:
     """Say it, over and over until it was heard to its end; then go."""
     outcome = None
@@ -43,7 +35,7 @@ async def say(call: Call) -> None:
             outcome = await mark.wait()
         else:
             call.log.info("interrupted")
-            await trio.sleep(0.5)
+            await sleep(0.5)
 
 
 async def listen(call: Call) -> None:
@@ -58,8 +50,17 @@ async def synthesized() -> AsyncIterator[bytes]:
     """Speech in the chunks that a synthesizer's HTTP response has: cut anywhere."""
     pcm = speech()
     for start in range(0, len(pcm), 4095):
-        await trio.lowlevel.checkpoint()
+        await sleep(0)
         yield pcm[start : start + 4095]
+
+
+async def talk(call: Call) -> None:
+    call.log.info("a caller, at %s", call.path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen, call)
+        await say(call)
+        nursery.cancel_scope.cancel()
+    call.log.info("%.1f s late at the worst", call.statistics.worst_lateness)
 
 
 async def main(port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import signal
@@ -18,7 +19,7 @@ from listenproto._wav import GROWING_HEADER, parse_wav
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
 from tests.example_support import check_echo, program
-from tests.examples import caller_trio, ivr, recorder, server_trio, talker
+from tests.examples import caller_trio, ivr, recorder, server_trio, talker, talker_asyncio
 from tests.interop import (
     HOST,
     Record,
@@ -234,7 +235,10 @@ async def test_a_caller_who_hangs_up_is_no_failure(
     assert caplog.records[-1].levelno == logging.INFO
 
 
-@pytest.mark.parametrize(("name", "mode"), [("talker", Mode.STREAMING), ("ivr", Mode.CLIPS)])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("talker", Mode.STREAMING), ("talker_asyncio", Mode.STREAMING), ("ivr", Mode.CLIPS)],
+)
 @trio_test
 async def test_the_programs_take_calls(name: str, mode: Mode) -> None:
     with program(name) as port:
@@ -243,3 +247,13 @@ async def test_the_programs_take_calls(name: str, mode: Mode) -> None:
         )
     assert placed.result.end is ListenEnd.HANGUP
     assert placed.breaches() == []
+
+
+def test_the_talkers_differ_in_imports_and_start_up_only() -> None:
+    """From the first constant to the function that starts their tasks."""
+    agents = []
+    for module in (talker, talker_asyncio):
+        source = inspect.getsource(module)
+        agents.append(source[source.index("\nLOUD =") : source.index("\nasync def talk(")])
+    assert agents[0] == agents[1]
+    assert agents[0].count("async def ") == 3

@@ -14,7 +14,7 @@ from websockets.client import ClientProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from listenproto import SUBPROTOCOL, Close, ListenEnd, ListenVerb, read_verbs
+from listenproto import SUBPROTOCOL, Close, ListenEnd, ListenVerb, Mode, read_verbs
 from listenproto._wire import DEFAULT_MAX_MESSAGE
 from listenproto_trio import Key
 from listenproto_trio.speech import speech
@@ -30,6 +30,7 @@ from tests.interop import (
     noise,
     place_call,
     trio_test,
+    verb,
 )
 
 AIOHTTP = ("server_aiohttp", "/")
@@ -222,6 +223,21 @@ async def test_a_server_takes_messages_as_large_as_ours_do(url: str) -> None:
         await platform.say(callSid="c3a1")
         await platform.send(large)
         assert await platform.hear() == large
+
+
+@pytest.mark.parametrize("keys", [[], [Key("5", at=1.0)]], ids=["to its end", "interrupted"])
+@trio_test
+async def test_fastapi_agent(keys: list[Key]) -> None:
+    """The greeting is heard, until the caller presses a key; then the app leaves."""
+    with program("server_fastapi") as port:
+        placed = await place_call(
+            verb(f"ws://{HOST}:{port}/agent", Mode.STREAMING, pass_dtmf=True), keys=keys
+        )
+    assert placed.result.end is ListenEnd.APP_CLOSED
+    assert placed.breaches() == []
+    heard = len(placed.audio) / 16000
+    assert (heard == 3.0) is not bool(keys)
+    assert heard > 0
 
 
 @pytest.mark.parametrize("keys", [[], [Key("#", at=0.5)]], ids=["hang-up", "key"])
