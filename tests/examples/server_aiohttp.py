@@ -9,7 +9,7 @@ from aiohttp import web
 from listenproto import SUBPROTOCOLS, Answering, Audio, CallEnded, Mode
 from listenproto.asyncio import answer
 
-ANSWERING = Answering(mode=Mode.STREAMING)
+ANSWERING = Answering(mode=Mode.STREAMING, unread="hold")  # an echo loses nothing
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:

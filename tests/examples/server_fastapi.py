@@ -37,7 +37,8 @@ async def listen(call: Call) -> None:
 @app.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
     with suppress(CallEnded):
-        async with answer(websocket, answering=ANSWERING) as call:
+        answering = Answering(mode=Mode.STREAMING, unread="hold")  # an echo loses nothing
+        async with answer(websocket, answering=answering) as call:
             async for event in call:
                 if isinstance(event, Audio):
                     await call.send_audio(event.pcm)

@@ -9,7 +9,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from listenproto import Answering, Audio, CallEnded, Mode
 from listenproto.asyncio import answer, websockets_options
 
-ANSWERING = Answering(mode=Mode.STREAMING)
+ANSWERING = Answering(mode=Mode.STREAMING, unread="hold")  # an echo loses nothing
 
 
 async def echo(websocket: ServerConnection) -> None:
