@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from listenproto._answering import Answering
-from listenproto._app_session import PlaybackDone
+from listenproto._app_session import AppSession, PlaybackDone
 from listenproto._connection import AppConnection, ConnectionEvent
 from listenproto._ends import CallEnded, Ending
 from listenproto._errors import LocalProtocolError
@@ -83,10 +83,10 @@ class AppCall:
         request: Request | None = None,
         verdict: Accept | Reject | None = None,
     ) -> None:
-        self.answering: Final = answering or Answering()
+        self.answering: Final[Answering] = answering or Answering()
         """The options with which the call is answered."""
         limits = self.answering.limits
-        self.session: Final = self.answering.session()
+        self.session: Final[AppSession] = self.answering.session()
         """The session of the call."""
         self._judge_request = judge_request or self._by_policy
         self._messages = MessageConnection(self.session) if over_messages else None
@@ -94,7 +94,7 @@ class AppCall:
             self.session, max_head=limits.head_size, max_message=limits.message_size
         )
         connection: Linked[Any] = self._messages or self._bytes
-        self.link: Final = Link(
+        self.link: Final[Link[Any]] = Link(
             connection,
             limits,
             peer=Peer.PLATFORM,
@@ -103,21 +103,23 @@ class AppCall:
             now=now,
         )
         """The connection."""
-        self.stream_rate: Final = stream_rate_for(self.answering.verb, self.answering.stream_rate)
+        self.stream_rate: Final[int] = stream_rate_for(
+            self.answering.verb, self.answering.stream_rate
+        )
         """The sample rate of this end's stream in Hz."""
         self.watchers: list[Watcher] = []
         """Who is told what passes, as it happens."""
-        self.verdict = verdict
+        self.verdict: Accept | Reject | None = verdict
         """How the upgrade request was answered; None until then."""
-        self.is_late = False
+        self.is_late: bool = False
         """Whether the metadata did not come in time."""
-        self.is_lost = False
+        self.is_lost: bool = False
         """Whether the call was accepted, but ended before its handler could start."""
-        self.disconnected = False
+        self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
         self.ended: list[Sent] = []
         """The clips and marks that have ended; who has seen to them takes them out."""
-        self.quiet_until = -math.inf
+        self.quiet_until: float = -math.inf
         """Until when the guard of a killAudio keeps back audio, clips and marks."""
         self._unread = Unread(self.answering.unread, limits)
         self._lateness = Lateness()

@@ -116,7 +116,7 @@ class AppSession(Session):
         self._error: Exception | None = None
         self._queue_clips = queue_clips
         profile = profile_of(profile)
-        self.salvages_metadata = (
+        self.salvages_metadata: bool = (
             profile.salvages_metadata if salvage_metadata is None else salvage_metadata
         )
         """Whether metadata that is cut off or damaged is read as far as it goes (LP-META-12)."""
@@ -124,10 +124,10 @@ class AppSession(Session):
         self.request: Request | None = None
         """The upgrade request; None until it has come, or if there is none."""
         self.metadata: Metadata | None = None
-        self.samples_received = 0
+        self.samples_received: int = 0
         """How many samples of each channel have come so far."""
         known = self._mode if isinstance(self._mode, Mode) else None
-        self.observer = Observer(
+        self.observer: Observer = Observer(
             known if verb is None else verb,
             mode=known,
             profile=profile,

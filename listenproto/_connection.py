@@ -194,7 +194,7 @@ class AppConnection(Connection[AppSession]):
             lenient_first_text=session.salvages_metadata,
         )
         super().__init__(wire, session)
-        self.session = session
+        self.session: AppSession = session
         """The session of the call."""
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
@@ -248,7 +248,7 @@ class PlatformConnection(Connection[ListenTask]):
             max_message=max_message,
         )
         super().__init__(wire, task)
-        self.task = task
+        self.task: ListenTask = task
         """The verb that is carried out."""
         if allow_no_subprotocol is None:
             allow_no_subprotocol = task.profile.accepts_no_subprotocol

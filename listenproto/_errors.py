@@ -19,8 +19,8 @@ class ProtocolError(Exception):
 
     def __init__(self, message: str, *, clause: str, close_code: int = 1002) -> None:
         super().__init__(message)
-        self.clause = clause
-        self.close_code = close_code
+        self.clause: str = clause
+        self.close_code: int = close_code
 
     def __str__(self) -> str:
         return f"{super().__str__()} [{self.clause}]"

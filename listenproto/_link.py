@@ -118,9 +118,9 @@ class Link(Generic[_Data]):
         write_time: float = math.inf,
         now: float,
     ) -> None:
-        self.connection: Final = connection
+        self.connection: Final[Linked[_Data]] = connection
         """The connection without a clock."""
-        self.limits: Final = limits
+        self.limits: Final[Limits] = limits
         """The limits of this connection."""
         self.closed: Closed | None = None
         """How the other end ended the connection; None until then."""
@@ -128,20 +128,20 @@ class Link(Generic[_Data]):
         """What the other end did wrong, if that ended the connection."""
         self.failure: Exception | None = None
         """What made this end fail; it ends the call."""
-        self.heard_at = now
+        self.heard_at: float = now
         """When data last came."""
-        self.cut_at = math.inf
+        self.cut_at: float = math.inf
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
         """What gets each payload as it passes; None if nothing does."""
         self.notes: deque[CallNote] = deque()
         """What is to be logged; whoever logs it takes it out."""
-        self.given_up = False
+        self.given_up: bool = False
         """Whether the connection is to be dropped at once, in the middle of whatever it does."""
         self._peer = peer
         self._write_time = write_time
         self._dispatch = dispatch
-        self.reads = True
+        self.reads: bool = True
         """Whether there may be more to read."""
         self._writes = True
         self._over_at = math.inf

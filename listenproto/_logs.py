@@ -60,7 +60,7 @@ class LoggedCall(HandlerCall):
 
     def __init__(self, core: AppCall, runtime: Runtime, *, peer: str | None) -> None:
         super().__init__(core, runtime, peer=peer)
-        self.log: Final = CallLog(self._about)
+        self.log: Final[logging.LoggerAdapter[logging.Logger]] = CallLog(self._about)
         """A log for the handler's own lines; their records have the fields of the call."""
 
     def _about(self) -> dict[str, str | bool | None]:

@@ -148,7 +148,7 @@ class Observer:
     ) -> None:
         way = None if way is None else way_of(way)
         self._verb = way if isinstance(way, ListenVerb) else None
-        self.mode = way.mode() if isinstance(way, ListenVerb) else way
+        self.mode: Mode | None = way.mode() if isinstance(way, ListenVerb) else way
         if mode is not None:
             self.mode = member(Mode, mode, "mode")
             if way is not None:

@@ -67,11 +67,11 @@ class PlatformSession(Session):
         super().__init__(keep_passed=keep_passed)
         self._profile = profile_of(profile)
         self._newest_text: str | None = None
-        self.observer = Observer(
+        self.observer: Observer = Observer(
             way_of(way), mode=mode, profile=self._profile, vantage=Peer.PLATFORM
         )
         """The observer that judges both ends' messages."""
-        self.playout = Playout(
+        self.playout: Playout = Playout(
             stream_rate=stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate),
             profile=self._profile,
             max_seconds=max_seconds,

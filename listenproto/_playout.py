@@ -181,7 +181,7 @@ class Playout:
         self._profile = profile_of(profile)
         self._stream_rate = stream_rate
         self._aligner = Aligner(SAMPLE_BYTES)
-        self.max_seconds = max_seconds
+        self.max_seconds: float = max_seconds
         self._max_flicks = int(max_seconds * FLICKS)
         self._line: deque[_Item] = deque()
         self._buffered = 0
@@ -191,7 +191,7 @@ class Playout:
         self.gaps = PlayoutGaps()
         self._heard_until: int | None = None
         """The end of what was heard last; None if silence after it is not a gap."""
-        self.now = 0
+        self.now: int = 0
         """How much media time has passed, in flicks."""
 
     @property

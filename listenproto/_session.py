@@ -50,9 +50,9 @@ class Session:
         self._waiting: Counter[type] = Counter()  # by kind of payload
         self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
         self._lost = False
-        self.sent = Traffic()
+        self.sent: Traffic = Traffic()
         """What this end has sent so far."""
-        self.received = Traffic()
+        self.received: Traffic = Traffic()
         """What this end has received so far."""
 
     @property

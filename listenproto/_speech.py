@@ -32,9 +32,9 @@ class Speech:
     def __init__(self, *, rate: int, lead: float) -> None:
         if not lead >= 2 * LEAST:
             raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
-        self.interrupted = False
+        self.interrupted: bool = False
         """Whether something stopped it before all of it was sent."""
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         """How many seconds of it were sent."""
         self._rate = rate
         self._lead = lead

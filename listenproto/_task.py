@@ -122,15 +122,15 @@ class ListenTask:
         keep_passed: bool = False,
     ) -> None:
         check_verb(verb)
-        self.verb = verb
+        self.verb: ListenVerb = verb
         """The verb that is carried out."""
         self.mode: Mode = verb.mode(
             nested_in_dial=nested_in_dial, bidirectional_in_dial=bidirectional_in_dial
         )
         """What the app may send."""
         self._attributes = dict(attributes)
-        self.profile = profile_of(profile)
-        self.session = PlatformSession(
+        self.profile: Profile = profile_of(profile)
+        self.session: PlatformSession = PlatformSession(
             verb,
             mode=self.mode,
             profile=self.profile,
@@ -138,7 +138,7 @@ class ListenTask:
             keep_passed=keep_passed,
         )
         """The platform's end of the conversation."""
-        self.metadata = Metadata(
+        self.metadata: Metadata = Metadata(
             self._attributes | dict(verb.metadata), verb.sample_rate, verb.mix_type
         )
         """The metadata that is sent to the app."""

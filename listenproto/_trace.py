@@ -85,8 +85,8 @@ class TraceError(ValueError):
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(line, what)
-        self.line = line
-        self.what = what
+        self.line: int = line
+        self.what: str = what
 
     def __str__(self) -> str:
         where = f"line {self.line}: {self.what}"

@@ -42,9 +42,9 @@ class VerbError(ValueError):
         if value is not None and "auth" in option.lower():
             found = f"a {type(value).__name__} that is not shown here"
         super().__init__(said or f"{name} must be {allowed}; it is {found}")
-        self.option = option
-        self.value = value
-        self.allowed = allowed
+        self.option: str = option
+        self.value: object = value
+        self.allowed: str = allowed
 
 
 @attrs.frozen

@@ -82,9 +82,9 @@ class Playback:
 
     def __init__(self, sent: Sent, call: HandlerCall) -> None:
         assert sent.name is not None  # the session gives each clip an id
-        self.name: Final = sent.name
+        self.name: Final[ClipId | None] = sent.name
         """The clip's id, or the mark's name."""
-        self.sent: Final = sent
+        self.sent: Final[Sent] = sent
         """What the session knows of it; the :class:`PlaybackDone` event has the same."""
         self._call = call
 
@@ -169,11 +169,11 @@ class HandlerCall:
     """
 
     def __init__(self, core: AppCall, runtime: Runtime, *, peer: str | None) -> None:
-        self.core: Final = core
+        self.core: Final[AppCall] = core
         """The call without IO."""
-        self.runtime: Final = runtime
+        self.runtime: Final[Runtime] = runtime
         """The clock of the call, and its ways to wait."""
-        self.peer: Final = peer
+        self.peer: Final[str | None] = peer
         """The address of the other end, as host:port; None if it is not known."""
         self._reader: object = None
         """The task that read events last."""

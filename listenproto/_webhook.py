@@ -59,9 +59,9 @@ class WebhookError(ValueError):
         if not found:
             found = "missing or null" if value is None else shown(value)
         super().__init__(f"{field} must be {allowed}; it is {found}")
-        self.field = field
-        self.value = _kept(value)
-        self.allowed = allowed
+        self.field: str = field
+        self.value: object = _kept(value)
+        self.allowed: str = allowed
 
 
 def _kept(value: object) -> object:

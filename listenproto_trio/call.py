@@ -35,9 +35,9 @@ class Call(LoggedCall):
     ) -> None:
         self._driver: Final = Driver(core, core.link, carrier, after=self._after)
         super().__init__(core, self._driver, peer=peer or peer_of(stream))
-        self.stream: Final = stream
+        self.stream: Final[trio.abc.Stream | None] = stream
         """The stream of the call; None on another library's WebSocket."""
-        self.stopping = trio.Event()
+        self.stopping: trio.Event = trio.Event()
         """Set once the server is stopping; the call then has the server's ``grace`` to end."""
         self._carrier = carrier
         self._watch = _Watch(self)

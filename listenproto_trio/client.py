@@ -77,9 +77,9 @@ class CallRejected(Exception):
         self, reason: str, rejected: Rejected | None = None, *, kind: str | None = None
     ) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.rejected = rejected
-        self.kind = kind
+        self.reason: str = reason
+        self.rejected: Rejected | None = rejected
+        self.kind: str | None = kind
 
     def __str__(self) -> str:
         return self.advised(REMEDIES)
@@ -100,21 +100,21 @@ class PlatformCall:
     def __init__(
         self, link: Link[bytes], driver: Driver, task: ListenTask, stream: trio.abc.Stream
     ) -> None:
-        self.task = task
-        self.link = link
+        self.task: ListenTask = task
+        self.link: Link[bytes] = link
         """The connection."""
-        self.stream = stream
+        self.stream: trio.abc.Stream = stream
         """The stream that the call runs on."""
-        self.peer = peer_of(stream)
+        self.peer: str | None = peer_of(stream)
         """The address of the app, as host:port; None if it is not known."""
         self.accepted: Accepted | None = None
         """The app's answer to the upgrade request."""
         self._driver = driver
-        self.lateness = Lateness(soonest=0.0)
+        self.lateness: Lateness = Lateness(soonest=0.0)
         """How late the caller's steps are, in seconds; set by :func:`~listenproto_trio.talk`."""
-        self.samples_dropped = 0
+        self.samples_dropped: int = 0
         """Captured samples of each channel that there was no room to send."""
-        self.events_dropped = 0
+        self.events_dropped: int = 0
         """Messages of the app that were out of place, broken, or for which there was no room."""
 
     @property

@@ -69,7 +69,7 @@ class Recorder:
         fill_gaps: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder: Path = Path(folder)
         """The folder that the files are written to."""
         self._name = name
         self._both = both

@@ -47,7 +47,7 @@ class TraceFile:
         with_audio: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         """The file."""
         self.position: Callable[[], int] = lambda: 0
         self.error: OSError | None = None

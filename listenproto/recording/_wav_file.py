@@ -34,9 +34,9 @@ class WavFile:
     """
 
     def __init__(self, path: AnyPath, rate: int, channels: int = 1) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         """The file."""
-        self.samples = 0
+        self.samples: int = 0
         """How many samples of each channel are in it."""
         self.error: OSError | None = None
         """What ended it early; None if nothing did."""

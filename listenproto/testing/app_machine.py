@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from hypothesis.stateful import precondition, rule
 
 from listenproto._messages import (
@@ -32,7 +34,7 @@ class AppMachine(CallMachine):
     and the platform sends odd messages, which an app must survive (LP-ODD-4).
     """
 
-    under_test = frozenset({Peer.APP})
+    under_test: ClassVar[frozenset[Peer]] = frozenset({Peer.APP})
     """The app alone."""
 
     def make_platform(self, verb: ListenVerb, profile: Profile) -> PlatformUnderTest:

@@ -97,15 +97,15 @@ class Exchange:
         limits: AppLimits | None = None,
         on_pass: Callable[[Peer, Peer, Message, list[Violation]], object],
     ) -> None:
-        self.app = app
+        self.app: AppUnderTest = app
         """The app's end."""
-        self.platform = platform
+        self.platform: PlatformUnderTest = platform
         """The platform's end."""
-        self.verb = verb
+        self.verb: ListenVerb = verb
         """The listen verb of the call."""
-        self.now = 0
+        self.now: int = 0
         """How much media time has passed, in flicks."""
-        self.lost = False
+        self.lost: bool = False
         """Whether the connection was lost without a close."""
         self.closes: dict[Peer, Close] = {}
         """The close of each peer that has sent one."""
@@ -113,7 +113,7 @@ class Exchange:
         """The peers that have received the other's close, or lost the connection."""
         self.heard: list[Heard] = []
         """What the caller has heard, as the platform says."""
-        self.observers = {
+        self.observers: dict[Peer, Observer] = {
             vantage: Observer(verb, profile=profile, vantage=vantage, limits=limits)
             for vantage in Peer
         }

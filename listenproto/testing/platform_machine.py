@@ -62,7 +62,7 @@ class PlatformMachine(CallMachine):
     as heard, is compared with :meth:`make_reference`.
     """
 
-    under_test = frozenset({Peer.PLATFORM})
+    under_test: ClassVar[frozenset[Peer]] = frozenset({Peer.PLATFORM})
     """The platform alone."""
     odd_messages: ClassVar[bool] = True
     """Whether the app also sends what is not allowed, too much, and incomplete samples."""

@@ -54,6 +54,8 @@ class Thing:
 
     size: int
     weight: int
+    tags = ()
+    """Any."""
 
     def grow(self, other: "Hidden") -> None:
         """As :meth:`Thing.grow`."""
@@ -75,6 +77,7 @@ def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     faulty = Reference(("listenproto_faulty",))
     faulty.write()
     assert faulty.problems == [
+        "listenproto_faulty.Thing.tags has no type",
         "listenproto_faulty.Thing.weight has no docstring",
         "listenproto_faulty.Thing: :class:`made` leads to a variable",
         "listenproto_faulty.Thing: :mod:`listenproto._rules` leads to nothing public",
