@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import selectors
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any, Final, TypeAlias
@@ -56,10 +55,13 @@ class _Jumping(selectors.DefaultSelector):
 class JumpingLoop(asyncio.SelectorEventLoop):
     """An event loop with a clock that jumps as soon as all tasks wait."""
 
+    START: Final = 1024.0
+    """As of a machine that has run for a while."""
+
     def __init__(self) -> None:
         selector = _Jumping()
         selector.loop = self
-        self._virtual_now = 1000.0  # as of a machine that has run for a while
+        self._virtual_now = self.START
         self._wait_for_all: list[asyncio.Future[None]] = []
         super().__init__(selector)
 
@@ -262,7 +264,7 @@ class MemoryPlatform:
         self.task.hang_up()
         self.changed()
 
-    async def capture(self, pcm: bytes, *, patience: float = math.inf) -> None:
+    async def capture(self, pcm: bytes) -> None:
         await asyncio.sleep(0)
         await self.news.until(lambda: self.closed is not None or self._has_room)
         self.task.capture(pcm)
@@ -374,6 +376,34 @@ async def talk(
         pcm = said[number * size : (number + 1) * size]
         platform.task.capture(pcm, lost=lost(number * STEP))
         platform.changed()
+
+
+async def be_the_caller(
+    platform: MemoryPlatform,
+    audio: bytes,
+    *,
+    keys: Iterable[tuple[float, str]] = (),
+    hang_up_after: float | None = None,
+    hear: Callable[[list[Heard]], None] = lambda heard: None,
+    speed: float = 1.0,
+) -> ListenResult:
+    """Be the caller until the listen ends: say that and then silence, press keys, and hear."""
+    size = round(STEP * platform.task.verb.sample_rate) * 2 * platform.task.verb.channels
+    if hang_up_after is None:
+        hang_up_after = len(audio) / size * STEP
+    pending = deque(sorted(keys))
+    start, number = asyncio.get_running_loop().time(), 0
+    while platform.result is None:
+        number += 1
+        await sleep_until(start + number * STEP / speed)
+        hear(platform.play(round(STEP * FLICKS)))
+        while pending and pending[0][0] <= number * STEP:
+            platform.key(pending.popleft()[1])
+        await platform.capture(audio[(number - 1) * size : number * size].ljust(size, b"\0"))
+        if number * STEP >= hang_up_after:
+            platform.hang_up()
+    await platform.over()
+    return platform.result
 
 
 DROPPED: Final = "dropped"

@@ -10,6 +10,7 @@ import pytest
 from coverage import Coverage
 
 from tests import depth  # noqa: F401 - loads the settings of hypothesis
+from tests.runtime_support import ENDS, on_end
 from tests.trio_support import AppEnd
 
 # A shell has what it runs in the background ignore interrupts, and so would what the tests start.
@@ -44,4 +45,11 @@ def each_app_end(request: pytest.FixtureRequest) -> Iterator[None]:
     """Have the calls of a module on our own transport, and again on somebody else's WebSocket."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AppEnd, "serve", staticmethod(AppEnd.ALL[request.param]))
+        yield
+
+
+@pytest.fixture(scope="module", params=ENDS)
+def each_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the calls of a module on each app end, on trio and on asyncio."""
+    with on_end(request.param):
         yield

@@ -42,7 +42,15 @@ from listenproto import (
     UnreadAudioError,
 )
 from listenproto.asyncio import Call, WebSocket, answer
-from tests.asyncio_support import DROPPED, MemoryPlatform, Pipe, all_blocked, calling, virtual
+from tests.asyncio_support import (
+    DROPPED,
+    JumpingLoop,
+    MemoryPlatform,
+    Pipe,
+    all_blocked,
+    calling,
+    virtual,
+)
 from tests.call_support import STREAM, audio
 
 METADATA: Final = '{"callSid": "c"}'
@@ -51,7 +59,7 @@ STREAMING: Final = Answering(mode=Mode.STREAMING)
 
 def now() -> float:
     """Seconds since the test began."""
-    return asyncio.get_running_loop().time() - 1000.0
+    return asyncio.get_running_loop().time() - JumpingLoop.START
 
 
 def pipe(*coming: Payload, answers: bool = True) -> Pipe:

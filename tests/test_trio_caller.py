@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -56,6 +57,7 @@ from listenproto_trio import (
 from tests.recording_support import heard_in
 from tests.trio_support import (
     ATTRIBUTES,
+    CALL_SID,
     CLIPS,
     RATE,
     STREAM,
@@ -864,3 +866,34 @@ async def test_one_subprotocol_alone_is_no_collection(entrance: str) -> None:
     with pytest.raises(ValueError, match=r"^subprotocols must be a tuple or set of strings"):
         async with calls[entrance](subprotocols=SUBPROTOCOL):
             raise AssertionError("it is not opened")  # pragma: no cover
+
+
+@pytest.mark.parametrize("which", ["tap", "on_message"])
+@virtual
+async def test_what_fails_to_listen_is_told_no_more_and_the_call_goes_on(
+    which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[object] = []
+
+    def fail(*told: object) -> None:
+        heard.append(told)
+        raise OSError("disk full")
+
+    async def handler(call: Call) -> None:
+        for name in ("a", "b"):
+            mark = await call.mark(name)
+            assert await mark.wait() is Outcome.PLAYED
+
+    options = {which: fail}
+    async with calling(handler, STREAM, **options) as platform:  # type: ignore[arg-type]
+        await platform.over()
+    assert platform.closed == Closed(1000, "", clean=True)
+    assert len(heard) == 1
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (
+        record.getMessage()
+        == f"{'the tap' if which == 'tap' else which} failed and is not called again"
+    )
+    assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
+    assert record.path == "/"  # type: ignore[attr-defined]
+    assert record.exc_info and str(record.exc_info[1]) == "disk full"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, partial, wraps
 from types import SimpleNamespace
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import pytest
 import trio
@@ -28,9 +28,7 @@ from listenproto import (
     ListenTask,
     ListenVerb,
     Payload,
-    PlayAudio,
     Profile,
-    UnknownMessage,
 )
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import ClientWire, Closed, ServerWire, Wire, WireEvent
@@ -51,13 +49,14 @@ from listenproto_trio.driver import IDLE
 from tests.call_support import ATTRIBUTES as ATTRIBUTES
 from tests.call_support import CALL_SID as CALL_SID
 from tests.call_support import CLIPS as CLIPS
+from tests.call_support import FILLER as FILLER
+from tests.call_support import PROBE as PROBE
 from tests.call_support import RATE as RATE
 from tests.call_support import STREAM as STREAM
 from tests.call_support import audio as audio
+from tests.call_support import clip as clip
+from tests.call_support import small_outbox as small_outbox
 from tests.depth import DEEP
-
-FILLER = UnknownMessage({"type": "filler", "text": "." * 200})
-PROBE = UnknownMessage({"type": "probe"})
 
 
 def _running(
@@ -85,10 +84,6 @@ def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 def real(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run a test on trio with real sockets and real time."""
     return _running(test, 30, lambda: None)
-
-
-def clip(seconds: float, **options: Any) -> PlayAudio:
-    return PlayAudio(audio(seconds), sample_rate=RATE, **options)
 
 
 class Valve(trio.abc.Stream):
@@ -276,10 +271,6 @@ def identities() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return server, client
-
-
-def small_outbox(verb: ListenVerb, size: int = 1000) -> Answering:
-    return Answering(mode=verb.mode(), limits=Limits(outbox_size=size))
 
 
 async def settled() -> None:

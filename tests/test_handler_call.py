@@ -1,63 +1,55 @@
-"""The application's end on trio: cancelling, waiting, unread audio, the end of a call."""
+"""The application's end: cancelling, waiting, unread audio, the end of a call."""
 
 from __future__ import annotations
 
 import logging
 import math
-from functools import partial
 
+import anyio
 import attrs
 import pytest
-import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     DEPLOYED,
     DOCUMENTED,
     FLICKS,
+    Answering,
     Audio,
+    CallEnded,
+    CallEvent,
     Closed,
+    Dropped,
     Dtmf,
+    HandlerCall,
+    Limits,
     ListenEnd,
     ListenVerb,
     LocalProtocolError,
     MixType,
     Mode,
+    Outcome,
     Payload,
     Peer,
     Profile,
     TraceMoment,
     UnknownMessage,
-)
-from listenproto_trio import (
-    Answering,
-    Call,
-    CallEnded,
-    CallEvent,
-    Dropped,
-    Limits,
-    Outcome,
     UnreadAudioError,
 )
-from tests.trio_support import (
-    CALL_SID,
-    CLIPS,
-    STREAM,
-    AppEnd,
+from tests.call_support import CALL_SID, CLIPS, STREAM, audio, clip, small_outbox
+from tests.runtime_support import (
+    BUSY,
     Line,
-    audio,
-    bare_platform,
-    calling,
-    clip,
+    all_blocked,
+    bare,
+    current_time,
     fill_the_outbox,
     line,
-    serve_over,
-    small_outbox,
     still_works,
     virtual,
 )
+from tests.trio_support import AppEnd, serve_over
 
-pytestmark = pytest.mark.usefixtures("each_app_end")
+pytestmark = pytest.mark.usefixtures("each_end")
 
 
 @virtual
@@ -75,15 +67,15 @@ async def test_a_guard_time_is_a_time() -> None:
 async def test_the_guard_time_holds_back_playing_only() -> None:
     async with line(STREAM) as both:
         await both.app.kill_audio(guard=5.0)
-        killed_at = trio.current_time()
+        killed_at = current_time()
         await both.app.clear_marks()
         await both.app.kill_audio(guard=0.1)
-        assert trio.current_time() == killed_at
+        assert current_time() == killed_at
         await both.app.send_audio(audio(0.1))
-        assert trio.current_time() == killed_at + 5.0
+        assert current_time() == killed_at + 5.0
 
 
-async def read_on(app: Call, events: list[CallEvent] | None = None) -> None:
+async def read_on(app: HandlerCall, events: list[CallEvent] | None = None) -> None:
     async for event in app:
         if events is not None:
             events.append(event)
@@ -97,7 +89,7 @@ iterating_or_not = pytest.mark.parametrize("iterating", [True, False])
 @iterating_or_not
 @virtual
 async def test_clips_end_as_they_do(profile: Profile, iterating: bool) -> None:
-    async with trio.open_nursery() as nursery, line(CLIPS, platform=profile) as both:
+    async with anyio.create_task_group() as nursery, line(CLIPS, platform=profile) as both:
         if iterating:
             nursery.start_soon(read_on, both.app)
         clips = [await both.app.play(clip(1)) for _ in range(11)]
@@ -121,7 +113,7 @@ async def test_clips_end_as_they_do(profile: Profile, iterating: bool) -> None:
 @iterating_or_not
 @virtual
 async def test_marks_end_as_they_do(profile: Profile, iterating: bool) -> None:
-    async with trio.open_nursery() as nursery, line(STREAM, platform=profile) as both:
+    async with anyio.create_task_group() as nursery, line(STREAM, platform=profile) as both:
         if iterating:
             nursery.start_soon(read_on, both.app)
         marks = []
@@ -163,22 +155,22 @@ async def test_marks_of_one_name_are_told_apart_by_their_order() -> None:
 async def test_a_wait_without_timeout_allows_for_what_is_to_play_and_ten_seconds() -> None:
     """LP-MARK-17."""
     async with line(CLIPS) as clips, line(STREAM) as stream:
-        start = trio.current_time()
+        start = current_time()
         await clips.app.play(clip(2))
         second = await clips.app.play(clip(1))
         await stream.app.send_audio(audio(5))
         mark = await stream.app.mark("m")
         assert await second.wait() is Outcome.TIMED_OUT
-        assert trio.current_time() == start + 2 + 1 + 10
+        assert current_time() == start + 2 + 1 + 10
         assert await mark.wait() is Outcome.TIMED_OUT
-        assert trio.current_time() == start + 5 + 10
+        assert current_time() == start + 5 + 10
         await stream.app.send_audio(audio(60))
         await stream.app.kill_audio()
         behind = await stream.app.mark("behind")
-        start = trio.current_time()
+        start = current_time()
         stream.platform_stream.shut()
         assert await behind.wait() is Outcome.TIMED_OUT
-        assert trio.current_time() == start + 10
+        assert current_time() == start + 10
 
 
 @virtual
@@ -210,7 +202,7 @@ async def test_a_refusal_sends_nothing_and_any_other_fault_raises() -> None:
         with pytest.raises(LocalProtocolError) as mark:
             await both.app.mark("m")
         assert mark.value.clause == "LP-MARK-1"
-        await wait_all_tasks_blocked()
+        await all_blocked()
         assert len(both.taken) == 1
         assert both.app.statistics.messages_sent == 1
 
@@ -224,7 +216,7 @@ async def test_a_clip_behind_a_killed_one_is_waited_for(profile: Profile) -> Non
         await both.app.kill_audio()
         await both.hear(0.02)
         await both.platform.capture(audio(7))
-        await wait_all_tasks_blocked()
+        await all_blocked()
         behind = await both.app.play(clip(1))
         await both.hear(1.0)
         assert await behind.wait() is Outcome.PLAYED
@@ -246,10 +238,10 @@ async def talk_on(both: Line, seconds: float) -> None:
 @virtual
 async def test_hold_stops_the_platform_and_loses_nothing() -> None:
     limits = Limits(outbox_size=1000)
-    options = {"pair": lockstep_stream_pair, "answering": HOLD, "limits": limits, "step": 500}
-    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+    options = {"lockstep": True, "answering": HOLD, "limits": limits, "step": 500}
+    async with anyio.create_task_group() as nursery, line(STREAM, **options) as both:
         nursery.start_soon(talk_on, both, 10)
-        await wait_all_tasks_blocked()
+        await all_blocked()
         received = both.app.session.samples_received
         assert 0.5 * 8000 <= received < 1.0 * 8000
         assert both.platform.task.clock < 1.5 * 8000
@@ -269,7 +261,7 @@ async def test_drop_oldest_says_exactly_what_is_missing() -> None:
         both.platform.key("2")
         await talk_on(both, 1.0)
         both.platform.hang_up()
-        await wait_all_tasks_blocked()
+        await all_blocked()
         events: list[CallEvent] = []
         await read_on(both.app, events)
         kinds = [type(event) for event in events if not isinstance(event, Audio)]
@@ -290,7 +282,7 @@ async def test_dropped_stereo_is_counted_in_samples_of_each_channel() -> None:
     async with line(verb, answering=answering) as both:
         await both.platform.capture(bytes(16000 * 4 * 2))
         both.platform.hang_up()
-        await wait_all_tasks_blocked()
+        await all_blocked()
         events: list[CallEvent] = []
         await read_on(both.app, events)
         dropped, *heard = events
@@ -303,12 +295,12 @@ async def test_dropped_stereo_is_counted_in_samples_of_each_channel() -> None:
 @virtual
 async def test_keys_are_never_dropped_by_hold() -> None:
     answering = unread("hold", unread_seconds=0.1, unread_events=10)
-    async with line(STREAM, pair=lockstep_stream_pair, answering=answering) as both:
+    async with line(STREAM, lockstep=True, answering=answering) as both:
         for _ in range(100):
             both.platform.key("7")
             await both.platform.capture(audio(0.02))
         both.platform.hang_up()
-        await wait_all_tasks_blocked()
+        await all_blocked()
         events: list[CallEvent] = []
         await read_on(both.app, events)
         assert events.count(Dtmf("7", 800)) == 100
@@ -320,7 +312,7 @@ async def test_more_keys_than_may_wait_are_dropped_with_a_note() -> None:
     async with line(STREAM, answering=answering) as both:
         for _ in range(100):
             both.platform.key("7")
-        await wait_all_tasks_blocked()
+        await all_blocked()
         assert await anext(both.app) == Dropped(events=90)
         for _ in range(10):
             assert await anext(both.app) == Dtmf("7", 800)
@@ -332,17 +324,17 @@ async def test_who_never_iterates_may_wait_for_any_number_of_clips() -> None:
     async with line(CLIPS, answering=answering) as both:
         for _ in range(30):
             playback = await both.app.play(clip(0.02))
-            await wait_all_tasks_blocked()
+            await all_blocked()
             both.platform.play(FLICKS)
             assert await playback.wait() is Outcome.PLAYED
 
 
 @virtual
 async def test_a_second_task_cannot_iterate() -> None:
-    async with line(STREAM) as both, trio.open_nursery() as nursery:
+    async with line(STREAM) as both, anyio.create_task_group() as nursery:
         nursery.start_soon(both.app.__anext__)
-        await wait_all_tasks_blocked()
-        with pytest.raises(trio.BusyResourceError):
+        await all_blocked()
+        with pytest.raises(BUSY):
             await anext(both.app)
         both.platform.key("7")
 
@@ -351,19 +343,16 @@ async def test_a_second_task_cannot_iterate() -> None:
 @virtual
 async def test_tiny_messages_are_bounded_too(policy: str) -> None:
     answering = unread(policy, unread_seconds=0.5)
-    app_stream, platform_stream = lockstep_stream_pair()
-    calls: list[Call] = []
+    calls: list[HandlerCall] = []
 
-    async def handler(call: Call) -> None:
+    async def handler(call: HandlerCall) -> None:
         calls.append(call)
-        await trio.sleep_forever()
+        await anyio.sleep_forever()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(AppEnd.serve, handler, app_stream, answering=answering))
-        platform = await bare_platform(platform_stream)
+    async with bare(handler, answering=answering, lockstep=True) as (platform, _):
         await platform.say("{}")
         sent = 0
-        with trio.move_on_after(10.0):
+        with anyio.move_on_after(10.0):
             while sent < 3000:
                 await platform.say(*[b"xy"] * 100)
                 sent += 100
@@ -371,14 +360,13 @@ async def test_tiny_messages_are_bounded_too(policy: str) -> None:
         kept = call.session.samples_received - call.samples_dropped
         assert 0 < kept <= 500
         assert (sent < 3000) is (policy == "hold")
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("reader", ["nobody", "this task", "this task, before"])
 @virtual
 async def test_a_wait_that_unread_audio_would_block_for_ever_says_so(reader: str) -> None:
-    options = {"pair": lockstep_stream_pair, "answering": HOLD}
-    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+    options = {"lockstep": True, "answering": HOLD}
+    async with anyio.create_task_group() as nursery, line(STREAM, **options) as both:
         await both.app.send_audio(audio(1))
         mark = await both.app.mark("m")
         if reader != "nobody":
@@ -386,7 +374,7 @@ async def test_a_wait_that_unread_audio_would_block_for_ever_says_so(reader: str
             await anext(both.app)
         nursery.start_soon(talk_on, both, 5)
         if reader == "this task, before":
-            await wait_all_tasks_blocked()
+            await all_blocked()
         for wait in (mark.wait, both.app.drain):
             with pytest.raises(UnreadAudioError, match="'m'"):
                 await wait()
@@ -398,22 +386,25 @@ async def test_a_wait_that_unread_audio_would_block_for_ever_says_so(reader: str
 @pytest.mark.parametrize("ends", ["before", "meanwhile"])
 @virtual
 async def test_a_reader_that_has_ended_reads_no_more(ends: str) -> None:
-    options = {"pair": lockstep_stream_pair, "answering": HOLD}
-    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+    options = {"lockstep": True, "answering": HOLD}
+    async with anyio.create_task_group() as nursery, line(STREAM, **options) as both:
         await both.app.send_audio(audio(1))
         mark = await both.app.mark("m")
+
+        ended = anyio.Event()
 
         async def read_one() -> None:
             await anext(both.app)
             if ends == "meanwhile":
-                await wait_all_tasks_blocked()
+                await all_blocked()
+            ended.set()
 
         nursery.start_soon(talk_on, both, 5.02)
-        async with trio.open_nursery() as readers:
+        async with anyio.create_task_group() as readers:
             readers.start_soon(read_one)
             if ends == "before":
-                await wait_all_tasks_blocked()
-                assert not readers.child_tasks
+                await all_blocked()
+                assert ended.is_set()
             with pytest.raises(UnreadAudioError, match="'m'"):
                 await mark.wait()
         await read_on_until_held_no_more(both)
@@ -428,16 +419,16 @@ async def read_on_until_held_no_more(both: Line) -> None:
 
 @virtual
 async def test_a_wait_is_fine_while_another_task_reads() -> None:
-    options = {"pair": lockstep_stream_pair, "answering": HOLD}
-    async with trio.open_nursery() as nursery, line(STREAM, **options) as both:
+    options = {"lockstep": True, "answering": HOLD}
+    async with anyio.create_task_group() as nursery, line(STREAM, **options) as both:
         await both.app.send_audio(audio(1))
         mark = await both.app.mark("m")
-        slowly = trio.Event()
+        slowly = anyio.Event()
 
         async def read_slowly() -> None:
             async for _ in both.app:
                 slowly.set()
-                await trio.sleep(0.1)
+                await anyio.sleep(0.1)
 
         nursery.start_soon(read_slowly)
         nursery.start_soon(talk_on, both, 5)
@@ -449,13 +440,13 @@ async def test_a_wait_is_fine_while_another_task_reads() -> None:
 @pytest.mark.parametrize("where", ["for room", "for the guard time"])
 @virtual
 async def test_a_hang_up_meets_whoever_waits_to_send(where: str) -> None:
-    options = {"pair": lockstep_stream_pair, "answering": small_outbox(STREAM), "step": 100}
+    options = {"lockstep": True, "answering": small_outbox(STREAM), "step": 100}
     ended: list[str] = []
     # trio-websocket tells of a close when it has answered it: here, behind what is stuck.
     untold = where == "for room" and AppEnd.serve is serve_over
     how = "connection lost" if untold else "the other end closed with 1000"
 
-    async def send(app: Call) -> None:
+    async def send(app: HandlerCall) -> None:
         with pytest.raises(CallEnded) as error:
             await app.send_audio(audio(0.1))
         ended.append(str(error.value))
@@ -465,14 +456,14 @@ async def test_a_hang_up_meets_whoever_waits_to_send(where: str) -> None:
             await fill_the_outbox(both)
         else:
             await both.app.kill_audio(guard=0.1)
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(send, both.app)
             nursery.start_soon(send, both.app)
-            await wait_all_tasks_blocked()
+            await all_blocked()
             assert ended == []
-            hung_up_at = trio.current_time()
+            hung_up_at = current_time()
             both.platform.hang_up()
-        assert trio.current_time() <= hung_up_at + (Limits().close_time if untold else 0.1)
+        assert current_time() <= hung_up_at + (Limits().close_time if untold else 0.1)
     assert ended == [f"the call is over: {how}"] * 2
 
 
@@ -512,7 +503,7 @@ async def test_iterating_ends_with_the_call_and_behind_all_that_came() -> None:
 async def test_a_platform_that_vanishes_is_told_from_one_that_hangs_up() -> None:
     async with line(CLIPS) as both:
         playback = await both.app.play(clip(1))
-        await trio.aclose_forcefully(both.platform_stream)
+        await both.lose()
         await read_on(both.app)
         assert both.app.closed == Closed(1006, "", clean=False)
         assert await playback.wait() is Outcome.LOST
@@ -527,31 +518,31 @@ async def test_a_platform_that_vanishes_is_told_from_one_that_hangs_up() -> None
 async def test_a_sender_learns_of_a_lost_connection_while_reading_is_held() -> None:
     ended: list[str] = []
 
-    async def send(app: Call) -> None:
+    async def send(app: HandlerCall) -> None:
         with pytest.raises(CallEnded) as error:
             await app.send_audio(audio(0.1))
         ended.append(str(error.value))
 
     answering = attrs.evolve(HOLD, limits=Limits(unread_seconds=0.5, outbox_size=1000))
-    options = {"pair": lockstep_stream_pair, "answering": answering, "step": 100}
-    async with line(STREAM, **options) as both, trio.open_nursery() as nursery:
+    options = {"lockstep": True, "answering": answering, "step": 100}
+    async with line(STREAM, **options) as both, anyio.create_task_group() as nursery:
         nursery.start_soon(talk_on, both, 5)
-        await wait_all_tasks_blocked()
+        await all_blocked()
         await fill_the_outbox(both)
         nursery.start_soon(send, both.app)
-        await wait_all_tasks_blocked()
+        await all_blocked()
         assert ended == []
-        await trio.aclose_forcefully(both.platform_stream)
-        await wait_all_tasks_blocked()
+        await both.lose()
+        await all_blocked()
         await send(both.app)
         assert ended == ["the call is over: connection lost"] * 2
 
 
 @virtual
 async def test_the_outbox_is_bounded() -> None:
-    async with line(STREAM, pair=lockstep_stream_pair, answering=small_outbox(STREAM)) as both:
+    async with line(STREAM, lockstep=True, answering=small_outbox(STREAM)) as both:
         both.platform_stream.shut()
-        with trio.move_on_after(10):
+        with anyio.move_on_after(10):
             while True:
                 await both.app.send_audio(audio(0.01))
                 assert both.app.core.link.connection.waiting < 1000 + len(audio(0.01))
@@ -588,7 +579,7 @@ async def test_a_mark_that_was_lost_does_not_take_the_answer_of_its_namesake() -
     async with line(STREAM, answering=answering, platform=DEPLOYED) as both:
         await both.app.send_audio(audio(30.0))
         lost = await both.app.mark("m")
-        await wait_all_tasks_blocked()
+        await all_blocked()
         both.platform.task.session.playout.clear_marks()  # so deployed platforms lose them
         assert await lost.wait() is Outcome.TIMED_OUT
         again = await both.app.mark("m")
@@ -604,8 +595,8 @@ async def test_large_messages_that_nobody_reads_are_bounded_by_their_size() -> N
         large = UnknownMessage({"type": "news", "text": "." * 30_000})
         for _ in range(10):
             both.platform.task.session.send(large)
-        both.platform._driver.changed()
-        await wait_all_tasks_blocked()
+        both.carry()
+        await all_blocked()
         assert await anext(both.app) == Dropped(events=7)
         assert [await anext(both.app) for _ in range(3)] == [large] * 3
 
@@ -637,7 +628,7 @@ async def test_a_tap_that_fails_is_told_no_more_and_the_call_goes_on(
 @virtual
 async def test_a_reader_leaves_the_writer_alone_unless_there_is_something_to_write() -> None:
     async with line(STREAM) as both:
-        await wait_all_tasks_blocked()
+        await all_blocked()
         connection, asked = both.app.core.link.connection, 0
         data_to_send = connection.data_to_send
 
@@ -650,64 +641,32 @@ async def test_a_reader_leaves_the_writer_alone_unless_there_is_something_to_wri
             patch.setattr(connection, "data_to_send", counted)
             for _ in range(10):
                 await both.platform.capture(audio(0.02))
-                await wait_all_tasks_blocked()
+                await all_blocked()
             assert (both.app.session.samples_received, asked) == (1600, 0)
             await still_works(both)
             assert asked > 0
-
-
-@pytest.mark.parametrize("which", ["tap", "on_message"])
-@virtual
-async def test_so_it_is_at_the_platform(which: str, caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[object] = []
-
-    def fail(*told: object) -> None:
-        heard.append(told)
-        raise OSError("disk full")
-
-    async def handler(call: Call) -> None:
-        for name in ("a", "b"):
-            mark = await call.mark(name)
-            assert await mark.wait() is Outcome.PLAYED
-
-    options = {which: fail}
-    async with calling(handler, STREAM, **options) as platform:  # type: ignore[arg-type]
-        await platform.over()
-    assert platform.closed == Closed(1000, "", clean=True)
-    assert len(heard) == 1
-    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert (
-        record.getMessage()
-        == f"{'the tap' if which == 'tap' else which} failed and is not called again"
-    )
-    assert record.call_sid == CALL_SID  # type: ignore[attr-defined]
-    assert record.path == "/"  # type: ignore[attr-defined]
-    assert record.exc_info and str(record.exc_info[1]) == "disk full"
 
 
 @pytest.mark.parametrize("turn", range(8))  # trio shuffles its tasks
 @virtual
 async def test_a_handler_that_is_cancelled_is_told_so(turn: int) -> None:
     said: list[str] = []
-    platform_stream, app_stream = memory_stream_pair()
 
-    async def handler(call: Call) -> None:
+    async def handler(call: HandlerCall) -> None:
         said.append(call.how_it_ended())
         try:
             async for _ in call:
                 pass
         finally:
             said.append(call.how_it_ended())
-            with trio.CancelScope(shield=True):
-                await trio.sleep(1)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
             said.append(call.how_it_ended())
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(AppEnd.serve, handler, app_stream)
-        platform = await bare_platform(platform_stream)
+    async with bare(handler) as (platform, cancel):
         await platform.say("{}")
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
+        await all_blocked()
+        cancel()
     assert said == ["the call goes on"] + ["the call is over: this end was cancelled"] * 2
 
 
