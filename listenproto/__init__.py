@@ -1,7 +1,9 @@
 """The jambonz listen protocol as a sans-IO state machine, for both peers.
 
-:class:`AppSession` and :class:`ListenTask` work with WebSocket messages, :class:`AppConnection` and
-:class:`PlatformConnection` with bytes. Nothing here opens a socket, reads a clock or starts a task.
+:class:`AppCall` is a whole call at the application's end: you pass it what comes, and the time.
+Below it, :class:`AppSession` and :class:`ListenTask` work with WebSocket messages,
+:class:`AppConnection` and :class:`PlatformConnection` with bytes. Nothing here opens a socket,
+reads a clock or starts a task: :mod:`listenproto.asyncio` and :mod:`listenproto_trio` do.
 """
 
 from listenproto import _messages

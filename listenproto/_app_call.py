@@ -108,7 +108,7 @@ class AppCall:
         )
         """The sample rate of this end's stream in Hz."""
         self.watchers: list[Watcher] = []
-        """Who is told what passes, as it happens."""
+        """What is told of each message as it passes; add your own."""
         self.verdict: Accept | Reject | None = verdict
         """How the upgrade request was answered; None until then."""
         self.is_late: bool = False
@@ -118,7 +118,7 @@ class AppCall:
         self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
         self.ended: list[Sent] = []
-        """The clips and marks that have ended; who has seen to them takes them out."""
+        """The clips and marks that have ended; whoever has dealt with one removes it from here."""
         self.quiet_until: float = -math.inf
         """Until when the guard of a killAudio keeps back audio, clips and marks."""
         self._unread = Unread(self.answering.unread, limits)
@@ -139,7 +139,7 @@ class AppCall:
 
     @property
     def notes(self) -> deque[CallNote]:
-        """What is to be logged; whoever logs it takes it out."""
+        """What is to be logged; whoever logs it removes it from here."""
         return self.link.notes
 
     @property
@@ -172,7 +172,7 @@ class AppCall:
         self._settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
-        """What gives the data failed: the call ends, and is closed with 1011."""
+        """Reading failed with ``error``: the call ends, and is closed with 1011."""
         self.link.fail(error, now)
         self._settle(now)
 

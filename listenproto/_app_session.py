@@ -86,6 +86,7 @@ class AppSession(Session):
     ``stream_rate`` is the sample rate of the app's stream, needed to compute how long it plays: the
     verb's, or 8000, unless given. ``salvage_metadata`` reads the beginning of metadata that is cut
     off or damaged, instead of failing (LP-META-12); None leaves that to the profile.
+    ``keep_passed`` keeps what passes for :meth:`passed`, as for a trace.
 
     Methods take the time as ``now``, in seconds on any clock. It decides when to stop waiting for
     an answer, and how much the caller counts as having heard. Without a clock, leave it out;
@@ -145,7 +146,6 @@ class AppSession(Session):
 
     def receive(self, payload: str | bytes, now: float = 0.0) -> list[AppEvent]:
         """Take one WebSocket message of the platform and return its events, and what has ended.
-
 
         Audio comes as whole sample frames (LP-AUD-3). What was wrong comes as
         :class:`~listenproto.Violation`, and the session goes on. Messages that come after

@@ -176,7 +176,8 @@ class AppConnection(Connection[AppSession]):
     """The application's end of one connection: a server.
 
     The first event is the :class:`~listenproto.Request`; the connection then waits for
-    :meth:`answer`. Limits are in bytes.
+    :meth:`answer`. ``max_head`` and ``max_message`` are the largest head of a request and the
+    largest message that it takes, in bytes.
     """
 
     _wire: ServerWire
@@ -221,7 +222,9 @@ class PlatformConnection(Connection[ListenTask]):
 
     It requests the verb's URL with the verb's credentials (LP-HS-2, LP-HS-4), and adds ``headers``
     as they are. A server that names no subprotocol is refused, unless ``allow_no_subprotocol`` is
-    true; None leaves that to the task's profile. Raises :class:`~listenproto.VerbError` for a
+    true; None leaves that to the task's profile. ``subprotocols`` are those that it offers, the
+    preferred one first. ``max_head`` and ``max_message`` are the largest head of an answer and the
+    largest message that it takes, in bytes. Raises :class:`~listenproto.VerbError` for a
     relative URL.
     """
 

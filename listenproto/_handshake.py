@@ -117,7 +117,10 @@ def basic_credentials(username: str, password: str) -> str:
 def judge_request(
     request: Request, policy: HandshakePolicy, *, open_calls: int = 0
 ) -> Accept | Reject:
-    """Accept or refuse an upgrade request; of several reasons, the first in LP-HS-16's order."""
+    """Accept or refuse an upgrade request, as ``policy`` says with so many ``open_calls``.
+
+    Of several reasons to refuse it, the first in the order of LP-HS-16 counts.
+    """
     for clause, refusal in _refusals(request, policy, open_calls):
         return attrs.evolve(refusal, clause=clause)
     return Accept(next(iter(_known(request, policy)), None))

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FLICKS: Final = 705_600_000
-"""Flicks in a second (LP-TIME-1)."""
+"""Flicks in a second: every sample rate in use divides it, so media time is exact (LP-TIME-1)."""
 
 LISTEN_RATES: Final = (8000, 16000, 24000, 48000, 64000)
 """The rates that a listen verb may have as ``sampleRate``, in Hz (LP-VERB-1)."""

@@ -135,7 +135,7 @@ class Link(Generic[_Data]):
         self.tap: Tap | None = None
         """What gets each payload as it passes; None if nothing does."""
         self.notes: deque[CallNote] = deque()
-        """What is to be logged; whoever logs it takes it out."""
+        """What is to be logged; whoever logs it removes it from here."""
         self.given_up: bool = False
         """Whether the connection is to be dropped at once, in the middle of whatever it does."""
         self._peer = peer
@@ -219,7 +219,7 @@ class Link(Generic[_Data]):
         self.settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
-        """Something of this end failed: read no more, and close with 1011."""
+        """This end failed with ``error``: read no more, and close with 1011."""
         self.failure = error
         self.reads = False
         self.connection.close(1011, f"the {self._peer.other.value} failed")

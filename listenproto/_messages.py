@@ -125,7 +125,10 @@ class Dtmf:
 
 @attrs.frozen
 class PlayDone:
-    """A clip finished. Only deployed platforms send ``id`` and the ``playback`` figures."""
+    """A clip finished (LP-CLIP-23). Only deployed platforms send ``id`` and ``playback``, figures.
+
+    ``id`` is that of the clip.
+    """
 
     id: ClipId | None = None
     playback: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=_frozen_mapping)
@@ -133,7 +136,7 @@ class PlayDone:
 
 @attrs.frozen
 class MarkEvent:
-    """Playout reached a mark, or a killAudio cleared it."""
+    """Playout reached a mark, or a killAudio cleared it (LP-MARK-10)."""
 
     name: str
     """The name of the mark, as the app sent it."""
@@ -143,7 +146,7 @@ class MarkEvent:
 
 @attrs.frozen
 class PlayAudio:
-    """A clip: a complete piece of audio to play to the caller.
+    """A clip: a complete piece of audio to play to the caller, in clips mode only (LP-CLIP-1).
 
     ``content`` is raw L16 mono at ``sample_rate`` Hz, or a whole WAV file, whose header gives the
     rate. ``queue_play`` tells deployed platforms to play the clip after those before it.
@@ -173,7 +176,10 @@ class KillAudio:
 
 @attrs.frozen
 class Mark:
-    """Ask for an event when playout gets here: after the last whole sample sent before it."""
+    """Ask for an event when playout gets here: after the last whole sample sent before it.
+
+    In streaming mode only (LP-MARK-1).
+    """
 
     name: str
     """What comes back in the event of the mark; two marks may have the same name (LP-MARK-13)."""
@@ -181,12 +187,12 @@ class Mark:
 
 @attrs.frozen
 class ClearMarks:
-    """Remove the pending marks; no event will come for them."""
+    """Remove the pending marks; no event will come for them (LP-MARK-15)."""
 
 
 @attrs.frozen
 class Disconnect:
-    """End the listen; the platform closes the WebSocket."""
+    """End the listen; the platform closes the WebSocket (LP-END-9)."""
 
 
 @attrs.frozen

@@ -128,9 +128,11 @@ class Observer:
     ``way`` is the listen verb, or the mode if the verb is not known, or None if the mode is set
     later, before the app sends anything. ``mode`` is needed only if it is not the verb's own:
     off, as in a dial (LP-VERB-3); any other is a ValueError. ``stream_rate`` is the sample rate of
-    the app's stream: the verb's, or 8000, unless given. ``without`` switches clauses off. The
-    constructor takes modes, profiles and peers by name, and raises ValueError for one that does not
-    exist.
+    the app's stream: the verb's, or 8000, unless given. ``vantage`` is the end from which it
+    watches: messages are judged in the order in which they pass there. ``profile`` says what the
+    platform is like, and ``limits`` what a careful app keeps to besides. ``without`` switches
+    clauses off. The constructor takes modes, profiles and peers by name, and raises ValueError for
+    one that does not exist.
 
     ``states`` is the state of each peer, as seen from the vantage.
     """

@@ -49,6 +49,7 @@ class PlatformSession(Session):
     off, as in a dial; any other is a ValueError. ``stream_rate`` is the sample rate of the app's
     audio in Hz, by default the verb's, or else 8000; ValueError for one that no verb can have, or
     that is not this verb's. ``max_seconds`` bounds what is buffered for the caller (LP-STRM-4).
+    ``keep_passed`` keeps what passes for :meth:`passed`, as for a trace.
     Modes and ``profile`` may be given by name; ValueError for a name that does not exist.
     """
 

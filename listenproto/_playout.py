@@ -162,7 +162,8 @@ class Playout:
     """The line of sounds and marks that are to be played to the caller, and how far it has got.
 
     ``stream_rate`` is the sample rate of :meth:`add_stream`'s audio in Hz; ValueError for one that
-    no verb can have. ``max_seconds`` bounds what is buffered (LP-STRM-5).
+    no verb can have. ``max_seconds`` bounds what is buffered (LP-STRM-5); ``profile`` says which
+    clips wait, and when a killAudio takes effect.
     """
 
     gaps: PlayoutGaps

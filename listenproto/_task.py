@@ -104,7 +104,9 @@ class ListenTask:
     ``attributes`` are those of the call, in camelCase as in the metadata (callSid, direction, from,
     to, …). ``nested_in_dial`` is whether the verb is nested in a dial, ``bidirectional_in_dial``
     whether this platform lets an app send audio there (LP-VERB-3). ``silence`` is the sample value
-    below which audio counts as silent (LP-TIME-6). ``profile`` may be given by name.
+    below which audio counts as silent (LP-TIME-6). ``max_seconds`` bounds what is buffered for the
+    caller (LP-STRM-4). ``keep_passed`` keeps what passes for :meth:`passed`, as for a trace.
+    ``profile`` may be given by name.
 
     Raises :class:`LocalProtocolError` if the metadata would have more than 8192 bytes.
     """

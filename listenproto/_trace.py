@@ -341,7 +341,10 @@ def messages_of(trace: Trace) -> Iterator[tuple[int, TraceLine, Message | TraceM
 
 
 def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tuple[int, Violation]]:
-    """Each protocol violation in a trace, with the number of its line in the file."""
+    """Each protocol violation in a trace, with the number of its line in the file.
+
+    ``vantage`` is the end that saw the call: that of the trace's header, unless given.
+    """
     observer = Observer(
         trace.header.way,
         profile=PROFILES[trace.header.profile],

@@ -214,8 +214,8 @@ class _Options(Frozen):
     def from_json(cls, obj: JSON) -> Self:
         """Read a JSON object, such as ``json.loads`` returns.
 
-        Sample rates may be numbers or strings of digits. Raises :class:`VerbError` for anything
-        that is not valid, unknown options included.
+        Sample rates in it may be numbers or strings of digits. Raises :class:`VerbError` for
+        anything that is not valid, unknown options included.
         """
         if not cls._prefix and isinstance(obj, str | bytes) and obj.lstrip()[:1] in ("{", b"{"):
             said = "from_json takes an object (a dict); read the text with json.loads first"

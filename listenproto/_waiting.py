@@ -224,7 +224,7 @@ class HandlerCall:
 
     @property
     def watchers(self) -> list[Watcher]:
-        """Who is told what passes, as it happens."""
+        """What is told of each message as it passes; add your own."""
         return self.core.watchers
 
     @property
@@ -260,7 +260,10 @@ class HandlerCall:
 
     @property
     def closed(self) -> Closed | None:
-        """How the platform ended the call; None until then. Not ``clean``: without a close."""
+        """How the platform ended the connection; None until then.
+
+        ``clean`` is false if it did so without a close.
+        """
         return self.core.link.closed
 
     @property

@@ -85,7 +85,7 @@ class CallRejected(Exception):
         return self.advised(REMEDIES)
 
     def advised(self, remedies: Mapping[str, str]) -> str:
-        """The reason, and what helps according to ``remedies``, which go by kind."""
+        """The reason, and what helps according to ``remedies``, which are by kind."""
         remedy = remedies.get(self.kind) if self.kind else None
         return f"{self.reason.removesuffix('.')}; {remedy}" if remedy else self.reason
 
@@ -129,7 +129,10 @@ class PlatformCall:
 
     @property
     def closed(self) -> Closed | None:
-        """How the app ended the connection; None until then. Not ``clean``: without a close."""
+        """How the app ended the connection; None until then.
+
+        ``clean`` is false if it did so without a close.
+        """
         return self.link.closed
 
     @property
@@ -217,7 +220,10 @@ async def open_call(
 
     ``on_message`` is called with each message of the app, once it was acted on. A ``tap`` needs a
     task made with ``keep_passed=True``. If either raises, that is logged, it is not called again,
-    and the call goes on. Raises OSError if the connection fails, :class:`CallRejected` if the
+    and the call goes on. ``subprotocols`` are offered in that order; a server that names none is
+    refused, unless ``allow_no_subprotocol`` is true (None leaves that to the task's profile).
+    ``ssl_context`` is for a wss URL; by default certificates are checked against the system's.
+    Raises OSError if the connection fails, :class:`CallRejected` if the
     server does not accept the call, and :class:`~listenproto.VerbError` for a relative URL.
     """
     check_trio("open_call()")

@@ -50,7 +50,8 @@ async def serve(
     1000; when it raises, with 1011, which is logged and does not affect other calls.
     :class:`CallEnded` is not an error. A hang-up does not cancel the handler: iterating ends, and
     sending raises, so a handler that does neither runs until it returns. ``task_status`` returns
-    the listeners once the port is open; port 0 picks a free one. Raises OSError if the port cannot
+    the listeners once the port is open; port 0 picks a free one. ``host`` is the address to listen
+    on, None for all; with an ``ssl_context`` calls come over TLS. Raises OSError if the port cannot
     be opened.
 
     Each connection leaves one line in the log ``listenproto``, with the fields of

@@ -31,7 +31,7 @@ class RecordedCall(Protocol):
 
     @property
     def watchers(self) -> list[Watcher]:
-        """Who is told what passes, as it happens; a recording adds its own until it ends."""
+        """What is told of each message as it passes; a recording adds its own until it ends."""
 
     @property
     def log(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:

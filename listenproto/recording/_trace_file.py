@@ -33,10 +33,13 @@ class TraceFile:
             trace(sender, payload)
 
     What was written stays there even if the process dies; only the owner may read it (mode 0600).
-    ``position`` returns the media position, in samples at the listen rate; ``clock`` the time in
-    seconds, which must not go back. Raises OSError if the file cannot be written, FileExistsError
-    if it exists. If the disk is full, the trace ends with its last whole line; each further line
-    raises the same error, and close() does not.
+    Without ``with_audio``, only the number of bytes of audio is written. ``position`` returns the
+    media position, in samples at the listen rate; ``clock`` the time in seconds, which must not go
+    back.
+
+    Raises OSError if the file cannot be written, FileExistsError if it exists. If the disk is full,
+    the trace ends with its last whole line; each further line raises the same error, and close()
+    does not.
     """
 
     def __init__(
