@@ -66,7 +66,7 @@ def test_any_wav_is_mended(tmp_path: Path, whole: int, claims: int) -> None:
     recovered = recover_wav(path)
     assert recovered.mended
     assert recovered.claimed == (None if claims == 2**32 - 1 else claims // 2)
-    assert (recovered.samples, recovered.cut) == (1600, 1)
+    assert (recovered.samples, recovered.seconds, recovered.cut) == (1600, 0.2, 1)
     assert path.read_bytes() == wav_header(3200, RATE)[:28] + path.read_bytes()[28:44] + said
     assert heard_in(path) == said
     assert not recover_wav(path).mended
