@@ -34,7 +34,7 @@ from listenproto import (
     Violation,
 )
 from listenproto.asyncio import Call, answer
-from tests.call_support import ATTRIBUTES, RATE
+from tests.call_support import ATTRIBUTES, RATE, News
 
 STEP: Final = 0.02
 """Seconds of a message of the platform."""
@@ -117,21 +117,6 @@ async def all_blocked() -> None:
 
 async def sleep_until(time: float) -> None:
     await asyncio.sleep(time - asyncio.get_running_loop().time())
-
-
-class _News:
-    """Wakes all who wait for a change."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def tell(self) -> None:
-        self._event.set()
-        self._event = asyncio.Event()
-
-    async def until(self, ready: Callable[[], bool]) -> None:
-        while not ready():
-            await self._event.wait()
 
 
 class Gate:
@@ -217,7 +202,7 @@ class MemoryPlatform:
         self.is_lost = False
         self.is_lockstep = lockstep
         self.samples_dropped = self.events_dropped = 0
-        self.news = _News()
+        self.news = News()
         self.to_app = Gate(self.changed)
         self.to_platform = Gate(self.changed)
         self._limits = limits or Limits()
@@ -404,58 +389,3 @@ async def be_the_caller(
             platform.hang_up()
     await platform.over()
     return platform.result
-
-
-DROPPED: Final = "dropped"
-
-
-class Pipe:
-    """A WebSocket of which a test is the other end."""
-
-    def __init__(self, *coming: Payload, answers: bool = True) -> None:
-        self.sent: list[Payload] = []
-        self.broken = False
-        self._coming: deque[Payload | Exception] = deque(coming)
-        self._news = _News()
-        self._answers = answers
-        self._busy = False
-
-    def come(self, payload: Payload | Exception) -> None:
-        """Have that received; an exception is raised."""
-        self._coming.append(payload)
-        self._news.tell()
-
-    def lose(self) -> None:
-        """Lose the connection, behind all that has come."""
-        self.come(ConnectionResetError())
-
-    async def receive(self) -> Payload:
-        await self._news.until(lambda: bool(self._coming))
-        payload = self._coming.popleft()
-        if isinstance(payload, Exception):
-            raise payload
-        return payload
-
-    async def send(self, payload: str | bytes) -> None:
-        await self._write(payload)
-
-    async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._write(Close(code, reason))
-            if not self._answers:
-                await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            self.sent.append(DROPPED)
-            raise
-        self.come(Close(code))
-
-    async def _write(self, payload: Payload) -> None:
-        assert not self._busy, "one writer owns the WebSocket"
-        self._busy = True
-        try:
-            await asyncio.sleep(0.1)
-        finally:
-            self._busy = False
-        if self.broken:
-            raise ConnectionResetError
-        self.sent.append(payload)

@@ -53,3 +53,10 @@ def each_end(request: pytest.FixtureRequest) -> Iterator[None]:
     """Have the calls of a module on each app end, on trio and on asyncio."""
     with on_end(request.param):
         yield
+
+
+@pytest.fixture(scope="module", params=["our transport", "asyncio"], ids=["trio", "asyncio"])
+def each_runtime(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the calls of a module on each runtime."""
+    with on_end(request.param):
+        yield

@@ -41,10 +41,10 @@ from listenproto.asyncio import answer
 from listenproto_trio import Call as TrioCall
 from listenproto_trio import Key, PlatformCall
 from listenproto_trio import talk as trio_talk
-from tests import asyncio_support, trio_support
+from tests import asyncio_support, call_support, trio_support
 from tests.asyncio_support import JumpingLoop, MemoryPlatform
 from tests.call_support import FILLER, PROBE
-from tests.trio_support import AppEnd, Pipe, bare_platform
+from tests.trio_support import AppEnd, bare_platform
 
 ENDS: Final = (*AppEnd.ALL, "asyncio")
 """The app ends; all but the last are on trio."""
@@ -262,13 +262,13 @@ def over(websocket: object, **options: Any) -> AbstractAsyncContextManager[Any]:
     """A call on a :func:`pipe`; the block is the handler."""
     if is_asyncio():
         return answer(websocket, **options)
-    assert isinstance(websocket, Pipe)
+    assert isinstance(websocket, trio_support.Pipe)
     return TrioCall.over(websocket, **options)
 
 
 def pipe(*coming: Payload, answers: bool = True) -> Any:
     """A WebSocket of which a test is the other end."""
-    return (asyncio_support.Pipe if is_asyncio() else Pipe)(*coming, answers=answers)
+    return (call_support.Pipe if is_asyncio() else trio_support.Pipe)(*coming, answers=answers)
 
 
 class Bare(Protocol):

@@ -41,17 +41,9 @@ from listenproto import (
     UnknownMessage,
     UnreadAudioError,
 )
-from listenproto.asyncio import Call, WebSocket, answer
-from tests.asyncio_support import (
-    DROPPED,
-    JumpingLoop,
-    MemoryPlatform,
-    Pipe,
-    all_blocked,
-    calling,
-    virtual,
-)
-from tests.call_support import STREAM, audio
+from listenproto.asyncio import Call, answer
+from tests.asyncio_support import JumpingLoop, MemoryPlatform, all_blocked, calling, virtual
+from tests.call_support import DROPPED, STREAM, Pipe, audio
 
 METADATA: Final = '{"callSid": "c"}'
 STREAMING: Final = Answering(mode=Mode.STREAMING)
@@ -729,19 +721,6 @@ async def test_a_request_must_be_one() -> None:
     with pytest.raises(TypeError, match=r"request must be a listenproto\.Request, not a str"):
         async with answer(pipe(), request="/"):
             pytest.fail("it has begun")
-
-
-@virtual
-async def test_a_tap_that_cannot_be_made_leaves_no_connection_behind() -> None:
-    def no_tap(session: object) -> None:
-        raise OSError("disk full")
-
-    websocket: WebSocket = pipe()
-    with pytest.raises(OSError, match="disk full"):
-        async with answer(websocket, answering=Answering(tap=no_tap)):
-            pytest.fail("it has begun")
-    assert isinstance(websocket, Pipe)
-    assert websocket.sent == [DROPPED]
 
 
 @virtual

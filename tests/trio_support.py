@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,11 +22,9 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     SUBPROTOCOL,
-    Close,
     Dtmf,
     ListenTask,
     ListenVerb,
-    Payload,
     Profile,
 )
 from listenproto._upgrade import Accepted, Request
@@ -46,9 +43,11 @@ from listenproto_trio import (
     serve_stream,
 )
 from listenproto_trio.driver import IDLE
+from tests import call_support
 from tests.call_support import ATTRIBUTES as ATTRIBUTES
 from tests.call_support import CALL_SID as CALL_SID
 from tests.call_support import CLIPS as CLIPS
+from tests.call_support import DROPPED as DROPPED
 from tests.call_support import FILLER as FILLER
 from tests.call_support import PROBE as PROBE
 from tests.call_support import RATE as RATE
@@ -489,47 +488,7 @@ async def bare_app(stream: trio.abc.Stream, subprotocol: str | None = SUBPROTOCO
     return app
 
 
-DROPPED: Final = "dropped"
-
-
-class Pipe:
+class Pipe(call_support.Pipe):
     """A WebSocket of which a test is the other end."""
 
-    def __init__(self, *coming: Payload, answers: bool = True) -> None:
-        self.coming, self._received = trio.open_memory_channel[Payload](math.inf)
-        self.sent: list[Payload] = []
-        self.broken = False
-        self._answers = answers
-        self._busy = False
-        for payload in coming:
-            self.coming.send_nowait(payload)
-
-    async def receive(self) -> Payload:
-        try:
-            return await self._received.receive()
-        except trio.EndOfChannel:
-            raise trio.BrokenResourceError from None
-
-    async def send(self, payload: str | bytes) -> None:
-        await self._write(payload)
-
-    async def close(self, code: int, reason: str) -> None:
-        try:
-            await self._write(Close(code, reason))
-            if not self._answers:
-                await trio.sleep_forever()
-        except trio.Cancelled:
-            self.sent.append(DROPPED)
-            raise
-        self.coming.send_nowait(Close(code))
-
-    async def _write(self, payload: Payload) -> None:
-        assert not self._busy, "one writer owns the WebSocket"
-        self._busy = True
-        try:
-            await trio.sleep(0.1)
-        finally:
-            self._busy = False
-        if self.broken:
-            raise trio.BrokenResourceError
-        self.sent.append(payload)
+    lost = trio.BrokenResourceError
