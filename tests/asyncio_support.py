@@ -120,23 +120,41 @@ async def sleep_until(time: float) -> None:
 
 
 class Gate:
-    """One direction of a connection, through which nothing is read while it is shut."""
+    """One direction of a connection, on which all takes so many seconds.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.is_open = True
-        self.waiting: deque[Payload] = deque()
+    Nothing is read through it while it is shut.
+    """
+
+    def __init__(self, changed: Callable[[], None], delay: float) -> None:
+        self._is_open = True
+        self._waiting: deque[tuple[float, Payload]] = deque()
         self._changed = changed
+        self._delay = delay
 
     def shut(self) -> None:
-        self.is_open = False
+        self._is_open = False
 
     def open(self) -> None:
-        self.is_open = True
+        self._is_open = True
         self._changed()
+
+    def put(self, payload: Payload) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time() + self._delay, payload))
+        if self._delay:
+            loop.call_at(self._waiting[-1][0], self._changed)
+
+    def take(self) -> Payload:
+        return self._waiting.popleft()[1]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
 
     @property
     def has_payload(self) -> bool:
-        return self.is_open and bool(self.waiting)
+        now = asyncio.get_running_loop().time()
+        return self._is_open and not self.is_empty and self._waiting[0][0] <= now
 
 
 class MemorySocket:
@@ -150,7 +168,7 @@ class MemorySocket:
         await platform.news.until(lambda: platform.to_app.has_payload or platform.is_lost)
         if not platform.to_app.has_payload:
             raise ConnectionResetError
-        payload = platform.to_app.waiting.popleft()
+        payload = platform.to_app.take()
         if isinstance(payload, Close):
             platform.app_closed(payload.code, "")
         platform.changed()
@@ -172,18 +190,17 @@ class MemorySocket:
         platform = self._platform
         if platform.is_lost:
             raise ConnectionResetError
-        platform.to_platform.waiting.append(payload)
+        platform.to_platform.put(payload)
         platform.changed()
         if platform.is_lockstep:
-            await platform.news.until(
-                lambda: payload not in platform.to_platform.waiting or platform.is_lost
-            )
+            await platform.news.until(lambda: platform.to_platform.is_empty or platform.is_lost)
 
 
 class MemoryPlatform:
     """The platform's end of a call in memory, with the methods of a PlatformCall on trio.
 
-    What one end sends is at the other at once; in lockstep, sending waits until it has been read.
+    What one end sends is at the other at once, or after ``there`` and ``back`` seconds. In
+    lockstep, sending waits until it has been read.
     """
 
     def __init__(
@@ -195,6 +212,8 @@ class MemoryPlatform:
         on_message: Callable[[AppMessage], None] = lambda message: None,
         tap: Tap | None = None,
         lockstep: bool = False,
+        there: float = 0.0,
+        back: float = 0.0,
     ) -> None:
         self.task = ListenTask(verb, ATTRIBUTES, profile=profile, keep_passed=tap is not None)
         self.socket = MemorySocket(self)
@@ -203,8 +222,8 @@ class MemoryPlatform:
         self.is_lockstep = lockstep
         self.samples_dropped = self.events_dropped = 0
         self.news = News()
-        self.to_app = Gate(self.changed)
-        self.to_platform = Gate(self.changed)
+        self.to_app = Gate(self.changed, back)
+        self.to_platform = Gate(self.changed, there)
         self._limits = limits or Limits()
         self._on_message = on_message
         self._tap = tap
@@ -264,7 +283,7 @@ class MemoryPlatform:
 
     def say(self, payload: Payload) -> None:
         """Send that, as no task would."""
-        self.to_app.waiting.append(payload)
+        self.to_app.put(payload)
         self.changed()
 
     def lose(self) -> None:
@@ -285,10 +304,10 @@ class MemoryPlatform:
     def changed(self) -> None:
         """Something was done at one of the ends: carry over what the other can read."""
         while self.to_platform.has_payload and self.closed is None:
-            payload = self.to_platform.waiting.popleft()
+            payload = self.to_platform.take()
             if isinstance(payload, Close):
                 self._carry()
-                self.to_app.waiting.append(Close(payload.code))
+                self.to_app.put(Close(payload.code))
                 self.app_closed(payload.code, payload.reason)
             else:
                 for event in self.task.receive(payload):
@@ -301,9 +320,9 @@ class MemoryPlatform:
     def _carry(self) -> None:
         """Carry to the app what the task has sent."""
         while self.closed is None and self.task.has_outgoing:
-            if self.is_lockstep and self.to_app.waiting:
+            if self.is_lockstep and not self.to_app.is_empty:
                 break
-            self.to_app.waiting.append(next(self.task.outgoing()))
+            self.to_app.put(next(self.task.outgoing()))
         if self._tap is not None:
             for sender, payload in self.task.passed():
                 self._tell(sender, payload)

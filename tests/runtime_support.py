@@ -7,6 +7,7 @@ and start tasks by anyio, which is the same on both, but the calls know nothing 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from functools import partial, wraps
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 import trio.testing
@@ -25,6 +27,7 @@ from listenproto import (
     FLICKS,
     Answering,
     AppMessage,
+    Close,
     Closed,
     Dtmf,
     HandlerCall,
@@ -39,12 +42,13 @@ from listenproto import (
 )
 from listenproto.asyncio import answer
 from listenproto_trio import Call as TrioCall
-from listenproto_trio import Key, PlatformCall
+from listenproto_trio import Key, PlatformCall, open_call_on, serve_stream
 from listenproto_trio import talk as trio_talk
 from tests import asyncio_support, call_support, trio_support
 from tests.asyncio_support import JumpingLoop, MemoryPlatform
-from tests.call_support import FILLER, PROBE
-from tests.trio_support import AppEnd, bare_platform
+from tests.call_support import ATTRIBUTES, FILLER, PROBE, RATE, News
+from tests.recorded_playout import RecordedPlayout
+from tests.trio_support import AppEnd, Far, bare_platform
 
 ENDS: Final = (*AppEnd.ALL, "asyncio")
 """The app ends; all but the last are on trio."""
@@ -258,17 +262,86 @@ async def fill_the_outbox(both: Line) -> int:
             return sent
 
 
-def over(websocket: object, **options: Any) -> AbstractAsyncContextManager[Any]:
+def over(websocket: Any, **options: Any) -> AbstractAsyncContextManager[Any]:
     """A call on a :func:`pipe`; the block is the handler."""
-    if is_asyncio():
-        return answer(websocket, **options)
-    assert isinstance(websocket, trio_support.Pipe)
-    return TrioCall.over(websocket, **options)
+    return answer(websocket, **options) if is_asyncio() else TrioCall.over(websocket, **options)
 
 
 def pipe(*coming: Payload, answers: bool = True) -> Any:
     """A WebSocket of which a test is the other end."""
     return (call_support.Pipe if is_asyncio() else trio_support.Pipe)(*coming, answers=answers)
+
+
+class Scripted:
+    """A platform's WebSocket of which a test says what comes; what is sent is lost."""
+
+    def __init__(self) -> None:
+        self._coming: deque[Payload] = deque(['{"callSid": "c"}'])
+        self._news = News()
+
+    async def receive(self) -> Payload:
+        await self._news.until(lambda: bool(self._coming))
+        return self._coming.popleft()
+
+    async def send(self, payload: str | bytes) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def close(self, code: int, reason: str) -> None:
+        self._come(Close(code, reason))
+
+    def _come(self, payload: Payload) -> None:
+        self._coming.append(payload)
+        self._news.tell()
+
+    async def tell(self, payload: Payload) -> None:
+        """Send that, and have it read."""
+        self._come(payload)
+        await all_blocked()
+
+    async def came(self, name: str) -> None:
+        """Tell that playout is at a mark."""
+        await self.tell(json.dumps({"type": "mark", "data": {"name": name, "event": "playout"}}))
+
+    async def done(self, name: str, **figures: object) -> None:
+        """Tell that a clip is done."""
+        await self.tell(json.dumps({"type": "playDone", "data": {"id": name, **figures}}))
+
+
+@asynccontextmanager
+async def far_away(
+    verb: ListenVerb, profile: Profile, *, there: float, back: float
+) -> AsyncIterator[tuple[HandlerCall, RecordedPlayout]]:
+    """A call whose caller listens in silence, with so many seconds between its ends."""
+    playout = RecordedPlayout(stream_rate=verb.stream_rate or RATE, profile=profile)
+    answered, done = anyio.Event(), anyio.Event()
+    calls: list[HandlerCall] = []
+
+    async def handler(call: HandlerCall) -> None:
+        calls.append(call)
+        answered.set()
+        await done.wait()
+
+    answering = Answering(mode=verb.mode(), profile=profile)
+    async with anyio.create_task_group() as tasks:
+        if is_asyncio():
+            memory = asyncio_support.calling(
+                handler, verb, answering=answering, profile=profile, there=there, back=back
+            )
+            opened: AbstractAsyncContextManager[Any] = memory
+        else:
+            platform_stream, app_stream = memory_stream_pair()
+            at_platform, at_app = Far(platform_stream, there), Far(app_stream, back)
+            for far in (at_platform, at_app):
+                tasks.start_soon(far.pump)
+            tasks.start_soon(partial(serve_stream, handler, at_app, answering=answering))
+            opened = open_call_on(at_platform, ListenTask(verb, ATTRIBUTES, profile=profile))
+        async with opened as platform:
+            platform.task.session.playout = playout
+            tasks.start_soon(partial(talk, platform, b"", hang_up_after=math.inf))
+            await answered.wait()
+            yield calls[0], playout
+            done.set()
+            await platform.over()
 
 
 class Bare(Protocol):

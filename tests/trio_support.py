@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache, partial, wraps
@@ -114,6 +114,44 @@ class Valve(trio.abc.Stream):
 
     async def aclose(self) -> None:
         self.open()
+        await self._stream.aclose()
+
+
+class Far(trio.abc.Stream):
+    """A stream over which everything comes ``delay`` seconds later."""
+
+    def __init__(self, stream: trio.abc.Stream, delay: float) -> None:
+        self._stream = stream
+        self._delay = delay
+        self._came: deque[tuple[float, bytes]] = deque()
+        self._news = trio.Event()
+
+    async def pump(self) -> None:
+        """Note when it came; a task of its own."""
+        while True:
+            try:
+                data = bytes(await self._stream.receive_some())
+            except trio.ClosedResourceError:
+                data = b""
+            self._came.append((trio.current_time() + self._delay, data))
+            self._news.set()
+            if not data:
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while not self._came:
+            self._news = trio.Event()
+            await self._news.wait()
+        await trio.sleep_until(self._came[0][0])
+        return self._came.popleft()[1]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
         await self._stream.aclose()
 
 

@@ -2,115 +2,54 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final
 
+import anyio
 import attrs
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
     DEPLOYED,
     DOCUMENTED,
-    Close,
-    ListenTask,
+    Answering,
+    HandlerCall,
     ListenVerb,
     MarkEvent,
     Mode,
+    Outcome,
+    Playback,
     PlaybackDone,
+    PlayoutEnd,
+    PlayoutFate,
+    PlayoutMark,
     Profile,
 )
-from listenproto._playout import PlayoutEnd, PlayoutFate, PlayoutMark
-from listenproto_trio import Answering, Call, Outcome, Playback, open_call_on, talk
-from listenproto_trio.server import serve_stream
+from tests import runtime_support
+from tests.call_support import CLIPS, RATE, STREAM, audio, clip
 from tests.depth import FEW
 from tests.recorded_playout import RecordedPlayout
-from tests.trio_support import ATTRIBUTES, CLIPS, RATE, STREAM, audio, clip, virtual
+from tests.runtime_support import Scripted, current_time, over, virtual
+
+pytestmark = pytest.mark.usefixtures("each_runtime")
 
 WITH_IDS = attrs.evolve(DOCUMENTED, name="with ids", play_done_data=True)
 FAR: Final = 0.2
 """Seconds that everything is on its way, in either direction."""
 
 
-class Far(trio.abc.Stream):
-    """A stream over which everything comes ``delay`` seconds later."""
-
-    def __init__(self, stream: trio.abc.Stream, delay: float) -> None:
-        self._stream = stream
-        self._delay = delay
-        self._came: deque[tuple[float, bytes]] = deque()
-        self._news = trio.Event()
-
-    async def pump(self) -> None:
-        """Note when it came; a task of its own."""
-        while True:
-            try:
-                data = bytes(await self._stream.receive_some())
-            except trio.ClosedResourceError:
-                data = b""
-            self._came.append((trio.current_time() + self._delay, data))
-            self._news.set()
-            if not data:
-                return
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        while not self._came:
-            self._news = trio.Event()
-            await self._news.wait()
-        await trio.sleep_until(self._came[0][0])
-        return self._came.popleft()[1]
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-@asynccontextmanager
-async def far_away(
+def far_away(
     verb: ListenVerb, profile: Profile, *, there: float = FAR, back: float = FAR
-) -> AsyncIterator[tuple[Call, RecordedPlayout]]:
+) -> AbstractAsyncContextManager[tuple[HandlerCall, RecordedPlayout]]:
     """A call whose caller listens in silence, with the two ends far from each other."""
-    platform_stream, app_stream = memory_stream_pair()
-    at_platform, at_app = Far(platform_stream, there), Far(app_stream, back)
-    task = ListenTask(verb, ATTRIBUTES, profile=profile)
-    playout = RecordedPlayout(stream_rate=verb.stream_rate or RATE, profile=profile)
-    task.session.playout = playout
-    answered, done = trio.Event(), trio.Event()
-    calls: list[Call] = []
-
-    async def handler(call: Call) -> None:
-        calls.append(call)
-        answered.set()
-        await done.wait()
-
-    answering = Answering(mode=verb.mode(), profile=profile)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(at_platform.pump)
-        nursery.start_soon(at_app.pump)
-        nursery.start_soon(partial(serve_stream, handler, at_app, answering=answering))
-        async with open_call_on(at_platform, task) as call:
-            nursery.start_soon(partial(talk, call, b"", hang_up_after=math.inf))
-            await answered.wait()
-            yield calls[0], playout
-            done.set()
-            await call.over()
+    return runtime_support.far_away(verb, profile, there=there, back=back)
 
 
-async def played(call: Call, *seconds: float) -> list[Playback]:
+async def played(call: HandlerCall, *seconds: float) -> list[Playback]:
     return [await call.play(clip(length)) for length in seconds]
 
 
@@ -125,7 +64,7 @@ P, F, C = Outcome.PLAYED, Outcome.FLUSHED, Outcome.CLEARED
 async def test_a_clip_that_is_killed_far_from_its_end_is_flushed_at_once() -> None:
     async with far_away(CLIPS, WITH_IDS) as (call, _):
         clips = await played(call, 5, 1)
-        await trio.sleep(1)
+        await anyio.sleep(1)
         await call.kill_audio()
         assert outcomes(clips) == [F, F]
         assert call.ahead == 0
@@ -138,21 +77,21 @@ async def test_a_clip_that_is_killed_near_its_end_is_waited_for() -> None:
     """LP-CLIP-30: its playDone may be on its way, or never come."""
     async with far_away(CLIPS, WITH_IDS) as (call, _):
         done, cut = await played(call, 1, 0.5)
-        await trio.sleep(1 + 2 * FAR - 0.1)
+        await anyio.sleep(1 + 2 * FAR - 0.1)
         await call.kill_audio()
         assert outcomes([done, cut]) == [None, None]
-        start = trio.current_time()
+        start = current_time()
         assert await done.wait() is P
-        assert trio.current_time() < start + 0.2
+        assert current_time() < start + 0.2
         assert await cut.wait() is F
-        assert trio.current_time() == start + 1
+        assert current_time() == start + 1
 
 
 @virtual
 async def test_clips_behind_a_killed_one_play_on_where_platforms_have_it_so() -> None:
     async with far_away(CLIPS, DEPLOYED) as (call, playout):
         clips = await played(call, 1, 2, 3)
-        await trio.sleep(0.5)
+        await anyio.sleep(0.5)
         await call.kill_audio()
         assert outcomes(clips) == [None, None, None]
         assert call.ahead == 5
@@ -169,7 +108,7 @@ async def test_clips_behind_a_killed_one_play_on_where_platforms_have_it_so() ->
 async def test_a_kill_that_comes_too_late_for_one_clip_stops_the_next() -> None:
     async with far_away(CLIPS, DEPLOYED) as (call, playout):
         clips = await played(call, 1, 2, 3)
-        await trio.sleep(1 + FAR - 0.1)
+        await anyio.sleep(1 + FAR - 0.1)
         await call.kill_audio()
         assert await clips[0].wait() is P
         assert call.ahead == pytest.approx(3)
@@ -212,29 +151,6 @@ async def test_two_kills_within_a_frame_stop_one_clip() -> None:
         assert outcomes(clips) == [F, P]
 
 
-class Scripted:
-    """A WebSocket of a platform of which a test writes the messages."""
-
-    def __init__(self) -> None:
-        self.say, self._said = trio.open_memory_channel[str | Close](100)
-        self.say.send_nowait('{"callSid": "c"}')
-
-    async def receive(self) -> str | Close:
-        return await self._said.receive()
-
-    async def send(self, payload: str | bytes) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def close(self, code: int, reason: str) -> None:
-        self.say.send_nowait(Close(code, reason))
-
-    async def done(self, name: str, figures: dict[str, object]) -> None:
-        """Tell of a clip, and have that read."""
-        data = {"id": name} | figures
-        self.say.send_nowait(json.dumps({"type": "playDone", "data": data}))
-        await wait_all_tasks_blocked()
-
-
 @pytest.mark.parametrize(
     ("figures", "after", "outcome"),
     [
@@ -254,30 +170,28 @@ async def test_figures_tell_of_a_killed_clip_or_the_time_does(
     figures: dict[str, object], after: float, outcome: Outcome
 ) -> None:
     platform = Scripted()
-    async with Call.over(platform, answering=Answering(profile=DEPLOYED)) as call:
+    async with over(platform, answering=Answering(profile=DEPLOYED)) as call:
         clips = await played(call, 1, 1, 1)
-        await trio.sleep(after)
+        await anyio.sleep(after)
         await call.kill_audio()
-        await platform.done("clip-1", figures)
+        await platform.done("clip-1", **figures)
         assert clips[0].outcome is outcome
         stopped = clips[1 if outcome is P else 0]
-        await platform.done("clip-2", {})
+        await platform.done("clip-2")
         assert clips[1].outcome is (F if stopped is clips[1] else P)
-        await platform.done("clip-3", {"playbackMilliseconds": "5"})
+        await platform.done("clip-3", playbackMilliseconds="5")
         assert clips[2].outcome is F
 
 
 @virtual
 async def test_what_has_been_told_stays_told() -> None:
     platform = Scripted()
-    streaming, event = Answering(mode=Mode.STREAMING), {"name": "m", "event": "playout"}
-    async with Call.over(platform, answering=streaming) as call:
+    async with over(platform, answering=Answering(mode=Mode.STREAMING)) as call:
         await call.send_audio(audio(3))
         mark = await call.mark("m")
         await call.clear_marks()
         assert await mark.wait() is F
-        platform.say.send_nowait(json.dumps({"type": "mark", "data": event}))
-        await wait_all_tasks_blocked()
+        await platform.came("m")
         told, late = [await anext(call) for _ in range(2)]
         assert told == PlaybackDone(mark.sent, F)
         assert late == PlaybackDone(mark.sent, F, MarkEvent("m", "playout"))
@@ -287,9 +201,9 @@ async def test_what_has_been_told_stays_told() -> None:
 @virtual
 async def test_a_clip_that_nobody_stopped_was_played_whatever_the_figures() -> None:
     platform = Scripted()
-    async with Call.over(platform, answering=Answering(profile=DEPLOYED)) as call:
+    async with over(platform, answering=Answering(profile=DEPLOYED)) as call:
         (one,) = await played(call, 1)
-        await platform.done("clip-1", {"playbackMilliseconds": "5"})
+        await platform.done("clip-1", playbackMilliseconds="5")
         assert one.outcome is P
 
 
@@ -297,7 +211,7 @@ async def test_a_clip_that_nobody_stopped_was_played_whatever_the_figures() -> N
 async def test_a_clip_that_does_not_wait_takes_the_place_of_all() -> None:
     async with far_away(CLIPS, DEPLOYED) as (call, _):
         clips = await played(call, 10, 2)
-        await trio.sleep(0.5)
+        await anyio.sleep(0.5)
         clips.append(await call.play(attrs.evolve(clip(3), queue_play=False)))
         assert call.ahead == pytest.approx(3)
         await call.drain()
@@ -309,7 +223,7 @@ async def test_nothing_waits_behind_a_clip_that_did_not_wait() -> None:
     """LP-CLIP-13: the next one is asked to wait, and takes its place even so."""
     async with far_away(CLIPS, DEPLOYED) as (call, _):
         first = await call.play(attrs.evolve(clip(10), queue_play=False))
-        await trio.sleep(1)
+        await anyio.sleep(1)
         second = await call.play(clip(3))
         assert call.ahead == pytest.approx(3)
         await call.drain()
@@ -327,7 +241,7 @@ async def test_marks_that_are_forgotten_as_their_events_come() -> None:
         later = await call.mark("later")
         await call.send_audio(audio(1))
         far = await call.mark("far")
-        await trio.sleep(1 + FAR)
+        await anyio.sleep(1 + FAR)
         await call.clear_marks()
         assert outcomes([near, later, far]) == [None, None, F]
         assert [await near.wait(), await later.wait()] == [P, F]
@@ -339,7 +253,7 @@ async def test_a_mark_that_was_killed_and_then_forgotten_may_still_be_cleared() 
         await call.send_audio(audio(60))
         first = await call.mark("m")
         await call.kill_audio()
-        await trio.sleep(FAR)
+        await anyio.sleep(FAR)
         await call.clear_marks()
         await call.send_audio(audio(2))
         second = await call.mark("m")
@@ -352,14 +266,14 @@ async def test_an_event_on_its_way_for_a_forgotten_mark_is_not_its_namesakes() -
     async with far_away(STREAM, DOCUMENTED) as (call, _):
         await call.send_audio(audio(1))
         first = await call.mark("m")
-        await trio.sleep(1 + FAR)
+        await anyio.sleep(1 + FAR)
         await call.clear_marks()
         await call.send_audio(audio(20))
         second = await call.mark("m")
         assert await first.wait() is P
-        start = trio.current_time()
+        start = current_time()
         assert await second.wait() is P
-        assert trio.current_time() > start + 19
+        assert current_time() > start + 19
 
 
 @virtual
@@ -408,12 +322,12 @@ def known(over: PlayoutEnd, script: list[tuple[str, float]]) -> tuple[object, Ou
     return over.item.id, P if over.fate is PlayoutFate.PLAYED or at_its_end else F
 
 
-async def carry_out(call: Call, script: list[tuple[str, float]]) -> dict[object, Playback]:
+async def carry_out(call: HandlerCall, script: list[tuple[str, float]]) -> dict[object, Playback]:
     """What is to be played of a script, by its name."""
     playbacks: dict[object, Playback] = {}
     for number, (what, seconds) in enumerate(script):
         if what == "wait":
-            await trio.sleep(seconds)
+            await anyio.sleep(seconds)
         elif what == "kill":
             await call.kill_audio(guard=seconds)
         elif what == "clear":
@@ -432,17 +346,18 @@ def agree(
 ) -> None:
     """Both ends know the same of everything once all is over, and the pace is as reckoned."""
 
+    @virtual
     async def run() -> None:
         async with far_away(verb, profile, there=there, back=back) as (call, playout):
             playbacks = await carry_out(call, script)
             await call.drain()
-            await trio.sleep(2)
+            await anyio.sleep(2)
             told = {name: playback.outcome for name, playback in playbacks.items()}
             fates = dict(known(over, script) for over in playout.overs)
             assert {n: o for n, o in told.items() if o is not Outcome.REFUSED} == fates
 
     with warnings_of_the_log() as warnings:
-        trio.run(run, clock=MockClock(autojump_threshold=0))
+        run()
     assert warnings == []
 
 

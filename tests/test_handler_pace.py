@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -10,30 +9,32 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio
 import attrs
 import pytest
-import trio
-from trio.testing import wait_all_tasks_blocked
 
 from listenproto import (
     DEPLOYED,
     DOCUMENTED,
+    Answering,
     Audio,
     BidirectionalAudio,
-    Close,
+    HandlerCall,
+    Limits,
     ListenVerb,
-    Payload,
+    Outcome,
     PlayoutGaps,
     Profile,
+    UnreadPolicy,
 )
-from listenproto._unread import UnreadPolicy
-from listenproto_trio import Answering, Call, Limits, Outcome, talk
-from tests.trio_support import CLIPS, calling, clip, virtual
+from tests import runtime_support
+from tests.call_support import CLIPS, clip
+from tests.runtime_support import calling, current_time, over, talk, virtual
 
 # The branches that it takes are counted elsewhere, and counting takes time.
-pytestmark = pytest.mark.no_cover
+pytestmark = [pytest.mark.no_cover, pytest.mark.usefixtures("each_runtime")]
 
-Script = Callable[[Call], Awaitable[None]]
+Script = Callable[[HandlerCall], Awaitable[None]]
 
 
 def stream(rate: int) -> ListenVerb:
@@ -55,19 +56,19 @@ async def heard(
 ) -> PlayoutGaps:
     """Have a caller listen in silence to an app that takes the verb to be ``app``."""
 
-    async def handler(call: Call) -> None:
-        async with trio.open_nursery() as nursery:
+    async def handler(call: HandlerCall) -> None:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(read, call)
             await script(call)
             await call.drain()
             nursery.cancel_scope.cancel()
 
-    async def read(call: Call) -> None:
+    async def read(call: HandlerCall) -> None:
         async for _ in call:
             pass
 
     answering = Answering(verb=app or verb, profile=profile)
-    async with calling(handler, verb, platform=profile, answering=answering) as call:
+    async with calling(handler, verb, profile=profile, answering=answering) as call:
         await talk(call, b"", hang_up_after=math.inf, speed=speed)
         return call.task.gaps
 
@@ -85,12 +86,12 @@ def speaking(
 ) -> Script:
     """An app that says something at that rate and waits until it was heard, so many times."""
 
-    async def script(call: Call) -> None:
+    async def script(call: HandlerCall) -> None:
         for _ in range(times):
             assert await call.speak(said(seconds, rate), lead=lead)
             mark = await call.mark("said")
             assert await mark.wait() is Outcome.PLAYED
-            await trio.sleep(pause)
+            await anyio.sleep(pause)
 
     return script
 
@@ -133,21 +134,21 @@ async def test_speech_at_twice_the_rate_of_the_verb_comes_late(
     assert sentence.endswith(CHECK.format(16000))
 
 
-async def clips_in_line(call: Call) -> None:
+async def clips_in_line(call: HandlerCall) -> None:
     """Keep several clips in line, twice, with a pause between."""
     for _ in range(2):
         playbacks = [await call.play(clip(seconds)) for seconds in (0.5, 0.0, 3, 1, 0.02)]
         for one in playbacks:
             await one.wait()
-        await trio.sleep(1.5)
+        await anyio.sleep(1.5)
 
 
-async def interrupted(call: Call) -> None:
+async def interrupted(call: HandlerCall) -> None:
     """Be interrupted in the middle of speech, over and over, and go on behind a guard."""
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         for seconds in (0.1, 1.0, 0.5):
             nursery.start_soon(partial(call.speak, said(10)))
-            await trio.sleep(seconds)
+            await anyio.sleep(seconds)
             mark = await call.mark("ahead")
             await call.kill_audio(guard=0.1)
             await mark.wait()
@@ -156,23 +157,23 @@ async def interrupted(call: Call) -> None:
         await mark.wait()
 
 
-async def killed_clips(call: Call) -> None:
+async def killed_clips(call: HandlerCall) -> None:
     for seconds in (0.3, 2.2):
         for _ in range(4):
             await call.play(clip(1))
-        await trio.sleep(seconds)
+        await anyio.sleep(seconds)
         await call.kill_audio(guard=0.1)
         await call.play(clip(0.5))
         await call.drain()
-        await trio.sleep(3)
+        await anyio.sleep(3)
 
 
-async def marks_all_along(call: Call) -> None:
+async def marks_all_along(call: HandlerCall) -> None:
     """Send faster than it plays, with marks inside and none behind."""
     for number in range(20):
         await call.send_audio(said(0.3))
         await call.mark(f"m{number}")
-        await trio.sleep(0.1)
+        await anyio.sleep(0.1)
 
 
 RIGHT = {
@@ -219,37 +220,13 @@ async def test_seconds_of_gaps_are_those_of_the_call_whatever_its_speed() -> Non
     assert 0.9 * gaps.count <= gaps.seconds <= gaps.count
 
 
-class Scripted:
+class Scripted(runtime_support.Scripted):
     """A platform of which a test says what it sends."""
-
-    def __init__(self) -> None:
-        self._say, self._said = trio.open_memory_channel[Payload](100)
-        self._say.send_nowait('{"callSid": "c"}')
-
-    async def receive(self) -> Payload:
-        return await self._said.receive()
-
-    async def send(self, payload: str | bytes) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def close(self, code: int, reason: str) -> None:
-        self._say.send_nowait(Close(code, reason))
 
     async def go_on(self, seconds: float, *, paused: bool = False) -> None:
         """Send audio for so long, or none."""
-        await trio.sleep(seconds)
+        await anyio.sleep(seconds)
         await self.tell(b"" if paused else said(seconds))
-
-    async def tell(self, payload: str | bytes) -> None:
-        """Send that, and have it read."""
-        self._say.send_nowait(payload)
-        await wait_all_tasks_blocked()
-
-    async def came(self, name: str) -> None:
-        await self.tell(json.dumps({"type": "mark", "data": {"name": name, "event": "playout"}}))
-
-    async def done(self, name: str) -> None:
-        await self.tell(json.dumps({"type": "playDone", "data": {"id": name}}))
 
 
 @asynccontextmanager
@@ -259,11 +236,11 @@ async def scripted(
     unread: UnreadPolicy = "drop_oldest",
     *,
     unread_seconds: float = 10.0,
-) -> AsyncIterator[tuple[Call, Scripted]]:
+) -> AsyncIterator[tuple[HandlerCall, Scripted]]:
     platform = Scripted()
     limits = Limits(unread_seconds=unread_seconds)
     answering = Answering(verb=verb, profile=profile, unread=unread, limits=limits)
-    async with Call.over(platform, answering=answering) as call:
+    async with over(platform, answering=answering) as call:
         yield call, platform
 
 
@@ -319,7 +296,7 @@ async def test_an_app_that_does_not_read_is_late_itself(caplog: pytest.LogCaptur
         mark = await call.mark("m")
         await platform.tell(said(1))
         await platform.came("m")
-        await trio.sleep(20)
+        await anyio.sleep(20)
         assert mark.outcome is Outcome.TIMED_OUT
         async for _ in call:
             if mark.outcome is Outcome.PLAYED:
@@ -334,15 +311,15 @@ async def test_an_app_that_reads_steadily_behind_is_late_itself(
     """Both clocks are late then; once it has caught up, what is late is the platform's."""
     behind = 4.0
 
-    async def read(call: Call) -> None:
-        await trio.sleep(behind)
+    async def read(call: HandlerCall) -> None:
+        await anyio.sleep(behind)
         async for event in call:
             if isinstance(event, Audio) and behind:
-                await trio.sleep(len(event.pcm) / 16000)
+                await anyio.sleep(len(event.pcm) / 16000)
 
     async with (
         scripted(stream(8000), unread="hold", unread_seconds=0.5) as (call, platform),
-        trio.open_nursery() as nursery,
+        anyio.create_task_group() as nursery,
     ):
         nursery.start_soon(read, call)
         for _ in range(10):
@@ -352,9 +329,9 @@ async def test_an_app_that_reads_steadily_behind_is_late_itself(
         for _ in range(2):
             await platform.go_on(0.5)
         await platform.came("m")
-        sent_at = trio.current_time()
+        sent_at = current_time()
         assert await mark.wait() is Outcome.PLAYED
-        assert trio.current_time() - sent_at == 3
+        assert current_time() - sent_at == 3
         assert told(caplog) == []
         behind = 0.0
         for _ in range(20):
