@@ -6,10 +6,11 @@ import inspect
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,6 +19,7 @@ from listenproto import ListenEnd, ListenResult, ListenVerb, Mode, Peer
 from listenproto._wav import GROWING_HEADER, parse_wav
 from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
 from listenproto_trio.speech import speech
+from tests import runtime_support
 from tests.example_support import check_echo, program
 from tests.examples import caller_trio, ivr, recorder, server_trio, talker, talker_asyncio
 from tests.interop import (
@@ -141,12 +143,15 @@ async def test_caller_trio(
 
 
 async def conversation(
-    handler: Handler, verb: ListenVerb, said: bytes, keys: Sequence[Key] = ()
+    handler: Callable[[Any], Awaitable[None]],
+    verb: ListenVerb,
+    said: bytes,
+    keys: Sequence[Key] = (),
 ) -> tuple[ListenResult, bytes, list[str]]:
     """A call in virtual time: its end, what the caller heard, the texts that the app sent."""
     heard, record = bytearray(), Record(Peer.PLATFORM)
-    async with calling(handler, verb, tap=record) as platform:
-        result = await talk(
+    async with runtime_support.calling(handler, verb, tap=record) as platform:
+        result = await runtime_support.talk(
             platform,
             said,
             keys=keys,
@@ -160,25 +165,40 @@ async def conversation(
 
 
 @pytest.mark.parametrize("interruption", ["a voice", "a key", None])
-@virtual
-async def test_talker(interruption: str | None, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("end", "agent"),
+    [("our transport", talker.talk), ("asyncio", talker_asyncio.talk)],
+    ids=["trio", "asyncio"],
+)
+def test_talker(
+    end: str,
+    agent: Callable[[Any], Awaitable[None]],
+    interruption: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """It stops within a moment, and says all of it again."""
     caplog.set_level(logging.INFO, "listenproto")
     loud = audio(0.5, 9000 if interruption == "a voice" else 0)
     keys = [Key("1", at=3.0)] if interruption == "a key" else []
-    result, heard, kinds = await conversation(
-        talker.talk, STREAM, audio(3, 0) + loud + audio(60, 0), keys
-    )
-    assert result.end is ListenEnd.APP_CLOSED
-    if interruption is None:
-        assert kinds == ["mark"]
-        assert heard == speech()
-    else:
-        assert kinds == ["killAudio", "mark"]
-        before = heard[: len(heard) - len(speech())]
-        assert speech().startswith(before)
-        assert len(before) / 16000 == pytest.approx(3.0, abs=0.05)
-        assert heard.endswith(speech())
+
+    @runtime_support.virtual
+    async def run() -> None:
+        result, heard, kinds = await conversation(
+            agent, STREAM, audio(3, 0) + loud + audio(60, 0), keys
+        )
+        assert result.end is ListenEnd.APP_CLOSED
+        if interruption is None:
+            assert kinds == ["mark"]
+            assert heard == speech()
+        else:
+            assert kinds == ["killAudio", "mark"]
+            before = heard[: len(heard) - len(speech())]
+            assert speech().startswith(before)
+            assert len(before) / 16000 == pytest.approx(3.0, abs=0.05)
+            assert heard.endswith(speech())
+
+    with runtime_support.on_end(end):
+        run()
     said = [
         record.getMessage() for record in caplog.records if vars(record)["call_sid"] == CALL_SID
     ]

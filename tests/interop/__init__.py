@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import attrs
 import trio
 import trio_websocket
@@ -361,11 +362,11 @@ class Record:
 
     def __init__(self, vantage: Peer) -> None:
         self._vantage = vantage
-        self._started_at = trio.current_time()
+        self._started_at = anyio.current_time()
         self.lines: list[TraceLine] = []
 
     def __call__(self, sender: Peer, payload: Payload | TraceMoment) -> None:
-        at = round((trio.current_time() - self._started_at) * 1_000_000)
+        at = round((anyio.current_time() - self._started_at) * 1_000_000)
         self.lines.append(TraceLine(at, sender, 0, payload))
 
     def breaches(self, way: ListenVerb | Mode, profile: Profile = DOCUMENTED) -> list[str]:
