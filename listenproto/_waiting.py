@@ -1,6 +1,6 @@
 """A call as a handler holds it: what can be awaited, for any runtime.
 
-The :class:`~listenproto._app_call.AppCall` inside decides everything. What is here only waits until
+The :class:`~listenproto.AppCall` inside decides everything. What is here only waits until
 it says so, by the few means that a :class:`Runtime` gives: it looks again whenever something has
 happened in the call, and when a time is up.
 """

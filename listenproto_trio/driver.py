@@ -2,7 +2,7 @@
 
 So a message reaches the task that waits for it without passing through another one, and what is
 sent goes to the socket at once. One task stands by for everything else. It calls
-:meth:`~listenproto._link.Link.handle_timeout` in time, and reads while no task of the handler waits
+:meth:`~listenproto.Link.handle_timeout` in time, and reads while no task of the handler waits
 for anything: from a few milliseconds after the last one did, so that in the steady state the socket
 changes no hands.
 

@@ -19,15 +19,20 @@ from tests.interop import (
 )
 
 ROOT = Path(__file__).parents[1]
-COMPLAINTS = re.compile(r"Traceback|Warning|Exception|never (awaited|retrieved)")
+COMPLAINTS = re.compile(r"Traceback|Warning|ERROR|Exception|never (awaited|retrieved)")
 
 
 @contextmanager
-def program(name: str, *arguments: str, stop: int = signal.SIGTERM) -> Iterator[int]:
-    """Run an example on a free port; gives the port, which it prints. It must not complain."""
+def program(
+    name: str, *arguments: str, stop: int = signal.SIGTERM, warnings: str = "error"
+) -> Iterator[int]:
+    """Run an example on a free port; gives the port, which it prints. It must not complain.
+
+    ``warnings`` is what becomes of warnings, as for Python's option ``-W``.
+    """
     uncounted = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", f"tests.examples.{name}", "0", *arguments],
+        [sys.executable, "-W", warnings, "-m", f"tests.examples.{name}", "0", *arguments],
         cwd=ROOT,
         env=uncounted,
         text=True,

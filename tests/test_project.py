@@ -183,6 +183,7 @@ def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
     assert set(metadata.metadata("listenproto").get_all("Provides-Extra") or []) == {
         "cli",
         "docs",
+        "interop",
         "mutation",
         "recording",
         "test",

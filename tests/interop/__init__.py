@@ -464,6 +464,7 @@ async def place_call(
     keys: Iterable[Key] = (),
     until: Callable[[Placed], bool] = lambda placed: False,
     profile: Profile = DOCUMENTED,
+    speed: float = SPEED,
     **options: Any,
 ) -> Placed:
     """Place a call with our platform end; the caller hangs up when ``until`` says so."""
@@ -478,6 +479,6 @@ async def place_call(
     call: PlatformCall
     async with open_call(task, on_message=placed.seen.append, tap=placed.record, **options) as call:
         placed.result = await talk(
-            call, says, keys=keys, hang_up_after=math.inf, hear=hear, speed=SPEED
+            call, says, keys=keys, hang_up_after=math.inf, hear=hear, speed=speed
         )
     return placed
