@@ -268,8 +268,10 @@ class AppMarks(_Marks):
                 break
             self._give_up(mark, Outcome.SKIPPED)
         if not cleared:
-            self._record.answered(answered, Outcome.PLAYED)
-            if sum(mark.name == message.name for mark in self._line) == 1:
+            certain = sum(mark.name == message.name for mark in self._line) == 1
+            early = certain and self._record.is_early(answered)
+            self._record.answered(answered, Outcome.EARLY if early else Outcome.PLAYED)
+            if certain:
                 self._record.check_mark(answered)
         elif answered.cut_at < math.inf:
             self._record.answered(answered, Outcome.CLEARED)

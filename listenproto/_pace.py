@@ -117,6 +117,12 @@ class Pace:
         )
         return own, audio
 
+    def is_early(self, expected: Expected, now: Clocks) -> bool:
+        """Whether an answer comes before its audio can have been played, as both clocks show."""
+        if expected[0].began < self._doubtful_until:
+            return False
+        return all(due.is_early(time) for due, time in zip(expected, now, strict=True))
+
     def mark_came(self, name: ClipId | None, expected: Expected, now: Clocks) -> str | None:
         """A mark was played; returns a sentence if that does not fit."""
         rate = self._stream_rate
@@ -142,7 +148,7 @@ class Pace:
         if self._told or expected[0].began < self._doubtful_until:
             return None
         on_both = [*zip(expected, now, since, strict=True)]
-        if all(due.is_early(time) for due, time, _ in on_both):
+        if self.is_early(expected, now):
             how = "too fast, drops some of it or answers too early"
         elif expected[0].sent >= self._behind_until and all(
             due.is_late(time, start) for due, time, start in on_both

@@ -71,6 +71,9 @@ class Outcome(enum.Enum):
     """A killAudio, a clearMarks or a clip that did not wait dropped it, or the rest of it."""
     SKIPPED = "skipped"
     """A later one was answered first: the platform had no room for this one, or lost it."""
+    EARLY = "early"
+    """The event of the mark came before the audio in front of it can have been heard: deployed
+    platforms take a sample of -1 for the mark, and some drop audio."""
     REFUSED = "refused"
     """It was not sent, as too many were under way."""
     LOST = "lost"
@@ -253,12 +256,21 @@ class Record:
         if outcome is Outcome.PLAYED and sent.due >= self._until:  # it was the last
             self._stream_heard_by = min(self._stream_heard_by, self._until)
 
+    def is_early(self, mark: Sent) -> bool:
+        """Whether the event of a mark comes before the audio in front of it can have been heard.
+
+        A clock that stands still says nothing.
+        """
+        assert mark._expected is not None
+        clock_ran = self._clock_runs and self.now > mark._expected[0].sent
+        return clock_ran and self._pace.is_early(mark._expected, self.clocks)
+
     def check_mark(self, mark: Sent) -> None:
         """Compare when the event of a mark came with when it was due; only for a certain match.
 
         A clock that stands still says nothing.
         """
-        if mark.outcome is Outcome.PLAYED and self._clock_runs:
+        if mark.outcome in (Outcome.PLAYED, Outcome.EARLY) and self._clock_runs:
             assert mark._expected is not None
             self.wrong_pace = self._pace.mark_came(mark.name, mark._expected, self.clocks)
 

@@ -693,7 +693,7 @@ def test_what_was_sent_shows_what_matters_of_it() -> None:
     assert repr(sent) == "MarkSent(name='m', flicks=705600000, outcome=None, heard=0.0)"
     shown = repr(play(opened(), clip(0.5, "c")))
     assert shown == "ClipSent(name='c', flicks=352800000, outcome=None, heard=0.0)"
-    words = ["played", "cleared", "flushed", "skipped", "refused", "lost", "timed out"]
+    words = ["played", "cleared", "flushed", "skipped", "early", "refused", "lost", "timed out"]
     assert [outcome.value for outcome in Outcome] == words
 
 
@@ -727,6 +727,21 @@ def test_whatever_the_clock_shows_the_answers_are_taken(times: list[float]) -> N
         assert sent in app.under_way
         assert ends(app.receive(event(str(number)), now)) == [(sent, P)]
         assert app.ahead(now) >= 0
+
+
+def test_a_mark_that_comes_before_its_audio_can_be_heard_is_early() -> None:
+    """As on deployed platforms, which take a sample of -1 for the mark."""
+    app = opened(STREAMING)
+    app.send(Audio(audio(1)), 5.0)
+    sent = mark(app, "m", 5.0)
+    app.receive(audio(0.1), 5.1)
+    assert ends(app.receive(event("m"), 5.1)) == [(sent, Outcome.EARLY)]
+    assert sent.heard == pytest.approx(0.1)
+    assert app.ahead(5.1) == pytest.approx(0.9)
+    app.send(Audio(audio(1)), 5.1)
+    sent = mark(app, "m", 5.1)
+    app.receive(audio(1.9), 7.0)
+    assert ends(app.receive(event("m"), 7.0)) == [(sent, P)]
 
 
 def test_where_nobody_asks_the_newest_ends_are_kept() -> None:
