@@ -45,6 +45,8 @@ class _End(Protocol):
     @property
     def ended(self) -> bool: ...
     @property
+    def left(self) -> bool: ...
+    @property
     def waiting(self) -> int: ...
     @property
     def has_outgoing(self) -> bool: ...
@@ -78,6 +80,11 @@ class Connection(Generic[_EndT]):
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
         return self._end.ended or self._wire.state in (WireState.FAILED, WireState.CLOSED)
+
+    @property
+    def left(self) -> bool:
+        """Whether this end has closed, and the other end had not closed before."""
+        return self._end.left
 
     @property
     def waiting(self) -> int:

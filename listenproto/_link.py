@@ -53,6 +53,10 @@ class Linked(Protocol[_Data]):
         """Whether no more messages can be sent."""
 
     @property
+    def left(self) -> bool:
+        """Whether this end has closed, and the other end had not closed before."""
+
+    @property
     def waiting(self) -> int:
         """About how many bytes wait to be sent."""
 
@@ -128,8 +132,6 @@ class Link(Generic[_Data]):
         """What the other end did wrong, if that ended the connection."""
         self.failure: Exception | None = None
         """What made this end fail; it ends the call."""
-        self.heard_at: float = now
-        """When data last came."""
         self.cut_at: float = math.inf
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
@@ -145,6 +147,10 @@ class Link(Generic[_Data]):
         """Whether there may be more to read."""
         self._writes = True
         self._over_at = math.inf
+        self._end: Ending | None = None
+        """How it ended, once nothing more can be read."""
+        self._is_lost = False
+        """Whether the connection broke, or the other end no longer answers."""
         self._broken_by = self._unanswered = ""
         self._cancelled = False
         self._keeps_alive = self._held = False
@@ -190,7 +196,6 @@ class Link(Generic[_Data]):
     def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; events before a fault are dispatched. Raises nothing."""
         if self.reads:
-            self.heard_at = now
             self.connection.feed(data)
             self._take_events(now)
 
@@ -205,6 +210,7 @@ class Link(Generic[_Data]):
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
+                        self._is_lost = True
                         self.tell(self._peer, TraceMoment.LOST)
                 self._dispatch(event)
                 if isinstance(event, Request) and not self.connection.ended:
@@ -219,10 +225,14 @@ class Link(Generic[_Data]):
         self.settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
-        """This end failed with ``error``: read no more, and close with 1011."""
-        self.failure = error
-        self.reads = False
-        self.connection.close(1011, f"the {self._peer.other.value} failed")
+        """This end failed with ``error``: read no more, and close with 1011.
+
+        Does nothing if there is nothing more to read anyway.
+        """
+        if self.reads:
+            self.failure = error
+            self.reads = False
+            self.connection.close(1011, f"the {self._peer.other.value} failed")
         self.settle(now)
 
     def settle(self, now: float) -> None:
@@ -231,8 +241,9 @@ class Link(Generic[_Data]):
             self.tell_passed()
         if self._ended_at == math.inf and self.ended:
             self._ended_at = now
-        if self._over_at == math.inf and not self.reads:
+        if not self.reads and self._end is None:
             self._over_at = now
+            self._end = self.ending(now)
 
     def data_to_send(self, now: float) -> _Data | None:
         """The data to write next; None if there is none. All data before has been written."""
@@ -252,13 +263,14 @@ class Link(Generic[_Data]):
         """
         self._broken_by = self._broken_by or why
         if writing:
-            self._writes = False
+            self._is_lost, self._writes = True, False
             self.settle(now)
 
     def cancelled(self) -> None:
         """This end was cancelled: nothing more is read or written."""
         self._cancelled = True
         self.reads = self._writes = False
+        self._end = self._end or self.ending()
 
     def close(self, code: int, reason: str, now: float) -> None:
         """Close after what is in the outbox; the other end has ``close_time`` to answer."""
@@ -268,7 +280,7 @@ class Link(Generic[_Data]):
     def _give_up(self, why: str, now: float) -> None:
         """Wait for the other end no more."""
         self._unanswered = self._unanswered or why
-        self.given_up = True
+        self._is_lost = self.given_up = True
         if self.reads:
             self.connection.lost()
             self._take_events(now)
@@ -321,8 +333,11 @@ class Link(Generic[_Data]):
     def ending(self, now: float = -math.inf) -> Ending:
         """How it ended, or is about to end if this end stops now.
 
-        ``now`` is only needed to tell whether the call was cut short.
+        This is final once nothing more can be read. ``now`` is only needed to tell whether the call
+        was cut short.
         """
+        if self._end is not None:
+            return self._end
         if self.error is not None:
             return Ending(EndKind.PROTOCOL_ERROR, str(self.error), error=self.error)
         if self.failure is not None:
@@ -332,14 +347,14 @@ class Link(Generic[_Data]):
         if self.was_cut(now):
             return Ending(EndKind.CUT, "cut short by the shutdown of the server")
         closed = self.closed
-        if closed is not None and closed.clean:
+        if closed is not None and closed.clean and not self.connection.left:
             reason = f" ({closed.reason})" if closed.reason else ""
             why = f"the other end closed with {closed.code}{reason}"
             return Ending(EndKind.CLOSED, why, closed.code, closed.reason)
         why = self._unanswered or self._broken_by
         if self._cancelled and not why:
             return Ending(EndKind.CANCELLED, "this end was cancelled")
-        if not (self.reads and self._writes):
+        if self._is_lost:
             return Ending(EndKind.LOST, f"connection lost{why and ': '}{why}")
         if self.connection.ended:
             return Ending(EndKind.LEFT, "this end closed it")

@@ -45,6 +45,11 @@ class MessageConnection:
         return self._session.ended
 
     @property
+    def left(self) -> bool:
+        """Whether this end has closed, and the other end had not closed before."""
+        return self._session.left
+
+    @property
     def waiting(self) -> int:
         """About how many bytes wait to be sent."""
         return self._session.waiting

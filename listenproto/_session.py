@@ -62,6 +62,11 @@ class Session:
         return states[self._peer] in (PeerState.CLOSING, PeerState.CLOSED) or self._lost
 
     @property
+    def left(self) -> bool:
+        """Whether this end has closed, and the other end had not closed before."""
+        return self.observer.states[self._peer] is PeerState.CLOSED
+
+    @property
     def keeps_passed(self) -> bool:
         """Whether what passes is kept for :meth:`passed`."""
         return self._passed is not None

@@ -171,6 +171,11 @@ class ListenTask:
         return self._result is not None
 
     @property
+    def left(self) -> bool:
+        """Whether this end has closed, and the other end had not closed before."""
+        return self.session.left
+
+    @property
     def waiting(self) -> int:
         """How much waits in the outbox: bytes of audio and characters of text."""
         return self.session.waiting

@@ -475,7 +475,7 @@ async def test_nothing_can_be_sent_once_the_call_is_over() -> None:
         with pytest.raises(CallEnded, match="the other end closed with 1000"):
             await hung_up.app.play(clip(1))
         await closed.app.close(3000, "enough")
-        with pytest.raises(CallEnded, match="closed with 3000"):
+        with pytest.raises(CallEnded, match="this end closed it"):
             await closed.app.kill_audio()
         assert closed.platform.closed == Closed(3000, "enough", clean=True)
         left.platform_stream.shut()
@@ -676,6 +676,6 @@ async def test_how_it_ended_is_told_by_either_end() -> None:
         assert both.app.how_it_ended() == both.platform.how_it_ended() == "the call goes on"
         both.platform.hang_up()
         await both.platform.over()
-        assert both.platform.how_it_ended() == "the call is over: the other end closed with 1000"
+        assert both.platform.how_it_ended() == "the call is over: this end closed it"
         await both.app.close()
         assert both.app.how_it_ended() == "the call is over: the other end closed with 1000"

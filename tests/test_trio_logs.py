@@ -448,7 +448,7 @@ async def test_both_ends_know_each_other(caplog: pytest.LogCaptureFixture, host:
         assert (calls[0].path, calls[0].tls, platform.tls) == ("/calls", False, False)
         assert platform.accepted is not None
         assert platform.accepted.subprotocol == SUBPROTOCOL
-        assert platform.how_it_ended() == "the call is over: the other end closed with 1000"
+        assert platform.how_it_ended() == "the call is over: this end closed it"
         while len(caplog.records) < 2:
             await trio.sleep(0)
     assert fields(caplog.records[1])["peer"] == calls[0].peer

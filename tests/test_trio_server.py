@@ -399,7 +399,7 @@ async def test_a_call_that_closes_as_a_ping_is_due(order: None) -> None:
         slow = Slow(app_stream)
 
         async def handler(call: Call, slow: Slow = slow) -> None:
-            slow.moment = call.core.link.heard_at + 20
+            slow.moment = call.core.next_timeout()
             await call.send_audio(audio(0.02))
             await trio.sleep_until(slow.moment)
 
