@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from listenproto import (
     Audio,
+    CallEvent,
+    Dropped,
     Dtmf,
+    Limits,
     Malformed,
     MarkEvent,
     Message,
@@ -28,9 +31,6 @@ from listenproto import (
 )
 from listenproto._messages import JSON
 from listenproto._unread import OVERHEAD, Unread, UnreadPolicy
-from listenproto_trio import CallEvent, Dropped, Limits
-
-from .trio_support import virtual
 
 TINY: Final = Audio(b"\1\0")
 KEY: Final = Dtmf("5")
@@ -40,7 +40,7 @@ def unread(policy: UnreadPolicy = "drop_oldest", **limits: float) -> Unread:
     return Unread(policy, Limits(**limits))  # type: ignore[arg-type]
 
 
-async def rest(queue: Unread) -> list[CallEvent]:
+def rest(queue: Unread) -> list[CallEvent]:
     """All that can still be read."""
     events = []
     while (event := queue.get()) is not None:
@@ -81,36 +81,31 @@ class Naive:
 
 @given(st.lists(st.sampled_from(["audio", "key", "get"]), max_size=60))
 def test_a_note_stands_in_the_place_of_what_was_dropped(steps: list[str]) -> None:
-    @virtual
-    async def run() -> None:
-        metadata = Metadata(mix_type=MixType.STEREO)
-        queue = unread(unread_seconds=0.01, unread_events=3)
-        queue.open(metadata)
-        naive = Naive(max_audio=int(0.01 * (8000 * 4 + 50 * OVERHEAD)), max_others=3)
-        for number, step in enumerate(steps):
-            if step == "audio":
-                event: CallEvent = Audio(number.to_bytes(4) * (1 + number * 7 % 40))
-            else:
-                event = Dtmf("5", number)
-            if step != "get":
-                naive.put(event)
-                queue.put(event)
-            elif naive.entries:
-                assert queue.get() == naive.entries.pop(0)
-        assert await rest(queue) == naive.entries
-
-    run()
+    metadata = Metadata(mix_type=MixType.STEREO)
+    queue = unread(unread_seconds=0.01, unread_events=3)
+    queue.open(metadata)
+    naive = Naive(max_audio=int(0.01 * (8000 * 4 + 50 * OVERHEAD)), max_others=3)
+    for number, step in enumerate(steps):
+        if step == "audio":
+            event: CallEvent = Audio(number.to_bytes(4) * (1 + number * 7 % 40))
+        else:
+            event = Dtmf("5", number)
+        if step != "get":
+            naive.put(event)
+            queue.put(event)
+        elif naive.entries:
+            assert queue.get() == naive.entries.pop(0)
+    assert rest(queue) == naive.entries
 
 
-@virtual
-async def test_notes_do_not_pile_up() -> None:
+def test_notes_do_not_pile_up() -> None:
     """However audio and keys alternate, no more is to be read than may wait."""
     queue = unread(unread_seconds=0.1, unread_events=10)
     queue.open(Metadata())
     for _ in range(1000):
         queue.put(TINY)
         queue.put(KEY)
-    events = await rest(queue)
+    events = rest(queue)
     told = [event for event in events if isinstance(event, Dropped)]
     assert events.count(KEY) == 10
     assert events.count(TINY) < 30
@@ -152,8 +147,7 @@ def nested(value: JSON, depth: int) -> JSON:
     ],
     ids=lambda event: f"{event!r:.60}",
 )
-@virtual
-async def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
+def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
     """Two of 4000 characters, or of as many bytes in some 60 values, fit into 10 000.
 
     What tells of a clip or a mark, and metadata, have a dozen values besides.
@@ -161,11 +155,10 @@ async def test_whatever_an_event_holds_is_bounded(event: CallEvent) -> None:
     queue = unread(message_size=10_000)
     for _ in range(10):
         queue.put(event)
-    assert await rest(queue) == [Dropped(events=8), event, event]
+    assert rest(queue) == [Dropped(events=8), event, event]
 
 
-@virtual
-async def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
+def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
     queue = unread(message_size=4000)
     large = UnknownMessage({"type": LARGE})
     queue.put(KEY)
@@ -174,12 +167,11 @@ async def test_what_holds_as_much_as_may_wait_can_be_read() -> None:
     assert queue.get() == large
     queue.put(large)
     queue.put(KEY)
-    assert await rest(queue) == [Dropped(events=1), KEY]
+    assert rest(queue) == [Dropped(events=1), KEY]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-@virtual
-async def test_audio_of_more_than_may_wait_can_be_read(seconds: int) -> None:
+def test_audio_of_more_than_may_wait_can_be_read(seconds: int) -> None:
     queue = unread(unread_seconds=seconds)
     queue.open(Metadata())
     long = Audio(bytes(2 * 16000))
@@ -189,12 +181,11 @@ async def test_audio_of_more_than_may_wait_can_be_read(seconds: int) -> None:
     assert queue.get() == long
     queue.put(long)
     queue.put(TINY)
-    assert await rest(queue) == [Dropped(samples=16000), TINY]
+    assert rest(queue) == [Dropped(samples=16000), TINY]
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
-@virtual
-async def test_reading_is_held_by_audio_of_more_than_may_wait_and_more(seconds: int) -> None:
+def test_reading_is_held_by_audio_of_more_than_may_wait_and_more(seconds: int) -> None:
     queue = unread("hold", unread_seconds=seconds)
     queue.open(Metadata())
     held = []
