@@ -117,8 +117,6 @@ class AppCall:
         """Whether the call was accepted, but ended before its handler could start."""
         self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
-        self.ended: list[Sent] = []
-        """The clips and marks that have ended; whoever has dealt with one removes it from here."""
         self.quiet_until: float = -math.inf
         """Until when the guard of a killAudio keeps back audio, clips and marks."""
         self._unread = Unread(self.answering.unread, limits)
@@ -128,7 +126,7 @@ class AppCall:
         self._close_at = math.inf
         self._speech: Speech | None = None
         self._still_heard: list[Speech] = []
-        self._was_held = self._told_of_mending = False
+        self._was_held = self._told_of_mending = self._is_over = False
         self._bytes_per_second = 0
         if over_messages:
             self.session.request = request
@@ -162,26 +160,33 @@ class AppCall:
         """Whether the connection is not to be read for now, as too much is unread."""
         return self._unread.held
 
+    def _pass_time(self, now: float) -> float:
+        """The time that it is now; it does not go back, whatever the clock does."""
+        self._now = max(self._now, now)
+        self.session.pass_time(self._now)
+        return self._now
+
     def receive(self, data: Any, now: float) -> None:
-        """Take data from the network. What it means is in the events, in :attr:`ended` and so on.
+        """Take data from the network; what it means is in the events.
 
         While :attr:`is_held`, do not read: what comes then is kept all the same.
         """
-        self._now = now
+        now = self._pass_time(now)
         self.link.receive(data, now)
         self._settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
         """Reading failed with ``error``: the call ends, and is closed with 1011."""
+        now = self._pass_time(now)
         self.link.fail(error, now)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
         """Something has changed: act on the end of the call, on holding, and speak on."""
-        if not self.link.reads and not self._unread.over:
+        if not self.link.reads and not self._is_over:
+            self._is_over, self._close_at = True, math.inf
             for event in self.session.connection_lost():
                 self._dispatch(event)
-            self._unread.over = True
         if self._unread.held != self._was_held:
             self.session.held_back(now)
             self._was_held = self._unread.held
@@ -205,10 +210,8 @@ class AppCall:
             if self._messages is None:
                 self.link.keep_alive(self._now)
         elif isinstance(event, CallEvent):
-            if isinstance(event, PlaybackDone):
-                self.ended.append(event.sent)
-                if event.wrong_pace is not None:
-                    self.notes.append(CallNote("warning", event.wrong_pace))
+            if isinstance(event, PlaybackDone) and event.wrong_pace is not None:
+                self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)
 
     def _media_time(self) -> float:
@@ -219,21 +222,23 @@ class AppCall:
         return judge_request(request, self.answering.policy)
 
     def _answer(self, request: Request) -> None:
+        try:
+            self.verdict = self._judged(request)
+            self._bytes.answer(self.verdict)
+        except Exception:
+            self.verdict = Reject(500, "This server failed.")
+            self._bytes.answer(self.verdict)
+            raise
+
+    def _judged(self, request: Request) -> Accept | Reject:
         verdict = self._judge_request(request)
         if isinstance(verdict, Accept) and self.answering.tap is not None:
-            try:
-                self.link.tap = self.answering.tap(self.session)
-            except Exception:
-                verdict = Reject(500, "This server failed.")
-                raise
-            finally:
-                self._bytes.answer(verdict)
-        else:
-            self._bytes.answer(verdict)
-        self.verdict = verdict
+            self.link.tap = self.answering.tap(self.session)
+        return verdict
 
     def next_event(self, now: float) -> CallEvent | None:
         """The next event that waits to be read; None if there is none."""
+        now = self._pass_time(now)
         event = self._unread.get()
         if self._was_held and not self._unread.held:
             self._settle(now)
@@ -247,10 +252,11 @@ class AppCall:
     def stop_reading(self, now: float) -> None:
         """Nobody will read events any more: drop what comes, and hold nothing back."""
         self._unread.abandon()
-        self._settle(now)
+        self._settle(self._pass_time(now))
 
     def data_to_send(self, now: float) -> Any:
         """The data to write next; empty if there is none. All data before has been written."""
+        now = self._pass_time(now)
         data = self.link.data_to_send(now)
         self._speak_on(now)
         return data
@@ -274,9 +280,10 @@ class AppCall:
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due: pings, speech, outcomes, limits."""
-        self._now = now
+        now = self._pass_time(now)
         if not self.is_ready and self._metadata_by <= now:
             self.is_late = True
+            self.close(*self.close_for(None), now)
         for event in self.session.handle_timeout(now):
             self._dispatch(event)
         if self._close_at <= now:
@@ -303,11 +310,11 @@ class AppCall:
         As :meth:`AppSession.send`. It is sent at once, see :meth:`ready_at`. A WAV clip is sent
         with the right length in its header; a wrong one is noted, once per call.
         """
-        self._now = now
-        if self.disconnected or self.link.ended:
-            raise CallEnded(self._why_ended)
+        now = self._pass_time(now)
+        self._check_goes_on()
         sent = self.session.send(message, now)
-        if sent is not None and sent.message is not None:
+        if sent is not None:
+            assert sent.message is not None  # it is under way
             self._note_if_mended(message, sent.message)
             message = sent.message
         for watcher in self.watchers:
@@ -319,14 +326,15 @@ class AppCall:
             self._close_at = now + self.answering.limits.close_time
         return sent
 
-    @property
-    def _why_ended(self) -> str:
+    def _check_goes_on(self) -> None:
+        """Raise CallEnded if nothing more can be sent."""
         if self.link.ended:
-            return str(self.link.ending())
-        return "the call is over: this end has disconnected"
+            raise CallEnded(str(self.link.ending(self._now)))
+        if self.disconnected:
+            raise CallEnded("the call is over: this end has disconnected")
 
     def _note_if_mended(self, given: Message, sent: Message) -> None:
-        """CallNote, once per call, that a WAV had a wrong length in its header."""
+        """Note, once per call, that a WAV had a wrong length in its header."""
         if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
             return
         if sent.content is not given.content and not self._told_of_mending:
@@ -343,7 +351,7 @@ class AppCall:
             if exc.clause not in TOO_MANY:
                 raise
             name = message.name if isinstance(message, Mark) else message.id
-            return Sent.refused(name or "a clip")
+            return Sent.refused("a clip" if name is None else name)
         assert sent is not None
         return sent
 
@@ -363,16 +371,15 @@ class AppCall:
     def say(self, speech: Speech, now: float) -> None:
         """Begin to speak, or go on as it was fed: it is sent at the pace of playout.
 
-        Whatever is being said is interrupted. Raises LocalProtocolError if the call does not
-        stream.
+        Whatever else is being said is interrupted. Does nothing if ``speech`` was interrupted.
+        Raises LocalProtocolError if the call does not stream.
         """
-        self._now = now
-        if self._speech is not speech:
-            if self.disconnected or self.link.ended:
-                raise CallEnded(self._why_ended)
+        now = self._pass_time(now)
+        if speech is not self._speech and not speech.interrupted:
+            self._check_goes_on()
             self.check_streams()
             if self._speech is not None:
-                self._speech.stop(now)
+                self._speech.interrupt()
             self._speech = speech
             self._still_heard = [one for one in self._still_heard if not one.is_heard(now)]
             self._still_heard.append(speech)
@@ -382,15 +389,12 @@ class AppCall:
         """Raise LocalProtocolError if this end must not stream."""
         self.session.check(Audio(bytes(SAMPLE_BYTES)))
 
-    @property
-    def is_speaking(self) -> bool:
-        """Whether something is being said, and is to go on."""
-        return self._speech is not None
-
     def _speak_on(self, now: float) -> None:
         """Send what may be sent of the speech by now."""
+        if self.link.ended:
+            self._silence(now)
         while (speech := self._speech) is not None:
-            if speech.over or self.link.ended:
+            if speech.over:
                 self._speech = None
             elif now < self.quiet_until or not self.link.has_room:
                 return
@@ -402,14 +406,20 @@ class AppCall:
     def stop_speaking(self, speech: Speech) -> None:
         """Send no more of it. What was sent ahead is heard all the same, unless it is killed."""
         if self._speech is speech:
-            speech.interrupted = True
+            speech.interrupt()
             self._speech = None
 
     def _stop_speech(self, now: float) -> None:
-        """All that was said and not yet heard will not be heard."""
+        """What is being said is interrupted, and what was sent of it is not heard to its end."""
+        if self._speech is not None:
+            self._speech.interrupt()
+        self._silence(now)
+
+    def _silence(self, now: float) -> None:
+        """The caller hears no more of what was said."""
         self._speech = None
         for speech in self._still_heard:
-            speech.stop(now)
+            speech.cut_off(now)
         self._still_heard.clear()
 
     def ahead(self, now: float) -> float:
@@ -422,6 +432,7 @@ class AppCall:
 
     def close(self, code: int, reason: str, now: float) -> None:
         """Close after what has been sent; the platform has ``close_time`` to answer."""
+        now = self._pass_time(now)
         self.link.close(code, reason, now)
         self._settle(now)
 
@@ -446,13 +457,17 @@ class AppCall:
 
     @property
     def end(self) -> Ending | None:
-        """How the call ended; None until nothing more can be sent."""
+        """How the call ended; None until nothing more can be sent.
+
+        It is final once nothing more can be read, either: until then the other end may not answer
+        the close, or have closed before the connection broke.
+        """
         return self.link.ending(self._now) if self.link.ended else None
 
     @property
     def why_not_ready(self) -> str:
         """Why no metadata came, in one sentence."""
-        if isinstance(self.verdict, Reject):
+        if isinstance(self.verdict, Reject) and self.link.failure is None:
             return f"answered {self.verdict.status}: {self.verdict.reason}"
         if self.is_late:
             asked = self._messages is not None or self.session.request is not None

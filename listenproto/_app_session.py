@@ -215,6 +215,10 @@ class AppSession(Session):
         """The clips and marks without an outcome, in the order in which they were sent."""
         return self._record.under_way
 
+    def pass_time(self, now: float) -> None:
+        """Set the time, for what is not passed any, such as :meth:`closed`."""
+        self._record.pass_time(now)
+
     def next_timeout(self) -> float | None:
         """When to call :meth:`handle_timeout` next; None for never, as nothing is under way."""
         return self._record.next_timeout()

@@ -225,7 +225,7 @@ class Record:
         """A disconnect was sent: nothing more will be heard, though answers may be on their way."""
         self.stopped()
         for sent in self._under_way:
-            sent.is_silenced = True
+            sent.cut_at, sent.is_silenced = min(sent.cut_at, self.now), True
 
     @property
     def all_heard_by(self) -> float:

@@ -34,28 +34,34 @@ class Speech:
             raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
         self.interrupted: bool = False
         """Whether something stopped it before all of it was sent."""
-        self.seconds: float = 0.0
-        """How many seconds of it were sent."""
         self._rate = rate
         self._lead = lead
         self._waiting = bytearray()
         self._complete = False
+        self._sent = 0
+        """How many samples were sent."""
         self._heard = 0.0
         self._playing: deque[tuple[float, float]] = deque()
         """When what was sent begins and ends to play, without what has been heard already."""
 
     def feed(self, pcm: bytes) -> None:
-        """Add what comes next, cut anywhere."""
-        self._waiting += pcm
+        """Add what comes next, cut anywhere; once it is interrupted, nothing is added."""
+        if not self.interrupted:
+            self._waiting += pcm
 
     def finish(self) -> None:
         """Nothing more comes; an incomplete sample at the end is left out."""
         self._complete = True
 
     @property
+    def seconds(self) -> float:
+        """How many seconds of it were sent."""
+        return self._sent / self._rate
+
+    @property
     def left_over(self) -> int:
         """How many bytes of an incomplete sample are left at the end."""
-        return len(self._waiting) if self.over and not self.interrupted else 0
+        return len(self._waiting) if self.over else 0
 
     @property
     def wants_more(self) -> bool:
@@ -79,42 +85,47 @@ class Speech:
 
         0 is now. Infinite if there is none to send.
         """
-        if self.over or not self._samples:
+        if not self._samples:
             return math.inf
-        piece = min(self._samples / self._rate, max(self._lead / 4, LEAST))
-        too_much = ahead + piece - self._lead
-        return too_much if too_much > ROUNDING else 0.0
+        piece = min(self._samples, max(self._lead / 4, LEAST) * self._rate)
+        return 0.0 if piece <= self._room(ahead) else ahead + piece / self._rate - self._lead
+
+    def _room(self, ahead: float) -> float:
+        """How many samples may be sent now."""
+        return (self._lead - ahead + ROUNDING) * self._rate
 
     def take(self, now: float, ahead: float) -> bytes:
         """Take the next piece, which is sent now."""
-        room = (self._lead - ahead + ROUNDING) * self._rate
-        samples = int(min(self._samples, room))
+        samples = int(min(self._samples, self._room(ahead)))
         piece = bytes(self._waiting[: samples * SAMPLE_BYTES])
         del self._waiting[: samples * SAMPLE_BYTES]
-        self.seconds += samples / self._rate
-        self._plays(now + ahead, samples / self._rate)
-        return piece
-
-    def _plays(self, begin: float, seconds: float) -> None:
-        end = begin + seconds
-        while self._playing and self._playing[0][1] < begin - ROUNDING:  # a pause: it is over
-            start, over = self._playing.popleft()
-            self._heard += over - start
+        self._sent += samples
+        while self._playing and self._playing[0][1] <= now:
+            begin, end = self._playing.popleft()
+            self._heard += end - begin
+        begin = now + ahead
+        end = begin + samples / self._rate
         if self._playing and begin - self._playing[-1][1] <= ROUNDING:  # it plays on
             begin, _ = self._playing.pop()
         self._playing.append((begin, end))
+        return piece
 
     def heard_by(self, now: float) -> float:
         """How many seconds of it the caller has heard by then, as far as this end can compute."""
-        return self._heard + sum(max(0.0, min(now, end) - begin) for begin, end in self._playing)
+        heard = self._heard + sum(max(0.0, min(now, end) - begin) for begin, end in self._playing)
+        return min(heard, self.seconds)
 
     def is_heard(self, now: float) -> bool:
-        """Whether all that was sent of it has been heard."""
+        """Whether all that was sent of it has been heard, or cut off."""
         return not self._playing or self._playing[-1][1] <= now
 
-    def stop(self, now: float) -> None:
-        """Nothing more of it is sent or heard."""
-        self.interrupted = self.interrupted or not self.over
-        self._waiting.clear()
+    def interrupt(self) -> None:
+        """Send no more of it. What was sent ahead is heard all the same, unless it is cut off."""
+        if not self.over:
+            self.interrupted = True
+            self._waiting.clear()
+
+    def cut_off(self, now: float) -> None:
+        """Nothing more is heard of what was sent: :meth:`heard_by` is final."""
         self._heard = self.heard_by(now)
         self._playing.clear()

@@ -93,8 +93,6 @@ class Unread:
         self._came = self._told = (0, 0)
         """Samples and other events that were put, and how many of them get() has returned."""
         self._abandoned = False
-        self.over = False
-        """Whether no more events come."""
         self.held = False
         """Whether the connection is not to be read for now."""
 

@@ -1,0 +1,98 @@
+"""A session on another library's WebSocket, without any IO."""
+
+from __future__ import annotations
+
+import pytest
+
+from listenproto import (
+    AppSession,
+    Audio,
+    Close,
+    Closed,
+    ConnectionEvent,
+    LocalProtocolError,
+    MessageConnection,
+    Metadata,
+    Mode,
+    Payload,
+    RemoteProtocolError,
+)
+
+
+def opened(*payloads: Payload) -> tuple[MessageConnection, list[ConnectionEvent]]:
+    """A connection in a streaming call, and what these messages mean."""
+    connection = MessageConnection(AppSession(mode=Mode.STREAMING))
+    connection.feed(["{}", *payloads])
+    first, *events = connection.events()
+    assert isinstance(first, Metadata)
+    return connection, events
+
+
+def send(connection: MessageConnection, pcm: bytes) -> None:
+    connection._session.send(Audio(pcm))
+
+
+def test_messages_are_events_up_to_the_close() -> None:
+    connection, events = opened(b"\1\0", Close(3000, "enough"), b"\2\0")
+    assert events == [
+        Audio(b"\1\0"),
+        Close(3000, "enough"),
+        Closed(3000, "enough", clean=True),
+    ]
+    assert (connection.finished, connection.ended, connection.left) == (True, True, False)
+    assert [*connection.events()] == []
+
+
+def test_nothing_is_sent_after_the_other_ends_close() -> None:
+    connection, _ = opened()
+    send(connection, b"\1\0")
+    assert connection.has_data_to_send
+    connection.feed([Close(1000)])
+    assert len([*connection.events()]) == 2
+    assert (connection.has_data_to_send, connection.data_to_send()) == (False, [])
+
+
+def test_a_loss_comes_behind_what_came_before() -> None:
+    connection, _ = opened()
+    connection.feed([b"\1\0"])
+    connection.lost()
+    assert [*connection.events()] == [Audio(b"\1\0"), Closed(1006, "", clean=False)]
+    assert (connection.finished, connection.ended, connection.left) == (True, True, False)
+
+
+def test_what_is_sent_comes_out_in_batches() -> None:
+    connection, _ = opened()
+    for size in (60000, 6000, 65536, 2, 2):
+        send(connection, bytes(size))
+    connection.close(1001, "enough")
+    assert connection.waiting == 60000 + 6000 + 65536 + 4
+    assert [[*map(len, connection.data_to_send())] for _ in range(2)] == [[60000, 6000], [65536]]
+    assert connection.data_to_send() == [bytes(2), bytes(2), Close(1001, "enough")]
+    assert (connection.waiting, connection.data_to_send()) == (0, [])
+    assert (connection.finished, connection.ended, connection.left) == (False, True, True)
+
+
+def test_a_fault_is_raised_where_it_is_and_answered_before_all_else() -> None:
+    connection = MessageConnection(AppSession())
+    connection.feed([b"\0\0", "{}"])
+    with pytest.raises(RemoteProtocolError) as fault:
+        [*connection.events()]
+    assert not connection.finished
+    connection.fail(fault.value)
+    assert (connection.finished, connection.has_data_to_send) == (True, True)
+    assert connection.data_to_send() == [Close(1002, str(fault.value))]
+    assert (connection.has_data_to_send, connection.data_to_send()) == (False, [])
+    assert [*connection.events()] == []
+
+
+def test_after_a_fault_what_waits_is_dropped() -> None:
+    connection, _ = opened()
+    send(connection, b"\1\0")
+    connection.fail(LocalProtocolError("enough", clause="LP-END-6"))
+    assert connection.data_to_send() == [Close(1002, "enough [LP-END-6]")]
+
+
+def test_pings_are_up_to_the_library() -> None:
+    connection, _ = opened()
+    connection.ping()
+    assert not connection.has_data_to_send
