@@ -284,12 +284,12 @@ class AppCall:
         if not self.is_ready and self._metadata_by <= now:
             self.is_late = True
             self.close(*self.close_for(None), now)
-        for event in self.session.handle_timeout(now):
-            self._dispatch(event)
         if self._close_at <= now:
             self._close_at = math.inf
             self.close(1000, "", now)
         self.link.handle_timeout(now)
+        for event in self.session.handle_timeout(now):
+            self._dispatch(event)
         self._settle(now)
 
     def ready_at(self, message: Message, now: float) -> float:

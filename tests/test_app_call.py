@@ -707,17 +707,18 @@ def test_once_the_call_is_over_no_more_of_it_is_heard(side: type[Side], how: str
 def test_speech_in_the_place_of_other_speech_interrupts_it(side: type[Side]) -> None:
     platform = side()
     call = platform.call
-    first, second = speech(1.0), speech(0.1)
+    first, second = speech(1.0), speech(1.0)
     call.say(first, 0.0)
     call.say(second, 0.1)
-    assert (first.interrupted, first.seconds) == (True, 0.2)
+    assert (first.interrupted, first.seconds, second.seconds) == (True, 0.2, 0.1)
     assert first.heard_by(9.0) == pytest.approx(0.2)  # what was sent is heard
-    call.say(first, 0.1)  # the one that was interrupted interrupts nothing
+    call.say(first, 0.1)  # what was interrupted interrupts nothing
     assert not second.interrupted
-    assert [len(payload) for _, payload in run(platform, 1.0, 0.1)] == [3200, 1600]
-    assert second.over
-    call.kill_audio(0.25)
-    assert (first.heard_by(9.0), second.heard_by(9.0)) == (pytest.approx(0.2), pytest.approx(0.05))
+    run(platform, 0.26, 0.1)
+    assert second.seconds == pytest.approx(0.25)
+    call.kill_audio(0.26)
+    assert second.interrupted
+    assert (first.heard_by(9.0), second.heard_by(9.0)) == (pytest.approx(0.2), pytest.approx(0.06))
 
 
 def test_speech_that_is_stopped_is_heard_as_far_as_it_was_sent(side: type[Side]) -> None:
@@ -772,7 +773,6 @@ def test_a_disconnect_that_is_not_answered_closes_and_then_gives_up(side: type[S
     assert call.end.kind is EndKind.LEFT
     assert sent
     assert (sent.outcome, sent.heard) == (Outcome.LOST, 1)
-    call.handle_timeout(4.0)
     assert call.next_timeout() == 7
     call.handle_timeout(7.0)
     assert (call.over, call.next_timeout(), call.end.kind) == (True, math.inf, EndKind.LOST)
@@ -908,11 +908,30 @@ def test_what_is_under_way_as_the_call_ends_is_lost(side: type[Side]) -> None:
         sent = platform.call.send(clip(10), 0.0)
         assert sent
         ends_by(platform, how)
-        platform.call.handle_timeout(2.0)
         assert (sent.outcome, sent.heard) == (Outcome.LOST, 2)
         assert read(platform.call)[0] == PlaybackDone(sent, Outcome.LOST)
         assert platform.call.session.under_way == []
         assert platform.call.all_heard_by(2.0) == 2
+
+
+def test_what_ends_by_what_this_end_does_is_told_when_it_is_due_which_is_at_once(
+    side: type[Side],
+) -> None:
+    platform = side(answering("clips"))
+    call = platform.call
+    first, second = call.send(clip(10), 0.0), call.send(clip(10), 0.0)
+    call.kill_audio(1.0)
+    assert (call.next_timeout(), call.has_event) == (1, False)
+    call.handle_timeout(1.0)
+    assert [event.sent for event in read(call) if isinstance(event, PlaybackDone)] == [
+        first,
+        second,
+    ]
+    third = call.send(clip(10), 2.0)
+    call.close(1000, "", 3.0)
+    assert call.next_timeout() == 3
+    call.handle_timeout(3.0)
+    assert read(call) == [PlaybackDone(third, Outcome.LOST)]
 
 
 def test_what_waits_to_be_read_outlives_the_call(side: type[Side]) -> None:
