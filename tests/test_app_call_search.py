@@ -20,6 +20,8 @@ from listenproto import (
     Close,
     Disconnect,
     Dropped,
+    Ending,
+    EndKind,
     Limits,
     LocalProtocolError,
     Mark,
@@ -72,7 +74,7 @@ class Search:
         self.platform = side(answering(mode, profile=profile, unread=unread, limits=LIMITS))
         self.call = self.platform.call
         self.call.watchers.append(self)
-        self.now = 0.0
+        self.now = self.latest = 0.0
         self.drops = unread == "drop_oldest"
         self.reads = True
         self.entries: list[Sent] = []
@@ -86,7 +88,7 @@ class Search:
         self.spoken: dict[Speech, float] = {}
         """How much of each speech was heard."""
         self.speech = self.new_speech()
-        self.end: object = None
+        self.end: Ending | None = None
 
     def new_speech(self) -> Speech:
         speech = Speech(rate=RATE, lead=0.2)
@@ -111,6 +113,7 @@ class Search:
         elif step == "due":
             call.handle_timeout(now)
             assert call.next_timeout() > now
+            assert call.next_timeout() == math.inf or not call.over
         elif step == "hear":
             self.heard += self.platform.hear(now)
         elif step == "read":
@@ -202,21 +205,18 @@ class Search:
         assert call.is_held <= (not self.drops)
         assert call.link.connection.waiting < LIMITS.outbox_size + len(pcm(1)) + 100
         assert len(call.notes) < 5
-        assert self.heard[: len(self.messages)] == self.messages[: len(self.heard)] or (
-            isinstance(self.heard[-1], Close)
-        )
+        heard = [payload for payload in self.heard if not isinstance(payload, Close)]
+        assert heard == self.messages[: len(heard)]
         assert call.ahead(self.now) >= 0
-        for speech, heard in self.spoken.items():
-            assert heard <= speech.heard_by(max(self.now, call._now)) + 1e-9
-            self.spoken[speech] = speech.heard_by(max(self.now, call._now))
-            assert self.spoken[speech] <= speech.seconds
+        self.latest = max(self.latest, self.now)
+        for speech, before in self.spoken.items():
+            self.spoken[speech] = speech.heard_by(self.latest)
+            assert before - 1e-9 <= self.spoken[speech] <= speech.seconds
         if self.end is not None:
             assert call.end == self.end
         elif not call.link.reads:
             self.end = call.end
             assert self.end is not None
-        if call.link.over:
-            assert call.next_timeout() == math.inf or call.end
 
     def finish(self) -> None:
         """Close it, and let time pass: it ends, and nothing was lost."""
@@ -236,6 +236,9 @@ class Search:
         assert call.next_timeout() == math.inf
         assert all(sent.outcome is not None for sent in self.entries)
         assert call.session.under_way == []
+        assert self.end is not None
+        if self.end.kind is EndKind.LEFT:
+            assert [one for one in self.heard if not isinstance(one, Close)] == self.messages
         if self.reads:
             assert self.samples == call.session.samples_received
         for speech in self.spoken:
