@@ -6,9 +6,9 @@ gone. What drives a link reads data and passes it to :meth:`Link.receive`, and w
 :meth:`Link.data_to_send` returns. To call that again means that the data before has been written,
 so a link knows if the other end reads nothing.
 
-A paused call is legally silent, so only pings can tell whether the other end is alive. Every whole
-message counts as a sign of life, and so does the answer to a ping; a byte does not. While reading
-is held back, no answer can be read, so none is due.
+A paused call is legally silent, so only pings can tell whether the other end is alive. Whatever
+gives an event counts as a sign of life, such as a whole message and the answer to a ping; a byte
+does not. While reading is held back, no answer can be read, so none is due.
 """
 
 from __future__ import annotations
