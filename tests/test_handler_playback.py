@@ -232,6 +232,22 @@ async def test_nothing_waits_behind_a_clip_that_did_not_wait() -> None:
 
 
 @virtual
+async def test_marks_that_are_skipped_are_not_waited_for_and_forgotten() -> None:
+    platform = Scripted()
+    async with Call.over(platform, answering=Answering(mode=Mode.STREAMING)) as call:
+        for number in range(1000):
+            skipped, played = await call.mark(f"a{number}"), await call.mark(f"b{number}")
+            data = {"name": f"b{number}", "event": "playout"}
+            platform.say.send_nowait(json.dumps({"type": "mark", "data": data}))
+            assert await played.wait() is P
+            assert await skipped.wait() is Outcome.SKIPPED
+        assert trio.current_time() == 0
+        del skipped, played
+        assert call.session.under_way == []
+        assert len(call._playbacks) == 0
+
+
+@virtual
 async def test_marks_that_are_forgotten_as_their_events_come() -> None:
     """LP-MARK-16."""
     async with far_away(STREAM, DOCUMENTED) as (call, _):
