@@ -103,11 +103,7 @@ class Speech:
         while self._playing and self._playing[0][1] <= now:
             begin, end = self._playing.popleft()
             self._heard += end - begin
-        begin = now + ahead
-        end = begin + samples / self._rate
-        if self._playing and begin - self._playing[-1][1] <= ROUNDING:  # it plays on
-            begin, _ = self._playing.pop()
-        self._playing.append((begin, end))
+        self._playing.append((now + ahead, now + ahead + samples / self._rate))
         return piece
 
     def heard_by(self, now: float) -> float:

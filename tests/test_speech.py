@@ -163,6 +163,28 @@ def test_a_pause_is_not_heard() -> None:
     assert heard == pytest.approx([0.15, 0.2, 0.2, 0.25, 0.3])
 
 
+def test_between_pauses_all_is_counted() -> None:
+    said = Speech(rate=RATE, lead=math.inf)
+    for now in (1.0, 5.0, 7.0, 9.0):
+        said.feed(pcm(0.1))
+        said.take(now, 0.0)
+    assert said.heard_by(9.02) == pytest.approx(0.32)
+
+
+def test_half_a_sample_takes_no_room() -> None:
+    said = Speech(rate=RATE, lead=LEAD)
+    said.feed(b"\1\2\3")
+    said.finish()
+    assert said.due_in(LEAD - 1.2 / RATE) == 0
+
+
+def test_a_piece_that_just_fits_is_sent() -> None:
+    """The numbers are such that the room is exactly as long as the piece, without rounding."""
+    said = speech(1.0, lead=0.25)
+    assert said.due_in(0.187501) == 0
+    assert said.due_in(0.187502) == pytest.approx(2e-6)
+
+
 def test_what_something_else_follows_is_not_heard_before_its_time() -> None:
     said = Speech(rate=RATE, lead=math.inf)
     said.feed(pcm(1))
