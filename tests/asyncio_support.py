@@ -249,12 +249,6 @@ class MemoryPlatform:
             samples_dropped=self.samples_dropped,
         )
 
-    def how_it_ended(self) -> str:
-        if self.closed is None:
-            return "the call goes on"
-        how = f"the other end closed with {self.closed.code}" if self.closed.clean else "it is lost"
-        return f"the call is over: {how}"
-
     def play(self, flicks: int) -> list[Heard]:
         heard = self.task.play(flicks)
         self.changed()

@@ -671,11 +671,12 @@ async def test_a_handler_that_is_cancelled_is_told_so(turn: int) -> None:
 
 
 @virtual
-async def test_how_it_ended_is_told_by_either_end() -> None:
-    async with line(STREAM) as both:
-        assert both.app.how_it_ended() == both.platform.how_it_ended() == "the call goes on"
-        both.platform.hang_up()
-        await both.platform.over()
-        assert both.platform.how_it_ended() == "the call is over: this end closed it"
-        await both.app.close()
-        assert both.app.how_it_ended() == "the call is over: the other end closed with 1000"
+async def test_how_it_ended_is_told() -> None:
+    async with line(STREAM) as hung_up, line(STREAM) as left:
+        assert hung_up.app.how_it_ended() == "the call goes on"
+        hung_up.platform.hang_up()
+        await hung_up.platform.over()
+        await hung_up.app.close()
+        assert hung_up.app.how_it_ended() == "the call is over: the other end closed with 1000"
+        await left.app.close()
+        assert left.app.how_it_ended() == "the call is over: this end closed it"
