@@ -56,7 +56,7 @@ async def test_the_block_is_a_handler() -> None:
         await call.send_audio(audio(0.2))
     assert websocket.sent == [audio(0.1), b"", audio(0.2), Close(1000, "")]
     assert call.closed == Closed(1000, "", clean=True)
-    with pytest.raises(CallEnded, match="the other end closed with 1000"):
+    with pytest.raises(CallEnded, match="this end closed it"):
         await call.send_audio(audio(0.1))
 
 
