@@ -337,9 +337,7 @@ def test_a_platform_that_plays_at_another_pace_is_noted_once(side: type[Side]) -
     (note,) = call.notes
     assert (note.level, note.error) == ("warning", None)
     assert "mark 'a' was due after 10.00 s and came after 0.02 s" in note.text
-    assert {event.outcome for event in read(call) if isinstance(event, PlaybackDone)} == {
-        Outcome.PLAYED
-    }
+    assert all(isinstance(event, Audio | PlaybackDone) for event in read(call))
 
 
 def test_lateness_is_measured_against_the_earliest_audio(side: type[Side]) -> None:
