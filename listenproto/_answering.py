@@ -40,8 +40,8 @@ class Answering:
 
     ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
     handler has returned is closed only when the caller has heard everything, as with
-    :meth:`Call.drain`. ``salvage_metadata`` takes calls whose metadata is cut off or damaged, with
-    what can be read of it; None leaves that to the profile.
+    :meth:`HandlerCall.drain`. ``salvage_metadata`` takes calls whose metadata is cut off or
+    damaged, with what can be read of it; None leaves that to the profile.
 
     ``tap`` is called for each call and returns the call's tap, which gets every payload. If ``tap``
     raises, the call fails. If the call's tap raises, that is logged, it is not called again, and

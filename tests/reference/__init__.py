@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, Union, get_args, get_origin
 
 import attrs
 import pdoc.doc
@@ -215,7 +216,8 @@ class Reference:
         return ROLE.sub(lambda role: role[3], line)
 
     def _clause(self, doc: pdoc.doc.Doc[Any], name: re.Match[str]) -> str:
-        title = html.escape(self._requirements[name[0]].text, quote=True)
+        words = re.sub(r"[*`]", "", self._requirements[name[0]].text)  # it is not read as Markdown
+        title = html.escape(words, quote=True)
         page = f"{top_of(doc.modulename)}requirements.html"
         return f'<a href="{page}#{name[0]}" title="{title}">{name[0]}</a>'
 
@@ -233,16 +235,19 @@ class Reference:
 
     def _find(self, target: str, doc: pdoc.doc.Doc[Any]) -> pdoc.doc.Doc[Any] | None:
         """What a role in a docstring means: a name of its class, its page, or of any page."""
-        found = self._at(target)
-        if found is not None:
-            return found
+        exact = self._at(target)
+        if exact is not None:
+            return exact
         around = doc.qualname.split(".") if doc.qualname else []
         for depth in range(len(around), -1, -1):
-            found = self._on_page(doc.modulename, ".".join([*around[:depth], target]))
-            if found is not None:
-                return found
-        anywhere = (self._on_page(name, target) for name in self.pages)
-        return next((found for found in anywhere if found is not None), None)
+            near = self._on_page(doc.modulename, ".".join([*around[:depth], target]))
+            if near is not None:
+                return near
+        anywhere = [self._on_page(name, target) for name in self.pages]
+        found = {one.fullname: one for one in anywhere if one is not None}
+        if len(found) > 1:
+            self.problems.append(f"{doc.fullname}: {target} may be {' or '.join(sorted(found))}")
+        return next(iter(found.values()), None)
 
     def _at(self, name: str) -> pdoc.doc.Doc[Any] | None:
         """What has that full name."""
@@ -292,7 +297,9 @@ class Reference:
         """A type as it is written, with the aliases that are public."""
         if annotation is inspect.Parameter.empty:
             return annotation
-        text = inspect.formatannotation(annotation)
+        if get_origin(annotation) is Union:
+            return Written(" | ".join(str(self.type(one)) for one in get_args(annotation)))
+        text = "None" if annotation is NoneType else inspect.formatannotation(annotation)
         for meant in sorted(self._aliases, key=len, reverse=True):
             text = text.replace(meant, self._aliases[meant])
         return Written(text)

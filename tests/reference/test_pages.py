@@ -27,6 +27,7 @@ def test_every_public_name_is_explained_and_every_link_leads_somewhere() -> None
         exported = set(importlib.import_module(module).__all__)
         assert exported and exported <= {*anchors(page)}
         assert not re.search(r":[a-z]+:`", page), "roles are links"
+        assert not re.search(r'<[^<>]*="[^"]*<', page), "no tag inside a tag"
     places = {(file, place) for file, page in pages.items() for place in ["", *anchors(page)]}
     for file, page in pages.items():
         assert len(anchors(page)) == len({*anchors(page)}), file
