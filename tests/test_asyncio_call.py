@@ -622,7 +622,9 @@ async def test_a_websocket_that_fails_ends_the_call(method: str, sent: list[Payl
 
 @pytest.mark.parametrize("cancelled", [True, False])
 @virtual
-async def test_a_websocket_that_cannot_close_is_heard_of(cancelled: bool) -> None:
+async def test_a_websocket_that_cannot_close_is_heard_of(
+    cancelled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def handle() -> None:
         async with answer(Failing("close"), answering=STREAMING) as call:
             if cancelled:
@@ -630,9 +632,17 @@ async def test_a_websocket_that_cannot_close_is_heard_of(cancelled: bool) -> Non
 
     task = asyncio.create_task(handle())
     await all_blocked()
-    task.cancel()
-    with pytest.raises(ValueError, match=r"^close is broken$"):
-        await task
+    if cancelled:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        failure = caplog.records[-1]
+        assert failure.getMessage() == "call c: the connection could not be given up"
+        assert failure.exc_info is not None
+        assert str(failure.exc_info[1]) == "close is broken"
+    else:
+        with pytest.raises(ValueError, match=r"^close is broken$"):
+            await task
 
 
 @virtual

@@ -35,6 +35,7 @@ from tests.framework_support import (
     Server,
     dialled,
     on_aiohttp,
+    on_uvicorn,
     on_websockets,
     real,
 )
@@ -308,15 +309,21 @@ async def test_a_websocket_that_the_app_itself_has_accepted(server: Server) -> N
         assert await platform.recv() == b"\1\0"
 
 
+@pytest.mark.parametrize("server", [on_aiohttp, on_uvicorn])
 @real
-async def test_a_tap_that_cannot_be_made_is_answered_with_500() -> None:
+async def test_a_tap_that_cannot_be_made_is_answered_with_500(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     def no_tap(session: object) -> None:
         raise OSError("disk full")
 
-    async with on_aiohttp(echo, Answering(tap=no_tap)) as port:
+    async with server(echo, Answering(tap=no_tap)) as port:
         with pytest.raises(InvalidStatus, match="500"):
             async with dialled(port):
                 pass
+    (failure,) = [record for record in caplog.records if record.exc_info]
+    assert failure.exc_info is not None
+    assert str(failure.exc_info[1]) == "disk full"
 
 
 @real

@@ -4,7 +4,7 @@ Nothing but the standard library is needed, and none of these is imported. Impor
 name; ``import listenproto`` does not bring it in.
 """
 
+from listenproto.asyncio._adapters import WebSocket, websockets_options
 from listenproto.asyncio._call import Call, answer
-from listenproto.asyncio._websockets import WebSocket, websockets_options
 
 __all__ = ["Call", "WebSocket", "answer", "websockets_options"]

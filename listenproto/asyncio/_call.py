@@ -14,8 +14,8 @@ from listenproto._handshake import Accept, Reject
 from listenproto._logs import LoggedCall
 from listenproto._messages import Close
 from listenproto._session import ABNORMAL
+from listenproto.asyncio._adapters import Adapter, adapted, counted, judged
 from listenproto.asyncio._driver import Driver, in_words
-from listenproto.asyncio._websockets import Adapter, adapted, counted, judged
 
 __all__ = ["Call", "answer"]
 
@@ -50,9 +50,9 @@ async def answer(
     Raises :class:`~listenproto.CallEnded` if there is no call: it was refused, or no usable
     metadata came. Sending raises it once the call is over. So put ``suppress(CallEnded)`` around
     the block. On aiohttp a refusal raises ``aiohttp.web.HTTPException``, with which aiohttp
-    answers. An ASGI server that cannot refuse with a text answers 403. Each connection leaves one
-    line in the log ``listenproto``, as with ``serve`` on trio; see ``on_lost`` of
-    :class:`Answering` for calls without metadata.
+    answers. An ASGI server that cannot refuse with a text answers 403, and some do not tell a lost
+    connection from a close. Each connection leaves one line in the log ``listenproto``, as with
+    ``serve`` on trio; see ``on_lost`` of :class:`Answering` for calls without metadata.
 
     ``request`` is the upgrade request, a :class:`~listenproto.Request`, of a WebSocket that does
     not have it; ``peer`` is the address of the other end, if the one of the connection is only that
@@ -107,10 +107,8 @@ async def _opened(
             answering, now=now, over_messages=True, request=adapter.request, verdict=verdict
         )
     except Exception:
-        if verdict is None:
+        if verdict is None:  # else the framework answers 500
             await adapter.drop()
-        else:
-            await adapter.refuse(Reject(500, "This server failed."))
         raise
     call = Call(core, adapter, peer=peer)
     try:

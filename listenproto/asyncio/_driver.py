@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import attrs
 
 from listenproto._app_call import AppCall
+from listenproto._link import CallNote
 from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 
@@ -227,6 +228,9 @@ class Driver:
         await asyncio.wait(tasks)
         try:
             await self._carrier.drop()
+        except Exception as exc:  # it is not to hide what ended the call
+            note = CallNote("error", "the connection could not be given up", exc)
+            self._link.notes.append(note)
         finally:
             self._done = True
             self.changed()

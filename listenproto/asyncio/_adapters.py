@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -112,7 +112,6 @@ class Adapter:
     async def drop(self) -> None:
         """Give up the connection if it is not over. By now nothing else uses it."""
         if not (self._over or self._closing):  # a close that was cancelled has dropped it
-            self._over = True
             await self._drop()
 
     async def _accept(self, subprotocol: str | None) -> None:
@@ -126,12 +125,12 @@ class Adapter:
         await self._websocket.close(code, reason)
 
     async def _drop(self) -> None:
+        self._closing = True
         closing = asyncio.ensure_future(self._close(1001, ""))
         await asyncio.sleep(0)  # cancelled before it has begun, it would not drop anything
         closing.cancel()
-        await asyncio.wait([closing])
-        if not closing.cancelled() and not isinstance(closing.exception(), OSError | None):
-            closing.result()
+        with suppress(asyncio.CancelledError, OSError):
+            await closing
 
 
 def _is_a(thing: object, module: str, name: str) -> bool:
@@ -205,7 +204,9 @@ class _Starlette(Adapter):
         target = (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
         self.request = Request(target, _headers(scope["headers"]))
         self.peer = _address(scope.get("client"))
-        self._refuses = "websocket.http.response" in (scope.get("extensions") or {})
+        extensions = scope.get("extensions") or {}
+        can_refuse = hasattr(websocket, "send_denial_response")  # old ones of Starlette cannot
+        self._refuses = can_refuse and "websocket.http.response" in extensions
 
     @property
     def upgrade(self) -> Request:
@@ -268,10 +269,10 @@ class _Aiohttp(Adapter):
         if self._transport is not None:
             self.peer = _address(self._transport.get_extra_info("peername"))
         self._receiving: Interruption | None = None
-        self._left: asyncio.Future[None] | None = None
+        self._left = asyncio.Event()
         """Set once nobody receives any more, as this end closes."""
-        self._answer: asyncio.Future[int] | None = None
-        """The code of the answer to this end's close."""
+        self._answered = asyncio.Event()
+        """Set once this end's close has been answered, or was not in time."""
 
     async def _accept(self, subprotocol: str | None) -> None:
         if self._websocket.can_prepare(self._request).protocol != subprotocol:
@@ -289,17 +290,16 @@ class _Aiohttp(Adapter):
 
     async def _receive(self) -> Payload:
         message: Any = None
-        if self._answer is None:
+        if not self._closing:
             try:
                 with Interruption() as self._receiving:
                     message = await self._websocket.receive()
             finally:
                 self._receiving = None
-                if self._left is not None:
-                    self._left.set_result(None)
+                self._left.set()
         if message is None:
-            assert self._answer is not None  # else nobody has interrupted it
-            return Close(await self._answer)
+            await self._answered.wait()
+            return Close(self._websocket.close_code or ABNORMAL)
         if message.type.name in ("TEXT", "BINARY"):
             payload: str | bytes = message.data
             return payload
@@ -315,16 +315,14 @@ class _Aiohttp(Adapter):
             await self._websocket.send_bytes(payload)
 
     async def _close(self, code: int, reason: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._answer = loop.create_future()
         if self._receiving is not None:  # aiohttp waits for no answer while another task receives
-            self._left = loop.create_future()
+            self._left.clear()
             self._receiving.interrupt()
-            await self._left
+            await self._left.wait()
         try:
             await self._websocket.close(code=code, message=reason.encode())
         finally:
-            self._answer.set_result(self._websocket.close_code or ABNORMAL)
+            self._answered.set()
 
 
 class _Websockets(Adapter):
@@ -394,7 +392,8 @@ def websockets_options(answering: Answering) -> dict[str, Any]:
 
         async with serve(handler, host, port, **websockets_options(answering)):
 
-    Audio is not compressed, which costs much and gains little.
+    Audio is not compressed, which costs much and gains little. The legacy server has other options;
+    pass ``subprotocols=SUBPROTOCOLS`` to it.
     """
     policy, limits = answering.policy, answering.limits
 
