@@ -70,6 +70,11 @@ class Answering:
     """How many clips may be outstanding; None leaves the limit to the platform (LP-CLIP-5)."""
     max_marks: int | None = attrs.field(default=30, validator=a_number)
     """How many marks may be pending; None leaves the limit to the platform (LP-MARK-3)."""
+    raw_as_wav: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    """Whether raw clips are sent as WAV at rates that platforms misread (LP-CLIP-33); None leaves
+    that to the profile."""
     salvage_metadata: bool | None = attrs.field(
         default=None, validator=attrs.validators.optional(a_switch)
     )
@@ -91,6 +96,7 @@ class Answering:
             profile=self.profile,
             max_clips=self.max_clips,
             max_marks=self.max_marks,
+            raw_as_wav=self.raw_as_wav,
             salvage_metadata=self.salvage_metadata,
             keep_passed=self.tap is not None,
         )

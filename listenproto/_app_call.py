@@ -126,7 +126,8 @@ class AppCall:
         self._close_at = math.inf
         self._speech: Speech | None = None
         self._still_heard: list[Speech] = []
-        self._was_held = self._told_of_mending = self._is_over = False
+        self._was_held = self._is_over = False
+        self._told_of: set[str] = set()
         self._bytes_per_second = 0
         if over_messages:
             self.session.request = request
@@ -315,7 +316,7 @@ class AppCall:
         sent = self.session.send(message, now)
         if sent is not None:
             assert sent.message is not None  # it is under way
-            self._note_if_mended(message, sent.message)
+            self._note_what_changed(message, sent.message)
             message = sent.message
         for watcher in self.watchers:
             watcher.sent(message, now)
@@ -333,15 +334,19 @@ class AppCall:
         if self.disconnected:
             raise CallEnded("the call is over: this end has disconnected")
 
-    def _note_if_mended(self, given: Message, sent: Message) -> None:
-        """Note, once per call, that a WAV had a wrong length in its header."""
+    def _note_what_changed(self, given: Message, sent: Message) -> None:
+        """Note, once per call each, that a WAV's header was corrected, or a raw clip made a WAV."""
         if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
             return
-        if sent.content is not given.content and not self._told_of_mending:
-            self._told_of_mending = True
-            flaw = given.head.flaw
-            said = f"a WAV clip was sent with its header corrected: {flaw}"
+        if sent.content is given.content or given.content_type in self._told_of:
+            return
+        self._told_of.add(given.content_type)
+        if given.content_type == "wav":
+            said = f"a WAV clip was sent with its header corrected: {given.head.flaw}"
             self.notes.append(CallNote("warning", said))
+        else:
+            said = f"raw clips of {given.sample_rate} Hz are sent as WAV: platforms misread them"
+            self.notes.append(CallNote("info", said))
 
     def send_if_room(self, message: PlayAudio | Mark, now: float) -> Sent:
         """As :meth:`send`; the outcome is REFUSED at once if too many are under way."""

@@ -10,9 +10,9 @@ import attrs
 
 from listenproto._choices import member
 from listenproto._clips import ClipMatch
-from listenproto._codec import decode, decode_opening, mended_clip
+from listenproto._codec import decode, decode_opening, mended_clip, wav_for_raw
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
-from listenproto._l16 import SAMPLE_BYTES, Aligner
+from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, Aligner
 from listenproto._messages import (
     Audio,
     ClipId,
@@ -82,7 +82,9 @@ class AppSession(Session):
 
     ``max_clips`` and ``max_marks`` limit the outstanding clips and marks; None leaves the limit to
     the platform (LP-CLIP-5, LP-MARK-3). ``safe_mark_names`` refuses names that deployed platforms
-    send back as broken JSON (LP-MARK-6). ``queue_clips`` tells deployed platforms to queue clips.
+    send back as broken JSON (LP-MARK-6), ``safe_clip_ids`` such ids (LP-CLIP-34). ``raw_as_wav``
+    sends raw clips as WAV at rates that the profile's platforms misread (LP-CLIP-33). None leaves
+    these two to the profile. ``queue_clips`` tells deployed platforms to queue clips.
     ``stream_rate`` is the sample rate of the app's stream, needed to compute how long it plays: the
     verb's, or 8000, unless given. ``salvage_metadata`` reads the beginning of metadata that is cut
     off or damaged, instead of failing (LP-META-12); None leaves that to the profile.
@@ -106,6 +108,8 @@ class AppSession(Session):
         max_clips: int | None = 10,
         max_marks: int | None = 30,
         safe_mark_names: bool = True,
+        safe_clip_ids: bool | None = None,
+        raw_as_wav: bool | None = None,
         queue_clips: bool = True,
         stream_rate: int | None = None,
         salvage_metadata: bool | None = None,
@@ -121,6 +125,9 @@ class AppSession(Session):
             profile.salvages_metadata if salvage_metadata is None else salvage_metadata
         )
         """Whether metadata that is cut off or damaged is read as far as it goes (LP-META-12)."""
+        if safe_clip_ids is None:
+            safe_clip_ids = not profile.escapes_clip_ids
+        self._raw_rates = PLAY_RATES if raw_as_wav is False else profile.raw_clip_rates
         self._clips_sent = 0
         self.request: Request | None = None
         """The upgrade request; None until it has come, or if there is none."""
@@ -133,7 +140,12 @@ class AppSession(Session):
             mode=known,
             profile=profile,
             vantage=Peer.APP,
-            limits=AppLimits(clips=max_clips, marks=max_marks, safe_mark_names=safe_mark_names),
+            limits=AppLimits(
+                clips=max_clips,
+                marks=max_marks,
+                safe_mark_names=safe_mark_names,
+                safe_clip_ids=safe_clip_ids,
+            ),
             stream_rate=stream_rate,
         )
         """The observer that judges both ends' messages."""
@@ -285,7 +297,8 @@ class AppSession(Session):
     def send(self, message: Message, now: float = 0.0) -> Sent | None:
         """Put a message into the outbox; for a clip or a mark, return what becomes of it.
 
-        A clip is sent with an id, a WAV clip with the right length in its header (LP-CLIP-31).
+        A clip is sent with an id, a WAV clip with the right length in its header (LP-CLIP-31), a
+        raw clip as WAV if the platforms misread its rate (LP-CLIP-33).
         Raises :class:`LocalProtocolError` for a message that must not be sent now; nothing has
         changed then. Audio must be whole samples.
         """
@@ -298,7 +311,7 @@ class AppSession(Session):
                 message = attrs.evolve(message, id=f"clip-{clips_sent}")
             if message.queue_play is None and self._queue_clips:
                 message = attrs.evolve(message, queue_play=True)
-            message = mended_clip(message)
+            message = mended_clip(wav_for_raw(message, self._raw_rates))
         judgement = self.check(message)
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(

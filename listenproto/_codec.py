@@ -8,7 +8,7 @@ accept.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Final
 
@@ -34,7 +34,7 @@ from listenproto._messages import (
     Row,
     UnknownMessage,
 )
-from listenproto._wav import Wav, WavError, mended_wav
+from listenproto._wav import Wav, WavError, mended_wav, wav_header
 
 __all__ = [
     "MAX_METADATA",
@@ -44,6 +44,7 @@ __all__ = [
     "decode_opening",
     "encode",
     "mended_clip",
+    "wav_for_raw",
 ]
 
 MAX_METADATA: Final = 8192
@@ -211,6 +212,19 @@ def mended_clip(clip: PlayAudio) -> PlayAudio:
     if head.flaw is None:
         return clip
     return attrs.evolve(clip, content=mended_wav(clip.content, head))
+
+
+def wav_for_raw(clip: PlayAudio, rates: Container[int]) -> PlayAudio:
+    """The same clip as a WAV, if it is raw and of a rate that is not among ``rates`` (LP-CLIP-33).
+
+    It is returned unchanged if it is not, or if it cannot be sent anyway.
+    """
+    raw_rate = clip.sample_rate if clip.content_type == "raw" else None
+    # the check before sending reports another rate, and half a sample
+    if raw_rate not in PLAY_RATES or raw_rate in rates or len(clip.content) % SAMPLE_BYTES:
+        return clip
+    content = wav_header(len(clip.content), raw_rate) + clip.content
+    return attrs.evolve(clip, content=content, content_type="wav", sample_rate=None)
 
 
 def clip_audio(clip: PlayAudio) -> tuple[bytes, int]:

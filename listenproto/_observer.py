@@ -37,6 +37,7 @@ from listenproto._messages import (
     Peer,
     PlayAudio,
     PlayDone,
+    UnknownMessage,
 )
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import (
@@ -107,6 +108,9 @@ class AppLimits:
     safe_mark_names: bool = False
     """Refuse names with quotes, backslashes or control characters, which deployed platforms send
     back as broken JSON (LP-MARK-6)."""
+    safe_clip_ids: bool = False
+    """Refuse ids with anything but ASCII letters, digits, ``-``, ``_`` and ``.``, for which
+    deployed platforms can send a broken playDone (LP-CLIP-34)."""
 
 
 class Judgement(NamedTuple):
@@ -159,6 +163,7 @@ class Observer:
         vantage = member(Peer, vantage, "vantage")
         self._vantage = vantage
         self._cuts_metadata = profile.cuts_metadata
+        self._reads_any_case = profile.reads_any_case
         check_texts(without, "without")
         self._without = without
         self._limits = limits or AppLimits()
@@ -381,6 +386,14 @@ def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _
     if message.id is not None and observer.holds_clip(message.id):
         reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
         found.append(("LP-CLIP-15", reason))
+    if observer._limits.safe_clip_ids and isinstance(message.id, str):
+        unsafe = _NO_CLIP_ID.search(message.id)
+        if unsafe:
+            reason = (
+                f"the id {message.id!r:.60} has {unsafe[0]!r} in it and may come back broken; use"
+                " only ASCII letters, digits, '-', '_' and '.'"
+            )
+            found.append(("LP-CLIP-34", reason))
     if message.content_type == "wav":
         found += _check_wav(message)
     elif len(message.content) % SAMPLE_BYTES:
@@ -399,6 +412,21 @@ def _check_wav(clip: PlayAudio) -> _Found:
     return [("LP-CLIP-31", f"the WAV header has a wrong length: {flaw}")]
 
 
+def _check_unknown(observer: Observer, sender: Peer, message: UnknownMessage) -> _Found:
+    """Whether the platform would read a type in it where this end reads none, or another."""
+    if sender is Peer.PLATFORM or not observer._reads_any_case:
+        return []
+    for name in message.body:
+        if "\0" in name or (name != "type" and name.lower() == "type"):
+            reason = f"the platform may read the member {name!r:.60} as 'type'; rename it"
+            return [("LP-ODD-8", reason)]
+    if "\0" in (message.type or ""):
+        reason = f"the platform may read {message.type!r:.60} as another type; leave U+0000 out"
+        return [("LP-ODD-8", reason)]
+    return []
+
+
+_NO_CLIP_ID: Final = re.compile(r"[^A-Za-z0-9._-]")
 _UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
@@ -451,6 +479,7 @@ _CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
     Dtmf: _check_dtmf,
     PlayAudio: _check_play_audio,
     Mark: _check_mark,
+    UnknownMessage: _check_unknown,
     Disconnect: lambda observer, sender, message: _check_rest(observer, sender),
     Close: _check_close,
 }

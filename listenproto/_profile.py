@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from listenproto._choices import listed
-from listenproto._l16 import FLICKS
+from listenproto._l16 import FLICKS, PLAY_RATES
 from listenproto._shown import shown
 
 __all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
@@ -31,6 +31,10 @@ class Profile:
     string_sample_rate: int | None = None
     """The rate in Hz at which a clip is played whose ``sampleRate`` is a string, whatever it says;
     None: at the rate it says."""
+
+    raw_clip_rates: tuple[int, ...] = PLAY_RATES
+    """D12: the rates in Hz at which a raw clip is played as it is meant. An app sends one of
+    another rate as a WAV."""
 
     text_overtakes_audio: bool = False
     """Text is sent before audio that is still queued."""
@@ -53,6 +57,9 @@ class Profile:
     kill_spares_waiting_clips: bool = False
     """D10: a killAudio stops only the clip that plays; its playDone comes, the next starts."""
 
+    escapes_clip_ids: bool = True
+    """D11: a clip's id is escaped as JSON requires when it comes back."""
+
     play_done_data: bool = False
     """playDone carries the clip's id and playback figures."""
 
@@ -67,6 +74,9 @@ class Profile:
 
     escapes_mark_names: bool = True
     """D15: a mark's name is escaped as JSON requires when it comes back."""
+
+    reads_any_case: bool = False
+    """D19: a member of a message is found whatever the case of its name."""
 
     error_ends_verb: bool = False
     """A message of type ``error`` from the app ends the listen."""
@@ -85,6 +95,7 @@ DEPLOYED: Final = Profile(
     name="deployed",
     accepts_no_subprotocol=True,
     string_sample_rate=16000,
+    raw_clip_rates=(8000, 16000),
     text_overtakes_audio=True,
     joins_texts=True,
     cuts_metadata=True,
@@ -92,11 +103,13 @@ DEPLOYED: Final = Profile(
     waiting_clips=11,
     clips_wait_unasked=False,
     kill_spares_waiting_clips=True,
+    escapes_clip_ids=False,
     play_done_data=True,
     kill_grid=FLICKS // 50,
     pending_marks=30,
     marks_get_lost=True,
     escapes_mark_names=False,
+    reads_any_case=True,
     error_ends_verb=True,
     finish_on_whole_string=True,
     max_length_runs_in_pause=True,

@@ -126,6 +126,7 @@ HARMLESS: Final = frozenset(
         "LP-CLIP-16",
         "LP-CLIP-25",
         "LP-CLIP-31",
+        "LP-CLIP-34",
         "LP-CLIP-5",
         "LP-DTMF-1",
         "LP-END-5",
@@ -137,6 +138,7 @@ HARMLESS: Final = frozenset(
         "LP-META-11",
         "LP-META-15",
         "LP-META-7",
+        "LP-ODD-8",
     }
 )
 """Breaches that are reported while the message is still acted on (LP-ODD-4)."""

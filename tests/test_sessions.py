@@ -46,6 +46,9 @@ from listenproto import (
     Violation,
     _wav,
 )
+from listenproto._codec import clip_audio, decode
+from listenproto._l16 import PLAY_RATES
+from listenproto._messages import JSON
 from listenproto._observer import Observer
 from listenproto._session import Traffic
 from listenproto._wav import wav_header
@@ -402,6 +405,92 @@ class TestTheApp:
             },
         }
 
+    @pytest.mark.parametrize("rate", PLAY_RATES)
+    def test_a_raw_clip_of_a_rate_that_is_misread_goes_out_as_a_wav(self, rate: int) -> None:
+        """LP-CLIP-33: the same audio with the same id; what becomes of it is the same."""
+        given = PlayAudio(b"ab" * 160, sample_rate=rate, id="a")
+        app = opened_app(profile=DEPLOYED)
+        sent = app.send(given)
+        assert sent is not None and sent.name == "a"
+        (payload,) = app.outgoing()
+        assert isinstance(payload, str)
+        (message,) = decode(payload, Peer.APP)
+        assert isinstance(message, PlayAudio)
+        assert clip_audio(message) == (given.content, rate)
+        assert message.content_type == ("raw" if rate in (8000, 16000) else "wav")
+        assert (message.id, message.queue_play) == ("a", True)
+        (done,) = app.receive('{"type":"playDone","data":{"id":"a"}}')
+        assert isinstance(done, PlaybackDone)
+        assert (done.sent, done.outcome) == (sent, Outcome.PLAYED)
+
+    @pytest.mark.parametrize("options", [{}, {"profile": DEPLOYED, "raw_as_wav": False}])
+    def test_a_raw_clip_goes_out_as_it_is_where_that_is_right_or_wanted(
+        self, options: dict[str, object]
+    ) -> None:
+        app = opened_app(**options)
+        app.send(PlayAudio(bytes(4), sample_rate=24000))
+        ((payload,), data) = [*app.outgoing()], {"audioContentType": "raw", "sampleRate": 24000}
+        assert isinstance(payload, str)
+        assert data.items() <= json.loads(payload)["data"].items()
+
+    @pytest.mark.parametrize(
+        ("clip", "clause"),
+        [
+            (PlayAudio(bytes(3), sample_rate=24000), "LP-CLIP-16"),
+            (PlayAudio(bytes(2), sample_rate=44100), "LP-CLIP-8"),
+            (PlayAudio(bytes(2)), "LP-CLIP-8"),
+        ],
+    )
+    def test_a_raw_clip_that_is_wrong_is_refused_and_not_made_a_wav(
+        self, clip: PlayAudio, clause: str
+    ) -> None:
+        app = opened_app(profile=DEPLOYED)
+        with pytest.raises(LocalProtocolError) as refused:
+            app.send(clip)
+        assert refused.value.clause == clause
+
+    @pytest.mark.parametrize(
+        ("body", "clause"),
+        [
+            ({"type": "playAudio"}, "LP-CLIP-6"),
+            ({"type": "playAudio", "data": {"audioContent": ""}}, "LP-CLIP-7"),
+            ({"type": "playAudio", "data": {"audioContentType": None}}, "LP-CLIP-7"),
+            ({"type": "playAudio", "data": {"audioContentType": ["raw"]}}, "LP-CLIP-7"),
+            (json.loads(clip_text()), "LP-ODD-6"),
+            ({"Type": "playAudio", "data": {"audioContent": ""}}, "LP-ODD-8"),
+            ({"type": "json", "tYPE": "playAudio"}, "LP-ODD-8"),
+            ({"typ\0e": "playAudio", "data": {}}, "LP-ODD-8"),
+            ({"type": "playAudio\0", "data": {}}, "LP-ODD-8"),
+        ],
+    )
+    def test_no_message_built_by_hand_can_crash_a_media_server(
+        self, body: dict[str, JSON], clause: str
+    ) -> None:
+        """LP-CLIP-7, LP-ODD-8: as a deployed platform reads it, each is a playAudio."""
+        app = opened_app(profile=DEPLOYED)
+        with pytest.raises(LocalProtocolError) as refused:
+            app.send(UnknownMessage(body))
+        assert refused.value.clause == clause
+        assert not app.has_outgoing
+
+    def test_no_clip_goes_out_without_its_type(self) -> None:
+        """LP-CLIP-7: not even one whose checks were gone round."""
+        app = opened_app(profile=DEPLOYED)
+        clip = PlayAudio(bytes(2), sample_rate=8000, id="a", queue_play=True)
+        object.__setattr__(clip, "content_type", None)
+        with pytest.raises(LocalProtocolError, match="LP-CLIP-7"):
+            app.send(clip)
+        assert not app.has_outgoing
+
+    def test_ids_are_safe_where_the_platform_does_not_escape_them(self) -> None:
+        """LP-CLIP-34: unless told otherwise."""
+        clip = PlayAudio(b"", sample_rate=8000, id='say "hi"')
+        with pytest.raises(LocalProtocolError, match="use only ASCII letters") as refused:
+            opened_app(profile=DEPLOYED).send(clip)
+        assert refused.value.clause == "LP-CLIP-34"
+        for options in ({}, {"profile": DEPLOYED, "safe_clip_ids": False}):
+            assert opened_app(**options).send(clip) is not None
+
     def test_no_clip_gets_the_id_of_an_earlier_one(self) -> None:
         app = opened_app()
         for number in (1, 2, 3):
@@ -700,16 +789,16 @@ class TestThePlatform:
 
     def test_each_clip_that_is_over_at_once_is_done(self) -> None:
         platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
-        platform.receive(clip_text(160, id="cut short", queuePlay=True))
+        platform.receive(clip_text(160, id="cut-short", queuePlay=True))
         platform.receive(clip_text(160, id="dropped", queuePlay=True))
         platform.receive(clip_text(0, id="empty"))
         app = opened_app(profile=DEPLOYED)
-        for clip_id in ("cut short", "dropped", "empty"):
+        for clip_id in ("cut-short", "dropped", "empty"):
             app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))
         (text,) = platform.outgoing()
         assert isinstance(text, str)
         done = [event for event in app.receive(text) if isinstance(event, PlaybackDone)]
-        assert [event.name for event in done if event.message] == ["cut short", "empty"]
+        assert [event.name for event in done if event.message] == ["cut-short", "empty"]
         assert [event.outcome for event in done] == [PLAYED, Outcome.SKIPPED, PLAYED]
 
     def test_more_than_may_be_buffered_is_refused(self) -> None:

@@ -15,6 +15,7 @@ import trio_websocket
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from listenproto import (
+    DEPLOYED,
     SUBPROTOCOL,
     HandshakePolicy,
     ListenTask,
@@ -144,6 +145,25 @@ async def test_a_wav_with_a_wrong_header_is_logged_once_a_call(
     )
     assert fields(first)["call_sid"] == "call-1"
     assert "this end closes with 1000" in last.getMessage()
+
+
+@virtual
+async def test_a_raw_clip_that_goes_out_as_a_wav_is_logged_once_a_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play(call: Call) -> None:
+        for rate in (8000, 24000, 48000):
+            await call.play(PlayAudio(bytes(4), sample_rate=rate))
+        await call.play(PlayAudio(wav_header(99, 8000) + bytes(4), "wav"))
+
+    async with answered(play, Answering(mode=Mode.CLIPS, profile=DEPLOYED)) as platform:
+        await platform.closing()
+    first, second, _ = caplog.records
+    assert first.levelno == logging.INFO
+    assert first.getMessage() == (
+        "call call-1: raw clips of 24000 Hz are sent as WAV: platforms misread them"
+    )
+    assert "with its header corrected" in second.getMessage()
 
 
 RESERVED_BITS = b"\xf2\x80" + bytes(4)

@@ -206,6 +206,7 @@ def _judge_conversation(vector: Vector, without: Container[str]) -> Failures:
             clips=limits.get("clips"),
             marks=limits.get("marks"),
             safe_mark_names=limits.get("safeMarkNames", False),
+            safe_clip_ids=limits.get("safeClipIds", False),
         ),
         without=without,
     )
@@ -274,6 +275,8 @@ def _perform_app(vector: Vector) -> Failures:
         max_clips=limits.get("clips"),
         max_marks=limits.get("marks"),
         safe_mark_names=limits.get("safeMarkNames", False),
+        safe_clip_ids=limits.get("safeClipIds", False),
+        raw_as_wav=False,
         queue_clips=False,
         salvage_metadata=vector.get("options", {}).get("salvage", False),
     )
