@@ -118,7 +118,7 @@ class AppCall:
         self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
         self.quiet_until: float = -math.inf
-        """Until when the guard of a killAudio keeps back audio, clips and marks."""
+        """Until when (as ``now``) the guard of a killAudio keeps back audio, clips and marks."""
         self._unread = Unread(self.answering.unread, limits)
         self._lateness = Lateness()
         self._now = now

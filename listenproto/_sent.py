@@ -94,7 +94,7 @@ class Sent:
     name: ClipId | None
     """The clip's id, or the mark's name."""
     flicks: int = 0
-    """The length of the clip; for a mark, of the stream since the mark or killAudio before it."""
+    """How long the clip is; for a mark, how long the stream since the last mark or killAudio is."""
     due: float = attrs.field(default=0.0, repr=False)
     """When it has been heard to its end, at the earliest, as far as this end can compute."""
     outcome: Outcome | None = attrs.field(default=None, init=False)

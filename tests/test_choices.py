@@ -53,7 +53,13 @@ from listenproto import (
 )
 from listenproto._choices import listed
 from listenproto._profile import PROFILES
-from listenproto.testing import app_messages, conversations, listen_verbs, verb_objects
+from listenproto.testing import (
+    app_messages,
+    broken_conversations,
+    conversations,
+    listen_verbs,
+    verb_objects,
+)
 from listenproto_trio import Answering, Key
 
 VERB = ListenVerb(url="ws://app.example/")
@@ -240,6 +246,14 @@ def test_sessions_and_observers_take_names() -> None:
 def test_conversations_take_names(passed: list[tuple[Peer, Message]]) -> None:
     judged = Observer(VERB, vantage="app", profile="deployed")
     assert [judged.see(sender, message) for sender, message in passed] == [[]] * len(passed)
+
+
+@pytest.mark.parametrize("strategy", [conversations, broken_conversations])
+def test_strategies_of_conversations_refuse_unknown_names_at_once(strategy: Any) -> None:
+    with pytest.raises(ValueError, match=r"^vantage must be 'platform' or 'app'; it is 'caller'"):
+        strategy(VERB, vantage="caller")
+    with pytest.raises(ValueError, match=r"^profile must be .*; it is 'new'"):
+        strategy(VERB, vantage="app", profile="new")
 
 
 def test_a_function_may_tell_the_mode_by_its_name() -> None:
