@@ -821,6 +821,26 @@ async def test_an_asgi_server_that_cannot_refuse_with_a_text() -> None:
 
 
 @virtual
+async def test_headers_of_a_refusal_are_lower_case() -> None:
+    """ASGI asks for that."""
+    asgi = Asgi(extensions={"websocket.http.response": {}})
+    answering = Answering(policy=HandshakePolicy(credentials=("user", "secret")))
+    with pytest.raises(CallEnded, match="answered 401"):
+        async with answer(asgi.websocket, answering=answering):
+            pytest.fail("it has begun")
+    start, body = asgi.sent
+    assert start == {
+        "type": "websocket.http.response.start",
+        "status": 401,
+        "headers": [
+            (b"www-authenticate", b'Basic realm="listen", charset="UTF-8"'),
+            (b"content-type", b"text/plain; charset=utf-8"),
+        ],
+    }
+    assert body["body"] == b"Wrong or missing credentials.\n"
+
+
+@virtual
 async def test_a_close_without_a_code() -> None:
     asgi = Asgi(METADATA)
     async with answer(asgi.websocket) as call:

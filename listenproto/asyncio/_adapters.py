@@ -224,7 +224,8 @@ class _Starlette(Adapter):
         if not self._refuses:
             await self._websocket.close(1008, reject.reason[:120])
             return
-        headers = [(name.encode(), value.encode()) for name, value in (*reject.headers, _TEXT)]
+        pairs = (*reject.headers, _TEXT)
+        headers = [(name.lower().encode(), value.encode()) for name, value in pairs]
         start = {"type": "websocket.http.response.start", "status": reject.status}
         await self._websocket.send({**start, "headers": headers})
         body = {"type": "websocket.http.response.body", "body": _content(reject)}
@@ -299,7 +300,7 @@ class _Aiohttp(Adapter):
                 self._left.set()
         if message is None:
             await self._answered.wait()
-            return Close(self._websocket.close_code or ABNORMAL)
+            return Close(int(self._websocket.close_code or ABNORMAL))
         if message.type.name in ("TEXT", "BINARY"):
             payload: str | bytes = message.data
             return payload
