@@ -44,6 +44,7 @@ from listenproto.asyncio import answer
 from listenproto_trio import Call as TrioCall
 from listenproto_trio import Key, PlatformCall, open_call_on, serve_stream
 from listenproto_trio import talk as trio_talk
+from listenproto_trio.driver import IDLE
 from tests import asyncio_support, call_support, trio_support
 from tests.asyncio_support import JumpingLoop, MemoryPlatform
 from tests.call_support import ATTRIBUTES, FILLER, PROBE, RATE, News
@@ -105,7 +106,9 @@ async def all_blocked() -> None:
 
 async def settled() -> None:
     """Wait until all that was sent is there, as the clock stands but for a moment."""
-    await (asyncio_support.all_blocked() if is_asyncio() else trio_support.settled())
+    if not is_asyncio():
+        await trio.sleep(2 * IDLE)  # until the task that stands by reads
+    await all_blocked()
 
 
 class Shut(Protocol):
@@ -235,7 +238,7 @@ async def _asyncio_line(verb: ListenVerb, **options: Any) -> AsyncIterator[Line]
             done.set()
 
 
-async def still_works(both: Line) -> None:
+async def still_works(both: Line | trio_support.Line) -> None:
     """A message passes in both directions, and neither end found anything wrong."""
     await both.app.send(PROBE)
     both.platform.key("9")
@@ -248,7 +251,7 @@ async def still_works(both: Line) -> None:
     assert both.platform.error is None
 
 
-async def fill_the_outbox(both: Line) -> int:
+async def fill_the_outbox(both: Line | trio_support.Line) -> int:
     """Send while the platform reads nothing, until sending waits; gives how many messages went."""
     both.platform_stream.shut()
     await all_blocked()

@@ -49,6 +49,7 @@ from listenproto_trio import (
     talk,
 )
 from tests import cancelled_calls
+from tests.runtime_support import fill_the_outbox, still_works
 from tests.trio_support import (
     ATTRIBUTES,
     CLIPS,
@@ -62,12 +63,10 @@ from tests.trio_support import (
     audio,
     bare_platform,
     clip,
-    fill_the_outbox,
     line,
     name_of,
     repeatable,
     small_outbox,
-    still_works,
     virtual,
     walk,
     when_stuck,

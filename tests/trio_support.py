@@ -22,7 +22,6 @@ from listenproto import (
     DOCUMENTED,
     FLICKS,
     SUBPROTOCOL,
-    Dtmf,
     ListenTask,
     ListenVerb,
     Profile,
@@ -42,7 +41,6 @@ from listenproto_trio import (
     open_call_on,
     serve_stream,
 )
-from listenproto_trio.driver import IDLE
 from tests import call_support
 from tests.call_support import ATTRIBUTES as ATTRIBUTES
 from tests.call_support import CALL_SID as CALL_SID
@@ -310,41 +308,9 @@ def identities() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-async def settled() -> None:
-    """Wait until all that was sent is there, as the clock stands but for a moment."""
-    await trio.sleep(2 * IDLE)
-    await wait_all_tasks_blocked()
-
-
-async def still_works(both: Line) -> None:
-    """A message passes in both directions, and neither end found anything wrong."""
-    await both.app.send(PROBE)
-    both.platform.key("9")
-    async for event in both.app:
-        if event == Dtmf("9", 800):
-            break
-    await settled()
-    assert both.taken[-1] == PROBE
-    assert both.app.error is None
-    assert both.platform.error is None
-
-
 async def when_stuck(then: Callable[[], None]) -> None:
     await wait_all_tasks_blocked()
     then()
-
-
-async def fill_the_outbox(both: Line) -> int:
-    """Send while the platform reads nothing, until sending waits; gives how many messages went."""
-    both.platform_stream.shut()
-    await wait_all_tasks_blocked()
-    sent = 0
-    while True:
-        await both.app.send(FILLER)
-        sent += 1
-        await wait_all_tasks_blocked()
-        if both.app.core.link.connection.waiting >= both.app.answering.limits.outbox_size:
-            return sent
 
 
 Place: TypeAlias = tuple[str, ...]
