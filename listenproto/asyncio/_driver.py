@@ -171,8 +171,9 @@ class Driver:
 
     def changed(self) -> None:
         """Something was done to the call: write what is to be sent, wake who waits for it."""
-        self._link.settle(self.now())
-        if self._unsent is None and (data := self._core.data_to_send(self.now())):
+        now = self._loop.time()
+        self._link.settle(now)
+        if self._unsent is None and (data := self._core.data_to_send(now)):
             self._unsent = data
             self._to_write.set()
         self._after()
