@@ -58,6 +58,7 @@ from listenproto._trace import (
 from listenproto._unread import CallEvent, Dropped, UnreadPolicy
 from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._verb_judge import VerbWarning, judge_verb
 from listenproto._waiting import HandlerCall, Playback, Runtime, Spoken, UnreadAudioError
 from listenproto._watcher import Watcher
 from listenproto._wav import WavError, WavHead
@@ -157,6 +158,7 @@ __all__ = [
     "TraceMoment",
     "Traffic",
     "VerbError",
+    "VerbWarning",
     "Violation",
     "Watcher",
     "WavError",
@@ -168,6 +170,7 @@ __all__ = [
     "judge_request",
     "judge_trace",
     "judge_upgrade",
+    "judge_verb",
     "read_trace",
     "read_verbs",
     "write_verbs",

@@ -28,6 +28,16 @@ class Profile:
     accepts_no_subprotocol: bool = False
     """D2: goes on if the server's answer names no subprotocol."""
 
+    narrow_urls: bool = False
+    """D29: never connects to a URL with an IPv6 address, with a query and no path, with a scheme in
+    mixed case, or with ``'`` or ``|`` in it."""
+
+    credentials_size: int | None = None
+    """D3: how many bytes of user name and password together are sent right; None: any number."""
+
+    checks_transcribe: bool = False
+    """D0: refuses a verb whose ``transcribe`` has a member that it does not know."""
+
     string_sample_rate: int | None = None
     """The rate in Hz at which a clip is played whose ``sampleRate`` is a string, whatever it says;
     None: at the rate it says."""
@@ -94,6 +104,9 @@ DOCUMENTED: Final = Profile(name="documented")
 DEPLOYED: Final = Profile(
     name="deployed",
     accepts_no_subprotocol=True,
+    narrow_urls=True,
+    credentials_size=89,
+    checks_transcribe=True,
     string_sample_rate=16000,
     raw_clip_rates=(8000, 16000),
     text_overtakes_audio=True,

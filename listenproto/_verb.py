@@ -214,22 +214,31 @@ class _Options(Frozen):
     def from_json(cls, obj: JSON) -> Self:
         """Read a JSON object, such as ``json.loads`` returns.
 
-        Sample rates in it may be numbers or strings of digits. Raises :class:`VerbError` for
-        anything that is not valid, unknown options included.
+        Sample rates in it may be numbers or strings of digits. A member ``_`` is ignored, and a
+        verb may be written as ``{"listen": {…}}``. Raises :class:`VerbError` for anything that is
+        not valid, unknown options included.
         """
         if not cls._prefix and isinstance(obj, str | bytes) and obj.lstrip()[:1] in ("{", b"{"):
             said = "from_json takes an object (a dict); read the text with json.loads first"
             raise VerbError("listen verb", obj, "a JSON object", said=said)
         if not isinstance(obj, Mapping):
             raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
+        obj = cls._unwrapped(obj)
         options = cls._options()
         required = {f.name: None for f in options.values() if f.default is attrs.NOTHING}
         given = {}
         for key, value in obj.items():
+            if key == "_":
+                continue
             if key not in options:
                 raise cls._unknown(str(key), value)
             given[options[key].name] = value
         return cls(**required | given)
+
+    @classmethod
+    def _unwrapped(cls, obj: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """The options, from an object that may have them under the name of what they belong to."""
+        return obj
 
     def to_json(self) -> dict[str, JSON]:
         """A new JSON object, without the options that have their default."""
@@ -285,8 +294,21 @@ class WsAuth(_Options):
     """The password; without control characters. Errors and ``repr()`` do not show it."""
 
 
-def _read_way_back(value: BidirectionalAudio | Mapping[str, JSON]) -> BidirectionalAudio:
+def _read_way_back(value: BidirectionalAudio | Mapping[str, JSON] | None) -> BidirectionalAudio:
+    if value is None:
+        return BidirectionalAudio()
     return value if isinstance(value, BidirectionalAudio) else BidirectionalAudio.from_json(value)
+
+
+def _read_metadata(value: Mapping[str, JSON] | None) -> Mapping[str, JSON]:
+    return {} if value is None else value
+
+
+def _read_transcribe(value: Mapping[str, JSON] | None) -> Mapping[str, JSON] | None:
+    """Without its ``verb``, which its place says and published validators refuse there."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: value[name] for name in value if name not in ("verb", "_")}
 
 
 def _read_auth(value: WsAuth | Mapping[str, JSON]) -> WsAuth:
@@ -299,9 +321,11 @@ class ListenVerb(_Options):
 
     ``sample_rate`` is that of the platform's audio in Hz. ``max_length`` (of audio) and ``timeout``
     (of silence) are in seconds; 0 is taken as None, no limit. Any key in ``finish_on_key`` ends the
-    listen. ``action_hook``, ``auth`` and ``transcribe`` are kept as they are; only ``ws_auth`` is
-    sent to the app. JSON objects are copied, and read-only. Options may also be given as in JSON:
-    rates and the mix type as strings, ``bidirectional_audio`` and ``ws_auth`` as objects.
+    listen. ``action_hook``, ``auth`` and ``transcribe`` are kept as they are, but for the ``verb``
+    of the last; only ``ws_auth`` is sent to the app. JSON objects are copied, and read-only.
+    Options may also be given as in JSON: rates and the mix type as strings,
+    ``bidirectional_audio`` and ``ws_auth`` as objects. :func:`judge_verb` says what real platforms
+    do with it.
     """
 
     _prefix: ClassVar = ""
@@ -318,8 +342,8 @@ class ListenVerb(_Options):
         default=BidirectionalAudio(), converter=_read_way_back
     )
     disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
-    """Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on (LP-VERB-3).
-    Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on (LP-VERB-3)."""
+    """Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on
+    (LP-VERB-3)."""
     finish_on_key: str = attrs.field(default="", validator=_keys)
     max_length: int | float | None = attrs.field(
         default=None,
@@ -327,7 +351,7 @@ class ListenVerb(_Options):
         validator=optional(_seconds),
     )
     metadata: Mapping[str, JSON] = attrs.field(
-        default=MappingProxyType({}), validator=_object, hash=False
+        default=MappingProxyType({}), converter=_read_metadata, validator=_object, hash=False
     )
     """What is added to the metadata that the app gets (LP-META-15)."""
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix)
@@ -343,7 +367,7 @@ class ListenVerb(_Options):
         validator=optional(_seconds),
     )
     transcribe: Mapping[str, JSON] | None = attrs.field(
-        default=None, validator=optional(_object), hash=False
+        default=None, converter=_read_transcribe, validator=optional(_object), hash=False
     )
     ws_auth: WsAuth | None = attrs.field(
         default=None, converter=attrs.converters.optional(_read_auth)
@@ -373,6 +397,14 @@ class ListenVerb(_Options):
         for name in ("action_hook", "auth", "metadata", "transcribe"):
             if isinstance(value := getattr(self, name), Mapping):
                 object.__setattr__(self, name, MappingProxyType(plain(value)))
+
+    @classmethod
+    def _unwrapped(cls, obj: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        for name in _VERBS:
+            options = obj.get(name)
+            if len(obj) == 1 and isinstance(options, Mapping) and "verb" not in options:
+                return {**options, "verb": name}
+        return obj
 
     def to_json(self) -> dict[str, JSON]:
         """A new JSON object: ``verb``, ``url``, then the options that do not have their default."""

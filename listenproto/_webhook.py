@@ -19,9 +19,11 @@ import attrs
 from listenproto._frozen import Frozen, plain
 from listenproto._jsontext import TOO_LARGE, values, well_formed, whole_number
 from listenproto._messages import JSON
+from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._shown import shown
 from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
+from listenproto._verb_judge import refuse_verb
 
 __all__ = [
     "ActionHook",
@@ -242,12 +244,12 @@ class ActionHook(_Hook):
         return told | {name: value for name, value in ended.items() if value is not None}
 
 
-def write_verbs(*verbs: AnyVerb) -> str:
+def write_verbs(*verbs: AnyVerb, profile: Profile | str = DOCUMENTED) -> str:
     """The JSON array of verbs that answers a webhook; if empty, the call goes on as it was.
 
     Verbs other than a listen are written as they are. Send it as ``application/json``. Raises
     :class:`WebhookError` and :class:`~listenproto.VerbError` for what :func:`read_verbs` would
-    refuse.
+    refuse, with this profile.
     """
     found = text = ""
     try:
@@ -259,7 +261,7 @@ def write_verbs(*verbs: AnyVerb) -> str:
         found = f"not valid JSON: {why}"
     if found:
         raise WebhookError("body", verbs, "a JSON array of verbs", found=found)
-    read_verbs(text)
+    read_verbs(text, profile=profile)
     return text
 
 
@@ -272,17 +274,23 @@ def _plain(value: object) -> JSON:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def read_verbs(body: WebhookBody) -> list[AnyVerb]:
+def read_verbs(body: WebhookBody, *, profile: Profile | str = DOCUMENTED) -> list[AnyVerb]:
     """The verbs of a webhook's answer, in order; only listen verbs are checked.
 
     A relative URL is on the server of the webhook: see :meth:`ListenVerb.resolve`. A verb may
     also be written as ``{"say": {…}}``. Raises :class:`WebhookError` for anything but a JSON array
-    of verbs, :class:`~listenproto.VerbError` for a listen that cannot be carried out.
+    of verbs, :class:`~listenproto.VerbError` for a listen that cannot be carried out, or of which
+    no call can come with platforms of this profile (:attr:`VerbWarning.fatal`).
     """
     array = _json(body, "a JSON array of verbs")
     if not isinstance(array, list):
         raise WebhookError("body", array, "a JSON array of verbs")
-    return [*_verbs(array)]
+    verbs = [*_verbs(array)]
+    profile = profile_of(profile)
+    for verb in verbs:
+        if isinstance(verb, ListenVerb):
+            refuse_verb(verb, profile)
+    return verbs
 
 
 def _verbs(array: list[JSON]) -> Iterator[AnyVerb]:

@@ -263,6 +263,15 @@ def test_keys_reach_the_app_only_where_the_verb_passes_them(tmp_path: Path) -> N
     assert heard == {0: ["5", "#"], 1: [], 2: []}
 
 
+def test_what_real_platforms_would_do_otherwise_is_said(clips: str, tmp_path: Path) -> None:
+    verb = tmp_path / "verb.json"
+    verb.write_text('{"finishOnKey": "12"}')
+    said = "note: finishOnKey is '12'"
+    options = (clips, "--verb", str(verb), *FAST)
+    assert said in listenproto("call", *options, "--profile", "deployed", cwd=tmp_path).out
+    assert said not in listenproto("call", *options, cwd=tmp_path).out
+
+
 def test_the_beep_is_heard_first(clips: str, tmp_path: Path) -> None:
     verb = verb_file(tmp_path, playBeep=True)
     words = ["--verb", verb, "--heard", "heard.wav", "--speed", "20", "--hangup-after", "1"]

@@ -513,7 +513,7 @@ EXAMPLES: Final[list[Row]] = [
             "url": URLS,
             "actionHook": [..., None, "", "/done", "\n", {}, {"url": "/done", "a": [1]}],
             "bidirectionalAudio": [
-                *(..., {}, {"streaming": False}, {"enabled": None, "sampleRate": None}),
+                *(..., None, {}, {"streaming": False}, {"enabled": None, "sampleRate": None}),
                 *({"streaming": True, "sampleRate": rate} for rate in RATES),
                 *({"streaming": True, "enabled": on, "sampleRate": 8000} for on in (None, True)),
                 *(
@@ -530,7 +530,9 @@ EXAMPLES: Final[list[Row]] = [
             "disableBidirectionalAudio": [..., None, True, False],
             "finishOnKey": [..., "", *KEYS, DIGITS, "##"],
             "maxLength": [..., None, 0, -0.0, 1, 0.5, 60, 5e-324, 1e300, 10**60 - 1],
-            "metadata": [..., {}, {"a": {"sampleRate": 1, "mixType": None}}, {"type": "x", "": 0}],
+            "metadata": [
+                *(..., None, {}, {"a": {"sampleRate": 1, "mixType": None}}, {"type": "x", "": 0}),
+            ],
             "mixType": [..., *MIXES],
             "passDtmf": [..., True, False],
             "playBeep": [..., True, False],
@@ -547,13 +549,16 @@ EXAMPLES: Final[list[Row]] = [
             "earlyMedia": [..., None, True, False],
             "channel": [..., None, 1, 2, 2.0, 2**53 - 1, float(2**53 - 1)],
             "id": [..., None, "", "a\n"],
+            "_": [..., None, 1, {"a": []}],
+            "bidirectionalAudio._": [..., None, 1],
+            "wsAuth._": [..., None, 1],
         },
         {
             "verb": [None, True, 1, "", "Listen", "listen\n", "both", ["listen"], {}],
             "url": [..., *NO_URLS],
             "actionHook": [True, False, 0, 1.5, [], ["/done"], [{}]],
             "bidirectionalAudio": [
-                *OBJECTS,
+                *(value for value in OBJECTS if value is not None),
                 *({"streaming": True}, {"streaming": True, "sampleRate": None}),
                 *({"streaming": True, "enabled": on} for on in (None, True)),
                 *({"streaming": True, "enabled": on, "sampleRate": None} for on in (None, True)),
@@ -568,7 +573,8 @@ EXAMPLES: Final[list[Row]] = [
             ],
             "maxLength": [-1, -5e-324, -0.5, True, False, "", "60", [], {}],
             "metadata": [
-                *(*OBJECTS, {"sampleRate": 8000}, {"sampleRate": None}, {"mixType": None}),
+                *(value for value in OBJECTS if value is not None),
+                *({"sampleRate": 8000}, {"sampleRate": None}, {"mixType": None}),
                 {"a": 1, "mixType": "mono"},
             ],
             "mixType": NO_MIXES,

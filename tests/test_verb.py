@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, Metadata, MixType, Mode
+from listenproto._profile import DEPLOYED, DOCUMENTED
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth, url_fault
+from listenproto._verb_judge import judge_verb
 
 URL = "wss://example.com/calls"
 
@@ -63,7 +65,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
     ("disableBidirectionalAudio", [1, 0, "true", {}], "true or false"),
     ("finishOnKey", ["x", "1,2", "a", "#\n", 1, None, ["#"]], "0-9 * # A-D"),
     ("maxLength", [-1, False, "0", "60", math.nan, math.inf, 10**5000], "seconds, 0 or more"),
-    ("metadata", ["a", [1], None, {"a": math.nan}, {"a": [-math.inf]}], "a JSON object"),
+    ("metadata", ["a", [1], {"a": math.nan}, {"a": [-math.inf]}], "a JSON object"),
     ("metadata", [{"a": "\ud800"}, {"\udfff": 1}, {"a": -(10**60)}, {"a": 10**5000}], "UTF-8 text"),
     ("metadata", [{"a": DEEP}, {1: "a"}, {"a": {1}}, {"a": b"b"}], "a JSON object"),
     ("mixType", ["both", "Stereo", 2, None, ["mono"]], "'mono', 'stereo' or 'mixed'"),
@@ -83,7 +85,7 @@ WRONG: list[tuple[str, list[JSON], str]] = [
 ]
 
 NOT_OBJECTS = [
-    ("bidirectionalAudio", [True, "on", [], None], "a JSON object"),
+    ("bidirectionalAudio", [True, "on", []], "a JSON object"),
     ("wsAuth", ["alice:secret", ["alice", "secret"], True], "a JSON object"),
     ("auth", ["alice:secret", ["alice", "secret"], {"a": math.nan}], "a JSON object"),
 ]
@@ -185,7 +187,7 @@ def test_a_verb_is_made_in_python_as_it_is_read_from_json(option: str, value: JS
     assert type(made.sample_rate) is int
 
 
-@pytest.mark.parametrize("value", [None, True, [], {"streaming": 1}, {"sample_rate": 8000}])
+@pytest.mark.parametrize("value", [True, [], {"streaming": 1}, {"sample_rate": 8000}])
 def test_what_is_no_option_of_the_way_back_is_none_in_python_either(value: JSON) -> None:
     with pytest.raises(VerbError, match="bidirectionalAudio") as made:
         ListenVerb(url=URL, bidirectional_audio=value)
@@ -793,3 +795,115 @@ def test_verbs_are_values() -> None:
     metadata = Metadata({"callSid": "c"}, 16000)
     assert pickle.loads(pickle.dumps(metadata)) == copy.deepcopy(metadata) == metadata
     assert hash(copy.deepcopy(metadata)) == hash(metadata)
+
+
+# What published validators take and refuse
+
+
+@pytest.mark.parametrize("name", ["listen", "stream"])
+def test_a_verb_may_be_written_under_its_name(name: str) -> None:
+    assert ListenVerb.from_json({name: {"url": URL, "mixType": "stereo"}}) == ListenVerb(
+        verb=name,  # type: ignore[arg-type]
+        url=URL,
+        mix_type=MixType.STEREO,
+    )
+
+
+@pytest.mark.parametrize(
+    ("obj", "option"),
+    [
+        ({"listen": {"url": URL, "verb": "listen"}}, "listen"),
+        ({"listen": [URL]}, "listen"),
+        ({"dial": {"url": URL}}, "dial"),
+        ({"listen": {"url": URL, "color": 1}}, "color"),
+    ],
+)
+def test_what_is_not_a_verb_under_its_name_is_refused(obj: JSON, option: str) -> None:
+    with pytest.raises(VerbError) as caught:
+        ListenVerb.from_json(obj)
+    assert caught.value.option == option
+
+
+def test_nulls_and_notes_that_mean_nothing_are_not_written() -> None:
+    obj = {"url": URL, "_": {"a": 1}, "metadata": None, "bidirectionalAudio": None}
+    assert ListenVerb.from_json(obj).to_json() == {"verb": "listen", "url": URL}
+    noted = {"url": URL, "bidirectionalAudio": {"_": 1, "enabled": False}}
+    assert ListenVerb.from_json(noted).to_json()["bidirectionalAudio"] == {"enabled": False}
+    made = ListenVerb(url=URL, metadata=None, bidirectional_audio=None)  # type: ignore[arg-type]
+    assert made == ListenVerb(url=URL)
+
+
+def test_the_nested_verb_is_written_without_its_name() -> None:
+    """LP-VERB-1: with it, a deployed platform refuses the whole verb."""
+    nested = {"verb": "transcribe", "transcriptionHook": "/text", "_": 1}
+    verb = ListenVerb.from_json({"url": URL, "transcribe": nested})
+    assert verb.to_json()["transcribe"] == {"transcriptionHook": "/text"}
+    assert ListenVerb(url=URL, transcribe=nested) == verb
+
+
+# What real platforms do with it
+
+WARNED = [
+    (
+        {"url": "Https://app.example/"},
+        "url has the scheme 'Https': deployed platforms never connect to it, and the call hangs in"
+        " the verb; write it as 'https' [LP-VERB-2]",
+    ),
+    (
+        {"url": "ws://[::1]:3000/"},
+        "url has an IPv6 address: deployed platforms never connect to it, and the call hangs in"
+        " the verb; use a host name or an IPv4 address [LP-VERB-2]",
+    ),
+    (
+        {"url": "ws://app.example?a=b"},
+        "url has a query but no path: deployed platforms never connect to it, and the call hangs"
+        " in the verb; write '/?' instead of '?' [LP-VERB-2]",
+    ),
+    (
+        {"url": "/a|b|c"},
+        "url has '|' in it: deployed platforms fail the verb without connecting and without an"
+        " actionHook; write it as %7C [LP-VERB-2]",
+    ),
+    (
+        {"url": URL, "wsAuth": {"username": "alice", "password": "\u00fc" * 43}},
+        "wsAuth has a user name and password of 91 bytes together: deployed platforms send wrong"
+        " ones or none if there are more than 89; use shorter ones [LP-HS-4]",
+    ),
+    (
+        {"url": URL, "finishOnKey": "12"},
+        "finishOnKey is '12': deployed platforms compare each key with all of it, so no key ends"
+        " the listen; give one key [LP-END-10]",
+    ),
+    (
+        {"url": URL, "transcribe": {"id": "a", "model\n": "x"}},
+        "'transcribe.model\\n' is unknown to deployed platforms, which refuse the verb; leave it"
+        " out [LP-VERB-1]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("obj", "sentence"), WARNED)
+def test_what_deployed_platforms_do_otherwise_is_said(obj: JSON, sentence: str) -> None:
+    (warning,) = judge_verb(ListenVerb.from_json(obj), "deployed")
+    assert str(warning) == sentence
+    assert sentence.isprintable()
+    assert judge_verb(ListenVerb.from_json(obj), DOCUMENTED) == []
+
+
+def test_everything_is_said_at_once_and_nothing_of_what_is_well() -> None:
+    wrong = ListenVerb(url="Ws://[::1]?'", finish_on_key="*#")
+    clauses = [warning.clause for warning in judge_verb(wrong, DEPLOYED)]
+    assert clauses == ["LP-VERB-2"] * 4 + ["LP-END-10"]
+    full = FULL | {"finishOnKey": "#", "transcribe": {"recognizer": {}}}
+    for profile in (DOCUMENTED, DEPLOYED):
+        assert judge_verb(ListenVerb.from_json(full), profile) == []
+
+
+def test_credentials_that_no_app_gets_are_told_of() -> None:
+    """With any profile; they are not shown."""
+    verb = ListenVerb(url=URL, auth={"username": "alice", "password": "secret"})
+    for profile in (DOCUMENTED, DEPLOYED):
+        (warning,) = judge_verb(verb, profile)
+        assert (warning.option, warning.clause, warning.fatal) == ("auth", "LP-HS-4", False)
+        assert "use wsAuth" in str(warning)
+        assert "secret" not in str(warning)

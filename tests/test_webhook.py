@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto import (
+    DEPLOYED,
     ActionHook,
     CallHook,
     ListenEnd,
@@ -428,6 +429,21 @@ def test_the_answer_is_an_array_of_verbs() -> None:
     assert text.isascii()  # whatever is made of it on the way
     assert read_verbs(text) == [SAY, LISTEN, {"verb": "hangup"}]
     assert read_verbs(text.encode()) == read_verbs(text)
+
+
+def test_verbs_of_which_no_call_can_come_are_refused_where_the_platform_is_known() -> None:
+    """LP-VERB-2: what deployed platforms do otherwise in a call that comes is no reason."""
+    hanging = ListenVerb(url="wss://app.example?a=b")
+    text = write_verbs(SAY, hanging)
+    with pytest.raises(VerbError, match="url has a query but no path") as refused:
+        write_verbs(SAY, hanging, profile="deployed")
+    assert refused.value.option == "url"
+    with pytest.raises(VerbError):
+        read_verbs(text, profile=DEPLOYED)
+    keys = ListenVerb(url="/listen", finish_on_key="*#")
+    assert read_verbs(write_verbs(keys, profile=DEPLOYED), profile=DEPLOYED) == [keys]
+    with pytest.raises(ValueError, match="profile must be"):
+        read_verbs(text, profile="real")
 
 
 def test_without_verbs_the_call_goes_on() -> None:

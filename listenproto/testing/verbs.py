@@ -43,7 +43,7 @@ _OPTIONS: Final[dict[str, SearchStrategy[JSON]]] = {
     "actionHook": _maybe(st.just("/done") | json_objects()),
     "finishOnKey": st.text(st.sampled_from(DIGITS), max_size=4),
     "maxLength": st.sampled_from([None, 0]) | _SECONDS,
-    "metadata": json_objects(),
+    "metadata": _maybe(json_objects()),
     "mixType": st.sampled_from([mix.value for mix in MixType]),
     "passDtmf": st.booleans(),
     "playBeep": st.booleans(),
@@ -55,6 +55,7 @@ _OPTIONS: Final[dict[str, SearchStrategy[JSON]]] = {
     "earlyMedia": _maybe(st.booleans()),
     "channel": _maybe(st.integers(1, 2**53 - 1)),
     "id": _maybe(_TEXT),
+    "_": st.sampled_from([None, 1, {"a": []}]),
 }
 
 
@@ -131,13 +132,13 @@ _NOTHING_VALID: Final[dict[str, SearchStrategy[JSON]]] = {
     | st.sampled_from(["ws://app.example/#f", "ws://app.example:0/", "ws://app.example/ö", "/a b"]),
     "actionHook": st.sampled_from([1, True, ["/done"]]),
     "bidirectionalAudio": st.sampled_from(
-        [None, True, [], {"enable": True}, {"enabled": 1}, {"streaming": "true"}]
+        [True, [], {"enable": True}, {"enabled": 1}, {"streaming": "true"}]
     )
     | st.sampled_from([{"streaming": None}, {"sampleRate": 44100}, {"sampleRate": " 8000"}]),
     "disableBidirectionalAudio": st.sampled_from([0, "true", {}]),
     "finishOnKey": st.sampled_from([None, "E", "a", " ", 5, ["5"]]),
     "maxLength": st.sampled_from([-1, "10", True, 10**60]),
-    "metadata": st.sampled_from([None, [], "{}", {"sampleRate": 8000}, {"mixType": "mono"}]),
+    "metadata": st.sampled_from([[], "{}", {"sampleRate": 8000}, {"mixType": "mono"}]),
     "mixType": st.sampled_from([None, "Mono", "quad", 1]),
     "passDtmf": st.sampled_from([None, 1, "true"]),
     "playBeep": st.sampled_from([None, 0, "false"]),

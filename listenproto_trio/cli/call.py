@@ -19,6 +19,7 @@ from listenproto._messages import JSON, MixType
 from listenproto._profile import PROFILES
 from listenproto._shown import shown
 from listenproto._verb import ABSOLUTE, ListenVerb, VerbError, url_fault
+from listenproto._verb_judge import judge_verb
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
@@ -163,6 +164,8 @@ def call(
     if insecure:
         said = "INSECURE: certificates are not checked, so anybody can pose as the app"
         screen.say(said, style="bold red")
+    for warning in judge_verb(verb, PROFILES[profile]):
+        screen.say(f"note: {warning}")
     plan = CallPlan(
         verb=verb,
         audio=mixed(verb.mix_type, caller, far),

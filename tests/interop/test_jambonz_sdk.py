@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import trio
+from jambonz_sdk.validator import JambonzValidator
 from jambonz_sdk.webhook import WebhookResponse
 from jambonz_sdk.websocket import create_endpoint
 from jambonz_sdk.websocket.audio_stream import AudioStream
@@ -317,3 +318,25 @@ async def test_its_close() -> None:
     assert placed.record.lines[-1].payload == Close(1000)
     assert placed.result.end is ListenEnd.APP_CLOSED
     assert placed.breaches() == []
+
+
+@pytest.mark.parametrize("name", ["listen", "stream"])
+def test_the_published_schema_takes_what_a_verb_is_written_as(name: str) -> None:
+    """Also where it was read from what that schema does not take."""
+    nested = {"verb": "listen", "transcriptionHook": "https://app.example/text"}
+    read = ListenVerb.from_json(
+        {
+            name: {
+                "url": "wss://app.example/calls",
+                "sampleRate": "16000",
+                "metadata": None,
+                "timeout": None,
+                "transcribe": nested,
+                "bidirectionalAudio": {"enabled": None, "streaming": True, "sampleRate": "8000"},
+                "wsAuth": {"username": "u", "password": "p"},
+            }
+        }
+    )
+    validator = JambonzValidator()
+    assert validator.validate_verb(read.to_json()) == []
+    assert validator.validate_verb({**read.to_json(), "transcribe": nested}) != []

@@ -50,6 +50,7 @@ from listenproto import (
     Violation,
     judge_request,
     judge_upgrade,
+    judge_verb,
 )
 from listenproto._codec import decode, decode_opening, encode
 from listenproto._l16 import flicks_of, samples_in
@@ -717,6 +718,13 @@ def _perform_verb(vector: Vector) -> Failures:
         return
     if "refused" in vector:
         yield "it is taken"
+    warnings = judge_verb(verb, vector.get("profile", "documented"))
+    warned = [warning.clause for warning in warnings]
+    if warned != vector.get("warns", warned):
+        yield f"it is warned of {warned}"
+    unusable = any(warning.fatal for warning in warnings)
+    if unusable is not vector.get("unusable", unusable):
+        yield f"a call can{'not' if unusable else ''} come of it"
     found = {
         "mode": verb.mode(nested_in_dial=vector.get("nestedInDial", False)).value,
         "websocketUrl": None if verb.url.startswith("/") else verb.websocket_url,
