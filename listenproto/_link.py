@@ -284,8 +284,7 @@ class Link(Generic[_Data]):
         if self.reads:
             self.connection.lost()
             self._take_events(now)
-        self.reads = self._writes = False
-        self.settle(now)
+        self._writes = False
 
     def next_timeout(self) -> float:
         """When :meth:`handle_timeout` is due; infinite for never."""

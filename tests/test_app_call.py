@@ -46,6 +46,7 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
+from listenproto._ends import only_call_ended
 from tests.app_call_support import (
     RATE,
     SIDES,
@@ -200,6 +201,21 @@ def test_what_fails_before_a_call_is_accepted_is_answered_500(options: dict[str,
 def test_over_messages_a_tap_that_cannot_be_made_is_for_the_caller() -> None:
     with pytest.raises(KeyError, match="a secret"):
         OverMessages(answering(tap=raises))
+
+
+@pytest.mark.parametrize("verdict", [Accept("audio.jambonz.org"), Reject(404, "Not here.")])
+def test_over_messages_an_adapter_may_have_answered_the_request(verdict: Accept | Reject) -> None:
+    passed: list[object] = []
+
+    def tap(session: AppSession) -> Callable[[Peer, object], None]:
+        return lambda sender, payload: passed.append(payload)
+
+    call = OverMessages(answering(tap=tap), verdict=verdict, metadata=None).call
+    accepted = isinstance(verdict, Accept)
+    assert call.verdict is verdict
+    assert passed == [TraceMoment.OPEN] * accepted
+    why = "this end was cancelled" if accepted else "answered 404: Not here."
+    assert call.why_not_ready == why
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -408,6 +424,15 @@ def test_the_tap_gets_all_that_passes(side: type[Side], fails: bool) -> None:
         ][: 1 if fails else None]
     )
     assert read(platform.call)[0] == Audio(b"\1\0")
+
+
+def test_the_tap_is_told_of_a_loss_behind_what_came_before() -> None:
+    passed: list[object] = []
+    platform = OverMessages(
+        answering(tap=lambda session: lambda _, payload: passed.append(payload))
+    )
+    platform.call.receive([b"\1\0", Close(1006)], 0.0)
+    assert passed == [TraceMoment.OPEN, "{}", b"\1\0", TraceMoment.LOST]
 
 
 # What is sent
@@ -752,6 +777,14 @@ def test_a_mark_behind_speech_comes_when_it_was_heard(side: type[Side]) -> None:
 
 
 # How a call ends
+
+
+def test_an_error_may_be_no_more_than_the_end_of_the_call() -> None:
+    ended, other = CallEnded("over"), KeyError("broken")
+    assert only_call_ended(ended) is ended
+    assert only_call_ended(ExceptionGroup("", [ExceptionGroup("", [ended]), CallEnded()])) is ended
+    assert only_call_ended(other) is None
+    assert only_call_ended(ExceptionGroup("", [ended, other])) is None
 
 
 def test_a_disconnect_that_is_not_answered_closes_and_then_gives_up(side: type[Side]) -> None:

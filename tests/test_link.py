@@ -124,6 +124,9 @@ def test_before_the_handshake_is_done_there_are_no_pings() -> None:
     assert end.hear(1000.0) == []
     end.link.keep_alive(1000.0)
     assert end.link.next_timeout() == 1020
+    link = Link(AppConnection(AppSession()), LIMITS, peer=Peer.PLATFORM, dispatch=print, now=0.0)
+    link.keep_alive(0.0)  # although nothing has come
+    assert link.next_timeout() == 20
 
 
 SLOW = b"\x82\xff" + (100_000).to_bytes(8, "big")
@@ -142,6 +145,7 @@ def test_a_ping_that_is_not_answered_ends_the_call_whatever_bytes_come(dribble: 
     assert not end.link.over
     end.link.handle_timeout(30.0)
     assert (end.link.over, end.link.given_up, end.link.next_timeout()) == (True, True, math.inf)
+    assert end.link.reads is False
     why = "connection lost: no answer to a ping within 10 s"
     assert end.link.ending() == Ending(EndKind.LOST, why)
     assert end.events[-1] == end.link.closed == Closed(1006, "", clean=False)
@@ -365,8 +369,17 @@ def test_a_failure_of_this_end_is_answered_with_1011_and_its_message_is_not_said
     assert (ending.kind, ending.why) == (EndKind.FAILED, "this end failed (KeyError)")
     assert ending.error is end.link.failure
     assert str(ending) == "the call failed: this end failed (KeyError)"
+    assert (end.link.reads, end.link.next_timeout()) == (False, 6)
     assert end.hear(1.0) == [Closed(1011, "the app failed", clean=True)]
     assert end.link.over
+
+
+def test_what_reads_may_fail_itself() -> None:
+    end = Linked()
+    end.link.fail(OSError(), 3.0)
+    assert end.link.reads is False
+    assert end.link.next_timeout() == 8
+    assert end.link.ending().why == "this end failed (OSError)"
 
 
 def test_what_fails_after_the_end_changes_nothing() -> None:
@@ -389,11 +402,20 @@ def test_an_end_that_is_cancelled_reads_and_writes_no_more() -> None:
     cancelled = Ending(EndKind.CANCELLED, "this end was cancelled")
     assert end.link.ending() == cancelled  # if it stops now
     end.link.cancelled()
-    assert end.link.over
+    assert end.link.over is True
+    assert end.link.reads is False
+    end.link.broken("reset", 1.0, writing=True)
     assert end.link.ending() == cancelled
     end.link.receive(b"", 1.0)
     end.link.handle_timeout(1000.0)
     assert (end.link.ending(), end.link.next_timeout()) == (cancelled, math.inf)
+
+
+def test_what_is_cancelled_while_it_is_closed_was_cancelled() -> None:
+    end = Linked()
+    end.link.close(1000, "", 1.0)
+    end.link.cancelled()
+    assert end.link.ending() == Ending(EndKind.CANCELLED, "this end was cancelled")
 
 
 def test_what_is_cancelled_after_it_broke_was_lost() -> None:
@@ -427,12 +449,17 @@ def test_the_tap_gets_all_that_passes_in_its_order() -> None:
     end.say("{}", b"\1\0", now=0.0)
     end.session.send(Audio(b"\2\0"))
     end.link.settle(0.0)
+    assert end.passed[-1] == (Peer.APP, b"\2\0")
+    end.session.send(Audio(b"\2\1"))
+    end.link.data_to_send(0.0)
+    assert end.passed[-1] == (Peer.APP, b"\2\1")
     end.say(b"\3\0", Close(1000), now=0.0)
     assert end.passed == [
         (Peer.APP, TraceMoment.OPEN),
         (Peer.PLATFORM, "{}"),
         (Peer.PLATFORM, b"\1\0"),
         (Peer.APP, b"\2\0"),
+        (Peer.APP, b"\2\1"),
         (Peer.PLATFORM, b"\3\0"),
         (Peer.PLATFORM, Close(1000)),
     ]
