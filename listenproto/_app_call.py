@@ -67,10 +67,10 @@ class AppCall:
     mode function; ``verdict`` is how it was answered, if an adapter had to decide that. No pings
     are sent: that is up to the other library. What the maker of a tap raises propagates.
 
-    A call is *ready* for its handler once the metadata has come. Sending raises
-    :class:`~listenproto.CallEnded` once the call is over, and
-    :class:`~listenproto.LocalProtocolError` for what the protocol forbids; nothing was sent then.
-    Receiving raises nothing.
+    A call is *ready* for its handler once the metadata has come. If it does not come within
+    ``handshake_time``, the call closes by itself. Sending raises :class:`~listenproto.CallEnded`
+    once the call is over, and :class:`~listenproto.LocalProtocolError` for what the protocol
+    forbids; nothing was sent then. Receiving raises nothing.
     """
 
     def __init__(

@@ -228,7 +228,7 @@ class AppSession(Session):
         return self._record.under_way
 
     def pass_time(self, now: float) -> None:
-        """Set the time, for what is not passed any, such as :meth:`closed`."""
+        """Set the time, before you call a method that takes none, such as :meth:`closed`."""
         self._record.pass_time(now)
 
     def next_timeout(self) -> float | None:

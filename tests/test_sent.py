@@ -268,6 +268,31 @@ def test_what_is_under_way_as_the_call_ends_is_lost(
     assert ends(ending(app)) == ends(app.handle_timeout(9.0)) == []
 
 
+def test_of_what_a_disconnect_cuts_short_so_much_was_heard() -> None:
+    app = opened()
+    clips = [play(app, clip(10), 0.0), play(app, clip(10), 0.0)]
+    app.send(Disconnect(), 1.0)
+    app.handle_timeout(5.0)
+    app.connection_lost()
+    assert [(one.outcome, one.heard) for one in clips] == [(LOST, 1), (LOST, 0)]
+    app = opened(STREAMING)
+    app.send(Audio(audio(10)), 0.0)
+    killed = mark(app, "m", 0.0)
+    app.send(KillAudio(), 1.0)
+    app.send(Disconnect(), 2.0)
+    app.connection_lost()
+    assert (killed.outcome, killed.heard) == (LOST, 1)
+
+
+def test_the_time_can_be_set_before_a_method_that_takes_none() -> None:
+    app = opened()
+    lost = play(app, clip(10), 0.0)
+    app.pass_time(4.0)
+    app.pass_time(3.0)
+    assert ends(app.connection_lost()) == [(lost, LOST)]
+    assert lost.heard == 4
+
+
 def test_what_was_overdue_as_the_call_ended_has_timed_out() -> None:
     app = opened(STREAMING)
     sent = mark(app, "m", 0.0)
