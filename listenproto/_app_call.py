@@ -100,7 +100,6 @@ class AppCall:
             peer=Peer.PLATFORM,
             dispatch=self._dispatch,
             write_time=limits.write_time,
-            now=now,
         )
         """The connection."""
         self.stream_rate: Final[int] = stream_rate_for(
@@ -126,9 +125,8 @@ class AppCall:
         self._close_at = math.inf
         self._speech: Speech | None = None
         self._still_heard: list[Speech] = []
-        self._was_held = self._is_over = False
+        self._was_held = False
         self._told_of: set[str] = set()
-        self._bytes_per_second = 0
         if over_messages:
             self.session.request = request
         if over_messages and not isinstance(verdict, Reject):
@@ -184,16 +182,15 @@ class AppCall:
 
     def _settle(self, now: float) -> None:
         """Something has changed: act on the end of the call, on holding, and speak on."""
-        if not self.link.reads and not self._is_over:
-            self._is_over, self._close_at = True, math.inf
+        if not self.link.reads:
+            self._close_at = math.inf
             for event in self.session.connection_lost():
                 self._dispatch(event)
-        if self._unread.held != self._was_held:
+        if self._was_held:
             self.session.held_back(now)
+        if self._unread.held != self._was_held:
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
-        elif self._was_held:
-            self.session.held_back(now)
         self._speak_on(now)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
@@ -205,8 +202,6 @@ class AppCall:
         elif isinstance(event, Request):
             self._answer(event)
         elif isinstance(event, Metadata):
-            frame = SAMPLE_BYTES * event.mix_type.channels
-            self._bytes_per_second = event.sample_rate * frame
             self._unread.open(event)
             if self._messages is None:
                 self.link.keep_alive(self._now)
@@ -217,7 +212,8 @@ class AppCall:
 
     def _media_time(self) -> float:
         """Seconds of the platform's audio that have come."""
-        return self.session.received.audio / self._bytes_per_second
+        assert self.session.metadata is not None  # it comes before any audio
+        return self.session.samples_received / self.session.metadata.sample_rate
 
     def _by_policy(self, request: Request) -> Accept | Reject:
         return judge_request(request, self.answering.policy)

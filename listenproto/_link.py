@@ -120,7 +120,6 @@ class Link(Generic[_Data]):
         peer: Peer,
         dispatch: Callable[[ConnectionEvent], None],
         write_time: float = math.inf,
-        now: float,
     ) -> None:
         self.connection: Final[Linked[_Data]] = connection
         """The connection without a clock."""
@@ -154,8 +153,7 @@ class Link(Generic[_Data]):
         self._broken_by = self._unanswered = ""
         self._cancelled = False
         self._keeps_alive = self._held = False
-        self._alive_at = now
-        self._pinged_at = -math.inf
+        self._alive_at = self._pinged_at = -math.inf
         self._writing_since = self._ended_at = math.inf
 
     @property
@@ -183,7 +181,7 @@ class Link(Generic[_Data]):
     def keep_alive(self, now: float) -> None:
         """Send pings from now on: the handshake, which has a limit of its own, is over."""
         self._keeps_alive = True
-        self._alive_at = max(self._alive_at, now)
+        self._alive_at = now
 
     def hold(self, held: bool, now: float) -> None:
         """Tell that reading is held back, or no longer is."""

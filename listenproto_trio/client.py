@@ -351,7 +351,7 @@ async def open_call_on(
     said = CallLog(lambda: about(task.metadata, path, call.peer, is_call=call.accepted is not None))
     carrier = StreamCarrier(stream)
     now = trio.current_time()
-    link = Link(connection, limits, peer=Peer.APP, dispatch=dispatch, now=now)
+    link = Link(connection, limits, peer=Peer.APP, dispatch=dispatch)
     link.tap = tap
     driver = Driver(link, link, carrier, after=log_notes)
     call = PlatformCall(link, driver, task, stream)

@@ -12,9 +12,11 @@ import pytest
 from listenproto import (
     DEPLOYED,
     Accept,
+    Answering,
     AppCall,
     AppSession,
     Audio,
+    BidirectionalAudio,
     CallEnded,
     CallNote,
     ClearMarks,
@@ -27,6 +29,7 @@ from listenproto import (
     HandshakePolicy,
     KillAudio,
     Limits,
+    ListenVerb,
     LocalProtocolError,
     Mark,
     Message,
@@ -270,6 +273,19 @@ def test_a_close_in_the_place_of_metadata(side: type[Side]) -> None:
     assert platform.call.why_not_ready == "connection lost"
 
 
+def test_the_limits_of_sizes_are_those_of_the_options() -> None:
+    call = AppCall(answering(limits=Limits(head_size=100)), now=0.0)
+    call.receive(b"GET / HTTP/1.1\r\nCookie: " + bytes(100), 0.0)
+    assert call.data_to_send(0.0).startswith(b"HTTP/1.1 431 ")
+    platform = OverBytes(answering(limits=Limits(message_size=100)))
+    platform.say(bytes(100), now=0.0)
+    assert read(platform.call) == [Audio(bytes(100))]
+    platform.say(bytes(102), now=0.0)
+    (close,) = platform.hear(0.0)
+    assert isinstance(close, Close)
+    assert close.code == 1009
+
+
 # What comes
 
 
@@ -298,6 +314,8 @@ def test_what_is_not_read_is_held_back(side: type[Side]) -> None:
         assert call.next_event(1.0) == Audio(pcm(0.02, number))
         assert call.is_held is call.link.is_held is (number < 14)
     assert call.statistics(1.0).samples_dropped == 0
+    if side is OverBytes:
+        assert call.link.next_timeout() == 1_000_001  # until then, no sign of life is missed
 
 
 def test_what_is_not_read_in_time_is_dropped_and_counted(side: type[Side]) -> None:
@@ -448,6 +466,18 @@ def test_what_is_sent_waits_for_room(side: type[Side]) -> None:
     assert call.ready_at(KillAudio(), 5.0) == 5
 
 
+def test_a_platform_that_reads_nothing_is_left(side: type[Side]) -> None:
+    platform = side(answering(limits=Limits(write_time=7, ping_interval=1e6)))
+    call = platform.call
+    call.send(Audio(b"\1\0"), 1.0)
+    assert call.data_to_send(1.0)
+    assert call.next_timeout() == 8
+    call.handle_timeout(8.0)
+    assert (call.over, call.link.given_up) == (True, True)
+    assert call.end
+    assert call.end.why == "connection lost: nothing could be written for 7 s"
+
+
 @pytest.mark.parametrize("guard", [-0.1, math.nan])
 def test_a_guard_is_a_time(side: type[Side], guard: float) -> None:
     platform = side()
@@ -555,6 +585,16 @@ def test_a_wav_with_a_wrong_length_is_mended_and_noted_once(side: type[Side]) ->
         "a WAV clip was sent with its header corrected: "
         "its data chunk claims 2147483647 bytes but has 4",
     )
+
+
+def test_a_raw_clip_that_is_made_a_wav_is_noted_once_besides(side: type[Side]) -> None:
+    call = side(answering("clips", profile=DEPLOYED)).call
+    for message in (clip(1), PlayAudio(pcm(1), sample_rate=24000), wav(99)) * 2:
+        call.send(message, 0.0)
+    raw, mended = call.notes
+    said = "raw clips of 24000 Hz are sent as WAV: platforms misread them"
+    assert raw == CallNote("info", said)
+    assert mended.level == "warning"
 
 
 # Two faults that no two records can have, as there is one
@@ -705,7 +745,7 @@ def test_a_disconnect_ends_speech_and_a_clear_of_marks_does_not(side: type[Side]
         platform.call.say(speech(1), 0.2)
 
 
-@pytest.mark.parametrize("how", ["lost", "closed", "left", "broken"])
+@pytest.mark.parametrize("how", ["lost", "closed", "left", "broken", "failed"])
 def test_once_the_call_is_over_no_more_of_it_is_heard(side: type[Side], how: str) -> None:
     platform = side()
     call = platform.call
@@ -718,6 +758,9 @@ def test_once_the_call_is_over_no_more_of_it_is_heard(side: type[Side], how: str
         platform.say(Close(1000), now=0.15)
     elif how == "left":
         call.close(1000, "", 0.15)
+    elif how == "failed":
+        call.fail(KeyError(), 0.15)
+        assert call.next_timeout() == 5.15
     else:
         call.link.broken("reset", 0.15, writing=True)
         assert call.data_to_send(0.15) is None
@@ -984,3 +1027,8 @@ def test_the_options_are_the_defaults_unless_given() -> None:
     call = AppCall(now=0.0)
     assert (call.session.mode, call.stream_rate) == (Mode.CLIPS, 8000)
     assert AppCall(answering(stream_rate=16000), now=0.0).stream_rate == 16000
+    both_ways = BidirectionalAudio(streaming=True, sample_rate=24000)
+    verb = ListenVerb(url="ws://app.example/", bidirectional_audio=both_ways)
+    assert AppCall(Answering(verb=verb), now=0.0).stream_rate == 24000
+    assert (call.is_late, call.is_lost, call.disconnected) == (False, False, False)
+    assert not any(flag is None for flag in (call.is_late, call.is_lost, call.disconnected))

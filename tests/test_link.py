@@ -53,7 +53,6 @@ class Linked:
             peer=Peer.PLATFORM,
             dispatch=self.dispatch,
             write_time=WRITE_TIME,
-            now=0.0,
         )
         self.policy = policy or HandshakePolicy()
         self.fails = False
@@ -124,7 +123,7 @@ def test_before_the_handshake_is_done_there_are_no_pings() -> None:
     assert end.hear(1000.0) == []
     end.link.keep_alive(1000.0)
     assert end.link.next_timeout() == 1020
-    link = Link(AppConnection(AppSession()), LIMITS, peer=Peer.PLATFORM, dispatch=print, now=0.0)
+    link = Link(AppConnection(AppSession()), LIMITS, peer=Peer.PLATFORM, dispatch=print)
     link.keep_alive(0.0)  # although nothing has come
     assert link.next_timeout() == 20
 
@@ -494,7 +493,7 @@ def test_the_other_end_can_be_the_app() -> None:
     events: list[ConnectionEvent] = []
     task = ListenTask(ListenVerb(url="ws://app.example/"), {}, keep_passed=True)
     connection = PlatformConnection(task)
-    link = Link(connection, LIMITS, peer=Peer.APP, dispatch=events.append, now=0.0)
+    link = Link(connection, LIMITS, peer=Peer.APP, dispatch=events.append)
     passed: list[object] = []
     link.tap = lambda sender, payload: passed.append((sender, payload))
     app = AppConnection(AppSession())
