@@ -466,6 +466,31 @@ def test_what_is_sent_waits_for_room(side: type[Side]) -> None:
     assert call.ready_at(KillAudio(), 5.0) == 5
 
 
+def test_pings_are_sent_over_bytes() -> None:
+    platform = OverBytes(answering(limits=Limits(ping_interval=20, ping_time=10)))
+    platform.say(pcm(0.02), now=5.0)
+    for now in (25.0, 45.0):
+        assert platform.call.next_timeout() == now
+        platform.call.handle_timeout(now)
+        assert platform.hear(now) == []
+        assert platform.pinged() == 1
+    platform.answers = False
+    platform.call.handle_timeout(65.0)
+    platform.hear(65.0)
+    platform.call.handle_timeout(75.0)
+    assert platform.call.end
+    assert platform.call.end.why == "connection lost: no answer to a ping within 10 s"
+    assert platform.call.is_ready
+
+
+def test_over_messages_pings_are_up_to_the_library() -> None:
+    platform = OverMessages()
+    assert platform.call.next_timeout() == math.inf
+    platform.call.handle_timeout(1e6)
+    assert platform.hear(1e6) == []
+    assert not platform.call.over
+
+
 def test_a_platform_that_reads_nothing_is_left(side: type[Side]) -> None:
     platform = side(answering(limits=Limits(write_time=7, ping_interval=1e6)))
     call = platform.call
