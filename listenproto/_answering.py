@@ -75,6 +75,16 @@ class Answering:
     )
     """Whether raw clips are sent as WAV at rates that platforms misread (LP-CLIP-33); None leaves
     that to the profile."""
+    replace_minus_one: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    """Whether -2 is sent for each sample of -1 in a stream, which platforms take for a mark; None
+    leaves that to the profile."""
+    pad_speech: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    """Whether silence is sent behind speech and before a killAudio, so that platforms that play in
+    batches keep nothing back; None leaves that to the profile."""
     salvage_metadata: bool | None = attrs.field(
         default=None, validator=attrs.validators.optional(a_switch)
     )
@@ -97,6 +107,7 @@ class Answering:
             max_clips=self.max_clips,
             max_marks=self.max_marks,
             raw_as_wav=self.raw_as_wav,
+            replace_minus_one=self.replace_minus_one,
             salvage_metadata=self.salvage_metadata,
             keep_passed=self.tap is not None,
         )

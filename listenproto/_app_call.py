@@ -23,7 +23,7 @@ from listenproto._connection import AppConnection, ConnectionEvent
 from listenproto._ends import CallEnded, Ending
 from listenproto._errors import LocalProtocolError
 from listenproto._handshake import Accept, Reject, judge_request
-from listenproto._l16 import SAMPLE_BYTES
+from listenproto._l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES, flicks_of
 from listenproto._link import CallNote, Link, Linked
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import (
@@ -34,6 +34,7 @@ from listenproto._messages import (
     Mark,
     Message,
     Metadata,
+    Mode,
     Peer,
     PlayAudio,
 )
@@ -127,6 +128,8 @@ class AppCall:
         self._still_heard: list[Speech] = []
         self._was_held = False
         self._told_of: set[str] = set()
+        profile, pads = self.answering.profile, self.answering.pad_speech
+        self._pads = profile.stream_batch > 0 if pads is None else pads
         if over_messages:
             self.session.request = request
         if over_messages and not isinstance(verdict, Reject):
@@ -309,6 +312,8 @@ class AppCall:
         """
         now = self._pass_time(now)
         self._check_goes_on()
+        if isinstance(message, KillAudio) and self._pads and self._streams:
+            self._fill_batch(now)
         sent = self.session.send(message, now)
         if sent is not None:
             assert sent.message is not None  # it is under way
@@ -322,6 +327,19 @@ class AppCall:
             self.disconnected = True
             self._close_at = now + self.answering.limits.close_time
         return sent
+
+    def _fill_batch(self, now: float) -> None:
+        """Have nothing of a stream stay behind a killAudio, to open what is said next.
+
+        The platform plays a stream in batches, and keeps what does not fill one.
+        """
+        if self.session.sent.audio:
+            silence = round(self.answering.profile.stream_batch * self.stream_rate)
+            self.session.send(Audio(bytes(silence * SAMPLE_BYTES)), now)
+
+    @property
+    def _streams(self) -> bool:
+        return self.session.mode is Mode.STREAMING
 
     def _check_goes_on(self) -> None:
         """Raise CallEnded if nothing more can be sent."""
@@ -356,18 +374,44 @@ class AppCall:
         assert sent is not None
         return sent
 
-    def kill_audio(self, now: float, *, guard: float = 0.0) -> None:
+    def kill_audio(self, now: float, *, guard: float | None = None) -> None:
         """Stop what plays and drop what waits; see :meth:`ready_at` for the ``guard``, in seconds.
 
-        Raises ValueError for a guard that is negative or NaN; nothing is sent then.
+        None is as long as the platforms need. Raises ValueError for a guard that is negative or
+        NaN; nothing is sent then.
         """
         check_guard(guard)
+        if guard is None:
+            guard = self.answering.profile.kill_guard if self._streams else 0.0
         self.send(KillAudio(), now)
         self.quiet_until = max(self.quiet_until, now + guard)
+
+    def stop_clips(self, now: float) -> None:
+        """Stop the clip that plays and drop all that wait.
+
+        Where a killAudio stops only the clip that plays (D10), a short silent clip first takes the
+        place of them all.
+        """
+        if self.answering.profile.kill_spares_waiting_clips:
+            silence = bytes(FLICKS // 50 // flicks_of(1, PLAY_RATES[0]) * SAMPLE_BYTES)
+            self.send(PlayAudio(silence, sample_rate=PLAY_RATES[0], queue_play=False), now)
+        self.kill_audio(now)
 
     def clear_marks(self, now: float) -> None:
         """Remove the pending marks."""
         self.send(ClearMarks(), now)
+
+    def speech(self, lead: float = 0.2) -> Speech:
+        """A new utterance for :meth:`say`, at most ``lead`` seconds ahead of playout.
+
+        It is padded with silence if the platforms need that to play it to its end.
+        Raises ValueError for a lead under 0.04 seconds or NaN.
+        """
+        profile, rate = self.answering.profile, self.stream_rate
+        if not self._pads:
+            return Speech(rate=rate, lead=lead)
+        least = 0.0 if self.session.sent.audio else profile.prebuffer
+        return Speech(rate=rate, lead=lead, padding=profile.stream_batch, least=least)
 
     def say(self, speech: Speech, now: float) -> None:
         """Begin to speak, or go on as it was fed: it is sent at the pace of playout.
@@ -518,7 +562,7 @@ class AppCall:
         return self._unread.samples_dropped
 
 
-def check_guard(guard: float) -> None:
+def check_guard(guard: float | None) -> None:
     """Raise ValueError for a guard that is negative or NaN."""
-    if not guard >= 0:
+    if guard is not None and not guard >= 0:
         raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")

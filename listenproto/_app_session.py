@@ -12,7 +12,7 @@ from listenproto._choices import member
 from listenproto._clips import ClipMatch
 from listenproto._codec import decode, decode_opening, mended_clip, wav_for_raw
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
-from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, Aligner
+from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, Aligner, without_minus_one
 from listenproto._messages import (
     Audio,
     ClipId,
@@ -110,6 +110,7 @@ class AppSession(Session):
         safe_mark_names: bool = True,
         safe_clip_ids: bool | None = None,
         raw_as_wav: bool | None = None,
+        replace_minus_one: bool | None = None,
         queue_clips: bool = True,
         stream_rate: int | None = None,
         salvage_metadata: bool | None = None,
@@ -128,6 +129,9 @@ class AppSession(Session):
         if safe_clip_ids is None:
             safe_clip_ids = not profile.escapes_clip_ids
         self._raw_rates = PLAY_RATES if raw_as_wav is False else profile.raw_clip_rates
+        self._replaces_minus_one = (
+            profile.takes_samples_for_marks if replace_minus_one is None else replace_minus_one
+        )
         self._clips_sent = 0
         self.request: Request | None = None
         """The upgrade request; None until it has come, or if there is none."""
@@ -299,6 +303,7 @@ class AppSession(Session):
 
         A clip is sent with an id, a WAV clip with the right length in its header (LP-CLIP-31), a
         raw clip as WAV if the platforms misread its rate (LP-CLIP-33).
+        In a stream, -2 is sent for -1 if the platforms take that sample for a mark.
         Raises :class:`LocalProtocolError` for a message that must not be sent now; nothing has
         changed then. Audio must be whole samples.
         """
@@ -313,6 +318,8 @@ class AppSession(Session):
                 message = attrs.evolve(message, queue_play=True)
             message = mended_clip(wav_for_raw(message, self._raw_rates))
         judgement = self.check(message)
+        if self._replaces_minus_one and isinstance(message, Audio):
+            message = Audio(without_minus_one(message.pcm))
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
                 f"{len(message.pcm)} bytes are not a whole number of samples", clause="LP-AUD-6"

@@ -26,6 +26,7 @@ __all__ = [
     "mixed_down",
     "peak",
     "samples_in",
+    "without_minus_one",
 ]
 
 FLICKS: Final = 705_600_000
@@ -47,6 +48,19 @@ def check_stream_rate(rate: object) -> None:
     if type(rate) is not int or rate not in PLAY_RATES:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise ValueError(f"stream_rate must be one of {allowed} (Hz); it is {shown(rate)}")
+
+
+def without_minus_one(pcm: bytes) -> bytes:
+    """L16 with -2 in the place of each sample of -1."""
+    at = pcm.find(b"\xff\xff")
+    if at < 0:
+        return pcm
+    samples = bytearray(pcm)
+    while at >= 0:
+        if at % SAMPLE_BYTES == 0:
+            samples[at] = 0xFE
+        at = samples.find(b"\xff\xff", at + 1)
+    return bytes(samples)
 
 
 def flicks_of(samples: int, rate: int) -> int:

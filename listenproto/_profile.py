@@ -88,6 +88,21 @@ class Profile:
     reads_any_case: bool = False
     """D19: a member of a message is found whatever the case of its name."""
 
+    prebuffer: float = 0.0
+    """D33: how many seconds of a stream must be there before the first of it is played; an app pads
+    its first speech to that length."""
+
+    stream_batch: float = 0.0
+    """D33: a stream is played this many seconds at a time, and what is left over stays behind, even
+    after a killAudio. An app sends so much silence behind speech, and before a killAudio."""
+
+    kill_guard: float = 0.0
+    """D34: for how many seconds an app that streams sends no audio and no marks after a killAudio,
+    unless it is told otherwise; they would be dropped."""
+
+    takes_samples_for_marks: bool = False
+    """D35: a sample of -1 in the stream is taken for a pending mark; an app sends -2 instead."""
+
     error_ends_verb: bool = False
     """A message of type ``error`` from the app ends the listen."""
 
@@ -122,6 +137,10 @@ DEPLOYED: Final = Profile(
     pending_marks=30,
     marks_get_lost=True,
     escapes_mark_names=False,
+    prebuffer=0.16,
+    stream_batch=0.08,
+    kill_guard=0.04,
+    takes_samples_for_marks=True,
     reads_any_case=True,
     error_ends_verb=True,
     finish_on_whole_string=True,

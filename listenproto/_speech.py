@@ -25,17 +25,22 @@ ROUNDING: Final = 1e-6
 class Speech:
     """One utterance: L16 of one channel at ``rate`` Hz, sent at most ``lead`` seconds ahead.
 
-    With a lead of ``math.inf``, everything is sent as it comes. Raises ValueError for a lead under
-    0.04 seconds or NaN.
+    With a lead of ``math.inf``, everything is sent as it comes. ``padding`` seconds of silence are
+    sent behind it, more if all of it would be shorter than ``least`` seconds. Raises ValueError for
+    a lead under 0.04 seconds or NaN.
     """
 
-    def __init__(self, *, rate: int, lead: float) -> None:
+    def __init__(self, *, rate: int, lead: float, padding: float = 0.0, least: float = 0.0) -> None:
         if not lead >= 2 * LEAST:
             raise ValueError(f"lead must be at least {2 * LEAST:g} s; it is {lead:g}")
         self.interrupted: bool = False
         """Whether something stopped it before all of it was sent."""
         self._rate = rate
         self._lead = lead
+        self._padding = padding
+        self._least = least
+        self._fed = 0
+        """How many bytes it has, without the padding."""
         self._waiting = bytearray()
         self._complete = False
         self._sent = 0
@@ -45,23 +50,33 @@ class Speech:
         """When what was sent begins and ends to play, without what has been heard already."""
 
     def feed(self, pcm: bytes) -> None:
-        """Add what comes next, cut anywhere; once it is interrupted, nothing is added."""
-        if not self.interrupted:
+        """Add what comes next, cut anywhere; once it is finished or interrupted, nothing is."""
+        if not (self._complete or self.interrupted):
             self._waiting += pcm
+            self._fed += len(pcm)
 
     def finish(self) -> None:
         """Nothing more comes; an incomplete sample at the end is left out."""
+        if self._complete or self.interrupted:
+            return
         self._complete = True
+        spoken = self._fed // SAMPLE_BYTES
+        if self._fed % SAMPLE_BYTES:
+            del self._waiting[-1:]
+        if spoken:
+            least = round(self._least * self._rate) - spoken
+            padding = max(round(self._padding * self._rate), least)
+            self._waiting += bytes(padding * SAMPLE_BYTES)
 
     @property
     def seconds(self) -> float:
-        """How many seconds of it were sent."""
-        return self._sent / self._rate
+        """How many seconds of it were sent, without the padding."""
+        return min(self._sent, self._fed // SAMPLE_BYTES) / self._rate
 
     @property
     def left_over(self) -> int:
-        """How many bytes of an incomplete sample are left at the end."""
-        return len(self._waiting) if self.over else 0
+        """How many bytes of an incomplete sample were left out at the end."""
+        return self._fed % SAMPLE_BYTES if self._complete else 0
 
     @property
     def wants_more(self) -> bool:

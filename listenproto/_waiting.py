@@ -387,7 +387,7 @@ class HandlerCall:
         speaks.
         """
         check_speech(speech)
-        core, said = self.core, Speech(rate=self.stream_rate, lead=lead)
+        core, said = self.core, self.core.speech(lead)
         now = await self._until_ready_for(KillAudio())
         if self._speaking is not None and not self._speaking.interrupted:
             core.check_streams()
@@ -439,20 +439,32 @@ class HandlerCall:
         self.runtime.changed()
         return self._playback(sent)
 
-    async def kill_audio(self, *, guard: float = 0.0) -> None:
+    async def kill_audio(self, *, guard: float | None = None) -> None:
         """Stop what plays and drop what waits: clips end as FLUSHED, marks as CLEARED.
 
         Clips and marks that ended before the platform read this are PLAYED all the same. A deployed
         platform stops only the clip that plays; the next one starts. A :meth:`speak` in another
         task stops.
 
-        Deployed platforms drop audio that comes right after a killAudio (LP-KILL-3): ``guard=0.1``
-        avoids that. For so many seconds, sending audio, clips and marks waits. Raises ValueError
-        for a guard that is negative or NaN; nothing is sent then.
+        Deployed platforms drop a stream that comes right after a killAudio (LP-KILL-3). So for
+        ``guard`` seconds, sending audio, clips and marks waits; by default for as long as the
+        profile says, for clips and documented platforms not at all. Raises ValueError for a guard
+        that is negative or NaN; nothing is sent then.
         """
         check_guard(guard)
         now = await self._until_ready_for(KillAudio())
         self.core.kill_audio(now, guard=guard)
+        self.runtime.changed()
+
+    async def stop_clips(self) -> None:
+        """Stop the clip that plays and drop all that wait, also on deployed platforms.
+
+        There a :meth:`kill_audio` stops only the clip that plays, so a short silent clip is sent
+        before it. The clips end as with :meth:`kill_audio`.
+        """
+        silence = PlayAudio(b"")
+        now = await self._until_ready_for(silence)
+        self.core.stop_clips(now)
         self.runtime.changed()
 
     async def clear_marks(self) -> None:

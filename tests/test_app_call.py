@@ -1057,3 +1057,109 @@ def test_the_options_are_the_defaults_unless_given() -> None:
     assert AppCall(Answering(verb=verb), now=0.0).stream_rate == 24000
     assert (call.is_late, call.is_lost, call.disconnected) == (False, False, False)
     assert not any(flag is None for flag in (call.is_late, call.is_lost, call.disconnected))
+
+
+# What real platforms need
+
+
+def deployed(side: type[Side], mode: str = "streaming", **options: Any) -> Side:
+    return side(answering(mode, profile=DEPLOYED, **options))
+
+
+def say(platform: Side, seconds: float, now: float, lead: float = math.inf) -> Speech:
+    said = platform.call.speech(lead)
+    said.feed(pcm(seconds, 5))
+    said.finish()
+    platform.call.say(said, now)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("options", "first", "second"),
+    [({}, 0.12, 0.08), ({"pad_speech": False}, 0.0, 0.0), ({"profile": "documented"}, 0.0, 0.0)],
+)
+def test_speech_is_padded_so_that_its_end_is_played(
+    side: type[Side], options: dict[str, Any], first: float, second: float
+) -> None:
+    """D33: the first one to what must be there before anything is played."""
+    platform = side(answering(**{"profile": DEPLOYED} | options))
+    said = say(platform, 0.04, 1.0)
+    assert b"".join(platform.hear(1.0)) == pcm(0.04, 5) + pcm(first)
+    assert (said.seconds, said.heard_by(9.0), said.left_over) == (0.04, 0.04, 0)
+    said = say(platform, 0.04, 9.0)
+    assert b"".join(platform.hear(9.0)) == pcm(0.04, 5) + pcm(second)
+
+
+def test_the_padding_stands_behind_whole_samples_and_alone_is_nothing(side: type[Side]) -> None:
+    platform = deployed(side)
+    said = platform.call.speech(math.inf)
+    said.finish()
+    platform.call.say(said, 0.0)
+    assert (platform.hear(0.0), said.over) == ([], True)
+    said = platform.call.speech(math.inf)
+    said.feed(pcm(1, 5) + b"x")
+    said.finish()
+    said.finish()
+    platform.call.say(said, 0.0)
+    assert b"".join(platform.hear(0.0)) == pcm(1, 5) + pcm(0.08)
+    assert (said.left_over, said.seconds) == (1, 1.0)
+
+
+def test_speech_that_was_interrupted_gets_no_padding(side: type[Side]) -> None:
+    platform = deployed(side)
+    said = say(platform, 10, 0.0, 0.2)
+    platform.call.kill_audio(0.1)
+    said.finish()
+    assert said.interrupted
+    assert platform.hear(0.1)[-1] == KILL
+
+
+def test_silence_goes_out_before_a_killaudio_and_a_guard_behind_it(side: type[Side]) -> None:
+    """D33, D34."""
+    platform = deployed(side)
+    platform.call.send(KillAudio(), 0.0)
+    assert platform.hear(0.0) == [KILL]
+    say(platform, 1, 0.0)
+    platform.hear(0.0)
+    platform.call.kill_audio(0.5)
+    assert platform.hear(0.5) == [pcm(0.08), KILL]
+    assert platform.call.ready_at(Mark("m"), 0.5) == pytest.approx(0.54)
+    platform.call.kill_audio(1.0, guard=0.0)
+    assert platform.call.ready_at(Mark("m"), 1.0) == 1.0
+
+
+def test_of_clips_a_killaudio_needs_neither(side: type[Side]) -> None:
+    platform = deployed(side, "clips")
+    platform.call.send(clip(1), 0.0)
+    platform.hear(0.0)
+    platform.call.kill_audio(0.5)
+    assert platform.hear(0.5) == [KILL]
+    assert platform.call.ready_at(clip(1), 0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [({}, b"\xfe\xff"), ({"replace_minus_one": False}, b"\xff\xff")],
+)
+def test_no_sample_is_sent_that_is_taken_for_a_mark(
+    side: type[Side], options: dict[str, Any], sent: bytes
+) -> None:
+    """D35."""
+    platform = deployed(side, **options)
+    around = b"\x01\xff\xff\x02"  # no sample of -1: the bytes are of two
+    platform.call.send(Audio(b"\xff\xff" + around + b"\xff\xff\xff\xff"), 0.0)
+    assert platform.hear(0.0) == [sent + around + sent + sent]
+
+
+@pytest.mark.parametrize("profile", ["documented", "deployed"])
+def test_all_clips_are_stopped(side: type[Side], profile: str) -> None:
+    platform = side(answering("clips", profile=profile))
+    for _ in range(3):
+        platform.call.send(clip(1), 0.0)
+    platform.hear(0.0)
+    platform.call.stop_clips(0.5)
+    *silent, kill = platform.hear(0.5)
+    assert kill == KILL
+    assert len(silent) == (profile == "deployed")
+    assert all('"queuePlay":false' in str(text) for text in silent)
+    assert platform.call.ahead(0.5) == pytest.approx(0.0, abs=0.021)

@@ -102,7 +102,7 @@ def test_calls_over_tls_are_recorded_as_they_were_sent(
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
     words = ["--certfile", "cert.pem", "--keyfile", "key.pem", "--record", "rec"]
     words += ["--trace", "traces", "--profile", profile, "--mode", mode]
-    words += [] if mode == "off" else ["--play", sound(tmp_path, "one.wav", 0.3)]
+    words += [] if mode == "off" else ["--play", sound(tmp_path, "one.wav", 0.1)]
     with serving(*words, cwd=tmp_path) as (url, process):
         called = ["--cafile", "ca.pem", "--verb", "verb.json", "--profile", profile]
         run = listenproto("call", url, *called, "--trace", "platform.jsonl", *FAST, cwd=tmp_path)

@@ -118,7 +118,8 @@ def test_an_incomplete_sample_is_left_over_once_nothing_more_comes() -> None:
     said.feed(b"\1\2\3")
     assert said.left_over == 0
     said.finish()
-    assert (said.left_over, said.over) == (0, False)
+    said.feed(b"\4")
+    assert (said.left_over, said.over) == (1, False)
     assert said.take(0.0, 0.0) == b"\1\2"
     assert (said.left_over, said.over, said.wants_more) == (1, True, True)
     said.interrupt()
@@ -240,16 +241,17 @@ def test_whatever_happens_no_more_is_ahead_than_the_lead_and_all_is_in_order(
     said = Speech(rate=rate, lead=lead)
     now, until = start, start
     fed, sent = b"", b""
-    heard = 0.0
+    heard, finished = 0.0, False
     for step in steps:
         if isinstance(step, bytes):
-            if not said.interrupted:
+            if not (said.interrupted or finished):
                 fed += step
             said.feed(step)
         elif isinstance(step, float):
             now += step
         elif step == "finish":
             said.finish()
+            finished = True
         elif step == "interrupt":
             said.interrupt()
         else:
