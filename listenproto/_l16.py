@@ -22,6 +22,7 @@ __all__ = [
     "Aligner",
     "beep",
     "check_stream_rate",
+    "converted",
     "flicks_of",
     "mixed_down",
     "peak",
@@ -117,6 +118,18 @@ def mixed_down(pcm: bytes) -> bytes:
     both = _samples(pcm)
     mixed = ((left + right) >> 1 for left, right in zip(both[::2], both[1::2], strict=True))
     return _pcm(array.array("h", mixed))
+
+
+def converted(pcm: bytes, rate: int, to: int) -> bytes:
+    """L16 of one channel at another sample rate, as cheap as it is crude: means of neighbours."""
+    if rate == to:
+        return pcm
+    samples = _samples(pcm)
+    means = []
+    for index in range(len(samples) * to // rate):
+        near = samples[index * rate // to : (index + 1) * rate // to + 1]
+        means.append(int(sum(near) / len(near)))
+    return _pcm(array.array("h", means))
 
 
 def beep(rate: int) -> bytes:

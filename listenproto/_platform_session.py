@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
 from listenproto._errors import LocalProtocolError
+from listenproto._framed_playout import playout_for
 from listenproto._messages import (
     Audio,
     ClearMarks,
@@ -72,10 +73,10 @@ class PlatformSession(Session):
             way_of(way), mode=mode, profile=self._profile, vantage=Peer.PLATFORM
         )
         """The observer that judges both ends' messages."""
-        self.playout: Playout = Playout(
-            stream_rate=stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate),
-            profile=self._profile,
-            max_seconds=max_seconds,
+        rate = stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate)
+        streams = self.observer.mode is Mode.STREAMING
+        self.playout: Playout = (playout_for if streams else Playout)(
+            profile=self._profile, stream_rate=rate, max_seconds=max_seconds
         )
         """What is buffered for the caller."""
 
@@ -175,7 +176,7 @@ class PlatformSession(Session):
         playback = {
             "playbackSeconds": str(milliseconds // 1000),
             "playbackMilliseconds": str(milliseconds),
-            "playbackLastOffsetPos": str(samples),
+            "playbackLastOffsetPos": str(samples * self._profile.channel_rate // clip.rate),
         }
         return PlayDone(clip.id, playback)
 

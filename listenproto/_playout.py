@@ -115,7 +115,7 @@ class PlayoutMark:
 
 
 @attrs.define(eq=False)
-class _Sound:
+class Sound:
     pcm: bytes
     rate: int
     clip: PlayoutClip | None = None
@@ -123,7 +123,7 @@ class _Sound:
     """Whether it came with ``queuePlay: true``, if it is a clip."""
     played: int = 0
 
-    def can_grow(self, more: _Sound) -> bool:
+    def can_grow(self, more: Sound) -> bool:
         """Whether more of a stream is joined to this: tiny messages take more than their size."""
         streamed = self.clip is None and more.clip is None and self.rate == more.rate
         return streamed and len(self.pcm) + len(more.pcm) <= MAX_JOINED
@@ -139,13 +139,13 @@ class _Sound:
         return flicks_of(self.left, self.rate)
 
 
-_Item: TypeAlias = "_Sound | PlayoutMark"
+_Item: TypeAlias = "Sound | PlayoutMark"
 
 
 def _join(line: deque[_Item], item: _Item) -> None:
     """Put an item at the end of a line, as part of the sound there if it can be."""
     last = line[-1] if line else None
-    if isinstance(item, _Sound) and isinstance(last, _Sound) and last.can_grow(item):
+    if isinstance(item, Sound) and isinstance(last, Sound) and last.can_grow(item):
         last.pcm += item.pcm
     else:
         line.append(item)
@@ -202,7 +202,7 @@ class Playout:
 
     def has_room(self, flicks: int) -> bool:
         """Whether ``flicks`` more of a stream can be buffered (LP-STRM-5)."""
-        return self._buffered + flicks <= self._max_flicks
+        return self.buffered + flicks <= self._max_flicks
 
     def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
         """Whether a clip of that length can be buffered, not counting what it would replace."""
@@ -212,7 +212,7 @@ class Playout:
     def _starts_at_once(self, queue_play: bool) -> bool:
         """Whether a clip takes the place of what plays, instead of waiting behind it (D8)."""
         head = self._line[0] if self._line else None
-        front_queued = isinstance(head, _Sound) and head.queued
+        front_queued = isinstance(head, Sound) and head.queued
         return starts_at_once(self._profile, queued=queue_play, front_queued=front_queued)
 
     def add_clip(
@@ -227,19 +227,19 @@ class Playout:
         over: list[PlayoutEnd] = []
         if self._line and self._starts_at_once(queue_play):
             over = self._drop(self._line.popleft(), PlayoutFate.KILLED) + self._drop_all()
-        self._append(_Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
+        self._append(Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
         return over + self._settle()
 
     def add_sound(self, pcm: bytes, rate: int) -> None:
         """Put a sound of the platform itself, such as a beep, at the end of the line."""
-        self._append(_Sound(pcm, rate))
+        self._append(Sound(pcm, rate))
 
     def add_stream(self, pcm: bytes) -> bool:
         """Put a message of the stream after what is buffered; it may be cut anywhere (LP-AUD-3).
 
         Returns False if there is no room for it, and it is refused.
         """
-        sound = _Sound(self._aligner.whole(pcm), self._stream_rate)
+        sound = Sound(self._aligner.whole(pcm), self._stream_rate)
         if not self.has_room(sound.flicks):
             return False
         if sound.pcm:
@@ -254,8 +254,8 @@ class Playout:
     def clear_marks(self) -> list[PlayoutEnd]:
         """Remove all marks (LP-MARK-15)."""
         marks = [item for item in (*self._line, *self._doomed) if isinstance(item, PlayoutMark)]
-        self._line = _joined(item for item in self._line if isinstance(item, _Sound))
-        self._doomed = _joined(item for item in self._doomed if isinstance(item, _Sound))
+        self._line = _joined(item for item in self._line if isinstance(item, Sound))
+        self._doomed = _joined(item for item in self._doomed if isinstance(item, Sound))
         return [PlayoutEnd(mark, PlayoutFate.FORGOTTEN, self.now) for mark in marks]
 
     def kill(self) -> list[PlayoutEnd]:
@@ -291,7 +291,7 @@ class Playout:
         return heard
 
     def _append(self, item: _Item, *, doomed: bool = False) -> None:
-        if isinstance(item, _Sound):
+        if isinstance(item, Sound):
             self._buffered += item.flicks
         if not (doomed or self._line):
             self._head = self.now
@@ -325,7 +325,7 @@ class Playout:
 
     def _note_told(self) -> None:
         """The app is told that this was played: if that was all, silence after it is no gap."""
-        if not self._buffered:
+        if not self.buffered:
             self._heard_until = None
 
     def _note_gap(self, start: int) -> None:
@@ -340,7 +340,7 @@ class Playout:
         return [over for over in self._advance(self.now) if isinstance(over, PlayoutEnd)]
 
     def _kill(self) -> list[PlayoutEnd]:
-        clips = any(isinstance(item, _Sound) and item.clip for item in self._line)
+        clips = any(isinstance(item, Sound) and item.clip for item in self._line)
         if self._profile.kill_spares_waiting_clips and clips:
             over = self._drop(self._line.popleft(), PlayoutFate.KILLED)
             self._head, self._heard_until = self.now, None

@@ -147,6 +147,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_marks",
         "_observer",
         "_playout",
+        "_framed_playout",
         "_handshake",
         "_session",
         "_app_session",
