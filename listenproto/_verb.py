@@ -22,8 +22,9 @@ from listenproto._frozen import Frozen, plain
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, MixType, Mode
 from listenproto._shown import shown
+from listenproto._url import ABSOLUTE, PATH, as_websocket, is_absolute, url_fault
 
-__all__ = ["ABSOLUTE", "BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth", "url_fault"]
+__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
 
 
 class VerbError(ValueError):
@@ -60,7 +61,6 @@ class _Rule:
 
 
 _DEEPEST: Final = 32
-_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
 def _is_number(value: object) -> bool:
@@ -78,53 +78,6 @@ def _is_json(value: object, depth: int = _DEEPEST) -> bool:
     return value is None or isinstance(value, bool) or _is_number(value) or _text.holds(value)
 
 
-def _is_absolute(url: object) -> bool:
-    if not isinstance(url, str) or not re.fullmatch(_URL_TEXT, url):
-        return False
-    try:
-        parts = urlsplit(url)
-        port = parts.port  # parsed only here: ValueError unless a number up to 65535
-    except ValueError:
-        return False
-    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
-        return False
-    if not re.fullmatch(rf"(\[[^\[\]]+\]|{_NAME})(:[0-9]*)?", parts.netloc):
-        return False  # brackets may only be around an address
-    return "@" not in parts.netloc  # RFC 6455, 3: a ws URL names no user
-
-
-def url_fault(url: object) -> str | None:
-    """The one thing that is wrong with a URL that no app can have: what it "must …", in words.
-
-    None if there is more to it, such as another scheme.
-    """
-    if not isinstance(url, str):
-        return None
-    scheme, colon, rest = url.partition("://")
-    absolute = bool(colon) and scheme.strip().lower() in _SCHEMES
-    if not absolute and not re.match("/(?!/)", url):
-        return None
-    server = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-    if absolute and "@" in server:
-        return "have no user name or password in it"
-    if odd := re.search(_NO_URL_TEXT, url):
-        named = {" ": "spaces", "#": "'#'", "\\": "'\\'"}.get(odd[0])
-        return f"have no {named} in it" if named else "have only printable ASCII characters in it"
-    if not absolute:
-        return None
-    parts = re.fullmatch(r"(\[[^\[\]]*\]|[^\[\]]*?)(?::([^:]*))?", server)
-    if parts is None:
-        return None
-    host, port = parts.groups()
-    if not host:
-        return "have a host in it, as in ws://app.example/call"
-    if port and not (re.fullmatch("0*[1-9][0-9]{0,4}", port) and int(port[-5:]) <= 65535):
-        return "have a port from 1 to 65535"
-    if not host.startswith("[") and not re.fullmatch(_NAME, host):
-        return "have a host with 1 to 63 characters between dots"
-    return None
-
-
 def _url_error(option: str, url: object, allowed: str) -> VerbError:
     fault = url_fault(url)
     said = f"{option} must {fault}; it is {shown(url)}" if fault else None
@@ -132,7 +85,7 @@ def _url_error(option: str, url: object, allowed: str) -> VerbError:
 
 
 def _check_url(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not (_is_absolute(value) or _path.holds(value)):
+    if not (is_absolute(value) or _path.holds(value)):
         raise _url_error(attribute.name, value, f"{ABSOLUTE}, or {_path.allowed}")
 
 
@@ -146,15 +99,6 @@ def _rate(rates: tuple[int, ...]) -> _Rule:
 
 
 _VERBS: Final = ("listen", "stream")
-_URL_TEXT: Final = r'[!"$-\[\]-~]+'
-_NO_URL_TEXT: Final = r'[^!"$-\[\]-~]'
-# RFC 1035, 2.3.4: no other name can be looked up
-_NAME: Final = r"[^\[\].:]{1,63}(\.[^\[\].:]{1,63})*\.?"
-ABSOLUTE: Final = (
-    "a ws, wss, http or https URL such as ws://app.example/call (no user name; 1 to 63 characters"
-    " between dots of the host; printable ASCII without spaces, '#' and '\\')"
-)
-"""What an absolute URL of an app must be."""
 _OBJECT: Final = (
     "a JSON object (UTF-8 text, finite numbers, integers below 10**60,"
     f" at most {_DEEPEST} levels deep)"
@@ -172,9 +116,7 @@ _verb = _Rule(listed(_VERBS), lambda v: v in _VERBS)
 _username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
 _password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
 # LP-VERB-1
-_path = _matching(
-    rf"/(?!/)({_URL_TEXT})?", "a path such as /call (same characters, one '/' in front)"
-)
+_path = _matching(PATH, "a path such as /call (same characters, one '/' in front)")
 _object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
 _hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
 
@@ -438,8 +380,7 @@ class ListenVerb(_Options):
         """The URL as ws or wss (LP-VERB-2). Raises :class:`VerbError` if it is relative."""
         if self.url.startswith("/"):
             raise VerbError("url", self.url, "made absolute with resolve() first")
-        scheme, rest = self.url.split(":", 1)
-        return f"{_SCHEMES[scheme.lower()]}:{rest}"
+        return as_websocket(self.url)
 
     @property
     def target(self) -> str:
@@ -454,7 +395,7 @@ class ListenVerb(_Options):
         """
         if not self.url.startswith("/"):
             return self
-        if not _is_absolute(base):
+        if not is_absolute(base):
             raise _url_error("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")

@@ -100,6 +100,19 @@ def _judge_keys(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
         yield VerbWarning("finishOnKey", "LP-END-10", text)
 
 
+def _judge_stream(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
+    rate = verb.stream_rate
+    if profile.marks_get_lost and rate not in (None, _CALL_RATE):
+        text = (
+            f"bidirectionalAudio.sampleRate is {rate}: deployed platforms resample the stream to"
+            f" the rate of the call, mostly {_CALL_RATE}, and lose marks with audio behind them;"
+            f" use {_CALL_RATE}, or send nothing behind a mark until its event has come"
+        )
+        yield VerbWarning("bidirectionalAudio.sampleRate", "LP-MARK-8", text)
+
+
+_CALL_RATE: Final = 8000
+"""The sample rate in Hz of most calls."""
 _NESTED: Final = (
     "id",
     "transcriptionHook",
@@ -125,5 +138,6 @@ _RULES: Final[tuple[Callable[[ListenVerb, Profile], Iterator[VerbWarning]], ...]
     _judge_credentials,
     _judge_auth,
     _judge_keys,
+    _judge_stream,
     _judge_transcribe,
 )

@@ -134,6 +134,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_messages",
         "_watcher",
         "_codec",
+        "_url",
         "_verb",
         "_profile",
         "_verb_judge",

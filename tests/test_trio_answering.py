@@ -121,6 +121,7 @@ def test_what_is_no_verb_is_refused_at_once() -> None:
         ("max_marks", [-1, "a", 1.5, True], "a whole number of 0 or more, or None"),
         ("drain", ["yes", 1, None], "True or False"),
         ("salvage_metadata", ["no", 0], "True or False"),
+        ("raw_as_wav", ["no", 0], "True or False"),
         ("tap", ["tap", 1], "a function, or None"),
         ("on_lost", ["log", 1], "a function, or None"),
     ],

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, Metadata, MixType, Mode
 from listenproto._profile import DEPLOYED, DOCUMENTED
-from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth, url_fault
+from listenproto._url import url_fault
+from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto._verb_judge import judge_verb
 
 URL = "wss://example.com/calls"
@@ -875,6 +876,12 @@ WARNED = [
         " the listen; give one key [LP-END-10]",
     ),
     (
+        {"url": URL, "bidirectionalAudio": {"streaming": True, "sampleRate": 24000}},
+        "bidirectionalAudio.sampleRate is 24000: deployed platforms resample the stream to the rate"
+        " of the call, mostly 8000, and lose marks with audio behind them; use 8000, or send"
+        " nothing behind a mark until its event has come [LP-MARK-8]",
+    ),
+    (
         {"url": URL, "transcribe": {"id": "a", "model\n": "x"}},
         "'transcribe.model\\n' is unknown to deployed platforms, which refuse the verb; leave it"
         " out [LP-VERB-1]",
@@ -895,6 +902,7 @@ def test_everything_is_said_at_once_and_nothing_of_what_is_well() -> None:
     clauses = [warning.clause for warning in judge_verb(wrong, DEPLOYED)]
     assert clauses == ["LP-VERB-2"] * 4 + ["LP-END-10"]
     full = FULL | {"finishOnKey": "#", "transcribe": {"recognizer": {}}}
+    full["bidirectionalAudio"] = {"streaming": True, "sampleRate": 8000}
     for profile in (DOCUMENTED, DEPLOYED):
         assert judge_verb(ListenVerb.from_json(full), profile) == []
 

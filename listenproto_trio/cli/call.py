@@ -18,7 +18,8 @@ from listenproto._jsontext import DECODER
 from listenproto._messages import JSON, MixType
 from listenproto._profile import PROFILES
 from listenproto._shown import shown
-from listenproto._verb import ABSOLUTE, ListenVerb, VerbError, url_fault
+from listenproto._url import ABSOLUTE, url_fault
+from listenproto._verb import ListenVerb, VerbError
 from listenproto._verb_judge import judge_verb
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
