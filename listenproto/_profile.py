@@ -134,6 +134,9 @@ class Profile:
     finish_on_whole_string: bool = False
     """D21: finishOnKey is compared with the key as one string, not as a set of keys."""
 
+    ignores_timeout: bool = False
+    """D21: a timeout never ends a listen."""
+
     max_length_runs_in_pause: bool = False
     """D21: maxLength counts the time since the start, also while a pause stops the audio."""
 
@@ -169,6 +172,7 @@ DEPLOYED: Final = Profile(
     reads_any_case=True,
     error_ends_verb=True,
     finish_on_whole_string=True,
+    ignores_timeout=True,
     max_length_runs_in_pause=True,
 )
 """A platform like real deployments, where they differ from the documentation."""

@@ -155,7 +155,8 @@ class ListenTask:
         self._silent = 0
         self._threshold = silence
         self._max_samples = _samples(verb.max_length, verb.sample_rate)
-        self._max_silent = _samples(verb.timeout, verb.sample_rate)
+        timeout = None if self.profile.ignores_timeout else verb.timeout
+        self._max_silent = _samples(timeout, verb.sample_rate)
         self._result: ListenResult | None = None
         if verb.play_beep:
             self.session.playout.add_sound(beep(verb.sample_rate), verb.sample_rate)

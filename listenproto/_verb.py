@@ -24,7 +24,7 @@ from listenproto._messages import JSON, MixType, Mode
 from listenproto._shown import shown
 from listenproto._url import ABSOLUTE, PATH, as_websocket, is_absolute, url_fault
 
-__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth"]
+__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth", "unwrapped"]
 
 
 class VerbError(ValueError):
@@ -156,16 +156,14 @@ class _Options(Frozen):
     def from_json(cls, obj: JSON) -> Self:
         """Read a JSON object, such as ``json.loads`` returns.
 
-        Sample rates in it may be numbers or strings of digits. A member ``_`` is ignored, and a
-        verb may be written as ``{"listen": {…}}``. Raises :class:`VerbError` for anything that is
-        not valid, unknown options included.
+        Sample rates in it may be numbers or strings of digits. A member ``_`` is ignored. Raises
+        :class:`VerbError` for anything that is not valid, unknown options included.
         """
         if not cls._prefix and isinstance(obj, str | bytes) and obj.lstrip()[:1] in ("{", b"{"):
             said = "from_json takes an object (a dict); read the text with json.loads first"
             raise VerbError("listen verb", obj, "a JSON object", said=said)
         if not isinstance(obj, Mapping):
             raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
-        obj = cls._unwrapped(obj)
         options = cls._options()
         required = {f.name: None for f in options.values() if f.default is attrs.NOTHING}
         given = {}
@@ -176,11 +174,6 @@ class _Options(Frozen):
                 raise cls._unknown(str(key), value)
             given[options[key].name] = value
         return cls(**required | given)
-
-    @classmethod
-    def _unwrapped(cls, obj: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        """The options, from an object that may have them under the name of what they belong to."""
-        return obj
 
     def to_json(self) -> dict[str, JSON]:
         """A new JSON object, without the options that have their default."""
@@ -341,12 +334,13 @@ class ListenVerb(_Options):
                 object.__setattr__(self, name, MappingProxyType(plain(value)))
 
     @classmethod
-    def _unwrapped(cls, obj: Mapping[str, JSON]) -> Mapping[str, JSON]:
-        for name in _VERBS:
-            options = obj.get(name)
-            if len(obj) == 1 and isinstance(options, Mapping) and "verb" not in options:
-                return {**options, "verb": name}
-        return obj
+    def from_json(cls, obj: JSON) -> Self:
+        """Read a JSON object, such as ``json.loads`` returns; it may be ``{"listen": {…}}``, too.
+
+        Sample rates in it may be numbers or strings of digits. A member ``_`` is ignored. Raises
+        :class:`VerbError` for anything that is not valid, unknown options included.
+        """
+        return super().from_json(unwrapped(obj))
 
     def to_json(self) -> dict[str, JSON]:
         """A new JSON object: ``verb``, ``url``, then the options that do not have their default."""
@@ -399,6 +393,15 @@ class ListenVerb(_Options):
             raise _url_error("base", base, ABSOLUTE)
         server = urlsplit(base)
         return attrs.evolve(self, url=f"{server.scheme}://{server.netloc}{self.url}")
+
+
+def unwrapped(obj: JSON) -> JSON:
+    """The verb of ``{"listen": {…}}``, with its options and its name beside each other."""
+    for name in _VERBS:
+        options = obj.get(name) if isinstance(obj, Mapping) and len(obj) == 1 else None
+        if isinstance(options, Mapping) and "verb" not in options:
+            return {**options, "verb": name}
+    return obj
 
 
 def _camel(attribute: str) -> str:

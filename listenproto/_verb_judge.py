@@ -100,6 +100,15 @@ def _judge_keys(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
         yield VerbWarning("finishOnKey", "LP-END-10", text)
 
 
+def _judge_timeout(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
+    if profile.ignores_timeout and verb.timeout is not None:
+        text = (
+            f"timeout is {shown(verb.timeout)}: deployed platforms ignore it; let the app notice"
+            " the silence and disconnect"
+        )
+        yield VerbWarning("timeout", "LP-END-13", text)
+
+
 def _judge_stream(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
     rate = verb.stream_rate
     if profile.marks_get_lost and rate not in (None, _CALL_RATE):
@@ -138,6 +147,7 @@ _RULES: Final[tuple[Callable[[ListenVerb, Profile], Iterator[VerbWarning]], ...]
     _judge_credentials,
     _judge_auth,
     _judge_keys,
+    _judge_timeout,
     _judge_stream,
     _judge_transcribe,
 )

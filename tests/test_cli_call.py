@@ -265,7 +265,7 @@ def test_keys_reach_the_app_only_where_the_verb_passes_them(tmp_path: Path) -> N
 
 def test_what_real_platforms_would_do_otherwise_is_said(clips: str, tmp_path: Path) -> None:
     verb = tmp_path / "verb.json"
-    verb.write_text('{"finishOnKey": "12"}')
+    verb.write_text('{"listen": {"finishOnKey": "12"}}')
     said = "note: finishOnKey is '12'"
     options = (clips, "--verb", str(verb), *FAST)
     assert said in listenproto("call", *options, "--profile", "deployed", cwd=tmp_path).out

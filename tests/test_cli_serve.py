@@ -759,3 +759,18 @@ def test_an_echo_comes_behind_the_files(tmp_path: Path) -> None:
     heard = memoryview(parse_wav((tmp_path / "heard.wav").read_bytes()).pcm).cast("h")
     assert sum(sample == 0x1000 for sample in heard) == 2400
     assert peak(bytes(heard[8000:])) > 0
+
+
+def test_what_real_platforms_would_do_otherwise_is_said(tmp_path: Path) -> None:
+    options = ("--mode", "streaming", "--rate", "24000", "--auth", f"alice:{'x' * 85}")
+    words = ("--port", "0", *options, "--profile", "deployed")
+    with started("serve", *words, cwd=tmp_path) as process:
+        line_with(process, "note: wsAuth has a user name and password of 90 bytes")
+        line_with(process, "note: bidirectionalAudio.sampleRate is 24000")
+        line_with(process, "listening on ")
+
+
+def test_credentials_that_no_platform_can_send_are_refused(tmp_path: Path) -> None:
+    run = listenproto("serve", "--port", "0", "--auth", "alice:a\tb", cwd=tmp_path)
+    assert run.status == 2
+    assert "wsAuth.password" in run.err

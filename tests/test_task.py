@@ -210,6 +210,12 @@ def test_timeout_is_silence_of_exactly_that_length(pieces: list[tuple[bool, int]
         assert sent(task) == [track[: 2 * end], Close(1000)]
 
 
+def test_a_deployed_platform_ignores_the_timeout() -> None:
+    task = listening(timeout=0.1, profile=DEPLOYED)
+    task.capture(QUIET * 8000)
+    assert task.result is None
+
+
 def test_silence_means_every_channel() -> None:
     task = listening(timeout=0.1, mixType="stereo")
     task.capture((QUIET + LOUD) * 1600)

@@ -876,6 +876,11 @@ WARNED = [
         " the listen; give one key [LP-END-10]",
     ),
     (
+        {"url": URL, "timeout": 2.5},
+        "timeout is 2.5: deployed platforms ignore it; let the app notice the silence and"
+        " disconnect [LP-END-13]",
+    ),
+    (
         {"url": URL, "bidirectionalAudio": {"streaming": True, "sampleRate": 24000}},
         "bidirectionalAudio.sampleRate is 24000: deployed platforms resample the stream to the rate"
         " of the call, mostly 8000, and lose marks with audio behind them; use 8000, or send"
@@ -902,6 +907,7 @@ def test_everything_is_said_at_once_and_nothing_of_what_is_well() -> None:
     clauses = [warning.clause for warning in judge_verb(wrong, DEPLOYED)]
     assert clauses == ["LP-VERB-2"] * 4 + ["LP-END-10"]
     full = FULL | {"finishOnKey": "#", "transcribe": {"recognizer": {}}}
+    del full["timeout"]
     full["bidirectionalAudio"] = {"streaming": True, "sampleRate": 8000}
     for profile in (DOCUMENTED, DEPLOYED):
         assert judge_verb(ListenVerb.from_json(full), profile) == []

@@ -19,7 +19,7 @@ from listenproto._messages import JSON, MixType
 from listenproto._profile import PROFILES
 from listenproto._shown import shown
 from listenproto._url import ABSOLUTE, url_fault
-from listenproto._verb import ListenVerb, VerbError
+from listenproto._verb import ListenVerb, VerbError, unwrapped
 from listenproto._verb_judge import judge_verb
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
@@ -279,7 +279,7 @@ def _read_verb(path: Path) -> dict[str, JSON]:
         text = options.read_file(path, MOST_VERB, option=hint).decode()
         if text.startswith("\ufeff"):
             raise ValueError("it starts with a byte order mark (BOM); save it as UTF-8 without one")
-        obj = DECODER.decode(text)
+        obj = unwrapped(DECODER.decode(text))
     except (ValueError, RecursionError) as exc:
         raise click.BadParameter(f"{path} is not valid JSON: {exc}", param_hint=hint) from exc
     if not isinstance(obj, dict):

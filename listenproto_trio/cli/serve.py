@@ -16,6 +16,8 @@ from listenproto._answering import Answering
 from listenproto._handshake import SUBPROTOCOLS, HandshakePolicy
 from listenproto._messages import Mode
 from listenproto._profile import PROFILES
+from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._verb_judge import judge_verb
 from listenproto_trio import server
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
@@ -163,6 +165,8 @@ def serve(
     if not host:
         said = "it is empty; use a host name or an address"
         raise click.BadParameter(said, param_hint="--host")
+    for warning in judge_verb(_expected_verb(mode, rate, auth), PROFILES[profile]):
+        screen.say(f"note: {warning}")
     answerer = Answerer(
         screen=screen,
         mode=mode,
@@ -211,6 +215,18 @@ def serve(
     except OSError as exc:
         raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
     screen.exit(failed=bool(answerer.not_whole))
+
+
+def _expected_verb(mode: Mode, rate: int, auth: tuple[str, str] | None) -> ListenVerb:
+    """What the platform's verb must have to fit the options."""
+    way = BidirectionalAudio(
+        enabled=mode is not Mode.OFF, streaming=mode is Mode.STREAMING, sample_rate=rate
+    )
+    try:
+        credentials = None if auth is None else WsAuth(username=auth[0], password=auth[1])
+    except VerbError as exc:
+        raise click.BadParameter(str(exc), param_hint="--auth") from exc
+    return ListenVerb(url="/", bidirectional_audio=way, ws_auth=credentials)
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
