@@ -17,7 +17,7 @@ from listenproto._codec import clip_flicks
 from listenproto._l16 import FLICKS
 from listenproto._messages import ClipId, PlayAudio, PlayDone
 from listenproto._profile import Profile
-from listenproto._sent import MAX_REMEMBERED, ROUND_TRIP, Outcome, Record, Sent
+from listenproto._sent import MAX_REMEMBERED, PATIENCE, ROUND_TRIP, Outcome, Record, Sent
 
 __all__ = ["AppClips", "ClipMatch", "ClipSent", "PlatformClips", "starts_at_once"]
 
@@ -32,7 +32,7 @@ FRAME: Final = 0.02
 
 
 def starts_at_once(profile: Profile, *, queued: bool, front_queued: bool) -> bool:
-    """Whether a clip replaces those before it, instead of waiting behind them (D8).
+    """Whether a clip starts over the one that plays, instead of waiting behind it (D8).
 
     ``queued``: it has ``queuePlay: true``; ``front_queued``: the clip that plays has it, too.
     """
@@ -48,14 +48,21 @@ class ClipSent(Sent):
     ends_at: int = attrs.field(default=0, repr=False)
     """The media time at which it has played to its end, if messages take no time and nothing stops
     it."""
+    number: int = attrs.field(default=0, repr=False)
+    """How many clips were sent before it."""
+    under: ClipSent | None = attrs.field(default=None, repr=False)
+    """The clip that started over it: of those under the same one, the first that was not done yet
+    is suspended, and the others were dropped."""
+    is_dropped: bool = attrs.field(default=False, repr=False)
+    """Whether it was dropped so, as far as this end can compute."""
     over_at: int | None = attrs.field(default=None, repr=False)
     """None while outstanding; after a killAudio, the media time until which a playDone may come."""
     is_killed: bool = attrs.field(default=False, repr=False)
-    """Whether its playDone can be due to a killAudio, or to a clip that replaced it."""
+    """Whether its playDone can be due to a killAudio."""
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a killAudio or a clip that replaced it should have stopped this one."""
+        """Whether a killAudio should have stopped it, or a clip that started have dropped it."""
         return self.cut_at < math.inf
 
 
@@ -72,20 +79,54 @@ class ClipMatch:
 
 
 class _Clips:
-    """The clips whose playDone has not passed, oldest first: what both ends have in common."""
+    """The clips whose playDone has not passed, in the order in which they play or resume.
+
+    That is what both ends have in common.
+    """
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._line: list[ClipSent] = []
+        self._number = 0
         self._passed_over: deque[ClipSent] = deque(maxlen=MAX_REMEMBERED)
         """Those without a playDone before one that had its own."""
 
     def starts_at_once(self, message: PlayAudio) -> bool:
-        """Whether a clip would replace those that are there (D8)."""
-        # No clip ever waits behind one that was not queued, so the newest is like the first.
-        front_queued = not self._line or self._line[-1].queued
+        """Whether a clip would start over those that are there (D8)."""
+        # No clip ever waits behind one that was not queued, nor behind one that resumed.
+        playing = self._playing()
+        front_queued = playing[-1].queued if playing else not self._line
         queued = message.queue_play is True
         return starts_at_once(self._profile, queued=queued, front_queued=front_queued)
+
+    def _playing(self) -> list[ClipSent]:
+        """The clip that plays and those that wait behind it, but for what was suspended."""
+        return [clip for clip in self._line if clip.under is None]
+
+    @property
+    def outstanding(self) -> int:
+        """How many clips count against the limit (LP-CLIP-2)."""
+        return sum(map(self._counts, self._line))
+
+    def counted(self, message: PlayAudio) -> int:
+        """How many clips count against the limit when that one comes."""
+        if not self.starts_at_once(message):
+            return self.outstanding
+        suspended = sum(self._counts(clip) for clip in self._line if clip.under is not None)
+        return suspended + any(map(self._counts, self._playing()))
+
+    def _counts(self, clip: ClipSent) -> bool:
+        return True
+
+    def _add(self, clip: ClipSent, *, at_once: bool) -> None:
+        """Put a clip into the line, over those that are there or behind those that wait."""
+        clip.number = self._number
+        self._number += 1
+        playing = self._playing()
+        if at_once:
+            for under in playing:
+                under.under = clip
+        self._line.insert(0 if at_once else len(playing), clip)
 
     def _is_over(self, clip: ClipSent) -> bool:
         """Whether its playDone cannot come any more."""
@@ -112,16 +153,17 @@ class _Clips:
         raise NotImplementedError
 
     def _strike(self, match: ClipMatch) -> list[ClipSent]:
-        """Remove the clip, and if the match is certain also those before it; returns these.
+        """Remove the clip, and if the match is certain also older ones before it; returns these.
 
         They were killed, or the platform had no room for them (LP-STRM-5).
         """
         if not match.in_order:
             self._passed_over.remove(match.clip)
             return []
-        index = self._line.index(match.clip)
-        before = [] if match.guessed else self._line[:index]
-        del self._line[index - len(before) : index + 1]
+        index, number = self._line.index(match.clip), match.clip.number
+        ahead = [] if match.guessed else self._line[:index]
+        before = [clip for clip in ahead if clip.number < number]
+        self._line = [clip for clip in self._line if clip not in (match.clip, *before)]
         self._passed_over += [clip for clip in before if clip.over_at is None]
         return before
 
@@ -133,18 +175,14 @@ class PlatformClips(_Clips):
         super().__init__(profile)
         self._killed: deque[ClipSent] = deque(maxlen=MAX_REMEMBERED)
 
-    @property
-    def outstanding(self) -> int:
-        """How many clips count against the limit (LP-CLIP-2)."""
-        return len(self._line)
-
     def sent(self, message: PlayAudio) -> Sent:
         """A clip has come."""
-        if self.starts_at_once(message):
-            # The one that played is done; of several such ones the playDone may be outstanding.
-            self._line = self._line[:1] + [clip for clip in self._line[1:] if not clip.queued]
+        at_once = self.starts_at_once(message)
         clip = ClipSent(message.id, queued=message.queue_play is True)
-        self._line.append(clip)
+        if at_once:
+            dropped = self._playing()[1:]
+            self._line = [one for one in self._line if one not in dropped]
+        self._add(clip, at_once=at_once)
         return clip
 
     def killed(self) -> None:
@@ -176,14 +214,10 @@ class AppClips(_Clips):
         self._in_doubt = False
         """Whether a guess leaves open which of the clips after it have finished."""
 
-    @property
-    def outstanding(self) -> int:
-        """How many clips count against the limit (LP-CLIP-2, LP-CLIP-29)."""
+    def _counts(self, clip: ClipSent) -> bool:
+        """LP-CLIP-29."""
         counts_killed = self._profile.kill_spares_waiting_clips
-        return sum(
-            clip.over_at is None or (counts_killed and not self._is_over(clip))
-            for clip in self._line
-        )
+        return clip.over_at is None or (counts_killed and not self._is_over(clip))
 
     def _is_over(self, clip: ClipSent) -> bool:
         return clip.over_at is not None and clip.over_at <= self._record.media_time
@@ -195,21 +229,76 @@ class AppClips(_Clips):
     def sent(self, message: PlayAudio) -> Sent:
         """A clip goes out."""
         flicks = clip_flicks(message)
-        if self.starts_at_once(message):
-            self._replaced()
+        clip = ClipSent(message.id, flicks, message=message, queued=message.queue_play is True)
+        at_once = self.starts_at_once(message)
+        if at_once:
+            self._suspend()
         self._last_ends_at = max(self._last_ends_at, self._record.media_time) + flicks
-        clip = ClipSent(
-            message.id,
-            flicks,
-            message=message,
-            queued=message.queue_play is True,
-            ends_at=self._last_ends_at,
-        )
+        clip.ends_at = self._last_ends_at
         self._record.lasts(clip.seconds)
         self._record.enter(clip)
-        self._line.append(clip)
+        before = [] if at_once else self._playing()
+        self._add(clip, at_once=at_once)
+        self._delay(clip, before[-1] if before else None)
         self._remember(MAX_CLIPS)
         return clip
+
+    def _suspend(self) -> None:
+        """A clip starts over those that play: the first is suspended, those behind it dropped."""
+        now = self._record.now
+        if self._record.ahead:
+            self._record.stopping()
+        playing = [clip for clip in self._playing() if clip.is_open and clip.due > now]
+        for clip in playing[1:]:
+            self._drop(clip)
+
+    def _drop(self, clip: ClipSent) -> None:
+        """A clip is dropped, unless the one before it is done when the new one is read."""
+        now = self._record.now
+        clip.is_dropped = True
+        clip.cut_at = min(clip.cut_at, now)
+        clip.over_at = max(clip.ends_at, self._record.media_time) + GRACE
+        self._record.cut(clip.seconds)
+        self._last_ends_at -= clip.flicks
+        self._move(self._line[self._line.index(clip) + 1 :], -1, clip)
+        self._record.flush(clip, now + ROUND_TRIP)
+
+    def _delay(self, clip: ClipSent, before: ClipSent | None) -> None:
+        """A new clip plays before those that are suspended, and not after all others."""
+        behind = self._line[self._line.index(clip) + 1 :]
+        if not behind:
+            return
+        now, media_time = self._record.now, self._record.media_time
+        clip.ends_at = max(media_time, before.ends_at if before else 0) + clip.flicks
+        clip.due = max(now, before.due if before else now) + clip.seconds
+        clip.expires_at = clip.due + PATIENCE
+        self._record.stopping()
+        self._move(behind, 1, clip)
+
+    def _move(self, clips: list[ClipSent], sign: int, by: ClipSent) -> None:
+        """Those that are still to play do so later, or sooner, by the length of another clip."""
+        for clip in clips:
+            if clip.is_open and not clip.is_dropped:
+                clip.due += sign * by.seconds
+                clip.ends_at += sign * by.flicks
+                if clip.over_at is not None:
+                    clip.over_at += sign * by.flicks
+                if clip.expires_as is Outcome.TIMED_OUT:
+                    clip.expires_at = clip.due + PATIENCE
+
+    def _revive(self, clip: ClipSent) -> None:
+        """A clip that seemed to be dropped was suspended, as the one before it was done by then."""
+        if not (clip.is_dropped and clip.outcome is None):
+            return
+        index = self._line.index(clip)
+        ahead = [one for one in self._line[:index] if one.is_open and not one.is_dropped]
+        clip.is_dropped, clip.cut_at, clip.over_at = False, math.inf, None
+        clip.due = max([self._record.now, *(one.due for one in ahead)]) + clip.seconds
+        clip.ends_at = max([self._record.media_time, *(one.ends_at for one in ahead)]) + clip.flicks
+        clip.expires_at, clip.expires_as = clip.due + PATIENCE, Outcome.TIMED_OUT
+        self._record.lasts(clip.seconds)
+        self._last_ends_at += clip.flicks
+        self._move(self._line[index + 1 :], 1, clip)
 
     def killed(self) -> None:
         """A killAudio goes out: it takes all clips, or the first of them (LP-KILL-2)."""
@@ -232,17 +321,6 @@ class AppClips(_Clips):
                 self._record.flush(clip, now + ROUND_TRIP if may_be_done else now)
         self._maybe_done()
 
-    def _replaced(self) -> None:
-        """A clip goes out that replaces those before it."""
-        now = self._record.now
-        if self._record.ahead:
-            self._record.stopping()
-        self._record.stopped()
-        for clip in self._line:
-            if clip.is_open:
-                self._stop(clip, now, answered_by=now + ROUND_TRIP)
-        self._maybe_done(replaced=True)
-
     def _stop(self, clip: ClipSent, at: float, *, answered_by: float) -> None:
         """The platform should stop a clip, and say so; if it does not, it has dropped the clip."""
         clip.is_killed = True
@@ -261,11 +339,8 @@ class AppClips(_Clips):
         for behind in self._line[self._line.index(clip) + 1 :]:
             behind.due -= spared
 
-    def _maybe_done(self, *, replaced: bool = False) -> None:
-        """What is outstanding may be done; deployed, killed clips may also play on.
-
-        ``replaced``: by a clip; the platform sends a playDone for the one that played.
-        """
+    def _maybe_done(self) -> None:
+        """What is outstanding may be done; deployed, killed clips may also play on."""
         plays_on = self._profile.kill_spares_waiting_clips
         now = self._record.media_time
         self._last_ends_at = max(self._last_ends_at, now) if plays_on else now
@@ -274,7 +349,7 @@ class AppClips(_Clips):
                 continue
             if plays_on:
                 clip.over_at = max(clip.ends_at, now) + GRACE
-            elif replaced or clip.ends_at <= now + GRACE:
+            elif clip.ends_at <= now + GRACE:
                 clip.over_at = now + GRACE
             else:
                 clip.over_at = now
@@ -282,9 +357,10 @@ class AppClips(_Clips):
 
     def _remember(self, number: int) -> None:
         """Forget all but the newest."""
-        for clip in self._line[:-number]:
-            self._record.give_up(clip, Outcome.TIMED_OUT)
-        del self._line[:-number]
+        if len(self._line) > number:
+            for clip in sorted(self._line, key=lambda clip: clip.number)[:-number]:
+                self._record.give_up(clip, Outcome.TIMED_OUT)
+                self._line.remove(clip)
 
     def _oldest(self) -> ClipMatch | None:
         """The oldest that is maybe done, or else outstanding, or else killed (LP-CLIP-27).
@@ -295,6 +371,7 @@ class AppClips(_Clips):
             return None
         clip = min(self._line, key=lambda clip: (self._is_over(clip), clip.over_at is None))
         in_doubt = self._in_doubt and self._has_newer(clip)
+        in_doubt = in_doubt or any(clip.under is not None for clip in self._line)
         return ClipMatch(clip, guessed=clip.over_at is not None or in_doubt)
 
     def _has_newer(self, clip: ClipSent) -> bool:
@@ -313,10 +390,28 @@ class AppClips(_Clips):
             self._record.give_up(before, Outcome.SKIPPED, heard=0.0)
         self._end(clip, _seconds_played(message), behind)
         if not match.guessed:
+            self._resume(clip)
+        if not match.guessed:
             self._record.check_clip(clip)
         if match.in_order and not match.guessed:
             self._has_started(behind)
         return clip
+
+    def _resume(self, done: ClipSent) -> None:
+        """A clip is done: what it started over resumes, and the rest of that was dropped.
+
+        If it was done before the one that should have suspended it, that one suspended the next.
+        """
+        under = [clip for clip in self._line if clip.under is done and clip.is_open]
+        for clip in under[1:]:
+            if not clip.is_dropped:
+                self._drop(clip)
+            self._record.give_up(clip, Outcome.FLUSHED, heard=0.0)
+        self._line = [clip for clip in self._line if clip not in under[1:]]
+        if done.under in self._line and (done.outcome is Outcome.PLAYED or done.is_stopped):
+            under = [clip for clip in self._line if clip.under is done.under and clip.is_open]
+        for clip in under[:1]:
+            self._revive(clip)
 
     def _end(self, clip: ClipSent, played: float | None, behind: list[ClipSent]) -> None:
         """Say how a clip ended whose playDone came, after ``played`` seconds if that is known.

@@ -379,7 +379,7 @@ def _too_many(
 def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
     found = _too_many(
         "clips are outstanding",
-        0 if observer._clips.starts_at_once(message) else observer.outstanding_clips,
+        observer._clips.counted(message),
         ("LP-CLIP-2", observer._max_clips),
         ("LP-CLIP-5", observer._limits.clips),
     )

@@ -120,7 +120,7 @@ class Sound:
     rate: int
     clip: PlayoutClip | None = None
     queued: bool = True
-    """Whether it came with ``queuePlay: true``, if it is a clip."""
+    """Whether a queued clip waits behind it, if it is a clip itself (D8)."""
     played: int = 0
 
     def can_grow(self, more: Sound) -> bool:
@@ -185,6 +185,8 @@ class Playout:
         self.max_seconds: float = max_seconds
         self._max_flicks = int(max_seconds * FLICKS)
         self._line: deque[_Item] = deque()
+        self._suspended: list[Sound] = []
+        """Clips over which others started; the last one resumes first, once the line is empty."""
         self._buffered = 0
         self._kill_at: int | None = None
         self._doomed: deque[_Item] = deque()
@@ -205,12 +207,15 @@ class Playout:
         return self.buffered + flicks <= self._max_flicks
 
     def has_room_for_clip(self, flicks: int, *, queue_play: bool = False) -> bool:
-        """Whether a clip of that length can be buffered, not counting what it would replace."""
-        buffered = 0 if self._starts_at_once(queue_play) else self._buffered
+        """Whether a clip of that length can be buffered, not counting what it would drop."""
+        buffered = self._buffered
+        if self._starts_at_once(queue_play):
+            waiting = [*self._line][1:]
+            buffered -= sum(item.flicks for item in waiting if isinstance(item, Sound))
         return buffered + flicks <= self._max_flicks
 
     def _starts_at_once(self, queue_play: bool) -> bool:
-        """Whether a clip takes the place of what plays, instead of waiting behind it (D8)."""
+        """Whether a clip starts over what plays, instead of waiting behind it (D8)."""
         head = self._line[0] if self._line else None
         front_queued = isinstance(head, Sound) and head.queued
         return starts_at_once(self._profile, queued=queue_play, front_queued=front_queued)
@@ -222,11 +227,18 @@ class Playout:
 
         Returns what is over because of it. There must be room for it (:meth:`has_room_for_clip`).
         Under a profile in which clips do not always wait, a clip without ``queue_play``, or after
-        one without it, starts at once: what waits is dropped, what plays is cut short (D8).
+        one without it, starts at once: what waits is dropped, and the clip that plays is suspended
+        until all that came later is over (D8).
         """
         over: list[PlayoutEnd] = []
         if self._line and self._starts_at_once(queue_play):
-            over = self._drop(self._line.popleft(), PlayoutFate.KILLED) + self._drop_all()
+            front = self._line.popleft()
+            for item in self._line:
+                over += self._drop(item, PlayoutFate.FLUSHED)
+            self._line.clear()
+            if isinstance(front, Sound):
+                front.queued = False  # nothing waits behind it when it resumes
+                self._suspended.append(front)
         self._append(Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
         return over + self._settle()
 
@@ -299,7 +311,9 @@ class Playout:
 
     def _advance(self, end: int) -> Iterator[Heard | PlayoutEnd]:
         """Play the line up to ``end``, from where the next sample of its first item starts."""
-        while self._line:
+        while self._line or self._suspended:
+            if not self._line:
+                self._line.append(self._suspended.pop())
             item = self._line[0]
             if isinstance(item, PlayoutMark):
                 self._line.popleft()
@@ -350,11 +364,12 @@ class Playout:
     def _drop_all(self, *, told: bool = False) -> list[PlayoutEnd]:
         """Empty the line; with ``told``, the app is told of its marks."""
         over: list[PlayoutEnd] = []
-        for item in (*self._line, *self._doomed):
+        for item in (*self._line, *self._doomed, *reversed(self._suspended)):
             killed = told and isinstance(item, PlayoutMark)
             over += self._drop(item, PlayoutFate.KILLED if killed else PlayoutFate.FLUSHED)
         self._line.clear()
         self._doomed.clear()
+        self._suspended.clear()
         self._heard_until = None
         return over
 

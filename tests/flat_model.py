@@ -33,6 +33,7 @@ class FlatModel:
         self.max_waiting = (11 if deployed else 10) if max_waiting is None else max_waiting
         self.max_marks = (30 if deployed else float("inf")) if max_marks is None else max_marks
         self.pending: list[Entry] = []
+        self.suspended: list[list[Entry]] = []  # what other clips started over
         self.now = 0
         self.head_start = 0  # where the first pending sample started
         self.kill_at: int | None = None
@@ -47,12 +48,14 @@ class FlatModel:
     def clip(self, pcm: bytes, rate: int, clip_id: object, *, queue_play: bool) -> bool:
         """Add a clip; False when too many wait already."""
         ends = self._all("clip_end")
-        if self.deployed and ends and not (queue_play and ends[0][2]):
-            self._end_clip("killed", self.now)
+        playing = [entry for entry in self.pending if entry[0] == "clip_end"]
+        if self.deployed and playing and not (queue_play and playing[0][2]):
+            if len(self.suspended) >= self.max_waiting:
+                return False
+            front = self.pending[: self.pending.index(playing[0])]
+            self.suspended.append([*front, ("clip_end", playing[0][1], False, playing[0][3])])
             self.pending = []
-            self.excused = True
-            ends = []
-        if len(ends) > self.max_waiting:  # the first of them plays, the others wait
+        elif len(ends) > self.max_waiting:  # the first of them plays, the others wait
             return False
         values = whole_samples(pcm)
         for value in values:
@@ -88,7 +91,7 @@ class FlatModel:
 
     def flush(self) -> None:
         """Drop everything without a word."""
-        self.pending, self.doomed = [], []
+        self.pending, self.doomed, self.suspended = [], [], []
         self.kill_at = None
         self.excused = True
 
@@ -115,7 +118,8 @@ class FlatModel:
         return self.head_start + self.left() - self.now if self.left() else 0
 
     def _all(self, kind: str) -> list[Entry]:
-        return [entry for entry in self.pending + self.doomed if entry[0] == kind]
+        everything = sum(self.suspended, self.pending + self.doomed)
+        return [entry for entry in everything if entry[0] == kind]
 
     def _append_or_doom(self, entry: Entry) -> None:
         if self.kill_at is None:
@@ -130,7 +134,9 @@ class FlatModel:
         self._walk(self.now)
 
     def _walk(self, end: int) -> None:
-        while self.pending:
+        while self.pending or self.suspended:
+            if not self.pending:
+                self.pending = self.suspended.pop()
             kind = self.pending[0][0]
             if kind == "sample":
                 _, value, rate = self.pending[0]

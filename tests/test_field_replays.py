@@ -108,7 +108,6 @@ CLOSING = 100_000
 
 UNLIKE = {
     "07-stream-24000": "the real converter makes a sample of -1 out of this audio, ours does not",
-    "15-clip-unqueued": "a clip that another starts over is cut short here, and does not resume",
     "18-raw-rates": "raw clips are played right here at every rate",
     "20-bad-base64": "a clip with bad base64 is dropped here",
     "21-error": "the connection is closed here",

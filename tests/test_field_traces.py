@@ -14,7 +14,6 @@ TRACES = Path(__file__).parent / "field_traces"
 APP, PLATFORM = Peer.APP, Peer.PLATFORM
 
 BREACHES = {
-    "15-clip-unqueued": [(72, PLATFORM, "LP-CLIP-24"), (100, PLATFORM, "LP-CLIP-24")],
     "17-fourteen-clips": [(21, APP, "LP-CLIP-2"), (22, APP, "LP-CLIP-2")],
     "20-bad-base64": [(9, APP, "LP-CLIP-6"), (28, PLATFORM, "LP-CLIP-24")],
     "22-metadata-apostrophe": [(3, PLATFORM, "LP-META-11")],

@@ -116,25 +116,24 @@ def test_a_clip_waits_or_starts_at_once(
 
 
 @pytest.mark.parametrize("queue", [None, True, False])
-def test_a_clip_takes_the_place_of_one_that_was_not_queued_at_both_ends(
-    queue: bool | None,
-) -> None:
+def test_a_clip_starts_over_one_that_was_not_queued_at_both_ends(queue: bool | None) -> None:
     """LP-CLIP-13: nothing waits behind it, whatever the next one asks for."""
     task = ListenTask(ListenVerb(url="ws://app.example/"), {}, profile=DEPLOYED)
     app = AppSession(profile=DEPLOYED)
     task.connected()
     app.receive(*task.outgoing())
-    first = play(app, clip(10, queue=False), 0.0)
+    first = play(app, clip(10, "a", queue=False), 0.0)
     task.receive(*app.outgoing())
     task.play(FLICKS)
-    second = play(app, clip(2, queue=queue), 1.0)
-    assert app.ahead(1.0) == 2
+    second = play(app, clip(2, "b", queue=queue), 1.0)
+    assert app.ahead(1.0) == 11
     task.receive(*app.outgoing())
-    assert ends(app.receive(*task.outgoing(), 1.0)) == [(first, F)]
-    assert first.heard == 1
     task.play(2 * FLICKS)
     assert ends(app.receive(*task.outgoing(), 3.0)) == [(second, P)]
-    assert (second.heard, app.ahead(3.0)) == (2, 0)
+    assert (second.heard, app.ahead(3.0)) == (2, 9)
+    task.play(9 * FLICKS)
+    assert ends(app.receive(*task.outgoing(), 12.0)) == [(first, P)]
+    assert (first.heard, app.ahead(12.0)) == (10, 0)
 
 
 @pytest.mark.parametrize(("profile", "named"), [(DOCUMENTED, ["LP-MARK-14"]), (DEPLOYED, [])])
@@ -563,15 +562,17 @@ def test_a_guess_does_not_tell_since_when_the_next_clip_plays() -> None:
     assert not app.observer.holds_clip("b")
 
 
-def test_a_clip_in_the_place_of_others_changes_nothing_of_what_has_ended() -> None:
+def test_a_clip_that_starts_over_others_changes_nothing_of_what_has_ended() -> None:
     app = opened(profile=DEPLOYED)
     killed, played = play(app, clip(0.5, "a"), 0.0), play(app, clip(5, "b"), 0.0)
     app.send(KillAudio(), 0.1)
     assert app.handle_timeout(1.5) == [PlaybackDone(killed, F)]
-    replacing = play(app, clip(1, "c", queue=False), 2.0)
-    assert (app.under_way, app.next_timeout()) == ([played, replacing], 3)
-    assert app.handle_timeout(3.0) == [PlaybackDone(played, F)]
-    assert played.heard == pytest.approx(1.9)
+    over = play(app, clip(1, "c", queue=False), 2.0)
+    assert (app.under_way, app.next_timeout()) == ([played, over], 13)
+    assert app.ahead(2.0) == pytest.approx(4.1)
+    assert ends(app.receive(done("c"), 3.0)) == [(over, P)]
+    assert ends(app.receive(done("b"), 6.1)) == [(played, P)]
+    assert played.heard == 5
 
 
 def test_when_all_is_heard() -> None:

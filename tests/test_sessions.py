@@ -789,9 +789,10 @@ class TestThePlatform:
 
     def test_each_clip_that_is_over_at_once_is_done(self) -> None:
         platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
-        platform.receive(clip_text(160, id="cut-short", queuePlay=True))
-        platform.receive(clip_text(160, id="dropped", queuePlay=True))
-        platform.receive(clip_text(0, id="empty"))
+        platform.receive(clip_text(1600, id="cut-short", queuePlay=True))
+        platform.receive(clip_text(0, id="empty", queuePlay=True))
+        platform.receive('{"type": "killAudio"}')
+        platform.play(FLICKS // 50)
         app = opened_app(profile=DEPLOYED)
         for clip_id in ("cut-short", "dropped", "empty"):
             app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))

@@ -182,24 +182,30 @@ def _invalid_verb_objects(draw: st.DrawFn) -> JSON:
 _KILLS: Final = ("kill_grid", "kill_spares_waiting_clips")
 """The two fields that belong together: a deployed killAudio stops the playing clip, at a frame."""
 
+_CLIPS: Final = ("clips_wait_unasked", "play_done_data")
+"""As do these: without ids, nothing tells which of several suspended clips is done."""
+
 
 def profiles(*, mixed: bool = False) -> SearchStrategy[Profile]:
     """The two profiles; with ``mixed``, also ones that take each field from either of them.
 
-    The fields about killAudio are taken from the same one.
+    The fields about killAudio are taken from the same one, and so are those about clips in line.
     """
     both = st.sampled_from([DOCUMENTED, DEPLOYED])
     if not mixed:
         return both
-    names = [field.name for field in attrs.fields(Profile) if field.name not in ("name", *_KILLS)]
+    together = ("name", *_KILLS, *_CLIPS)
+    names = [field.name for field in attrs.fields(Profile) if field.name not in together]
     fields = {
         name: st.sampled_from([getattr(profile, name) for profile in (DOCUMENTED, DEPLOYED)])
         for name in names
     }
     kills = both.map(lambda profile: {name: getattr(profile, name) for name in _KILLS})
+    clips = both.map(lambda profile: {name: getattr(profile, name) for name in _CLIPS})
     mixtures = st.builds(
-        lambda kill, rest: Profile(name="mixed", **kill, **rest),
+        lambda kill, clip, rest: Profile(name="mixed", **kill, **clip, **rest),
         kills,
+        clips,
         st.fixed_dictionaries(fields),
     )
     return both | mixtures
