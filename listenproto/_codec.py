@@ -223,7 +223,7 @@ def wav_for_raw(clip: PlayAudio, rates: Container[int]) -> PlayAudio:
     # the check before sending reports another rate, and half a sample
     if raw_rate not in PLAY_RATES or raw_rate in rates or len(clip.content) % SAMPLE_BYTES:
         return clip
-    content = wav_header(len(clip.content), raw_rate) + clip.content
+    content = wav_header(len(clip.content), int(raw_rate)) + clip.content
     return attrs.evolve(clip, content=content, content_type="wav", sample_rate=None)
 
 

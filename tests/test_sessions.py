@@ -405,7 +405,7 @@ class TestTheApp:
             },
         }
 
-    @pytest.mark.parametrize("rate", PLAY_RATES)
+    @pytest.mark.parametrize("rate", [*PLAY_RATES, 24000.0])
     def test_a_raw_clip_of_a_rate_that_is_misread_goes_out_as_a_wav(self, rate: int) -> None:
         """LP-CLIP-33: the same audio with the same id; what becomes of it is the same."""
         given = PlayAudio(b"ab" * 160, sample_rate=rate, id="a")
