@@ -7,13 +7,13 @@ from typing import Final, get_args
 
 import attrs
 
-from listenproto._app_session import AppSession
+from listenproto._app_session import AppSession, check_assumed
 from listenproto._checks import a_function, a_number, a_switch, instance_of
 from listenproto._choices import one_of
 from listenproto._handshake import HandshakePolicy
 from listenproto._limits import Limits
 from listenproto._link import Tap
-from listenproto._messages import Mode
+from listenproto._messages import Metadata, Mode
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._unread import UnreadPolicy
 from listenproto._verb import ListenVerb
@@ -41,7 +41,9 @@ class Answering:
     ``unread`` says what happens to audio that is not read in time. With ``drain``, a call whose
     handler has returned is closed only when the caller has heard everything, as with
     :meth:`HandlerCall.drain`. ``salvage_metadata`` takes calls whose metadata is cut off or
-    damaged, with what can be read of it; None leaves that to the profile.
+    damaged, with what can be read of it; None leaves that to the profile. ``assume`` stands for
+    what a platform leaves out that sends no metadata, or JSON without ``sampleRate`` and
+    ``mixType``: ``Answering(assume=Metadata(sample_rate=16000, mix_type="stereo"))``.
 
     ``tap`` is called for each call and returns the call's tap, which gets every payload. If ``tap``
     raises, the call fails. If the call's tap raises, that is logged, it is not called again, and
@@ -88,6 +90,7 @@ class Answering:
     salvage_metadata: bool | None = attrs.field(
         default=None, validator=attrs.validators.optional(a_switch)
     )
+    assume: Metadata | None = None
     tap: Callable[[AppSession], Tap] | None = attrs.field(default=None, validator=a_function)
     on_lost: Callable[[AppSession, str], None] | None = attrs.field(
         default=None, validator=a_function
@@ -96,6 +99,7 @@ class Answering:
     def __attrs_post_init__(self) -> None:
         mode_for(self.verb, self.mode)
         stream_rate_for(self.verb, self.stream_rate)
+        check_assumed(self.assume)
 
     def session(self) -> AppSession:
         """The session of a new call."""
@@ -109,5 +113,6 @@ class Answering:
             raw_as_wav=self.raw_as_wav,
             replace_minus_one=self.replace_minus_one,
             salvage_metadata=self.salvage_metadata,
+            assume=self.assume,
             keep_passed=self.tap is not None,
         )

@@ -38,6 +38,7 @@ from listenproto._messages import (
     Peer,
     PlayAudio,
 )
+from listenproto._observer import Violation
 from listenproto._rules import REFUSALS
 from listenproto._sent import Sent
 from listenproto._speech import Speech
@@ -130,6 +131,7 @@ class AppCall:
         self._told_of: set[str] = set()
         profile, pads = self.answering.profile, self.answering.pad_speech
         self._pads = profile.stream_batch > 0 if pads is None else pads
+        self._reported = ""  # the reason of the newest violation
         if over_messages:
             self.session.request = request
         if over_messages and not isinstance(verdict, Reject):
@@ -205,11 +207,15 @@ class AppCall:
         elif isinstance(event, Request):
             self._answer(event)
         elif isinstance(event, Metadata):
+            if event.flaw and event.flaw != self._reported:
+                self.notes.append(CallNote("warning", event.flaw))
             self._unread.open(event)
             if self._messages is None:
                 self.link.keep_alive(self._now)
         elif isinstance(event, CallEvent):
-            if isinstance(event, PlaybackDone) and event.wrong_pace is not None:
+            if isinstance(event, Violation):
+                self._reported = event.reason
+            elif isinstance(event, PlaybackDone) and event.wrong_pace is not None:
                 self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)
 

@@ -32,11 +32,12 @@ from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import MODES, PeerState
 from listenproto._sent import Outcome, Sent, outcome_of
 from listenproto._session import ABNORMAL, Session
+from listenproto._shown import shown
 from listenproto._upgrade import Request
 from listenproto._verb import ListenVerb
 from listenproto._way import ModeOf, mode_for
 
-__all__ = ["AppEvent", "AppSession", "PlaybackDone"]
+__all__ = ["AppEvent", "AppSession", "PlaybackDone", "check_assumed"]
 
 
 @attrs.frozen
@@ -63,6 +64,18 @@ class PlaybackDone:
         return self.sent.name
 
 
+def check_assumed(value: Metadata | None) -> Metadata | None:
+    """What an app may assume; ValueError if no platform could say it."""
+    if value is None:
+        return None
+    if not isinstance(value, Metadata):
+        raise ValueError(f"assume must be Metadata or None; it is {shown(value)}")
+    if value.sample_rate not in PLAY_RATES:
+        allowed = ", ".join(map(str, PLAY_RATES))
+        raise ValueError(f"assume.sample_rate must be one of {allowed}; it is {value.sample_rate}")
+    return value
+
+
 AppEvent: TypeAlias = Metadata | Audio | Dtmf | PlaybackDone | UnknownMessage | Violation | Close
 """What :meth:`AppSession.receive` returns: messages of the platform, what was wrong with them, and
 the clips and marks that have ended."""
@@ -86,8 +99,11 @@ class AppSession(Session):
     sends raw clips as WAV at rates that the profile's platforms misread (LP-CLIP-33). None leaves
     these two to the profile. ``queue_clips`` tells deployed platforms to queue clips.
     ``stream_rate`` is the sample rate of the app's stream, needed to compute how long it plays: the
-    verb's, or 8000, unless given. ``salvage_metadata`` reads the beginning of metadata that is cut
-    off or damaged, instead of failing (LP-META-12); None leaves that to the profile.
+    verb's, or 8000, unless given. ``salvage_metadata`` reads what is whole in metadata that is cut
+    off or damaged, instead of failing (LP-META-12); None leaves that to the profile. ``assume`` is
+    for platforms that send no metadata, or JSON of their own without ``sampleRate`` and
+    ``mixType``: it stands for whatever is left out (LP-META-17), as in
+    ``assume=Metadata(sample_rate=16000)``.
     ``keep_passed`` keeps what passes for :meth:`passed`, as for a trace.
 
     Methods take the time as ``now``, in seconds on any clock. It decides when to stop waiting for
@@ -114,6 +130,7 @@ class AppSession(Session):
         queue_clips: bool = True,
         stream_rate: int | None = None,
         salvage_metadata: bool | None = None,
+        assume: Metadata | None = None,
         keep_passed: bool = False,
     ) -> None:
         super().__init__(keep_passed=keep_passed)
@@ -125,7 +142,8 @@ class AppSession(Session):
         self.salvages_metadata: bool = (
             profile.salvages_metadata if salvage_metadata is None else salvage_metadata
         )
-        """Whether metadata that is cut off or damaged is read as far as it goes (LP-META-12)."""
+        """Whether what is whole in damaged metadata is read (LP-META-12)."""
+        self._assume: Metadata | None = check_assumed(assume)
         if safe_clip_ids is None:
             safe_clip_ids = not profile.escapes_clip_ids
         self._raw_rates = PLAY_RATES if raw_as_wav is False else profile.raw_clip_rates
@@ -174,7 +192,7 @@ class AppSession(Session):
         if self.observer.states[Peer.APP] is PeerState.CLOSED:
             return [*self._ends()]
         if self.metadata is None:
-            messages = decode_opening(payload, salvage=self.salvages_metadata)
+            messages = decode_opening(payload, salvage=self.salvages_metadata, assume=self._assume)
         else:
             messages = decode(payload, Peer.PLATFORM)
         if len(messages) == 1 and not self._record.ended:

@@ -14,9 +14,9 @@ from typing import Final
 
 import attrs
 
-from listenproto._bodies import BadBody, read_metadata
+from listenproto._bodies import BadBody, read_metadata, write_metadata
 from listenproto._errors import LocalProtocolError
-from listenproto._jsontext import members_before_the_cut, values
+from listenproto._jsontext import values
 from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
 from listenproto._messages import (
     JSON,
@@ -24,16 +24,20 @@ from listenproto._messages import (
     Audio,
     Build,
     Close,
+    Dtmf,
     Malformed,
+    MarkEvent,
     Message,
     Metadata,
     Parse,
     Payload,
     Peer,
     PlayAudio,
+    PlayDone,
     Row,
     UnknownMessage,
 )
+from listenproto._salvage import whole_members
 from listenproto._wav import Wav, WavError, mended_wav, wav_header
 
 __all__ = [
@@ -161,41 +165,68 @@ def _check_wav(message: Message, sender: Peer) -> None:
             raise BadBody(clause, str(exc)) from None
 
 
-def decode_opening(payload: str | bytes, *, salvage: bool = False) -> list[Message]:
+def decode_opening(
+    payload: str | bytes, *, salvage: bool = False, assume: Metadata | None = None
+) -> list[Message]:
     """Read a platform's first message, the metadata; never raises.
 
-    With ``salvage``, text that is cut off or damaged becomes metadata of the members that are whole
-    in front of that, with ``truncated`` and ``flaw`` set (LP-META-12).
+    With ``salvage``, damaged text becomes metadata of the members that are whole in it, with
+    ``truncated``, ``flaw`` and ``text`` set (LP-META-12). ``assume`` stands for what the platform
+    leaves out: all of the metadata, if it begins with another message, or single members.
     """
     if isinstance(payload, bytes):
-        return [Audio(payload)]
+        return [*_assumed(assume), Audio(payload)]
     objects = _objects(payload)
     if isinstance(objects, Malformed):
-        if salvage and (members := members_before_the_cut(payload)):
-            parse = partial(_parse_opening, payload, flaw=_flaw(payload))
-            return [_read(members, payload, parse)]
         not_an_object = objects.clause == "LP-ODD-3"
+        damaged = not not_an_object or payload.lstrip().startswith("{")
+        if salvage and damaged and (members := whole_members(payload)):
+            parse = partial(
+                _parse_opening,
+                payload,
+                assume=assume,
+                flaw=_flaw(payload, members, assume or Metadata()),
+            )
+            return [_read(members, payload, parse)]
         return [attrs.evolve(objects, clause="LP-META-1") if not_an_object else objects]
     (first, text), *rest = objects
-    return [
-        _read(first, text, partial(_parse_opening, text)),
-        *(_read(obj, piece, lambda obj: _parse(obj, Peer.PLATFORM)) for obj, piece in rest),
-    ]
+    following = [_read(obj, piece, lambda obj: _parse(obj, Peer.PLATFORM)) for obj, piece in rest]
+    if assume is not None:
+        other = _read(first, text, lambda obj: _parse(obj, Peer.PLATFORM))
+        if isinstance(other, Dtmf | PlayDone | MarkEvent):
+            return [*_assumed(assume), other, *following]
+    return [_read(first, text, partial(_parse_opening, text, assume=assume)), *following]
 
 
-def _flaw(text: str) -> str:
-    """Why only the beginning of a text could be read that starts with an object."""
+def _assumed(assume: Metadata | None) -> list[Message]:
+    if assume is None:
+        return []
+    said = f"{assume.sample_rate} Hz {assume.mix_type.value} is assumed"
+    return [attrs.evolve(assume, flaw=f"the platform sent no metadata; {said}")]
+
+
+def _flaw(text: str, members: Mapping[str, JSON], defaults: Metadata) -> str:
+    """What is wrong with a text of which only these members could be read."""
     try:
         next(values(text))
     except ValueError:
-        return "the metadata is cut off or damaged; only the members before that were read"
-    return "something other than a JSON object follows the metadata; only the metadata was read"
+        said = "the metadata is cut off or damaged; only the members that are whole were read"
+    else:
+        said = "something other than a JSON object follows the metadata; only the metadata was read"
+    usual = {"sampleRate": defaults.sample_rate, "mixType": defaults.mix_type.value}
+    assumed = [f"{key} {usual[key]}" for key in usual if key not in members]
+    return f"{said}; assumed: {', '.join(assumed)}" if assumed else said
 
 
-def _parse_opening(text: str, obj: Mapping[str, JSON], *, flaw: str = "") -> Metadata:
+def _parse_opening(
+    text: str, obj: Mapping[str, JSON], *, assume: Metadata | None, flaw: str = ""
+) -> Metadata:
     # A byte that is not UTF-8 has become a surrogate; it counts as the one byte that it was.
     size = len(text.encode(errors="replace"))
-    return Metadata(*read_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw)
+    if assume is not None:
+        obj = write_metadata(assume.attributes, assume.sample_rate, assume.mix_type) | dict(obj)
+    kept = text if flaw else ""
+    return Metadata(*read_metadata(obj), truncated=bool(flaw), size=size, flaw=flaw, text=kept)
 
 
 def mended_clip(clip: PlayAudio) -> PlayAudio:

@@ -17,7 +17,6 @@ import attrs
 __all__ = [
     "DECODER",
     "TOO_LARGE",
-    "members_before_the_cut",
     "same",
     "values",
     "well_formed",
@@ -57,6 +56,9 @@ def _constant(literal: str) -> Any:
 
 DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
 """Reads JSON; raises ValueError for NaN, infinities and very long numbers, too."""
+_LOOSE: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_real, parse_constant=_constant, strict=False
+)
 _STRUCTURE: Final = re.compile(r'\\.|["\[\]{},]', re.DOTALL)
 _NO_SPACE: Final = re.compile(r"[^ \t\r\n]")
 _CLOSING: Final = ("]", "}")
@@ -71,18 +73,17 @@ def _skip_space(text: str, at: int) -> int:
 
 @attrs.frozen
 class _Excess:
-    """What a text has too much of, and where the value and the member that hold it start."""
+    """What a text has too much of, and where the value that holds it starts."""
 
     reason: str
     value: int
-    member: int
 
 
 def _excess(text: str) -> _Excess | None:
     """The first excess in a text, found before the parser spends memory or stack on it."""
     if text.count("[") + text.count("{") + text.count(",") <= MAX_DEPTH:
         return None  # the usual message: no need to scan it
-    depth = count = value = member = 0
+    depth = count = value = 0
     quoted = False
     inside: int | None = None  # where the innermost container starts, while it may be empty
     for match in _STRUCTURE.finditer(text):
@@ -99,16 +100,14 @@ def _excess(text: str) -> _Excess | None:
         else:
             if depth == 0:
                 value = match.start()
-            if depth == 0 or (depth == 1 and token == ","):
-                member = match.start()
             count += token == "," or depth == 0
             if token != ",":
                 depth += 1
                 inside = match.end()
             if depth > MAX_DEPTH:
-                return _Excess(f"nested deeper than {MAX_DEPTH}", value, member)
+                return _Excess(f"nested deeper than {MAX_DEPTH}", value)
         if count > MAX_VALUES:
-            return _Excess(f"more than {MAX_VALUES} values", value, member)
+            return _Excess(f"more than {MAX_VALUES} values", value)
     return None
 
 
@@ -127,10 +126,13 @@ def well_formed(value: Any) -> Any:
     return [well_formed(item) for item in value] if isinstance(value, list) else value
 
 
-def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, int, int]]:
+def values(
+    text: str, *, lone_surrogates: bool = False, control_characters: bool = False
+) -> Iterator[tuple[Any, int, int]]:
     """Each JSON value of a text, with its start and end in the text.
 
-    With ``lone_surrogates`` these are let through, for :func:`well_formed` to replace.
+    With ``lone_surrogates`` these are let through, for :func:`well_formed` to replace; with
+    ``control_characters`` those that are not escaped in strings, for metadata that is damaged.
 
     Raises ValueError with the reason where the text is not JSON; the values before that place have
     been yielded by then.
@@ -140,11 +142,12 @@ def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, i
     if at == len(text):
         raise ValueError("it is empty")
     value: Any = None
+    decoder = _LOOSE if control_characters else DECODER
     for number in range(MAX_VALUES):
         if excess and at >= excess.value:
             raise ValueError(excess.reason)
         try:
-            value, end = DECODER.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as exc:
             if number == 0:
                 raise
@@ -158,30 +161,6 @@ def values(text: str, *, lone_surrogates: bool = False) -> Iterator[tuple[Any, i
         if at == len(text):
             return
     raise ValueError(f"more than {MAX_VALUES} values")
-
-
-def members_before_the_cut(text: str) -> dict[str, Any]:
-    """The members of a JSON object that are complete before its text breaks off."""
-    members: dict[str, Any] = {}
-    excess = _excess(text)
-    end = excess.member if excess else len(text)
-    at = _skip_space(text, 0)
-    try:
-        while at < end and text[at] == ("," if members else "{"):
-            start = _skip_space(text, at + 1)
-            key, at = DECODER.raw_decode(text, start)
-            at = _skip_space(text, at)
-            if not isinstance(key, str) or text[at : at + 1] != ":":
-                break
-            value, at = DECODER.raw_decode(text, _skip_space(text, at + 1))
-            _check_encodable([key, value], text[start:at])
-            at = _skip_space(text, at)
-            if text[at : at + 1] not in (",", "}"):
-                break  # what looks whole may have been cut: 8000 of 80000
-            members[key] = value
-    except ValueError:
-        return members  # here it breaks off
-    return members
 
 
 def whole_number(value: Any) -> int | None:

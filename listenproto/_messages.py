@@ -89,8 +89,9 @@ class Metadata(Frozen):
     """The platform's first message: the attributes of the call (LP-META-1).
 
     ``attributes`` has every key except ``sampleRate`` and ``mixType``. ``sample_rate`` is that of
-    the platform's audio, in Hz. ``truncated`` is true if only the beginning of the text could be
-    read (LP-META-12), and ``flaw`` says why. ``size`` is how many bytes came, 0 if the metadata did
+    the platform's audio, in Hz. ``truncated`` is true if only some of the text could be read
+    (LP-META-12). ``flaw`` says what was wrong with the metadata, and ``text`` is then the text as
+    it came; both are empty if nothing was. ``size`` is how many bytes came, 0 if the metadata did
     not come over a connection.
     """
 
@@ -103,6 +104,7 @@ class Metadata(Frozen):
     truncated: bool = False
     size: int = attrs.field(default=0, eq=False, repr=False)
     flaw: str = attrs.field(default="", eq=False, repr=False)
+    text: str = attrs.field(default="", eq=False, repr=False)
 
     @property
     def call_sid(self) -> str | None:

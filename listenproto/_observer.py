@@ -52,6 +52,7 @@ from listenproto._rules import (
     PeerState,
 )
 from listenproto._sent import Record, Sent
+from listenproto._splitter import arrives_whole
 from listenproto._terms import sender_of
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import ListenVerb
@@ -164,6 +165,7 @@ class Observer:
         self._vantage = vantage
         self._cuts_metadata = profile.cuts_metadata
         self._reads_any_case = profile.reads_any_case
+        self._splits_metadata = profile.splits_metadata
         check_texts(without, "without")
         self._without = without
         self._limits = limits or AppLimits()
@@ -339,7 +341,8 @@ def _name(kind: type[Any]) -> str:
 def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
     found: _Found = []
     cut_there = observer._cuts_metadata and message.size == MAX_METADATA
-    if message.truncated and not cut_there:
+    # LP-META-11: a command line may cut it anywhere, too, and nothing shows what it cut or lost.
+    if message.truncated and not (cut_there or observer._splits_metadata):
         reason = message.flaw or "only the beginning of the metadata was read"
         found.append(("LP-META-11", reason))
     elif message.size > MAX_METADATA:
@@ -353,6 +356,8 @@ def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Fou
         asked = f"{verb.sample_rate} {verb.mix_type.value}"
         found.append(("LP-META-7", f"the metadata says {says}, but the verb asks for {asked}"))
     for key, value in verb.to_json().get("metadata", {}).items():
+        if observer._splits_metadata and not arrives_whole(key, value):
+            continue  # LP-META-11: nobody can tell what became of it
         if key not in message.attributes or not same(message.attributes[key], value):
             reason = f"{key!r:.60} is not as in the verb's metadata"
             found.append(("LP-META-15", reason))

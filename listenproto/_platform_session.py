@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final, TypeAlias
 
 from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
@@ -28,6 +29,7 @@ from listenproto._observer import Observer, Violation
 from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL, Session
+from listenproto._splitter import damaged_metadata
 from listenproto._verb import ListenVerb
 from listenproto._way import stream_rate_for, way_of
 
@@ -195,13 +197,15 @@ class PlatformSession(Session):
         return message
 
     def encode_metadata(self, metadata: Metadata) -> str:
-        """The text as which metadata is sent.
+        """The text as which metadata is sent; some profiles damage it on the way (LP-META-11).
 
         Raises :class:`LocalProtocolError` if it has more than 8192 bytes, unless the profile cuts
         it off there (LP-META-11).
         """
         text = encode(metadata, self._peer)
         assert isinstance(text, str)
+        if self._profile.splits_metadata:
+            text = damaged_metadata(json.loads(text))
         raw = text.encode()
         if len(raw) > MAX_METADATA and not self._profile.cuts_metadata:
             raise LocalProtocolError(

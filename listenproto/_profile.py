@@ -73,8 +73,12 @@ class Profile:
     cuts_metadata: bool = False
     """D5: metadata of more than 8192 bytes is cut off there; otherwise it is refused."""
 
+    splits_metadata: bool = False
+    """D5: metadata passes a command line, which loses apostrophes and the escaping of nested values
+    and of keys."""
+
     salvages_metadata: bool = False
-    """D5: an app reads the beginning of metadata that is cut off or damaged; else it closes."""
+    """D5: an app reads what is whole in metadata that is cut off or damaged; else it closes."""
 
     waiting_clips: int = 10
     """D8: how many clips may wait behind the one that plays."""
@@ -129,7 +133,7 @@ class Profile:
     """D35: a sample of -1 in the stream is taken for a pending mark; an app sends -2 instead."""
 
     error_ends_verb: bool = False
-    """A message of type ``error`` from the app ends the listen."""
+    """A message of type ``error`` from the app ends the verb, but not the connection."""
 
     finish_on_whole_string: bool = False
     """D21: finishOnKey is compared with the key as one string, not as a set of keys."""
@@ -155,6 +159,7 @@ DEPLOYED: Final = Profile(
     text_overtakes_audio=True,
     joins_texts=True,
     cuts_metadata=True,
+    splits_metadata=True,
     salvages_metadata=True,
     waiting_clips=11,
     clips_wait_unasked=False,

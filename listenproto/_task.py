@@ -59,7 +59,8 @@ class ListenEnd(enum.Enum):
     APP_CLOSED = "app closed"
     """The app closed the WebSocket."""
     ERROR = "error"
-    """The app broke the WebSocket protocol, or sent ``error`` to a deployed platform."""
+    """The app broke the WebSocket protocol, or sent ``error`` to a deployed platform, where the
+    verb ends and the connection goes on until something else ends it."""
     LOST = "connection lost"
     """The connection was lost without a close (LP-END-8)."""
     NOT_CONNECTED = "not connected"
@@ -72,7 +73,8 @@ def _end(value: ListenEnd | str) -> ListenEnd:
 
 @attrs.frozen(kw_only=True)
 class ListenResult:
-    """How a listen ended. ``duration`` is in whole seconds, None if it never connected."""
+    """How a listen ended. ``duration`` is in whole seconds; None if it never connected, and after
+    an ``error`` of the app (LP-END-17)."""
 
     end: ListenEnd = attrs.field(converter=_end)
     """Why it ended."""
@@ -146,6 +148,7 @@ class ListenTask:
         """The metadata that is sent to the app."""
         self.session.encode_metadata(self.metadata)
         self._connected = False
+        self._error = False
         self._frame = SAMPLE_BYTES * verb.channels
         self._message = verb.sample_rate // MESSAGES_PER_SECOND * self._frame
         self._partial = bytearray()
@@ -345,6 +348,8 @@ class ListenTask:
         if self._result is None:
             end = end if self._connected else ListenEnd.NOT_CONNECTED
             duration = self._clock // self.verb.sample_rate if self._connected else None
+            if self._error:  # LP-END-17: the actionHook was posted then
+                end, duration, digits = ListenEnd.ERROR, None, None
             self._result = ListenResult(
                 end=end, duration=duration, digits=digits, attributes=self._attributes
             )
@@ -357,12 +362,12 @@ class ListenTask:
         for event in events:
             if isinstance(event, Disconnect):
                 self._finish(ListenEnd.DISCONNECT)
-            elif self._is_error(event) and not self.ended:
-                self._end(ListenEnd.ERROR)
+            elif self._is_error(event):
+                self._error = True
         return events
 
     def _is_error(self, event: PlatformEvent) -> bool:
-        """Whether a message ends the verb on deployed platforms."""
+        """Whether a message ends the verb on deployed platforms, while the connection goes on."""
         is_error = isinstance(event, UnknownMessage) and event.type == "error"
         return is_error and self.profile.error_ends_verb
 

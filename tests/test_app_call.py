@@ -1163,3 +1163,30 @@ def test_all_clips_are_stopped(side: type[Side], profile: str) -> None:
     assert len(silent) == (profile == "deployed")
     assert all('"queuePlay":false' in str(text) for text in silent)
     assert platform.call.ahead(0.5) == pytest.approx(0.0, abs=0.021)
+
+
+@pytest.mark.parametrize(
+    ("profile", "metadata", "told"),
+    [
+        ("deployed", '{"sampleRate":8000,"mixType":"mono"}\'', True),
+        ("documented", '{"sampleRate":8000,"mixType":"mono"}\'', False),
+        ("deployed", "{}", False),
+    ],
+)
+def test_what_is_wrong_with_metadata_is_logged_where_no_violation_says_so(
+    profile: str, metadata: str, told: bool
+) -> None:
+    how = answering(profile=profile, salvage_metadata=True)
+    call = OverBytes(how, metadata=metadata).call
+    assert call.metadata is not None
+    assert [note.text for note in call.notes] == [call.metadata.flaw] * told
+
+
+def test_metadata_that_is_assumed_is_logged() -> None:
+    assumed = Metadata({}, 16000, "stereo")
+    side = OverBytes(answering(assume=assumed), metadata=None)
+    side.say(bytes(640), now=0.0)
+    assert side.call.metadata == assumed
+    (note,) = side.call.notes
+    assert note.text == "the platform sent no metadata; 16000 Hz stereo is assumed"
+    assert read(side.call) == [Audio(bytes(640))]

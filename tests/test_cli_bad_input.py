@@ -473,3 +473,12 @@ def test_a_call_that_never_was_leaves_no_files(tmp_path: Path) -> None:
         run = listenproto("call", NOWHERE, *words, cwd=tmp_path)
         assert (run.status, run.out) == (1, "")
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "value", ["", "8001", "mono", "8000,", "8000,both", "8000,mono,x", " 8000"]
+)
+def test_what_to_assume_is_a_rate_and_perhaps_a_mix_type(value: str, tmp_path: Path) -> None:
+    run = listenproto("serve", "--port", "0", "--assume", value, cwd=tmp_path)
+    assert (run.status, run.out) == (2, "")
+    assert "is not RATE or RATE,MIXTYPE, e.g. 8000 or 16000,stereo" in run.complaint

@@ -651,22 +651,37 @@ def test_the_trace_of_what_never_was_a_call_is_named(
 @pytest.mark.parametrize(
     ("words", "taken"),
     [
+        ([], True),
         (["--profile", "deployed"], True),
-        (["--salvage"], True),
         (["--profile", "deployed", "--no-salvage"], False),
     ],
 )
-def test_damaged_metadata_is_taken_where_the_profile_or_an_option_says_so(
+def test_damaged_metadata_is_taken_unless_an_option_says_no(
     words: list[str], taken: bool, tmp_path: Path
 ) -> None:
     with serving("--mode", "off", *words, "--record", "rec", cwd=tmp_path) as (url, process):
         with opened(url) as platform:
             platform.send('{"callSid":"c","from":"OBrien"}\'')
             if taken:
-                line_with(process, "#1 platform: LP-META-11: ")
+                told = line_with(process, "something other than a JSON object follows")
+                assert told.startswith("call c from " if words else "#1 platform: LP-META-11: ")
                 platform.send(bytes(320))
         line_with(process, "#1 over: " if taken else "#1 failed: ")
     assert (tmp_path / "rec" / "c.wav").exists() is taken
+
+
+def test_a_platform_that_sends_no_metadata_is_taken_where_an_option_says_what_to_assume(
+    tmp_path: Path,
+) -> None:
+    assumed = ("--assume", "16000,stereo")
+    with serving("--mode", "off", *assumed, "--record", "rec", cwd=tmp_path) as (url, process):
+        with opened(url) as platform:
+            platform.send(bytes(640))
+            told = line_with(process, "the platform sent no metadata; 16000 Hz stereo is assumed")
+            assert told.startswith("call without a sid from ")
+        line_with(process, "#1 wrote")
+    recording = parse_wav((tmp_path / "rec" / "unnamed-1.wav").read_bytes())
+    assert (recording.rate, recording.channels, len(recording.pcm)) == (16000, 2, 640)
 
 
 def test_a_call_without_usable_metadata_counts_as_failed(tmp_path: Path) -> None:

@@ -407,8 +407,32 @@ def test_what_stands_whole_in_front_of_a_fault_can_be_salvaged() -> None:
         assert salvaged == Metadata({"callSid": "c"}, 16000, truncated=True)
         assert isinstance(salvaged, Metadata)
         assert salvaged.flaw.startswith("something other than a JSON object follows")
-    (message,) = decode_opening('x{"sampleRate":16000,"callSid":"c"}', salvage=True)
-    assert isinstance(message, Malformed)
+    text = 'x{"sampleRate":16000,"mixType":"stereo","callSid":"c"}'
+    (salvaged,) = decode_opening(text, salvage=True)
+    assert salvaged == Metadata({"callSid": "c"}, 16000, MixType.STEREO, truncated=True)
+    assert isinstance(salvaged, Metadata)
+    assert (salvaged.text, salvaged.flaw.endswith("whole were read")) == (text, True)
+
+
+def test_what_an_app_assumes_stands_for_what_is_left_out() -> None:
+    """LP-META-17."""
+    assumed = Metadata({"callSid": "c"}, 24000, MixType.STEREO)
+    for payload, message in ((b"ab", Audio(b"ab")), ('{"event":"dtmf","dtmf":"1"}', Dtmf("1"))):
+        found = decode_opening(payload, assume=assumed)
+        assert found == [assumed, message]
+        assert isinstance(found[0], Metadata)
+        assert found[0].flaw == "the platform sent no metadata; 24000 Hz stereo is assumed"
+    for text, message in (
+        ("{}", assumed),
+        ('{"type":"start"}', Metadata({"callSid": "c", "type": "start"}, 24000, MixType.STEREO)),
+        ('{"mixType":"mono","callSid":"d"}', Metadata({"callSid": "d"}, 24000)),
+    ):
+        assert decode_opening(text, assume=assumed) == [message]
+    (salvaged,) = decode_opening('{"a":1,"b', salvage=True, assume=assumed)
+    attributes = {"callSid": "c", "a": 1}
+    assert salvaged == Metadata(attributes, 24000, MixType.STEREO, truncated=True)
+    assert isinstance(salvaged, Metadata)
+    assert salvaged.flaw.endswith("; assumed: sampleRate 24000, mixType stereo")
 
 
 @pytest.mark.parametrize(

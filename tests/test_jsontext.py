@@ -13,7 +13,6 @@ from listenproto._jsontext import (
     MAX_DEPTH,
     MAX_NUMBER,
     MAX_VALUES,
-    members_before_the_cut,
     same,
     values,
     whole_number,
@@ -54,6 +53,12 @@ def test_values_in_a_row_come_with_their_places(
     starts = [start for _, start, _ in found]
     assert starts == sorted(starts)
     assert starts[0] == len(front)
+
+
+def test_control_characters_in_strings_are_taken_only_where_asked() -> None:
+    text = '{"a":"b\nc"}'
+    assert read(text) == ([], True)
+    assert [value for value, _, _ in values(text, control_characters=True)] == [{"a": "b\nc"}]
 
 
 def test_scalars_in_a_row_are_told_apart_by_space_alone() -> None:
@@ -220,67 +225,6 @@ def test_what_stands_in_front_of_the_fault_comes_first(junk: str) -> None:
 def test_nothing_raises_but_value_error(text: str) -> None:
     found, broken = read(text)
     assert broken or found
-    members_before_the_cut(text)
-
-
-@given(json_objects(), SPACE, SPACE, st.data())
-def test_members_in_front_of_a_cut(
-    obj: dict[str, Any], front: str, space: str, data: st.DataObject
-) -> None:
-    text = front + "{" + space
-    whole_at = []  # where each member's comma or bracket has passed
-    for number, (key, value) in enumerate(obj.items(), 1):
-        end = "}" if number == len(obj) else "," + space
-        text += f"{json.dumps(key)}{space}:{space}{json.dumps(value)}{space}{end}"
-        whole_at.append(len(text) if end == "}" else len(text) - len(space))
-    at = data.draw(st.integers(0, len(text)))
-    whole = sum(end <= at for end in whole_at)
-    found = members_before_the_cut(text[:at])
-    assert found == dict(list(obj.items())[:whole])
-
-
-@pytest.mark.parametrize(
-    ("text", "members"),
-    [
-        ('{"a":1', {}),
-        ('{"a":1 ', {}),
-        ('{"a":1,', {"a": 1}),
-        ('{"a":1}', {"a": 1}),
-        ('{"a":80,"b":8000', {"a": 80}),
-        ('{"a":true,"b":tru', {"a": True}),
-        ('{"a":"x","b":"half', {"a": "x"}),
-        ('{"a":"x","b":"\udce2\udc82', {"a": "x"}),
-        ('{"a":"x","b":"\udce2",', {"a": "x"}),
-        ('{"a":"x","b":"\\ud800",', {"a": "x"}),
-        ('{"a":"x","\\ud800":1,', {"a": "x"}),
-        ('{"a":[1,2],"b":[1,2', {"a": [1, 2]}),
-        ('{"a":1,"b":NaN,"c":2}', {"a": 1}),
-        ('{"a":1,"b":{"c":2,', {"a": 1}),
-        ('{"a":1 "b":2}', {}),
-        ('{"a":1,2:3,"c":4}', {"a": 1}),
-        ('{"a":1,"b" 2,"c":3}', {"a": 1}),
-        (',"a":1,', {}),
-        ('["a",1,', {}),
-        ('"a":1,', {}),
-        ("", {}),
-        ("{", {}),
-        ("{}", {}),
-    ],
-)
-def test_members_that_stand_whole(text: str, members: dict[str, Any]) -> None:
-    assert members_before_the_cut(text) == members
-
-
-def test_members_in_front_of_nesting_that_is_too_deep_stand_whole() -> None:
-    text = '{"sampleRate":16000,"mixType":"stereo","customerData":' + "[" * 100
-    assert members_before_the_cut(text) == {"sampleRate": 16000, "mixType": "stereo"}
-    assert members_before_the_cut('{"a":1,"b":2}' + "[" * 100) == {"a": 1, "b": 2}
-
-
-def test_members_in_front_of_too_many_values_stand_whole() -> None:
-    many = "[1" + ",1" * MAX_VALUES + "]"
-    assert members_before_the_cut(f'{{"a":1,"b":{many},"c":2}}') == {"a": 1}
-    assert members_before_the_cut('{"a":1,"b":2}' + many) == {"a": 1, "b": 2}
 
 
 @given(json_values(), json_values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -255,13 +257,24 @@ def test_metadata_that_was_cut_is_reported_and_used() -> None:
     assert observer.see(*SOUND) == []
 
 
-@pytest.mark.parametrize(("size", "breaches"), [(8191, 1), (8192, 0), (8193, 1)])
-def test_deployed_platforms_cut_metadata_at_8192_bytes_and_nowhere_else(
-    size: int, breaches: int
-) -> None:
-    observer = Observer(STREAMING, vantage=A, profile=DEPLOYED)
+@pytest.mark.parametrize("splits", [True, False])
+@pytest.mark.parametrize("size", [8191, 8192, 8193])
+def test_deployed_platforms_damage_metadata_of_up_to_8192_bytes(size: int, splits: bool) -> None:
+    profile = attrs.evolve(DEPLOYED, splits_metadata=splits)
+    observer = Observer(STREAMING, vantage=A, profile=profile)
     found = observer.see(P, Metadata({}, truncated=True, size=size))
-    assert [violation.clause for violation in found] == ["LP-META-11"] * breaches
+    breaks = size > 8192 or (size < 8192 and not splits)
+    assert [violation.clause for violation in found] == ["LP-META-11"] * breaks
+
+
+@pytest.mark.parametrize(("value", "breaks"), [("O'Brien", False), (['"'], False), ("b", True)])
+def test_what_deployed_platforms_damage_need_not_be_as_in_the_verb(
+    value: Any, breaks: bool
+) -> None:
+    verb = ListenVerb(url="ws://app.example/", metadata={"a": value})
+    observer = Observer(verb, vantage=A, profile=DEPLOYED)
+    found = observer.see(P, Metadata({"a": "c"}))
+    assert [violation.clause for violation in found] == ["LP-META-15"] * breaks
 
 
 MINE = {"callSid": "mine", "note": {"a": [1, None]}, "empty": None}

@@ -130,6 +130,8 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_wav",
         "_terms",
         "_jsontext",
+        "_salvage",
+        "_splitter",
         "_bodies",
         "_messages",
         "_watcher",

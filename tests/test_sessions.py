@@ -131,6 +131,17 @@ class TestTheApp:
         assert clauses([violation]) == ["LP-META-11"]
         assert metadata == Metadata({}, 8000, MixType.MONO, truncated=True)
 
+    def test_an_app_may_assume_metadata(self) -> None:
+        assumed = Metadata({}, 16000, MixType.STEREO)
+        app = AppSession(assume=assumed)
+        assert app.receive(bytes(6)) == [assumed, Audio(bytes(4))]
+        assert app.metadata == assumed
+
+    @pytest.mark.parametrize("wrong", [16000, Metadata({}, 44100)])
+    def test_an_app_assumes_only_what_a_platform_could_send(self, wrong: Any) -> None:
+        with pytest.raises(ValueError, match=r"^assume(\.sample_rate)? must be"):
+            AppSession(assume=wrong)
+
     @pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED])
     @pytest.mark.parametrize("told", [None, True, False])
     @pytest.mark.parametrize(
@@ -146,12 +157,16 @@ class TestTheApp:
     ) -> None:
         app = AppSession(profile=profile, salvage_metadata=told)
         if profile is DEPLOYED if told is None else told:
-            violation, metadata = app.receive(text)
-            assert isinstance(violation, Violation)
-            assert (violation.clause, violation.dropped) == ("LP-META-11", False)
-            assert violation.reason.startswith(reason)
+            *violations, metadata = app.receive(text)
+            assert clauses(violations) == ([] if profile is DEPLOYED else ["LP-META-11"])
+            for violation in violations:
+                assert isinstance(violation, Violation)
+                assert not violation.dropped
+                assert violation.reason.startswith(reason)
             assert isinstance(metadata, Metadata)
             assert metadata.truncated
+            assert metadata.flaw.startswith(reason)
+            assert metadata.text == text
         else:
             with pytest.raises(RemoteProtocolError, match="LP-ODD-2") as caught:
                 app.receive(text)

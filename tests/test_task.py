@@ -289,11 +289,23 @@ def test_disconnect_ends_the_verb() -> None:
     assert task.result.end is ListenEnd.DISCONNECT
 
 
-@pytest.mark.parametrize(("profile", "end"), [(DOCUMENTED, None), (DEPLOYED, ListenEnd.ERROR)])
-def test_an_error_message_ends_a_deployed_listen(profile: Profile, end: ListenEnd | None) -> None:
+@pytest.mark.parametrize(
+    ("profile", "end", "duration"),
+    [(DOCUMENTED, ListenEnd.HANGUP, 1), (DEPLOYED, ListenEnd.ERROR, None)],
+)
+def test_an_error_message_ends_a_deployed_verb_and_not_the_connection(
+    profile: Profile, end: ListenEnd, duration: int | None
+) -> None:
     task = listening(profile)
     task.receive('{"type":"error","message":"no more disk"}')
-    assert (task.result.end if task.result else None) is end
+    task.capture(LOUD * 8000)
+    assert not task.ended
+    assert sent(task) == [LOUD * 8000]
+    task.hang_up()
+    assert sent(task) == [Close(1000)]
+    assert task.result is not None
+    assert (task.result.end, task.result.duration) == (end, duration)
+    assert ("dial_call_duration" in task.result.action_hook()) is (duration is not None)
 
 
 def test_ends_from_the_other_side() -> None:

@@ -135,6 +135,12 @@ def test_a_wrong_value_is_refused_before_the_first_call(
         assert str(refused.value).endswith(f"it is {value!r}")
 
 
+@pytest.mark.parametrize("wrong", [16000, Metadata({}, 44100)])
+def test_only_what_a_platform_could_send_can_be_assumed(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^assume(\.sample_rate)? must be "):
+        Answering(assume=wrong)
+
+
 def test_none_leaves_open_what_may_be_left_open() -> None:
     Answering(max_clips=None, max_marks=None, salvage_metadata=None, tap=None, on_lost=None)
     Answering(max_clips=0, max_marks=0, salvage_metadata=False, drain=True)

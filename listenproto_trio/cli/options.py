@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from listenproto._l16 import PLAY_RATES
-from listenproto._messages import Mode
+from listenproto._messages import Metadata, MixType, Mode
 from listenproto._profile import PROFILES
 from listenproto._terms import DIGITS
 from listenproto_trio.caller import Key
@@ -22,6 +22,7 @@ from listenproto_trio.caller import Key
 __all__ = [
     "Seconds",
     "as_json",
+    "assumed",
     "auth",
     "existing_file",
     "folder",
@@ -49,6 +50,16 @@ def _credentials(text: str) -> tuple[str, str]:
     if not user or not password:
         raise click.BadParameter("credentials must be USER:PASSWORD, with neither part empty")
     return user, password
+
+
+def assumed(text: str) -> Metadata:
+    """Read ``RATE[,MIXTYPE]``."""
+    rate, comma, mix_type = text.partition(",")
+    mix_types = [one.value for one in MixType]
+    if rate not in map(str, PLAY_RATES) or (comma and mix_type not in mix_types):
+        said = f"{text!r} is not RATE or RATE,MIXTYPE, e.g. 8000 or 16000,stereo"
+        raise click.BadParameter(said)
+    return Metadata(sample_rate=int(rate), mix_type=mix_type or MixType.MONO)
 
 
 def keys(text: str) -> tuple[Key, ...]:

@@ -14,7 +14,7 @@ import trio
 
 from listenproto._answering import Answering
 from listenproto._handshake import SUBPROTOCOLS, HandshakePolicy
-from listenproto._messages import Mode
+from listenproto._messages import Metadata, Mode
 from listenproto._profile import PROFILES
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto._verb_judge import judge_verb
@@ -79,9 +79,15 @@ REMEDIES: Final = {
 @click.option("--trace", type=options.folder, help="Write a trace of each call into this folder.")
 @click.option(
     "--salvage/--no-salvage",
-    default=None,
-    help="Also take calls whose metadata is cut off or damaged, with what can be read of it."
-    "  [default: with --profile deployed]",
+    default=True,
+    show_default=True,
+    help="Also take calls whose metadata is cut off or damaged, with what can be read of it.",
+)
+@click.option(
+    "--assume",
+    type=options.assumed,
+    metavar="RATE[,MIXTYPE]",
+    help="Sample rate and mix type of a platform that does not send them, e.g. 16000,stereo.",
 )
 @options.auth("Require HTTP Basic credentials (or set LISTENPROTO_AUTH).")
 @options.subprotocols(
@@ -129,7 +135,8 @@ def serve(
     both: bool,
     fill_gaps: bool,
     trace: Path | None,
-    salvage: bool | None,
+    salvage: bool,
+    assume: Metadata | None,
     auth: tuple[str, str] | None,
     subprotocols: tuple[str, ...],
     allow_no_subprotocol: bool,
@@ -193,6 +200,7 @@ def serve(
         ),
         unread="hold",
         salvage_metadata=salvage,
+        assume=assume,
         tap=answerer.tap if verbose or trace else None,
         on_lost=answerer.lose,
     )

@@ -231,9 +231,15 @@ def _messages(
     if isinstance(payload, Close):
         return [payload]
     if (sender, observer.states[sender]) == OPENING:
-        return decode_opening(payload, salvage=vector.get("options", {}).get("salvage", False))
+        salvage = vector.get("options", {}).get("salvage", False)
+        return decode_opening(payload, salvage=salvage, assume=_assumed(vector))
     rate = PROFILES[vector.get("profile", "documented")].string_sample_rate
     return decode(payload, sender, string_sample_rate=rate)
+
+
+def _assumed(vector: Vector) -> Metadata | None:
+    assume = vector.get("options", {}).get("assume")
+    return None if assume is None else Metadata({}, assume["sampleRate"], assume["mixType"])
 
 
 def _perform_conversation(vector: Vector) -> Failures:
@@ -280,6 +286,7 @@ def _perform_app(vector: Vector) -> Failures:
         raw_as_wav=False,
         queue_clips=False,
         salvage_metadata=vector.get("options", {}).get("salvage", False),
+        assume=_assumed(vector),
     )
     for number, step in enumerate(vector["steps"]):
         payload = payload_of(step) if LOST not in step else b""
