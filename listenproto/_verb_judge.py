@@ -14,6 +14,7 @@ import attrs
 
 from listenproto._profile import DEPLOYED, Profile, profile_of
 from listenproto._shown import shown
+from listenproto._splitter import arrives_whole
 from listenproto._verb import ListenVerb, VerbError
 
 __all__ = ["VerbWarning", "judge_verb", "refuse_verb"]
@@ -120,6 +121,19 @@ def _judge_stream(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
         yield VerbWarning("bidirectionalAudio.sampleRate", "LP-MARK-8", text)
 
 
+def _judge_metadata(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
+    if not profile.splits_metadata:
+        return
+    for name, value in verb.metadata.items():
+        if not arrives_whole(name, value):
+            option = f"metadata.{name}"
+            text = (
+                f"{shown(option)} is damaged by deployed platforms; leave out apostrophes, and in"
+                " names and nested values also quotes, backslashes and line breaks"
+            )
+            yield VerbWarning(option, "LP-META-11", text)
+
+
 _CALL_RATE: Final = 8000
 """The sample rate in Hz of most calls."""
 _NESTED: Final = (
@@ -149,5 +163,6 @@ _RULES: Final[tuple[Callable[[ListenVerb, Profile], Iterator[VerbWarning]], ...]
     _judge_keys,
     _judge_timeout,
     _judge_stream,
+    _judge_metadata,
     _judge_transcribe,
 )

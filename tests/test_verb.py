@@ -887,6 +887,11 @@ WARNED = [
         " nothing behind a mark until its event has come [LP-MARK-8]",
     ),
     (
+        {"url": URL, "metadata": {"caller": "O'Brien", "said": 'a "b"'}},
+        "'metadata.caller' is damaged by deployed platforms; leave out apostrophes, and in names"
+        " and nested values also quotes, backslashes and line breaks [LP-META-11]",
+    ),
+    (
         {"url": URL, "transcribe": {"id": "a", "model\n": "x"}},
         "'transcribe.model\\n' is unknown to deployed platforms, which refuse the verb; leave it"
         " out [LP-VERB-1]",
