@@ -55,6 +55,8 @@ class ClipSent(Sent):
     is suspended, and the others were dropped."""
     is_dropped: bool = attrs.field(default=False, repr=False)
     """Whether it was dropped so, as far as this end can compute."""
+    is_stopped_first: bool = attrs.field(default=False, repr=False)
+    """Whether a killAudio stopped it before the clip over it had started."""
     over_at: int | None = attrs.field(default=None, repr=False)
     """None while outstanding; after a killAudio, the media time until which a playDone may come."""
     is_killed: bool = attrs.field(default=False, repr=False)
@@ -211,6 +213,8 @@ class AppClips(_Clips):
         super().__init__(profile)
         self._record = record
         self._last_ends_at = 0
+        self._started_over: tuple[float, ClipSent] | None = None
+        """When a clip was sent that starts over others, and the one that plays until then."""
         self._in_doubt = False
         """Whether a guess leaves open which of the clips after it have finished."""
 
@@ -251,6 +255,8 @@ class AppClips(_Clips):
         playing = [clip for clip in self._playing() if clip.is_open and clip.due > now]
         for clip in playing[1:]:
             self._drop(clip)
+        if playing and (self._started_over is None or now - self._started_over[0] >= FRAME):
+            self._started_over = now, playing[0]
 
     def _drop(self, clip: ClipSent) -> None:
         """A clip is dropped, unless the one before it is done when the new one is read."""
@@ -312,7 +318,11 @@ class AppClips(_Clips):
         if spares:
             for clip in waiting:
                 clip.is_killed = True
-            if waiting:
+            if front := self._just_suspended(waiting):
+                ahead = waiting[: waiting.index(front)]
+                front.is_stopped_first = True
+                self._cut_short(front, now, after=max(one.due for one in ahead))
+            elif waiting:
                 self._cut_short(waiting[0], now)
         else:
             for clip in waiting:
@@ -327,14 +337,22 @@ class AppClips(_Clips):
         clip.cut_at = min(clip.cut_at, at)
         self._record.flush(clip, answered_by)
 
-    def _cut_short(self, clip: ClipSent, at: float) -> None:
+    def _just_suspended(self, waiting: list[ClipSent]) -> ClipSent | None:
+        """The clip that a killAudio stops, as one that was just sent has not started over it."""
+        if self._started_over is None:
+            return None
+        at, front = self._started_over
+        return front if self._record.now - at < FRAME and front in waiting else None
+
+    def _cut_short(self, clip: ClipSent, at: float, *, after: float = -math.inf) -> None:
         """A killAudio sent at that time stops a clip, and the next one plays from now on.
 
-        It may play on all the same: of two killAudios within a frame, one does nothing.
+        ``after`` is when those before it have been heard, if it does not play first. It may play on
+        all the same: of two killAudios within a frame, one does nothing.
         """
         now = self._record.now
         self._stop(clip, at, answered_by=max(clip.due, now) + ROUND_TRIP)
-        spared = max(0.0, clip.due - now)
+        spared = max(0.0, clip.due - max(now, after))
         self._record.cut(spared)
         for behind in self._line[self._line.index(clip) + 1 :]:
             behind.due -= spared
@@ -408,10 +426,22 @@ class AppClips(_Clips):
                 self._drop(clip)
             self._record.give_up(clip, Outcome.FLUSHED, heard=0.0)
         self._line = [clip for clip in self._line if clip not in under[1:]]
-        if done.under in self._line and (done.outcome is Outcome.PLAYED or done.is_stopped):
-            under = [clip for clip in self._line if clip.under is done.under and clip.is_open]
+        over = done.under
+        if over not in self._line or done.is_stopped_first:
+            pass
+        elif done.is_killed and not done.is_stopped and done.outcome is Outcome.FLUSHED:
+            self._spare(over, done)
+        else:
+            under = [clip for clip in self._line if clip.under is over and clip.is_open]
         for clip in under[:1]:
             self._revive(clip)
+
+    def _spare(self, clip: ClipSent, killed: ClipSent) -> None:
+        """A killAudio stopped another clip, as this one had not yet started over it."""
+        left = max(0.0, clip.due - self._record.now)
+        clip.cut_at, clip.expires_as = math.inf, Outcome.TIMED_OUT
+        clip.expires_at = clip.due + PATIENCE
+        self._record.cut(killed.seconds - killed.heard - left)
 
     def _end(self, clip: ClipSent, played: float | None, behind: list[ClipSent]) -> None:
         """Say how a clip ended whose playDone came, after ``played`` seconds if that is known.

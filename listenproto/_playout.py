@@ -187,6 +187,8 @@ class Playout:
         self._line: deque[_Item] = deque()
         self._suspended: list[Sound] = []
         """Clips over which others started; the last one resumes first, once the line is empty."""
+        self._started_over: tuple[int, Sound] | None = None
+        """The frame in which one started last, and the clip that played when that frame began."""
         self._buffered = 0
         self._kill_at: int | None = None
         self._doomed: deque[_Item] = deque()
@@ -239,8 +241,14 @@ class Playout:
             if isinstance(front, Sound):
                 front.queued = False  # nothing waits behind it when it resumes
                 self._suspended.append(front)
+                self._note_start(front)
         self._append(Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
         return over + self._settle()
+
+    def _note_start(self, front: Sound) -> None:
+        grid = self._profile.kill_grid
+        if grid and (self._started_over is None or self._started_over[0] != self.now // grid):
+            self._started_over = self.now // grid, front
 
     def add_sound(self, pcm: bytes, rate: int) -> None:
         """Put a sound of the platform itself, such as a beep, at the end of the line."""
@@ -356,10 +364,25 @@ class Playout:
     def _kill(self) -> list[PlayoutEnd]:
         clips = any(isinstance(item, Sound) and item.clip for item in self._line)
         if self._profile.kill_spares_waiting_clips and clips:
+            self._heard_until = None
+            if front := self._just_suspended():
+                self._suspended.remove(front)
+                return self._drop(front, PlayoutFate.KILLED)
             over = self._drop(self._line.popleft(), PlayoutFate.KILLED)
-            self._head, self._heard_until = self.now, None
+            self._head = self.now
             return over + self._settle()
         return self._drop_all(told=True)
+
+    def _just_suspended(self) -> Sound | None:
+        """The clip that played when this frame began, if others have started over it since.
+
+        A clip takes longer to start than a killAudio to take effect, so it is that one which stops.
+        """
+        if self._started_over is None:
+            return None
+        frame, front = self._started_over
+        ends_now = (frame + 1) * self._profile.kill_grid == self.now
+        return front if ends_now and front in self._suspended else None
 
     def _drop_all(self, *, told: bool = False) -> list[PlayoutEnd]:
         """Empty the line; with ``told``, the app is told of its marks."""

@@ -84,7 +84,8 @@ class Profile:
     """D8: how many clips may wait behind the one that plays."""
 
     clips_wait_unasked: bool = True
-    """D8: a clip waits behind the one that plays; if false, only with ``queuePlay: true``."""
+    """D8: a clip waits behind the one that plays; if false, only with ``queuePlay: true``, and
+    without it, it suspends that one and drops those that wait."""
 
     kill_spares_waiting_clips: bool = False
     """D10: a killAudio stops only the clip that plays; its playDone comes, the next starts."""

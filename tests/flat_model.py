@@ -34,6 +34,7 @@ class FlatModel:
         self.max_marks = (30 if deployed else float("inf")) if max_marks is None else max_marks
         self.pending: list[Entry] = []
         self.suspended: list[list[Entry]] = []  # what other clips started over
+        self.started_over: tuple[int, Entry] | None = None  # first in which frame, and the clip
         self.now = 0
         self.head_start = 0  # where the first pending sample started
         self.kill_at: int | None = None
@@ -53,7 +54,10 @@ class FlatModel:
             if len(self.suspended) >= self.max_waiting:
                 return False
             front = self.pending[: self.pending.index(playing[0])]
-            self.suspended.append([*front, ("clip_end", playing[0][1], False, playing[0][3])])
+            end: Entry = ("clip_end", playing[0][1], False, playing[0][3])
+            self.suspended.append([*front, end])
+            if self.started_over is None or self.started_over[0] != self.now // FRAME:
+                self.started_over = (self.now // FRAME, end)
             self.pending = []
         elif len(ends) > self.max_waiting:  # the first of them plays, the others wait
             return False
@@ -165,6 +169,13 @@ class FlatModel:
 
     def _kill_now(self, at: int) -> None:
         self.excused = True
+        if self.started_over is not None and self.started_over[0] == at // FRAME - 1:
+            for entries in self.suspended:
+                if entries[-1] is self.started_over[1]:  # it stops, and what started over it plays
+                    _, name, _, length = entries[-1]
+                    self.over.append(("clip", name, "killed", at, length - len(entries) + 1))
+                    self.suspended.remove(entries)
+                    return
         if self.deployed and self._all("clip_end"):
             self._end_clip("killed", at)
             while self.pending.pop(0)[0] != "clip_end":

@@ -625,21 +625,19 @@ def test_a_raw_clip_that_is_made_a_wav_is_noted_once_besides(side: type[Side]) -
 # Two faults that no two records can have, as there is one
 
 
-def test_a_clip_that_takes_the_place_of_another_ends_it(side: type[Side]) -> None:
-    """LP-CLIP-13, deployed: of ten seconds one was heard, and one second is ahead."""
+def test_a_clip_that_starts_over_another_suspends_it(side: type[Side]) -> None:
+    """LP-CLIP-13, deployed: of ten seconds one was heard, and nine are ahead behind the other."""
     platform = side(answering("clips", profile=DEPLOYED))
     call = platform.call
     long = call.send(clip(10, "long", queue=False), 0.0)
     short = call.send(clip(2, "short"), 1.0)
     assert long
     assert short
-    assert call.ahead(1.0) == 2
-    figures = {"playbackMilliseconds": "1000", "completed": False}
-    platform.say(done("long", **figures), now=1.0)
-    assert (long.outcome, long.heard) == (Outcome.FLUSHED, 1)
-    assert (short.outcome, call.ahead(2.0)) == (None, 1)
+    assert call.ahead(1.0) == 11
     platform.say(done("short"), now=3.0)
-    assert (short.outcome, short.heard, call.ahead(3.0)) == (Outcome.PLAYED, 2, 0)
+    assert (short.outcome, short.heard, call.ahead(3.0)) == (Outcome.PLAYED, 2, 9)
+    platform.say(done("long"), now=12.0)
+    assert (long.outcome, long.heard, call.ahead(12.0)) == (Outcome.PLAYED, 10, 0)
 
 
 def test_marks_that_are_skipped_are_not_awaited(side: type[Side]) -> None:

@@ -145,7 +145,8 @@ def test_deployed_suspended_clips_resume_the_last_one_first() -> None:
 def test_deployed_a_kill_stops_the_clip_that_plays_and_the_suspended_one_resumes() -> None:
     playout = Playout(profile=DEPLOYED)
     playout.add_clip(l16(*[1] * 200), 8000, "a")
-    playout.add_clip(l16(*[2] * 200), 8000, "b")
+    playout.add_clip(l16(*[2] * 400), 8000, "b")
+    playout.play(FRAME)
     playout.kill()
     items = playout.play(SECOND)
     assert Counter(values(items)) == {2: 160, 1: 200}
@@ -154,6 +155,23 @@ def test_deployed_a_kill_stops_the_clip_that_plays_and_the_suspended_one_resumes
     playout.add_clip(l16(2), 8000, "b")
     assert fates(playout.flush()) == [("b", PlayoutFate.FLUSHED), ("a", PlayoutFate.FLUSHED)]
     assert (playout.buffered, playout.play(SECOND)) == (0, [])
+
+
+def test_deployed_a_kill_right_behind_a_clip_stops_the_one_that_this_started_over() -> None:
+    playout = Playout(profile=DEPLOYED)
+    for name in "ab":
+        playout.add_clip(l16(*[1] * 800), 8000, name, queue_play=True)
+    playout.play(FRAME // 2)
+    for name in "cd":
+        playout.add_clip(l16(*[2] * 160), 8000, name)
+    playout.kill()
+    items = playout.play(SECOND)
+    assert fates(items) == [
+        ("a", PlayoutFate.KILLED),
+        ("d", PlayoutFate.PLAYED),
+        ("c", PlayoutFate.PLAYED),
+    ]
+    assert Counter(values(items)) == {2: 320}
 
 
 def test_deployed_a_queued_clip_waits_behind_a_running_queue() -> None:

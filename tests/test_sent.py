@@ -562,6 +562,19 @@ def test_a_guess_does_not_tell_since_when_the_next_clip_plays() -> None:
     assert not app.observer.holds_clip("b")
 
 
+def test_a_silent_clip_and_a_kill_stop_all_clips_at_both_ends() -> None:
+    """Deployed, the clip drops those that wait, and the killAudio is faster than it."""
+    network = Network(verb_of(CLIPS), DEPLOYED, Clock("runs"), 0.2, 0.2)
+    sent = [network.send(clip(seconds, name)) for seconds, name in ((5, "a"), (3, "b"))]
+    network.wait(1.01)
+    sent.append(network.send(clip(0.02, "silence", queue=False)))
+    network.send(KillAudio())
+    network.finish()
+    assert [one and one.outcome for one in sent] == [F, F, P]
+    assert [one and round(one.heard, 1) for one in sent] == [1, 0, 0]
+    assert network.app.ahead(network.clock.now()) == 0
+
+
 def test_a_clip_that_starts_over_others_changes_nothing_of_what_has_ended() -> None:
     app = opened(profile=DEPLOYED)
     killed, played = play(app, clip(0.5, "a"), 0.0), play(app, clip(5, "b"), 0.0)
