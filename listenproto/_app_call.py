@@ -246,7 +246,7 @@ class AppCall:
         """The next event that waits to be read; None if there is none."""
         now = self._pass_time(now)
         event = self._unread.get()
-        if self._was_held and not self._unread.held:
+        if self._was_held:
             self._settle(now)
         return event
 
