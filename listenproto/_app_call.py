@@ -471,7 +471,6 @@ class AppCall:
         self._speech = None
         for speech in self._still_heard:
             speech.cut_off(now)
-        self._still_heard.clear()
 
     def ahead(self, now: float) -> float:
         """Seconds of audio that the caller is still to hear, as far as this end can compute."""

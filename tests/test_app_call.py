@@ -555,6 +555,16 @@ def test_a_clip_and_a_mark_are_answered(side: type[Side]) -> None:
     assert platform.hear(1.0)[-1] == '{"type":"clearMarks"}'
 
 
+def test_any_clock_will_do(side: type[Side]) -> None:
+    call = side(now=-100.0).call
+    call.send(Audio(pcm(1)), -100.0)
+    mark = call.send(Mark("m"), -100.0)
+    assert (call.ahead(-99.75), call.all_heard_by(-99.75)) == (0.75, -89)
+    call.handle_timeout(-89.0)
+    assert mark
+    assert mark.outcome is Outcome.TIMED_OUT
+
+
 def test_what_is_not_answered_ends_in_time(side: type[Side]) -> None:
     platform = side(answering("clips", limits=Limits(ping_interval=1e6)))
     call = platform.call
@@ -754,6 +764,11 @@ def test_of_speech_that_is_killed_after_it_was_sent_so_much_was_heard(side: type
     call.send(KillAudio(), 0.13)
     assert (first.interrupted, second.interrupted) == (False, False)
     assert (first.heard_by(9.0), second.heard_by(9.0)) == (0.1, pytest.approx(0.03))
+    third, fourth = speech(0.1), speech(0.1)
+    call.say(third, 1.0)
+    call.say(fourth, 1.0)
+    call.send(KillAudio(), 1.04)
+    assert (third.heard_by(9.0), fourth.heard_by(9.0)) == (pytest.approx(0.04), 0)
 
 
 def test_a_disconnect_ends_speech_and_a_clear_of_marks_does_not(side: type[Side]) -> None:
