@@ -560,6 +560,7 @@ def test_any_clock_will_do(side: type[Side]) -> None:
     call.send(Audio(pcm(1)), -100.0)
     mark = call.send(Mark("m"), -100.0)
     assert (call.ahead(-99.75), call.all_heard_by(-99.75)) == (0.75, -89)
+    assert call.statistics(-99.5).buffered == 0.5
     call.handle_timeout(-89.0)
     assert mark
     assert mark.outcome is Outcome.TIMED_OUT
