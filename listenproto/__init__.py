@@ -39,7 +39,7 @@ from listenproto._playout import (
     PlayoutGaps,
     PlayoutMark,
 )
-from listenproto._profile import DEPLOYED, DOCUMENTED, Profile, StreamBuffer
+from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._rules import PeerState
 from listenproto._sent import Outcome, Sent
 from listenproto._session import Traffic
@@ -97,7 +97,6 @@ __all__ = [
     "Speech",
     "Lateness",
     "Statistics",
-    "StreamBuffer",
     "UnreadPolicy",
     "HandlerCall",
     "Playback",

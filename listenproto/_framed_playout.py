@@ -25,11 +25,14 @@ from typing import Final
 
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, converted, flicks_of
 from listenproto._playout import Heard, Playout, PlayoutEnd, PlayoutFate, PlayoutMark, Sound
-from listenproto._profile import Profile, StreamBuffer
+from listenproto._profile import Profile
 
 __all__ = ["FramedPlayout", "playout_for"]
 
 FRAME: Final = FLICKS // 50
+
+PIECE: Final = 1024
+"""In pieces of how many bytes a message is taken."""
 
 MARKER: Final = b"\xff\xff"
 """A sample of -1."""
@@ -37,26 +40,21 @@ MARKER: Final = b"\xff\xff"
 
 def playout_for(profile: Profile, *, stream_rate: int, max_seconds: float) -> Playout:
     """What plays a stream to the caller on a platform of that profile."""
-    if profile.stream_buffer is None:
-        return Playout(stream_rate=stream_rate, profile=profile, max_seconds=max_seconds)
-    return FramedPlayout(
-        profile.stream_buffer, stream_rate=stream_rate, profile=profile, max_seconds=max_seconds
-    )
+    kind = FramedPlayout if profile.frames_streams else Playout
+    return kind(stream_rate=stream_rate, profile=profile, max_seconds=max_seconds)
 
 
 class FramedPlayout(Playout):
     """The same as :class:`Playout`, for a stream alone: no clips are added."""
 
-    def __init__(
-        self, buffer: StreamBuffer, *, stream_rate: int, profile: Profile, max_seconds: float
-    ) -> None:
+    def __init__(self, *, stream_rate: int, profile: Profile, max_seconds: float) -> None:
         super().__init__(stream_rate=stream_rate, profile=profile, max_seconds=max_seconds)
-        self._buffer = buffer
         self._channel_rate = profile.channel_rate
         self._unit = SAMPLE_BYTES * max(1, stream_rate // profile.channel_rate)
         """Bytes of the stream that are converted together."""
         self._first = bytearray()
-        self._enough = buffer.first * self._unit
+        self._enough = self._bytes_of(profile.prebuffer)
+        self._batch = self._bytes_of(profile.stream_batch)
         self._second = bytearray()
         self._behind: deque[PlayoutMark] = deque()
         self._inside: deque[PlayoutMark] = deque()
@@ -64,6 +62,10 @@ class FramedPlayout(Playout):
         """How many of the next samples of -1 answer no mark."""
         self._is_killed = False
         """Whether a killAudio waits for the next frame."""
+
+    def _bytes_of(self, seconds: float) -> int:
+        """So much of the stream; media servers count in samples, as if every call had 8000 Hz."""
+        return round(seconds * 8000) * self._unit
 
     @property
     def buffered(self) -> int:
@@ -76,8 +78,7 @@ class FramedPlayout(Playout):
 
         Returns False if there is no room for it, and it is refused.
         """
-        size = self._buffer.piece
-        pieces = [self._aligner.whole(pcm[at : at + size]) for at in range(0, len(pcm), size)]
+        pieces = [self._aligner.whole(pcm[at : at + PIECE]) for at in range(0, len(pcm), PIECE)]
         samples = sum(map(len, pieces)) // SAMPLE_BYTES
         if not self.has_room(flicks_of(samples, self._stream_rate)):
             return False
@@ -91,7 +92,7 @@ class FramedPlayout(Playout):
         self._behind.clear()
         if len(self._first) < self._enough:
             return
-        self._enough = self._buffer.more * self._unit
+        self._enough = self._batch
         size = len(self._first) // self._unit * self._unit
         whole = bytes(self._first[:size])
         self._second += converted(whole, self._stream_rate, self._channel_rate)

@@ -15,25 +15,7 @@ from listenproto._choices import listed
 from listenproto._l16 import FLICKS, PLAY_RATES
 from listenproto._shown import shown
 
-__all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "StreamBuffer", "profile_of"]
-
-
-@attrs.frozen(kw_only=True)
-class StreamBuffer:
-    """How deployed media servers buffer an app's stream, see :mod:`listenproto._framed_playout`.
-
-    Numbers of samples are those of the call, and as many times more of a stream as its rate is
-    higher.
-    """
-
-    first: int = 1280
-    """How many samples must have come before any is played."""
-
-    more: int = 640
-    """How many must have come after that before more are played."""
-
-    piece: int = 1024
-    """In pieces of how many bytes a message is taken."""
+__all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -105,9 +87,9 @@ class Profile:
     channel_rate: int = 8000
     """The sample rate of the call in Hz, in whose samples deployed platforms count and buffer."""
 
-    stream_buffer: StreamBuffer | None = None
-    """D14: a stream is played in frames from a buffer, with its marks in it as samples of -1; None:
-    exactly as it comes."""
+    frames_streams: bool = False
+    """D14: a stream is played in frames from buffers that hold ``prebuffer`` and ``stream_batch``
+    seconds, with its marks in it as samples of -1; otherwise exactly as it comes."""
 
     marks_get_lost: bool = False
     """D14, D15: a mark that was accepted may never come back."""

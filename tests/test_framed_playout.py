@@ -15,12 +15,11 @@ from listenproto import (
     BidirectionalAudio,
     ListenTask,
     ListenVerb,
-    StreamBuffer,
 )
 from listenproto._framed_playout import FRAME, playout_for
 from listenproto._playout import Heard, Playout, PlayoutEnd, PlayoutFate, PlayoutMark
 
-PROFILE = attrs.evolve(DEPLOYED, stream_buffer=StreamBuffer())
+PROFILE = attrs.evolve(DEPLOYED, frames_streams=True)
 PLAYED, CLEARED = PlayoutFate.PLAYED, PlayoutFate.KILLED
 
 
