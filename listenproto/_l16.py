@@ -24,6 +24,7 @@ __all__ = [
     "check_stream_rate",
     "converted",
     "flicks_of",
+    "misread",
     "mixed_down",
     "peak",
     "samples_in",
@@ -130,6 +131,13 @@ def converted(pcm: bytes, rate: int, to: int) -> bytes:
         near = samples[index * rate // to : (index + 1) * rate // to + 1]
         means.append(int(sum(near) / len(near)))
     return _pcm(array.array("h", means))
+
+
+def misread(pcm: bytes, bits: int) -> bytes:
+    """What is heard of L16 that is taken for samples of so many bits: the upper half of each."""
+    size = bits // 8
+    whole = range(0, len(pcm) - size + 1, size)
+    return b"".join(pcm[at + size - SAMPLE_BYTES : at + size] for at in whole)
 
 
 def beep(rate: int) -> bytes:

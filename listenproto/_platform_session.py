@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
 from listenproto._errors import LocalProtocolError
 from listenproto._framed_playout import playout_for
+from listenproto._l16 import misread
 from listenproto._messages import (
     Audio,
     ClearMarks,
@@ -103,6 +104,9 @@ class PlatformSession(Session):
         dropped = bool(violations) and any(violation.dropped for violation in violations)
         if isinstance(message, PlayAudio | Mark) and not dropped and (lack := self._lack(message)):
             return [self._no_room(message, lack)]
+        bits = self._bits(message) if isinstance(message, PlayAudio) else 16
+        if isinstance(message, PlayAudio) and not (dropped or bits):
+            return [*violations, message]  # it is not played
         self.observer.take(Peer.APP, message, judgement)
         if dropped:
             return [*violations]
@@ -113,6 +117,7 @@ class PlatformSession(Session):
             return [message] if stored else [self._no_room(message, self._seconds())]
         if isinstance(message, PlayAudio):
             pcm, rate = clip_audio(message)
+            pcm = pcm if bits == 16 else misread(pcm, bits)
             queue_play = message.queue_play is True
             self._tell(self.playout.add_clip(pcm, rate, message.id, queue_play=queue_play))
         elif isinstance(message, KillAudio):
@@ -125,6 +130,14 @@ class PlatformSession(Session):
             self.close()
         assert isinstance(message, FromApp)
         return [*violations, message]
+
+    def _bits(self, clip: PlayAudio) -> int:
+        """For samples of how many bits the content of a clip is taken; 0: it cannot be played."""
+        rate, profile = clip.sample_rate, self._profile
+        right = clip.content_type != "raw" or rate in profile.raw_clip_rates
+        if right or not profile.misreads_raw_clips:
+            return 16
+        return {24000: 24, 32000: 32}.get(rate or 0, 0)
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:
         """Why there is no room for the message; None if there is."""

@@ -46,6 +46,11 @@ class Profile:
     """D12: the rates in Hz at which a raw clip is played as it is meant. An app sends one of
     another rate as a WAV."""
 
+    misreads_raw_clips: bool = False
+    """D12: a raw clip of a rate that is not in ``raw_clip_rates`` is taken for something else: of
+    24000 Hz for samples of 24 bits, of 32000 Hz for samples of 32 bits; others are not played, and
+    no playDone comes for them."""
+
     text_overtakes_audio: bool = False
     """Text is sent before audio that is still queued."""
 

@@ -32,7 +32,7 @@ FRAME = 20_000
 JITTER = 10_000
 """Microseconds by which an answer may be late on its way, beside the frame."""
 
-PROFILE = attrs.evolve(DEPLOYED, frames_streams=True)
+PROFILE = attrs.evolve(DEPLOYED, frames_streams=True, misreads_raw_clips=True)
 
 Said = tuple[int, object]
 """When something was said, in microseconds, and what: a JSON object, or a close."""
@@ -107,7 +107,6 @@ CLOSING = 100_000
 
 UNLIKE = {
     "07-stream-24000": "the real converter makes a sample of -1 out of this audio, ours does not",
-    "18-raw-rates": "raw clips are played right here at every rate",
     "20-bad-base64": "a clip with bad base64 is dropped here",
 }
 """Recordings that are answered otherwise, and why."""

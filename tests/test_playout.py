@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -1075,3 +1076,20 @@ def test_after_a_disconnect_nothing_is_heard_and_nothing_told(profile: Profile) 
     assert [type(payload).__name__ for payload in task.outgoing()] == ["Close"]
     assert task.play(SECOND) == []
     assert list(task.outgoing()) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "heard", "done"),
+    [(16000, [1, 2, 3, 4, 5, 6], 1), (24000, [512, 3, 1280, 6], 1), (32000, [2, 4, 6], 1)]
+    + [(rate, [], 0) for rate in (48000, 64000)],
+)
+def test_raw_clips_are_misread_where_the_profile_says_so(
+    rate: int, heard: list[int], done: int
+) -> None:
+    profile = attrs.evolve(DEPLOYED, misreads_raw_clips=True)
+    task = open_task(Mode.CLIPS, profile)
+    assert clauses(task.receive(play_audio(l16(1, 2, 3, 4, 5, 6), sampleRate=rate))) == []
+    assert values(task.play(SECOND)) == heard
+    assert events(task) == [("playDone", None)] * done
+    assert clauses(task.receive(play_audio(wav(l16(1, 2), rate), audioContentType="wav"))) == []
+    assert values(task.play(SECOND)) == [1, 2]
