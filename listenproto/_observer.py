@@ -9,6 +9,7 @@ recorded calls.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,10 +18,11 @@ import attrs
 from listenproto._choices import check_texts, member
 from listenproto._clips import AppClips, ClipMatch, PlatformClips
 from listenproto._codec import MAX_METADATA
-from listenproto._jsontext import same
+from listenproto._jsontext import same, values
 from listenproto._l16 import SAMPLE_BYTES, flicks_of
 from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
 from listenproto._messages import (
+    JSON,
     Audio,
     ClearMarks,
     ClipId,
@@ -51,7 +53,7 @@ from listenproto._rules import (
     TRANSITIONS,
     PeerState,
 )
-from listenproto._sent import Record, Sent
+from listenproto._sent import MAX_REMEMBERED, Record, Sent
 from listenproto._splitter import arrives_whole
 from listenproto._terms import sender_of
 from listenproto._upgrade import Accepted, Rejected, Request
@@ -172,6 +174,9 @@ class Observer:
         self._max_clips = profile.waiting_clips + 1
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
+        self._broken: deque[JSON] = deque(maxlen=MAX_REMEMBERED)
+        """The ids of clips with broken base64 that a platform may play in part."""
+        self._plays_broken = profile.plays_broken_clips and vantage is Peer.APP
         self.states: dict[Peer, PeerState] = dict.fromkeys(Peer, PeerState.START)
         self._record = Record(stream_rate_for(self._verb, stream_rate))
         self._clips: AppClips | PlatformClips
@@ -240,6 +245,8 @@ class Observer:
                 self._fatal = violation
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
+                if isinstance(message, Malformed) and self._plays_broken:
+                    self._broken += _broken_clip(sender, message)
                 return None
         if type(message) in _MOVERS:
             self._move(sender, message)
@@ -290,6 +297,8 @@ class Observer:
         if match is not None:
             reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
             return [] if match.in_order else [("LP-CLIP-25", reason)]
+        if message.id is not None and message.id in self._broken:
+            return []
         which = "" if message.id is None else f" with the id {message.id!r:.60}"
         if self._clips.was_killed(message.id):
             return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
@@ -332,6 +341,15 @@ _MOVERS: Final = frozenset(CROSSINGS) | {
     if after is not state
 }
 """The messages that change a peer's state; audio, most of a call, does not."""
+
+
+def _broken_clip(sender: Peer, message: Malformed) -> list[JSON]:
+    """The id of the clip, if the message is one of the app's whose content cannot be read."""
+    if sender is Peer.PLATFORM or message.clause != "LP-CLIP-6":
+        return []
+    ((clip, *_),) = values(message.text)
+    data = clip.get("data")
+    return [data.get("id")] if isinstance(data, dict) else []
 
 
 def _name(kind: type[Any]) -> str:

@@ -51,6 +51,10 @@ class Profile:
     24000 Hz for samples of 24 bits, of 32000 Hz for samples of 32 bits; others are not played, and
     no playDone comes for them."""
 
+    plays_broken_clips: bool = False
+    """D12: of a clip whose base64 is broken, the part before the fault may be played, and its
+    playDone come."""
+
     text_overtakes_audio: bool = False
     """Text is sent before audio that is still queued."""
 
@@ -144,6 +148,7 @@ DEPLOYED: Final = Profile(
     checks_transcribe=True,
     string_sample_rate=16000,
     raw_clip_rates=(8000, 16000),
+    plays_broken_clips=True,
     text_overtakes_audio=True,
     joins_texts=True,
     cuts_metadata=True,

@@ -15,7 +15,7 @@ APP, PLATFORM = Peer.APP, Peer.PLATFORM
 
 BREACHES = {
     "17-fourteen-clips": [(21, APP, "LP-CLIP-2"), (22, APP, "LP-CLIP-2")],
-    "20-bad-base64": [(9, APP, "LP-CLIP-6"), (28, PLATFORM, "LP-CLIP-24")],
+    "20-bad-base64": [(9, APP, "LP-CLIP-6")],
 }
 """Line, sender and clause of each breach; in every other recording there is none."""
 

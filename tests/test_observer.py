@@ -32,6 +32,7 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
+from listenproto._codec import decode
 from listenproto._marks import AppMarks
 from listenproto._sent import Record
 from listenproto._wav import wav_header
@@ -890,3 +891,29 @@ def test_one_clause_alone_is_no_collection() -> None:
 
 def test_a_mode_may_be_given_where_the_verb_is_not_known() -> None:
     assert Observer(None, mode="off", vantage=Peer.APP).mode is Mode.OFF
+
+
+@pytest.mark.parametrize(
+    ("profile", "vantage", "expected"),
+    [
+        (DEPLOYED, A, ["LP-CLIP-24"]),
+        (DEPLOYED, P, ["LP-CLIP-24"] * 2),
+        (DOCUMENTED, A, ["LP-CLIP-24"] * 2),
+    ],
+)
+def test_a_deployed_platform_may_play_a_clip_up_to_where_its_base64_breaks(
+    profile: Profile, vantage: Peer, expected: list[str]
+) -> None:
+    observer = Observer(CLIPS, profile=profile, vantage=vantage)
+    observer.see(*METADATA)
+    for sender, text in (
+        (A, '{"type":"playAudio","data":{"audioContent":"!","audioContentType":"raw","id":"a"}}'),
+        (A, '{"type":"playAudio","data":{"audioContent":7,"audioContentType":"raw"}}'),
+        (A, '{"type":"playAudio","data":"none"}'),
+        (A, '{"type":"mark"}'),
+        (P, '{"event":"dtmf"}'),
+    ):
+        (broken,) = decode(text, sender)
+        assert observer.see(sender, broken) != []
+    found = [observer.see(P, PlayDone(name)) for name in ("a", "b")]
+    assert [one.clause for violations in found for one in violations] == expected
