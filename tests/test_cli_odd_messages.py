@@ -162,7 +162,7 @@ def test_a_call_without_a_sid_is_told_of_once(tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_none_costs_its_call_alone(tmp_path: Path) -> None:
-    with serving(cwd=tmp_path) as (url, process), platform(url) as good:
+    with serving("--no-salvage", cwd=tmp_path) as (url, process), platform(url) as good:
         good.send(METADATA)
         line_with(process, "#1 call from")
         for number, (said, code) in enumerate(OPENINGS.values(), 2):

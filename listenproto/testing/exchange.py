@@ -76,7 +76,8 @@ def messages_in(
     if isinstance(payload, Close):
         return [payload]
     if sender is Peer.PLATFORM and observer.states[sender] is PeerState.START:
-        return decode_opening(payload)
+        # LP-META-11: where the command line damages metadata, what is whole in it is the message.
+        return decode_opening(payload, salvage=observer._splits_metadata)
     return decode(payload, sender, string_sample_rate=string_sample_rate)
 
 
