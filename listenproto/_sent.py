@@ -102,7 +102,8 @@ class Sent:
     late."""
     heard: float = 0.0
     """Once it has ended: how many seconds of it the caller has heard, as the platform says. If it
-    does not say: all of it if PLAYED, else computed from when it was cut short."""
+    does not say: all of it if PLAYED, 0 for a clip that is SKIPPED, else computed from when it was
+    cut short."""
     cut_at: float = attrs.field(default=math.inf, repr=False)
     """When this end sent the message that cuts it short."""
     is_silenced: bool = attrs.field(default=False, repr=False)
