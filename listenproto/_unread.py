@@ -75,10 +75,6 @@ class _Share:
         self.size -= oldest.size
         return oldest
 
-    def clear(self) -> None:
-        self.waiting.clear()
-        self.size = 0
-
 
 class Unread:
     """A queue of events, with a bound on the audio in it and one on all the others."""
@@ -133,8 +129,8 @@ class Unread:
         """Nobody will read any more: keep nothing, and hold nothing back."""
         self._abandoned = True
         self._told = self._came
-        self._audio.clear()
-        self._others.clear()
+        self._audio.waiting.clear()
+        self._others.waiting.clear()
         self.held = False
 
     def get(self) -> CallEvent | None:

@@ -114,6 +114,46 @@ def test_notes_do_not_pile_up() -> None:
     assert queue.events_dropped == sum(note.events for note in told) == 990
 
 
+def test_so_many_seconds_of_20_ms_each_may_wait() -> None:
+    queue = unread("hold", unread_seconds=2)
+    queue.open(Metadata())
+    for _ in range(100):
+        queue.put(Audio(bytes(320)))
+    assert not queue.held
+    queue.put(Audio(b""))
+    assert queue.held
+
+
+def test_each_value_counts_64_bytes_besides_its_content() -> None:
+    queue = unread("hold", message_size=2 * (3 * 64 + 1))
+    queue.put(KEY)
+    queue.put(KEY)
+    assert not queue.held
+    queue.put(KEY)
+    assert queue.held
+
+
+def test_before_the_metadata_audio_has_the_bound_of_a_message() -> None:
+    queue = unread(message_size=200)
+    for _ in range(4):
+        queue.put(TINY)
+    assert rest(queue) == [Dropped(samples=1), TINY, TINY, TINY]
+    assert type(queue.samples_dropped) is int
+
+
+def test_once_it_is_abandoned_nothing_is_kept_or_held() -> None:
+    queue = unread("hold", message_size=100, unread_events=1)
+    for _ in range(3):
+        queue.put(TINY)
+        queue.put(KEY)
+    assert queue.held
+    queue.abandon()
+    for _ in range(3):
+        queue.put(TINY)
+        queue.put(KEY)
+    assert (queue.held, queue.waiting, queue.get()) == (False, False, None)
+
+
 LARGE: Final = "x" * 4000
 
 
