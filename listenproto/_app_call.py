@@ -185,6 +185,13 @@ class AppCall:
         self.link.fail(error, now)
         self._settle(now)
 
+    def cancelled(self, now: float) -> None:
+        """This end was cancelled: the call is over, and nothing more is read or written."""
+        now = self._pass_time(now)
+        if not self.link.over:
+            self.link.cancelled(now)
+        self._settle(now)
+
     def _settle(self, now: float) -> None:
         """Something has changed: act on the end of the call, on holding, and speak on."""
         if not self.link.reads:
@@ -201,8 +208,8 @@ class AppCall:
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
             self._lateness.note(self._now - self._media_time())
-            for watcher in self.watchers:
-                watcher.received(event, self._now)
+            if self.watchers:
+                self._tell_watchers(lambda watcher: watcher.received(event, self._now))
             self._unread.put(event)
         elif isinstance(event, Request):
             self._answer(event)
@@ -218,6 +225,16 @@ class AppCall:
             elif isinstance(event, PlaybackDone) and event.wrong_pace is not None:
                 self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)
+
+    def _tell_watchers(self, tell: Callable[[Watcher], None]) -> None:
+        """Tell all who watch; one that fails is noted and told no more."""
+        for watcher in [*self.watchers]:
+            try:
+                tell(watcher)
+            except Exception as exc:
+                self.watchers.remove(watcher)
+                failed = "a watcher failed and is not called again"
+                self.notes.append(CallNote("error", failed, exc))
 
     def _media_time(self) -> float:
         """Seconds of the platform's audio that have come."""
@@ -263,8 +280,9 @@ class AppCall:
     def data_to_send(self, now: float) -> Any:
         """The data to write next; empty if there is none. All data before has been written."""
         now = self._pass_time(now)
-        data = self.link.data_to_send(now)
         self._speak_on(now)
+        data = self.link.data_to_send(now)
+        self._speak_on(now)  # there is room again
         return data
 
     def next_timeout(self) -> float:
@@ -304,6 +322,7 @@ class AppCall:
         A full outbox keeps everything back, the guard of a killAudio audio, clips and marks. Raises
         :class:`CallEnded` once the call is over.
         """
+        now = self._pass_time(now)
         if not self.link.has_room:
             return math.inf
         if isinstance(message, PLAYED) and now < self.quiet_until:
@@ -325,8 +344,7 @@ class AppCall:
             assert sent.message is not None  # it is under way
             self._note_what_changed(message, sent.message)
             message = sent.message
-        for watcher in self.watchers:
-            watcher.sent(message, now)
+        self._tell_watchers(lambda watcher: watcher.sent(message, now))
         if isinstance(message, KillAudio | Disconnect):
             self._stop_speech(now)
         if isinstance(message, Disconnect):
@@ -387,6 +405,7 @@ class AppCall:
         NaN; nothing is sent then.
         """
         check_guard(guard)
+        now = self._pass_time(now)
         if guard is None:
             guard = self.answering.profile.kill_guard if self._streams else 0.0
         self.send(KillAudio(), now)
@@ -568,6 +587,6 @@ class AppCall:
 
 
 def check_guard(guard: float | None) -> None:
-    """Raise ValueError for a guard that is negative or NaN."""
-    if guard is not None and not guard >= 0:
+    """Raise ValueError for a guard that is negative, infinite or NaN."""
+    if guard is not None and not 0 <= guard < math.inf:
         raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")

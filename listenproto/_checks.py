@@ -9,7 +9,15 @@ import attrs
 
 from listenproto._shown import shown
 
-__all__ = ["a_function", "a_number", "a_switch", "instance_of"]
+__all__ = [
+    "a_function",
+    "a_number",
+    "a_size",
+    "a_switch",
+    "a_time",
+    "a_while",
+    "instance_of",
+]
 
 
 def _validator(
@@ -33,6 +41,20 @@ def _is_a_number(value: object) -> bool:
 
 a_number = _validator(_is_a_number, "a whole number of 0 or more, or None")
 """A validator for a field that says how many; None if nothing is said."""
+
+
+def _is_a_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+a_time = _validator(_is_a_time, "a number of seconds, 0 or more")
+"""A validator for a field that says how long; infinite for any time."""
+a_while = _validator(
+    lambda value: _is_a_time(value) and value != 0, "a number of seconds, more than 0"
+)
+"""A validator for a field that says how long, which must not be no time at all."""
+a_size = _validator(lambda value: type(value) is int and value >= 0, "a whole number of 0 or more")
+"""A validator for a field that says how much."""
 a_switch = _validator(lambda value: isinstance(value, bool), "True or False")
 """A validator for a field that is on or off."""
 a_function = _validator(lambda value: value is None or callable(value), "a function, or None")

@@ -249,6 +249,8 @@ class Link(Generic[_Data]):
             self.tell_passed()
         if self._writes and self.connection.has_data_to_send:
             self._writing_since = now
+            if self._ended_at < math.inf:  # the close is still to go out, behind what waits
+                self._ended_at = now
             return self.connection.data_to_send()
         self._writing_since = math.inf
         self._writes = self._writes and self.reads
@@ -264,10 +266,11 @@ class Link(Generic[_Data]):
             self._is_lost, self._writes = True, False
             self.settle(now)
 
-    def cancelled(self) -> None:
+    def cancelled(self, now: float) -> None:
         """This end was cancelled: nothing more is read or written."""
         self._cancelled = True
         self.reads = self._writes = False
+        self.settle(now)
         self._end = self._end or self.ending()
 
     def close(self, code: int, reason: str, now: float) -> None:

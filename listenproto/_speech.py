@@ -18,6 +18,9 @@ __all__ = ["Speech"]
 LEAST: Final = 0.02
 """The shortest piece that is sent before the end, in seconds."""
 
+MOST: Final = 1.0
+"""The longest piece in seconds, so that no message gets too large however long the lead is."""
+
 ROUNDING: Final = 1e-6
 """Rounding error of the clock, in seconds: far less than a sample."""
 
@@ -111,7 +114,7 @@ class Speech:
 
     def take(self, now: float, ahead: float) -> bytes:
         """Take the next piece, which is sent now."""
-        samples = int(min(self._samples, self._room(ahead)))
+        samples = int(min(self._samples, self._room(ahead), MOST * self._rate))
         piece = bytes(self._waiting[: samples * SAMPLE_BYTES])
         del self._waiting[: samples * SAMPLE_BYTES]
         self._sent += samples

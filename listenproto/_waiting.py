@@ -11,7 +11,6 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
-from weakref import WeakValueDictionary
 
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall, check_guard
@@ -99,7 +98,12 @@ class Playback:
 
     @property
     def heard(self) -> float:
-        """Once it has ended: how many seconds of it the caller has heard (:attr:`Sent.heard`)."""
+        """How many seconds of it the caller has heard by now.
+
+        Once it has ended, that is final (:attr:`Sent.heard`); until then it is computed.
+        """
+        if self.sent.outcome is None:
+            return self.sent.heard_by(self._call.runtime.now())
         return self.sent.heard
 
     def __repr__(self) -> str:
@@ -119,7 +123,8 @@ class Playback:
         await runtime.checkpoint()
 
         def is_over() -> bool:
-            return not sent.is_open or (timeout is None and sent.outcome is not None)
+            final = timeout is None or not self._call.core.link.reads
+            return not sent.is_open or (final and sent.outcome is not None)
 
         while not is_over() and runtime.now() < until:
             await self._call._until_not_stuck(is_over, self.name, until)
@@ -179,7 +184,8 @@ class HandlerCall:
         """The task that read events last."""
         self._iterating = False
         self._speaking: Speech | None = None
-        self._playbacks = WeakValueDictionary[Sent, Playback]()
+        self.spoken: Spoken | None = None
+        """What was said last, or is being said; None if nothing was."""
 
     def __repr__(self) -> str:
         return f"<Call {self._sid()}>"
@@ -353,7 +359,7 @@ class HandlerCall:
         return now
 
     def _playback(self, sent: Sent) -> Playback:
-        return self._playbacks.setdefault(sent, Playback(sent, self))
+        return Playback(sent, self)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel, in whole samples, at the verb's rate.
@@ -380,6 +386,7 @@ class HandlerCall:
                 await call.kill_audio(guard=0.1)
 
         If you cancel speak() instead, send a killAudio as well: some audio has been sent ahead.
+        :attr:`spoken` says then how much of it was heard.
 
         Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
         TypeError if the speech is neither bytes nor an async iterable, ValueError if the lead is
@@ -388,12 +395,13 @@ class HandlerCall:
         """
         check_speech(speech)
         core, said = self.core, self.core.speech(lead)
+        spoken = Spoken(said, self.runtime.now)
         now = await self._until_ready_for(KillAudio())
         if self._speaking is not None and not self._speaking.interrupted:
             core.check_streams()
             raise self.runtime.busy("another task is speaking in this call")
         core.say(said, now)
-        self._speaking = said
+        self._speaking, self.spoken = said, spoken
         try:
             async with chunks_of(speech) as chunks:
                 with self.runtime.stopping(lambda: said.interrupted):
@@ -408,7 +416,7 @@ class HandlerCall:
                 self._speaking = None
         if said.left_over:
             self._log_warning("the speech ended with an incomplete sample, which was left out")
-        return Spoken(said, self.runtime.now)
+        return spoken
 
     async def _say(self, said: Speech) -> None:
         """Wait until all of it is sent but what is too short."""

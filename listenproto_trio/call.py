@@ -78,16 +78,17 @@ class Call(LoggedCall):
                             yield call
                         except Exception as exc:
                             error = only_call_ended(exc) or exc
-                        call._stop_reading()
+                        finally:
+                            call._stop_reading()
                         if error is None and call.answering.drain:
                             await call.drain()
                     else:
+                        call._tell_of_lost()
                         error = CallEnded(core.why_not_ready)
                         error.__cause__ = call.error
                     code, reason = core.close_for(error)
                 finally:
-                    if core.metadata is not None:
-                        call._log_end(code, reason)
+                    call._log_end(code, reason)
                 await call.close(code, reason)
                 nursery.cancel_scope.cancel()
         finally:

@@ -121,6 +121,7 @@ class Driven(Protocol):
     def next_timeout(self) -> float: ...
     def handle_timeout(self, now: float) -> None: ...
     def fail(self, error: Exception, now: float) -> None: ...
+    def cancelled(self, now: float) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -338,11 +339,9 @@ class Driver:
                 if self._link.given_up:
                     await self._carrier.drop()
                 nursery.cancel_scope.cancel()
-        except trio.Cancelled:
-            if not self._link.over:
-                self._link.cancelled()
-            raise
         finally:
+            if not self._link.over:  # cancelled
+                self._driven.cancelled(trio.current_time())
             self._done = True
             self.changed()
 
@@ -410,6 +409,10 @@ class Driver:
                 await self._carrier.send(self._unsent)
                 self._unsent = self._driven.data_to_send(trio.current_time())
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken()
+        except Exception as exc:
+            # As none of trio's streams does: the fault of another library.
+            self._driven.fail(exc, trio.current_time())
             self._broken()
         self._unsent = None
         self.changed()

@@ -184,7 +184,7 @@ class Search:
         elif step == "fail":
             call.fail(RuntimeError(), now)
         elif step == "cancel":
-            call.link.cancelled()
+            call.cancelled(now)
         elif step == "broken":
             call.link.broken("reset", now, writing=True)
         else:

@@ -266,7 +266,7 @@ def test_a_close_of_this_end_is_answered_and_then_it_is_over() -> None:
     end.link.close(1000, "again", 9.0)
     end.link.broken("reset", 9.0, writing=True)
     end.link.fail(KeyError(), 9.0)
-    end.link.cancelled()
+    end.link.cancelled(0.0)
     end.link.cut_at = 0.0
     assert end.link.ending(9.0) == left
 
@@ -400,7 +400,7 @@ def test_an_end_that_is_cancelled_reads_and_writes_no_more() -> None:
     end = Linked()
     cancelled = Ending(EndKind.CANCELLED, "this end was cancelled")
     assert end.link.ending() == cancelled  # if it stops now
-    end.link.cancelled()
+    end.link.cancelled(0.0)
     assert end.link.over is True
     assert end.link.reads is False
     end.link.broken("reset", 1.0, writing=True)
@@ -413,14 +413,14 @@ def test_an_end_that_is_cancelled_reads_and_writes_no_more() -> None:
 def test_what_is_cancelled_while_it_is_closed_was_cancelled() -> None:
     end = Linked()
     end.link.close(1000, "", 1.0)
-    end.link.cancelled()
+    end.link.cancelled(0.0)
     assert end.link.ending() == Ending(EndKind.CANCELLED, "this end was cancelled")
 
 
 def test_what_is_cancelled_after_it_broke_was_lost() -> None:
     end = Linked()
     end.link.broken("Broken pipe", 1.0, writing=True)
-    end.link.cancelled()
+    end.link.cancelled(0.0)
     assert end.link.ending() == Ending(EndKind.LOST, "connection lost: Broken pipe")
 
 

@@ -521,6 +521,7 @@ WALKED: Final[dict[str, set[object]]] = {
     "Call.send": {"send"},
     "Call.send_audio": {"send_audio"},
     "Call.speak": {speaking},
+    "Call.stop_clips": {"stop_clips"},
     "PlatformCall.capture": {capturing},
     "PlatformCall.over": {waiting_for_the_end},
     "Playback.wait": {waiting_for_a_mark, waiting_for_a_clip_with_a_timeout},

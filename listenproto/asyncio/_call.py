@@ -78,7 +78,8 @@ async def answer(
                         yield call
                     except Exception as exc:
                         error = only_call_ended(exc) or exc
-                    call._stop_reading()
+                    finally:
+                        call._stop_reading()
                     if error is None and answering.drain:
                         await call.drain()
                 else:
@@ -137,6 +138,9 @@ class Call(LoggedCall):
     def _stop_reading(self) -> None:
         """The handler is done: keep no more events, and hold nothing back."""
         self.core.stop_reading(self._driver.now())
+        if self._watched is not None:
+            self._watched.remove_done_callback(self._reader_done)
+            self._watched = None
         self._driver.changed()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

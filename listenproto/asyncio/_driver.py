@@ -261,14 +261,13 @@ class Driver:
     def _cancelled(self) -> None:
         """One of the tasks was cancelled; if nothing had ended the call, that does."""
         if not self._link.over:
-            self._link.cancelled()
-            self._core.handle_timeout(self.now())  # what was under way has an end
+            self._core.cancelled(self.now())
             self.changed()
 
     async def _read_all(self) -> None:
         core, link = self._core, self._link
         try:
-            while link.reads:
+            while link.reads and not self._ended:  # a library may swallow the cancellation
                 await asyncio.sleep(0)  # a WebSocket with much to give may never wait
                 await self.until(lambda: not (core.is_held and link.reads))
                 await self._read()
