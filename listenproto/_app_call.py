@@ -278,7 +278,11 @@ class AppCall:
         self._settle(self._pass_time(now))
 
     def data_to_send(self, now: float) -> Any:
-        """The data to write next; empty if there is none. All data before has been written."""
+        """The data to write next; None if there is none.
+
+        Calling it says that all it gave before has been written. So call it until it gives None;
+        otherwise the call counts as lost after ``write_time``.
+        """
         now = self._pass_time(now)
         self._speak_on(now)
         data = self.link.data_to_send(now)
@@ -417,7 +421,7 @@ class AppCall:
         Where a killAudio stops only the clip that plays (D10), a short silent clip first takes the
         place of them all.
         """
-        if self.answering.profile.kill_spares_waiting_clips:
+        if self.answering.profile.kill_spares_waiting_clips and not self._streams:
             silence = bytes(FLICKS // 50 // flicks_of(1, PLAY_RATES[0]) * SAMPLE_BYTES)
             self.send(PlayAudio(silence, sample_rate=PLAY_RATES[0], queue_play=False), now)
         self.kill_audio(now)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 from attrs.validators import optional
 
+from listenproto._checks import a_number
 from listenproto._choices import check_texts
 from listenproto._messages import Peer
 from listenproto._observer import Violation
@@ -75,7 +76,7 @@ class HandshakePolicy:
         default=None, repr=False, validator=optional(_pair)
     )
     health_path: str | None = None
-    max_calls: int | None = None
+    max_calls: int | None = attrs.field(default=None, validator=a_number)
 
     def __attrs_post_init__(self) -> None:
         if not self.subprotocols and not self.allow_no_subprotocol:

@@ -406,6 +406,9 @@ class HandlerCall:
             async with chunks_of(speech) as chunks:
                 with self.runtime.stopping(lambda: said.interrupted):
                     async for chunk in chunks:
+                        if not isinstance(chunk, bytes):
+                            kind = type(chunk).__name__
+                            raise TypeError(f"speech must come in bytes of L16, not {kind}")
                         said.feed(chunk)
                         await self._say(said)
                     said.finish()

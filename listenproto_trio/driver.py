@@ -7,9 +7,10 @@ for anything: from a few milliseconds after the last one did, so that in the ste
 changes no hands.
 
 Messages are queued, and handed to the socket, without awaiting anything. So cancelling a task that
-sends, at any await, never leaves half a message on the wire. Only a stream whose
-``receive_some`` loses nothing when it is cancelled is read like that. TLS and other libraries'
-WebSockets have a task that reads and one that writes, cancelled when the connection is given up.
+sends, at any await, never leaves half a message on the wire. Only a socket
+is read like that, as cancelling its ``receive_some`` loses nothing. TLS, other streams and other
+libraries' WebSockets have a task that reads and one that writes, cancelled when the connection is
+given up.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ FRONT_SIZE: Final = 60
 
 IDLE: Final = 0.005
 """Seconds without a task that waits, after which the one that stands by reads."""
+
+CANCEL_SAFE: tuple[type, ...] = (trio.SocketStream,)
+"""The streams of which any task may receive: one that is cancelled while it does loses nothing."""
 
 _Data = TypeVar("_Data")
 
@@ -75,7 +79,7 @@ class StreamCarrier:
         self.failure = ""
         self.front = b""
         """The start of the first data that came."""
-        self.hands_over = not isinstance(stream, trio.SSLStream)
+        self.hands_over = isinstance(stream, CANCEL_SAFE)
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self.sends_at_once = self._socket is not None

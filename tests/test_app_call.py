@@ -1205,3 +1205,73 @@ def test_metadata_that_is_assumed_is_logged() -> None:
     (note,) = side.call.notes
     assert note.text == "the platform sent no metadata; 16000 Hz stereo is assumed"
     assert read(side.call) == [Audio(bytes(640))]
+
+
+# What must not be able to do harm
+
+
+def test_a_watcher_that_fails_is_noted_and_told_no_more(side: type[Side]) -> None:
+    class Bad:
+        def received(self, audio: Audio, now: float) -> None:
+            raise RuntimeError("bad")
+
+        def sent(self, message: Message, now: float) -> None:
+            raise RuntimeError("worse")
+
+    platform = side()
+    call = platform.call
+    for _ in range(2):
+        call.watchers.append(Bad())
+    call.send(Audio(pcm(0.1)), 0.0)
+    call.watchers.append(Bad())
+    platform.say(pcm(0.1), now=0.1)
+    assert call.watchers == []
+    failed = "a watcher failed and is not called again"
+    assert [(note.level, note.text, str(note.error)) for note in call.notes] == [
+        ("error", failed, "worse"),
+        ("error", failed, "worse"),
+        ("error", failed, "bad"),
+    ]
+    assert [event for event in read(call) if isinstance(event, Audio)] == [Audio(pcm(0.1))]
+
+
+def test_what_is_due_is_sent_though_nobody_called_in_time(side: type[Side]) -> None:
+    platform = side()
+    said = speech(1)
+    platform.call.say(said, 0.0)
+    assert platform.hear(0.0) == [pcm(0.2)]
+    assert platform.hear(0.3) == [pcm(0.2)]
+    assert not platform.call.link.connection.has_data_to_send
+
+
+def test_a_call_that_is_cancelled_is_over(side: type[Side]) -> None:
+    platform = side()
+    call = platform.call
+    said = speech(1)
+    call.say(said, 0.0)
+    mark = call.send(Mark("m"), 0.5)
+    call.cancelled(0.5)
+    call.cancelled(0.6)
+    assert call.over
+    assert (call.end and call.end.kind, mark and mark.outcome) == (EndKind.CANCELLED, Outcome.LOST)
+    assert said.heard_by(9.0) == pytest.approx(0.2)
+    with pytest.raises(CallEnded, match="cancelled"):
+        call.send(Mark("n"), 0.7)
+
+
+def test_a_close_waits_behind_what_is_still_being_read() -> None:
+    """The limit counts from what was written last: a slow reader gets all of it."""
+    platform = OverBytes(answering(limits=Limits(close_time=5, outbox_size=2**24)))
+    call = platform.call
+    for _ in range(40):
+        call.send(Audio(bytes(65536)), 0.0)
+    call.close(1000, "", 0.0)
+    now, came = 0.0, 0
+    while data := call.data_to_send(now):
+        came += len(data)
+        now += 3
+        call.handle_timeout(now)
+    assert came > 40 * 65536
+    assert not call.over
+    call.handle_timeout(now + 5)
+    assert call.over

@@ -243,7 +243,6 @@ async def test_marks_that_are_skipped_are_not_waited_for_and_forgotten() -> None
             assert await skipped.wait() is Outcome.SKIPPED
         assert current_time() == start
         assert call.session.under_way == []
-        del skipped, reached
 
 
 @virtual

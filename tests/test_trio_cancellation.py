@@ -83,6 +83,7 @@ SENDS: Final[dict[str, tuple[ListenVerb, Callable[[Call], Awaitable[object]], Me
     "mark": (STREAM, lambda app: app.mark("m"), Mark("m")),
     "clear_marks": (STREAM, lambda app: app.clear_marks(), ClearMarks()),
     "kill_audio": (STREAM, lambda app: app.kill_audio(), KillAudio()),
+    "stop_clips": (CLIPS, lambda app: app.stop_clips(), KillAudio()),
     "play": (CLIPS, lambda app: app.play(CLIP), attrs.evolve(CLIP, queue_play=True)),
     "disconnect": (CLIPS, lambda app: app.disconnect(), Disconnect()),
 }
