@@ -30,6 +30,7 @@ from listenproto import (
     TraceMoment,
     judge_trace,
 )
+from listenproto._l16 import without_minus_one
 from listenproto_trio import Answering, Call, Key, Outcome, open_call, serve, talk
 from listenproto_trio.speech import speech
 
@@ -104,7 +105,10 @@ def test_a_call_over_loopback(mode: Mode, profile: Profile) -> None:
     assert result.end is ListenEnd.DISCONNECT
     assert b"".join(heard_by_app).startswith(SPOKEN[:15_000])
     said = b"".join(piece.pcm for piece in heard_by_caller)
-    assert said == (b"" if mode is Mode.OFF else SPOKEN[:3200])
+    sent = SPOKEN[:3200]
+    if mode is Mode.STREAMING and profile is DEPLOYED:
+        sent = without_minus_one(sent)  # D35
+    assert said == (b"" if mode is Mode.OFF else sent)
     assert outcomes == ([] if mode is Mode.OFF else [Outcome.PLAYED])
     for vantage, record in ((Peer.APP, at_app), (Peer.PLATFORM, at_platform)):
         header = TraceHeader(vantage=vantage, way=verb, profile=profile.name)
