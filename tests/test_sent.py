@@ -575,6 +575,30 @@ def test_a_silent_clip_and_a_kill_stop_all_clips_at_both_ends() -> None:
     assert network.app.ahead(network.clock.now()) == 0
 
 
+def test_which_clip_was_suspended_is_known_by_what_was_done_before() -> None:
+    app = opened(profile=DEPLOYED)
+    a, b = play(app, clip(1, "a"), 0.0), play(app, clip(1, "b"), 0.0)
+    c = play(app, clip(1, "c", queue=False), 0.9)
+    assert ends(app.receive(done("a"), 1.0)) == [(a, P)]  # c came a moment too late for it
+    assert ends(app.receive(done("c"), 2.0)) == [(c, P)]
+    assert ends(app.receive(done("b"), 3.0)) == [(b, P)]
+    app = opened(profile=DEPLOYED)
+    a, b = play(app, clip(1, "a"), 0.0), play(app, clip(1, "b"), 0.0)
+    c = play(app, clip(1, "c", queue=False), 1.0)
+    assert ends(app.receive(done("c"), 2.0)) == [(b, F), (c, P)]  # c came just in time for a
+    assert ends(app.receive(done("a"), 2.1)) == [(a, P)]
+
+
+def test_a_kill_that_stopped_a_clip_spared_the_one_that_was_to_start_over_it() -> None:
+    app = opened(profile=DEPLOYED)
+    a = play(app, clip(5, "a"), 0.0)
+    c = play(app, clip(3, "c", queue=False), 1.0)
+    app.send(KillAudio(), 1.1)
+    assert ends(app.receive(done("a", playbackMilliseconds=1100), 1.2)) == [(a, F)]
+    assert app.ahead(1.2) == pytest.approx(2.8)
+    assert ends(app.receive(done("c", playbackMilliseconds=3000), 4.1)) == [(c, P)]
+
+
 def test_a_clip_that_starts_over_others_changes_nothing_of_what_has_ended() -> None:
     app = opened(profile=DEPLOYED)
     killed, played = play(app, clip(0.5, "a"), 0.0), play(app, clip(5, "b"), 0.0)
