@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 import h11
@@ -43,6 +43,9 @@ __all__ = [
 ]
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
+
+_TLS_HANDSHAKE: Final = b"\x16"
+"""How the first record of a TLS client starts (RFC 8446, 5.1)."""
 
 
 class ServerWire(Wire):
@@ -113,7 +116,10 @@ class ServerWire(Wire):
         except h11.RemoteProtocolError as error:
             self.state = WireState.ANSWERING
             self.reject(error.error_status_hint, body="This is not a valid HTTP request.\n")
-            raise self._fail(f"not a valid HTTP request: {error}", "RFC 9110 15.5") from error
+            said = f"not a valid HTTP request: {error}"
+            if self._buffer.startswith(_TLS_HANDSHAKE):
+                said += " (a TLS client? this end has no TLS)"
+            raise self._fail(said, "RFC 9110 15.5") from error
         if head is None:
             return None
         assert isinstance(head, h11.Request)

@@ -75,7 +75,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (["recover"], "FILE"),
         (["recover", "nowhere.wav"], "nowhere.wav"),
         *(
-            ([*words, ""], f"Invalid value for '{option}': it is empty; name a {kind}")
+            ([*words, ""], f"Invalid value for {option}: it is empty; name a {kind}")
             for words, option, kind in (
                 (["lint"], "TRACE...", "file"),
                 (["recover"], "FILE...", "file"),

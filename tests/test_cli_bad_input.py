@@ -247,7 +247,7 @@ def test_metadata_of_more_than_can_be_sent(tmp_path: Path) -> None:
 def test_a_url_without_a_scheme_that_will_do(url: str, tmp_path: Path) -> None:
     run = listenproto("call", url, cwd=tmp_path)
     assert (run.status, run.out) == (2, "")
-    said = "must start with ws:// or wss://, e.g. ws://127.0.0.1:3000/"
+    said = "must start with ws://, wss://, http:// or https://, e.g. ws://127.0.0.1:3000/"
     assert run.complaint == f"Invalid value for URL: {url!r} {said}"
 
 

@@ -631,6 +631,22 @@ def test_an_app_that_answers_no_close_fails_the_call(
     assert call["closed"] is None or not call["closed"]["clean"]
 
 
+def leave_during_the_call(connection: socket.socket) -> None:
+    accepted(connection)
+
+
+def test_a_lost_call_has_a_row_of_at_most_80_columns(tmp_path: Path) -> None:
+    with answering(leave_during_the_call) as url:
+        assert figures(url, *FAST, cwd=tmp_path, status=1)["end"] == "connection lost"
+    with answering(leave_during_the_call) as url:
+        run = listenproto("call", url, *FAST, cwd=tmp_path)
+    assert run.status == 1
+    head, row, *_ = run.out.splitlines()
+    assert head.split()[:3] == ["call", "ended", "by"]
+    assert row.split()[:2] == ["1", "lost"]
+    assert len(row) <= 80
+
+
 def test_a_failure_that_calls_share_is_told_once(tmp_path: Path) -> None:
     run = listenproto("call", "ws://127.0.0.1:1/", "--calls", "20", cwd=tmp_path)
     assert run.status == 1

@@ -895,7 +895,9 @@ def test_a_control_frame_needs_no_room_beside_a_message() -> None:
 
 def test_a_head_is_refused_at_the_first_byte_that_cannot_begin_one() -> None:
     for first in (b" ", b"\0", b"\x16"):
-        assert "starts with byte" in str(fault(ServerWire(), first))
+        said = str(fault(ServerWire(), first))
+        assert f"it starts with byte {first[0]:#04x}" in said
+        assert ("(a TLS client? this end has no TLS)" in said) is (first == b"\x16")
     wire = ServerWire()
     assert take(wire, b"!") == []
     assert wire.pending == 0

@@ -9,7 +9,7 @@ try:
     import click
 
     from listenproto._shown import masked_line
-    from listenproto_trio.cli import call, demo, lint, recover, serve
+    from listenproto_trio.cli import call, demo, lint, options, recover, serve
     from listenproto_trio.cli.screen import complain, drop_output
     from listenproto_trio.failures import first, with_file
 except ModuleNotFoundError as exc:
@@ -51,6 +51,8 @@ def _run() -> int:
         exc.show()
         return exc.exit_code
     except click.ClickException as exc:
+        if isinstance(exc, click.BadParameter) and exc.param_hint is None:
+            exc.param_hint = options.given_as(exc.param, exc.ctx)
         complain(masked_line(exc.format_message()))  # it may quote what was typed
         return exc.exit_code
 

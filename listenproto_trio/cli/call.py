@@ -19,7 +19,7 @@ from listenproto._messages import JSON, MixType
 from listenproto._profile import PROFILES
 from listenproto._shown import shown
 from listenproto._url import ABSOLUTE, url_fault
-from listenproto._verb import ListenVerb, VerbError, unwrapped
+from listenproto._verb import ListenVerb, VerbError, WsAuth, unwrapped
 from listenproto._verb_judge import judge_verb
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
@@ -112,7 +112,7 @@ def call(
     profile: str,
     nested_in_dial: bool,
     bidirectional_in_dial: bool,
-    auth: tuple[str, str] | None,
+    auth: WsAuth | None,
     subprotocols: tuple[str, ...],
     allow_no_subprotocol: bool,
     heard: Path | None,
@@ -129,7 +129,7 @@ def call(
     The caller says the built-in speech or --audio, presses keys and hangs up. --verb is the listen
     verb; URL replaces its url. The verb's actionHook is POSTed at the end. Ctrl-C hangs up.
     Exit status 1 if a call failed, the app broke the protocol or closed with a code other than
-    1000 (no code, 1005, is fine too), or the actionHook was not answered with 2xx.
+    1000 (closing without a code is fine), or the actionHook was not answered with 2xx.
 
     Gaps are silences of up to a second in the middle of the app's stream: it came too late. Check
     that the app sends at the verb's bidirectionalAudio.sampleRate (--rate), and far enough ahead
@@ -204,7 +204,7 @@ def _verb(
     path: Path | None,
     way: str | None,
     rate: int | None,
-    auth: tuple[str, str] | None,
+    auth: WsAuth | None,
     *,
     from_environment: bool,
 ) -> ListenVerb:
@@ -220,15 +220,12 @@ def _verb(
     if path is None:
         obj["passDtmf"] = True
     if auth is not None and not (from_environment and obj.get("wsAuth")):
-        obj["wsAuth"] = {"username": auth[0], "password": auth[1]}
-    else:
-        auth = None
+        obj["wsAuth"] = {"username": auth.username, "password": auth.password}
     try:
         # The url in the file is checked too, though URL replaces it: platforms would refuse it.
         verb = ListenVerb.from_json({"url": "/"} | obj)
     except VerbError as exc:
-        hint = "--auth" if auth and exc.option.startswith("wsAuth") else "--verb"
-        raise click.BadParameter(f"{path}: {exc}" if path else str(exc), param_hint=hint) from exc
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--verb") from exc
     if url.startswith("/"):
         raise _no_url(url)
     try:
@@ -240,7 +237,7 @@ def _verb(
 def _no_url(url: str) -> click.BadParameter:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in ("ws", "wss", "http", "https"):
-        said = "must start with ws:// or wss://, e.g. ws://127.0.0.1:3000/"
+        said = "must start with ws://, wss://, http:// or https://, e.g. ws://127.0.0.1:3000/"
     elif "@" in rest.partition("/")[0]:
         said = "must not have a user name or password in it; use --auth USER:PASSWORD"
     else:

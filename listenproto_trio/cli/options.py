@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from listenproto._l16 import PLAY_RATES
 from listenproto._messages import Metadata, MixType, Mode
 from listenproto._profile import PROFILES
 from listenproto._terms import DIGITS
+from listenproto._verb import VerbError, WsAuth
 from listenproto_trio.caller import Key
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "auth",
     "existing_file",
     "folder",
+    "given_as",
     "keys",
     "mode",
     "new_file",
@@ -44,12 +47,24 @@ CHUNK_SIZE: Final = 2**16
 """How much of a file is read at a time."""
 
 
-def _credentials(text: str) -> tuple[str, str]:
+def given_as(param: click.Parameter | None, ctx: click.Context | None) -> str | None:
+    """What a message calls a parameter: the environment variable, if its value comes from one."""
+    if param is None or ctx is None:
+        return None
+    if ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+        return str(param.envvar)
+    return param.get_error_hint(ctx).replace("'", "")
+
+
+def _credentials(text: str) -> WsAuth:
     """Read ``USER:PASSWORD``."""
     user, _, password = text.partition(":")
     if not user or not password:
         raise click.BadParameter("credentials must be USER:PASSWORD, with neither part empty")
-    return user, password
+    try:
+        return WsAuth(username=user, password=password)
+    except VerbError as exc:
+        raise click.BadParameter(str(exc)) from exc
 
 
 def assumed(text: str) -> Metadata:

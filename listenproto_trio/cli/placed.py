@@ -14,7 +14,7 @@ from listenproto._messages import JSON, Peer
 from listenproto._observer import Violation
 from listenproto._playout import Heard
 from listenproto._statistics import Statistics
-from listenproto._task import ListenResult, ListenTask
+from listenproto._task import ListenEnd, ListenResult, ListenTask
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked
@@ -84,11 +84,13 @@ class Placed:
 
     @property
     def end(self) -> str:
-        """How it ended, in a word or two."""
+        """How it ended, in a word or two; short, so that the table has at most 80 columns."""
         if self.result is None:
             return "failed"
         digits = f" {self.result.digits}" if self.result.digits else ""
-        return self.result.end.value + digits
+        lost = self.result.end is ListenEnd.LOST
+        end: str = "lost" if lost else self.result.end.value
+        return end + digits
 
     @property
     def bad_close(self) -> str | None:

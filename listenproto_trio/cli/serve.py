@@ -16,7 +16,7 @@ from listenproto._answering import Answering
 from listenproto._handshake import SUBPROTOCOLS, HandshakePolicy
 from listenproto._messages import Metadata, Mode
 from listenproto._profile import PROFILES
-from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import judge_verb
 from listenproto_trio import server
 from listenproto_trio.cli import options
@@ -137,7 +137,7 @@ def serve(
     trace: Path | None,
     salvage: bool,
     assume: Metadata | None,
-    auth: tuple[str, str] | None,
+    auth: WsAuth | None,
     subprotocols: tuple[str, ...],
     allow_no_subprotocol: bool,
     certfile: Path | None,
@@ -194,7 +194,7 @@ def serve(
             paths={path},
             subprotocols=subprotocols or SUBPROTOCOLS,
             allow_no_subprotocol=allow_no_subprotocol,
-            credentials=auth,
+            credentials=None if auth is None else (auth.username, auth.password),
             health_path=health,
             max_calls=max_calls,
         ),
@@ -225,16 +225,12 @@ def serve(
     screen.exit(failed=bool(answerer.not_whole))
 
 
-def _expected_verb(mode: Mode, rate: int, auth: tuple[str, str] | None) -> ListenVerb:
+def _expected_verb(mode: Mode, rate: int, auth: WsAuth | None) -> ListenVerb:
     """What the platform's verb must have to fit the options."""
     way = BidirectionalAudio(
         enabled=mode is not Mode.OFF, streaming=mode is Mode.STREAMING, sample_rate=rate
     )
-    try:
-        credentials = None if auth is None else WsAuth(username=auth[0], password=auth[1])
-    except VerbError as exc:
-        raise click.BadParameter(str(exc), param_hint="--auth") from exc
-    return ListenVerb(url="/", bidirectional_audio=way, ws_auth=credentials)
+    return ListenVerb(url="/", bidirectional_audio=way, ws_auth=auth)
 
 
 async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
