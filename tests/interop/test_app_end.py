@@ -282,9 +282,9 @@ async def test_marks_are_played_and_cleared(dial: Dial) -> None:
     outcomes: dict[str, Outcome] = {}
 
     async def speak(call: Call) -> None:
-        await call.send_audio(bytes(640))
+        await call.send_audio(bytes(2))
         first = await call.mark("first")
-        await call.send_audio(bytes(320))
+        await call.send_audio(bytes(4))
         second = await call.mark("second")
         outcomes["first"] = await first.wait()
         await call.kill_audio()
@@ -302,9 +302,9 @@ async def test_marks_are_played_and_cleared(dial: Dial) -> None:
         await platform.close()
         await app.call()
     assert heard == [
-        bytes(640),
+        bytes(2),
         {"type": "mark", "data": {"name": "first"}},
-        bytes(320),
+        bytes(4),
         {"type": "mark", "data": {"name": "second"}},
         {"type": "killAudio"},
         {"type": "disconnect"},
