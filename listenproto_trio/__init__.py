@@ -1,33 +1,39 @@
 """The jambonz listen protocol on trio: :func:`serve` calls, or :func:`open_call` as a platform."""
 
-from listenproto._answering import Answering
-from listenproto._ends import CallEnded
-from listenproto._limits import Limits
-from listenproto._link import Tap
-from listenproto._sent import Outcome
-from listenproto._statistics import Statistics
-from listenproto._unread import CallEvent, Dropped
-from listenproto._waiting import Playback, Spoken, UnreadAudioError
-from listenproto.recording import (
-    HeardWav,
-    Recorder,
-    Recording,
-    Recovered,
-    TraceFile,
-    WavFile,
-    recover_wav,
-)
-from listenproto_trio.call import Call
-from listenproto_trio.caller import Key, hear_beep, talk
-from listenproto_trio.client import (
-    AppMessage,
-    CallRejected,
-    PlatformCall,
-    open_call,
-    open_call_on,
-)
-from listenproto_trio.server import Handler, serve, serve_stream
-from listenproto_trio.websocket import TrioWebSocket, WebSocket
+try:
+    from listenproto._answering import Answering
+    from listenproto._ends import CallEnded
+    from listenproto._limits import Limits
+    from listenproto._link import Tap
+    from listenproto._sent import Outcome
+    from listenproto._statistics import Statistics
+    from listenproto._unread import CallEvent, Dropped
+    from listenproto._waiting import Playback, Spoken, UnreadAudioError
+    from listenproto.recording import (
+        HeardWav,
+        Recorder,
+        Recording,
+        Recovered,
+        TraceFile,
+        WavFile,
+        recover_wav,
+    )
+    from listenproto_trio.call import Call
+    from listenproto_trio.caller import Key, hear_beep, talk
+    from listenproto_trio.client import (
+        AppMessage,
+        CallRejected,
+        PlatformCall,
+        open_call,
+        open_call_on,
+    )
+    from listenproto_trio.server import Handler, serve, serve_stream
+    from listenproto_trio.websocket import TrioWebSocket, WebSocket
+except ModuleNotFoundError as exc:
+    if exc.name not in ("trio", "trio_websocket"):
+        raise
+    said = "listenproto_trio needs the extra trio: pip install 'listenproto[trio]'"
+    raise ModuleNotFoundError(said, name=exc.name) from exc
 
 __all__ = [
     "Answering",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -39,10 +40,19 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(Path(spec.origin).read_text("utf-8"))
 
 
+def statements(module: str) -> Iterator[ast.stmt]:
+    """The statements of a module, also those that it tries."""
+    for node in parsed(module).body:
+        if isinstance(node, ast.Try):
+            yield from node.body
+        else:
+            yield node
+
+
 @cache
 def definition(module: str, name: str) -> Defined | None:
     """What a module means by a name; None if this is not the project's own."""
-    for node in parsed(module).body:
+    for node in statements(module):
         if isinstance(node, ast.ImportFrom):
             assert node.module is not None
             ours = node.module.split(".")[0].startswith(CORE)

@@ -171,7 +171,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_waiting",
     ]
     files = {path.stem: path.read_text() for path in (ROOT / "listenproto").glob("*.py")}
-    assert set(order) == set(files) - {"__init__", "_logs"}  # the adapters' logging
+    assert set(order) == set(files) - {"__init__", "__main__", "_logs"}  # the adapters' logging
     for name in order:
         imported = imports(files[name])
         own = {module.split(".")[1] for module in imported if module.startswith("listenproto.")}
@@ -195,6 +195,63 @@ def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
         "testing",
         "trio",
     }
+
+
+def without(missing: str, code: str) -> subprocess.CompletedProcess[str]:
+    """What Python says to the code if a module is not installed."""
+    code = f"import sys; sys.modules[{missing!r}] = None; {code}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("listenproto_trio", "trio", "trio"),
+        ("listenproto_trio", "trio_websocket", "trio"),
+        ("listenproto.testing", "hypothesis", "testing"),
+    ],
+)
+def test_a_module_without_its_packages_names_the_extra(
+    module: str, missing: str, extra: str
+) -> None:
+    run = without(missing, f"import {module}")
+    assert run.returncode == 1
+    said = f"{module} needs the extra {extra}: pip install 'listenproto[{extra}]'"
+    assert run.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}"
+
+
+RUN_COMMAND = "from listenproto.__main__ import main; main()"
+
+
+@pytest.mark.parametrize("missing", ["trio", "click", "soundfile"])
+def test_the_command_without_its_packages_names_the_extra(missing: str) -> None:
+    run = without(missing, RUN_COMMAND)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "listenproto needs the extra cli: pip install 'listenproto[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        ("listenproto_trio.call", RUN_COMMAND),
+        ("listenproto_trio.call", "import listenproto_trio"),
+        ("listenproto.testing.verbs", "import listenproto.testing"),
+    ],
+)
+def test_a_module_of_the_project_that_is_missing_is_not_taken_for_an_extra(
+    missing: str, code: str
+) -> None:
+    run = without(missing, code)
+    assert run.returncode == 1
+    said = f"ModuleNotFoundError: import of {missing} halted; None in sys.modules"
+    assert run.stderr.splitlines()[-1] == said
+
+
+def test_the_command_runs_as_a_module_too() -> None:
+    python = [sys.executable, "-m", "listenproto", "--version"]
+    run = subprocess.run(python, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("listenproto, version ")
 
 
 @pytest.mark.parametrize("package", ["listenproto", "listenproto_trio"])

@@ -19,37 +19,43 @@ yours in a subclass, and run its ``TestCase``::
 A failure is printed as the shortest conversation that leads to it, with the clause that it breaks.
 """
 
-from listenproto.testing.app_machine import AppMachine
-from listenproto.testing.call_machine import CallMachine
-from listenproto.testing.conversations import Conversation, broken_conversations, conversations
-from listenproto.testing.exchange import AppUnderTest, Exchange, PlatformUnderTest
-from listenproto.testing.messages import (
-    app_messages,
-    audio,
-    chunkings,
-    clip_ids,
-    dtmf,
-    json_objects,
-    json_values,
-    mark_events,
-    mark_names,
-    marks,
-    metadata,
-    nearly_legal_texts,
-    pcm,
-    platform_messages,
-    play_audio,
-    play_done,
-    unknown_messages,
-    unusable_metadata,
-)
-from listenproto.testing.platform_machine import PlatformMachine
-from listenproto.testing.verbs import (
-    invalid_verb_objects,
-    listen_verbs,
-    profiles,
-    verb_objects,
-)
+try:
+    from listenproto.testing.app_machine import AppMachine
+    from listenproto.testing.call_machine import CallMachine
+    from listenproto.testing.conversations import Conversation, broken_conversations, conversations
+    from listenproto.testing.exchange import AppUnderTest, Exchange, PlatformUnderTest
+    from listenproto.testing.messages import (
+        app_messages,
+        audio,
+        chunkings,
+        clip_ids,
+        dtmf,
+        json_objects,
+        json_values,
+        mark_events,
+        mark_names,
+        marks,
+        metadata,
+        nearly_legal_texts,
+        pcm,
+        platform_messages,
+        play_audio,
+        play_done,
+        unknown_messages,
+        unusable_metadata,
+    )
+    from listenproto.testing.platform_machine import PlatformMachine
+    from listenproto.testing.verbs import (
+        invalid_verb_objects,
+        listen_verbs,
+        profiles,
+        verb_objects,
+    )
+except ModuleNotFoundError as exc:
+    if exc.name not in ("hypothesis", "hypothesis.stateful", "hypothesis.strategies"):
+        raise
+    said = "listenproto.testing needs the extra testing: pip install 'listenproto[testing]'"
+    raise ModuleNotFoundError(said, name=exc.name) from exc
 
 __all__ = [
     "AppMachine",

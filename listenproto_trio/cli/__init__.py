@@ -5,20 +5,12 @@ from __future__ import annotations
 import io
 import sys
 
-try:
-    import click
+import click
 
-    from listenproto._shown import masked_line
-    from listenproto_trio.cli import call, demo, lint, options, recover, serve
-    from listenproto_trio.cli.screen import complain, drop_output
-    from listenproto_trio.failures import first, with_file
-except ModuleNotFoundError as exc:
-    if exc.name is None or exc.name.partition(".")[0].startswith("listenproto"):
-        raise
-    raise SystemExit(
-        f"the listenproto command needs the cli extra ({exc.name} is missing): "
-        "pip install 'listenproto[cli]'"
-    ) from exc
+from listenproto._shown import masked_line
+from listenproto_trio.cli import call, demo, lint, options, recover, serve
+from listenproto_trio.cli.screen import complain, drop_output
+from listenproto_trio.failures import first, with_file
 
 __all__ = ["main"]
 
