@@ -72,7 +72,8 @@ class AppCall:
     A call is *ready* for its handler once the metadata has come. If it does not come within
     ``handshake_time``, the call closes by itself. Sending raises :class:`~listenproto.CallEnded`
     once the call is over, and :class:`~listenproto.LocalProtocolError` for what the protocol
-    forbids; nothing was sent then. Receiving raises nothing.
+    forbids; nothing was sent then. Receiving raises nothing but TypeError, for what is no list
+    of messages.
     """
 
     def __init__(
@@ -549,6 +550,8 @@ class AppCall:
         end = self.link.ending(self._now)
         if end.code is not None:
             reason = f": {end.reason}" if end.reason else ""
+            if not self.link.tells_who_closed:
+                return f"the connection was closed ({end.code}{reason}) before metadata came"
             return f"the platform closed ({end.code}{reason}) without sending metadata"
         return end.why
 
@@ -571,6 +574,7 @@ class AppCall:
         if reason and not cut:
             how += f": {reason}"
         unclean = code != 1000 or error is not None or (closed is not None and not closed.clean)
+        unclean = unclean or self.link.closed_by_itself
         return CallNote("warning" if unclean else "info", f"{how}; {self.statistics(now)}")
 
     def statistics(self, now: float) -> Statistics:

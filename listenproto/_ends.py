@@ -29,9 +29,9 @@ class EndKind(enum.Enum):
     """Who or what ended a call."""
 
     CLOSED = "closed"
-    """The other end closed the connection, with a close."""
+    """The other end closed the connection, with a close; or the server of an ASGI app did."""
     LEFT = "left"
-    """This end closed it."""
+    """This end closed it: the app, or the WebSocket's library by itself."""
     LOST = "lost"
     """The connection ended without a close, or the other end no longer answered."""
     PROTOCOL_ERROR = "protocol error"

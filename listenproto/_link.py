@@ -25,7 +25,7 @@ from listenproto._connection import ConnectionEvent
 from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import ProtocolError, RemoteProtocolError
 from listenproto._limits import Limits
-from listenproto._messages import Payload, Peer
+from listenproto._messages import Close, Payload, Peer
 from listenproto._trace import TraceMoment
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import Closed
@@ -131,6 +131,8 @@ class Link(Generic[_Data]):
         """What the other end did wrong, if that ended the connection."""
         self.failure: Exception | None = None
         """What made this end fail; it ends the call."""
+        self.tells_who_closed: bool = True
+        """Whether a close that comes is known to be the other end's own."""
         self.cut_at: float = math.inf
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
@@ -150,7 +152,7 @@ class Link(Generic[_Data]):
         """How it ended, once nothing more can be read."""
         self._is_lost = False
         """Whether the connection broke, or the other end no longer answers."""
-        self._broken_by = self._unanswered = ""
+        self._broken_by = self._unanswered = self._left_by = ""
         self._cancelled = False
         self._keeps_alive = self._held = False
         self._alive_at = self._pinged_at = -math.inf
@@ -192,7 +194,10 @@ class Link(Generic[_Data]):
         self._held = held
 
     def receive(self, data: _Data, now: float) -> None:
-        """Take data from the network; events before a fault are dispatched. Raises nothing."""
+        """Take data from the network; events before a fault are dispatched.
+
+        Raises nothing but TypeError, for messages that are not in a list.
+        """
         if self.reads:
             self.connection.feed(data)
             self._take_events(now)
@@ -265,6 +270,20 @@ class Link(Generic[_Data]):
         if writing:
             self._is_lost, self._writes = True, False
             self.settle(now)
+
+    def closed_here(self, sent: Close, why: str, now: float) -> None:
+        """What carries the messages has sent this close without being told to, and ``why``.
+
+        Does nothing if either end had closed before.
+        """
+        if not self.connection.ended:
+            self._left_by = f"this end closed with {_close_in_words(sent.code, why)}"
+            self.close(sent.code, sent.reason, now)
+
+    @property
+    def closed_by_itself(self) -> bool:
+        """Whether what carries the messages has closed without being told to."""
+        return bool(self._left_by)
 
     def cancelled(self, now: float) -> None:
         """This end was cancelled: nothing more is read or written."""
@@ -348,9 +367,11 @@ class Link(Generic[_Data]):
             return Ending(EndKind.CUT, "cut short by the shutdown of the server")
         closed = self.closed
         if closed is not None and closed.clean and not self.connection.left:
-            reason = f" ({closed.reason})" if closed.reason else ""
-            why = f"the other end closed with {closed.code}{reason}"
+            who = "the other end closed" if self.tells_who_closed else "the connection was closed"
+            why = f"{who} with {_close_in_words(closed.code, closed.reason)}"
             return Ending(EndKind.CLOSED, why, closed.code, closed.reason)
+        if self._left_by:
+            return Ending(EndKind.LEFT, self._left_by)
         why = self._unanswered or self._broken_by
         if self._cancelled and not why:
             return Ending(EndKind.CANCELLED, "this end was cancelled")
@@ -373,6 +394,10 @@ class Link(Generic[_Data]):
             except Exception as exc:
                 self.tap = _failed_tap
                 self.notes.append(CallNote("error", "the tap failed and is not called again", exc))
+
+
+def _close_in_words(code: int, reason: str) -> str:
+    return f"{code} ({reason})" if reason else str(code)
 
 
 def _failed_tap(sender: Peer, payload: Payload | TraceMoment) -> None:

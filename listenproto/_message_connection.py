@@ -66,7 +66,10 @@ class MessageConnection:
         return self._session.passed()
 
     def feed(self, data: list[Payload]) -> None:
-        """Take what the WebSocket gave."""
+        """Take what the WebSocket gave. Raises TypeError for what is no list of messages."""
+        if not isinstance(data, list):
+            kind = type(data).__name__
+            raise TypeError(f"pass a list of messages, each str, bytes or Close, not a {kind}")
         self._received += data
 
     def lost(self) -> None:

@@ -620,6 +620,50 @@ async def test_a_websocket_that_fails_ends_the_call(method: str, sent: list[Payl
     assert [one for one in websocket.sent if one != b""] == sent
 
 
+@virtual
+async def test_a_websocket_that_fails_once_the_handler_is_done_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "listenproto")
+
+    async def handle() -> None:
+        async with answer(Failing("send"), answering=STREAMING) as call:
+            await call.send_audio(b"\1\0")
+
+    with pytest.raises(ValueError, match=r"^send is broken$"):
+        await handle()
+    ended, failed = caplog.records
+    assert ended.getMessage().startswith("call c: this end closes with 1000; ")
+    assert failed.getMessage() == "call c: this end failed (ValueError)"
+    assert failed.levelno == logging.ERROR
+    assert failed.exc_info is not None
+    assert str(failed.exc_info[1]) == "send is broken"
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        ("192.0.2.1:5060", "call from 192.0.2.1:5060: this end failed (OSError)"),
+        (None, "call: this end failed (OSError)"),
+    ],
+)
+@virtual
+async def test_a_tap_that_cannot_be_made_is_logged(
+    peer: str | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_tap(session: AppSession) -> None:
+        raise OSError("disk full")
+
+    websocket = pipe()
+    with pytest.raises(OSError, match="disk full"):
+        async with answer(websocket, answering=Answering(tap=no_tap), peer=peer):
+            pytest.fail("it has begun")
+    (record,) = caplog.records
+    assert (record.getMessage(), record.levelno) == (said, logging.ERROR)
+    assert (record.is_call, record.is_end) == (True, True)  # type: ignore[attr-defined]
+    assert websocket.sent == [DROPPED]
+
+
 @pytest.mark.parametrize("cancelled", [True, False])
 @virtual
 async def test_a_websocket_that_cannot_close_is_heard_of(
@@ -721,9 +765,58 @@ async def test_a_call_without_metadata_is_lost_and_logged(
 @pytest.mark.parametrize("websocket", [None, "ws://app.example/", object()])
 @virtual
 async def test_what_is_no_websocket_is_refused(websocket: object) -> None:
-    with pytest.raises(TypeError, match="is not a WebSocket that can be answered; pass one of"):
+    kind = type(websocket).__name__
+    with pytest.raises(
+        TypeError, match=rf"this is no WebSocket that answer\(\) knows: {kind}; pass one of FastAPI"
+    ):
         async with answer(websocket):
             pytest.fail("it has begun")
+
+
+@pytest.mark.parametrize("answered", [None, 5, bytearray(b"\1\0"), memoryview(b"\1\0")])
+@virtual
+async def test_what_is_no_message_is_refused_with_the_name_of_the_class(answered: Any) -> None:
+    async def handle() -> None:
+        async with answer(websocket, answering=STREAMING) as call:
+            assert [event async for event in call] == []
+
+    websocket = pipe(answered)
+    kind = type(answered).__name__
+    with pytest.raises(
+        TypeError, match=rf"^receive\(\) must return str, bytes or Close; Pipe returned {kind}$"
+    ):
+        await handle()
+    assert websocket.sent == [Close(1011, "the app failed")]
+
+
+def test_answer_needs_asyncio() -> None:
+    async def handle() -> None:
+        async with answer(pipe()):
+            pytest.fail("it has begun")
+
+    said = r"^answer\(\) runs on asyncio; start it with asyncio\.run\(\)$"
+    with pytest.raises(RuntimeError, match=said):
+        handle().send(None)  # as another runtime would
+
+
+@virtual
+async def test_answer_needs_a_task_of_asyncio() -> None:
+    """As another runtime's guest in the loop of asyncio, code has a loop but no task."""
+
+    async def handle() -> None:
+        async with answer(pipe()):
+            pytest.fail("it has begun")
+
+    ended = asyncio.get_running_loop().create_future()
+
+    def step() -> None:
+        try:
+            handle().send(None)
+        except RuntimeError as exc:
+            ended.set_result(str(exc))
+
+    asyncio.get_running_loop().call_soon(step)
+    assert await ended == "answer() runs on asyncio; start it with asyncio.run()"
 
 
 @virtual
@@ -847,6 +940,24 @@ async def test_a_close_without_a_code() -> None:
         asgi.leave(code=None)
         assert [event async for event in call] == []
         assert call.closed == Closed(1005, "", clean=True)
+
+
+@virtual
+async def test_an_asgi_server_does_not_tell_who_closed() -> None:
+    asgi = Asgi(METADATA)
+    async with answer(asgi.websocket) as call:
+        asgi.leave(code=1012, reason="restart")
+        assert [event async for event in call] == []
+        assert call.how_it_ended() == (
+            "the call is over: the connection was closed with 1012 (restart)"
+        )
+    asgi = Asgi()
+    asgi.leave(code=1012)
+    with pytest.raises(
+        CallEnded, match=r"^the connection was closed \(1012\) before metadata came$"
+    ):
+        async with answer(asgi.websocket):
+            pytest.fail("it has begun")
 
 
 @pytest.mark.parametrize("breaks", ["websocket.accept", "websocket.send", "websocket.close"])

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import aiohttp
 import pytest
 from aiohttp import web
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import Server as WebsocketsServer
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 from websockets.exceptions import ConcurrencyError, ConnectionClosed, InvalidStatus
 
 from listenproto import (
     SUBPROTOCOL,
+    SUBPROTOCOLS,
     Answering,
     Audio,
     CallEnded,
     Closed,
+    EndKind,
     HandshakePolicy,
     Mode,
     basic_credentials,
@@ -33,8 +38,10 @@ from tests.framework_support import (
     HOST,
     SERVERS,
     Server,
+    asgi,
     dialled,
     on_aiohttp,
+    on_legacy_websockets,
     on_uvicorn,
     on_websockets,
     real,
@@ -321,9 +328,146 @@ async def test_a_tap_that_cannot_be_made_is_answered_with_500(
         with pytest.raises(InvalidStatus, match="500"):
             async with dialled(port):
                 pass
-    (failure,) = [record for record in caplog.records if record.exc_info]
-    assert failure.exc_info is not None
-    assert str(failure.exc_info[1]) == "disk full"
+    ours, theirs = [record for record in caplog.records if record.exc_info]
+    assert ours.getMessage().startswith("connection from 127.0.0.1:")
+    assert ours.getMessage().endswith(": this end failed (OSError)")
+    assert not ours.is_call  # type: ignore[attr-defined]
+    for failure in (ours, theirs):
+        assert failure.exc_info is not None
+        assert str(failure.exc_info[1]) == "disk full"
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with")
+def test_starlettes_test_client_is_accepted() -> None:
+    """It sends a Sec-WebSocket-Key that no server would accept."""
+    from starlette.testclient import TestClient  # it warns as it is imported
+
+    handled = Handled(echo)
+    client = TestClient(asgi(handled, STREAMING))
+    with client.websocket_connect("/", subprotocols=[SUBPROTOCOL]) as platform:
+        assert platform.accepted_subprotocol == SUBPROTOCOL
+        platform.send_text(METADATA)
+        platform.send_bytes(b"\1\0")
+        assert platform.receive_bytes() == b"\1\0"
+    (call,) = handled.calls
+    assert call.request.header("sec-websocket-key") == "testserver=="
+
+
+LIMITED: Final = Answering(mode=Mode.STREAMING, limits=Limits(message_size=1000))
+TOO_LARGE: Final[dict[str, tuple[Server, str]]] = {
+    "websockets": (on_websockets, r"frame with 2000 bytes exceeds limit of 1000 bytes"),
+    "aiohttp": (partial(on_aiohttp, max_msg_size=1000), r".*limit 1000"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+@real
+async def test_a_library_that_closes_by_itself_is_not_the_platform(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, why = TOO_LARGE[name]
+    handled = Handled(echo)
+    async with server(handled, LIMITED) as port, dialled(port) as platform:
+        await platform.send(METADATA)
+        await platform.send(bytes(2000))
+        with suppress(ConnectionClosed):
+            await read_out(platform)
+        await handled.done.wait()
+    (call,) = handled.calls
+    assert call.end is not None
+    assert call.end.kind is EndKind.LEFT
+    said = rf"this end closed with 1009 \({why}\)"
+    assert re.fullmatch(rf"the call is over: {said}", call.how_it_ended())
+    (record,) = [one for one in caplog.records if one.name == "listenproto"]
+    assert record.levelno == logging.WARNING
+    assert re.match(rf"call c1 from \S+: {said}; ", record.getMessage())
+
+
+@real
+async def test_frames_that_break_the_protocol_close_at_this_end() -> None:
+    for server in (on_websockets, on_legacy_websockets, on_aiohttp):
+        handled = Handled(echo)
+        async with server(handled, STREAMING) as port, dialled(port) as platform:
+            await platform.send(METADATA)
+            platform.transport.write(b"\xff\xff\xff\xff" * 10)
+            with suppress(ConnectionClosed):
+                await platform.recv()
+            await handled.done.wait()
+        assert "this end closed with 1002" in handled.calls[0].how_it_ended()
+
+
+@real
+async def test_a_server_that_closes_is_not_the_platform() -> None:
+    handled = Handled(echo)
+
+    async def endpoint(websocket: ServerConnection) -> None:
+        async with answer(websocket, answering=STREAMING) as call:
+            await handled(call)
+
+    async def dial(server: WebsocketsServer, port: int) -> None:
+        async with dialled(port) as platform:
+            await platform.send(METADATA)
+            await platform.send(b"\1\0")
+            await platform.recv()
+            server.close()
+            await read_out(platform)
+            await handled.done.wait()
+
+    async with websockets_serve(endpoint, HOST, 0, **websockets_options(STREAMING)) as server:
+        await dial(server, server.sockets[0].getsockname()[1])
+    assert handled.calls[0].how_it_ended() == "the call is over: this end closed with 1001"
+
+
+async def closed_on_aiohttp(close: Callable[[web.WebSocketResponse], Awaitable[object]]) -> str:
+    """How a call on aiohttp ended whose WebSocketResponse was closed by something else."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        websocket = web.WebSocketResponse(protocols=SUBPROTOCOLS, heartbeat=0.1)
+        async with answer(websocket, request=request, answering=STREAMING) as call:
+            await anext(call)
+            closing = asyncio.ensure_future(close(websocket))
+            assert [event async for event in call if not isinstance(event, Audio)] == []
+            ended.set_result(call.how_it_ended())
+            await closing
+        return websocket
+
+    app = web.Application()
+    app.router.add_get("/", endpoint)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    try:
+        async with dialled(runner.addresses[0][1]) as platform:
+            await platform.send(METADATA)
+            await platform.send(b"\1\0")
+            if close is not nothing:
+                await read_out(platform)
+            else:
+                platform.transport.pause_reading()
+            said: str = await ended
+            platform.transport.abort()
+            return said
+    finally:
+        await runner.cleanup()
+
+
+async def nothing(websocket: web.WebSocketResponse) -> None:
+    """It is aiohttp's own heartbeat that ends it."""
+
+
+@real
+async def test_a_websocket_response_that_the_app_closes_says_so() -> None:
+    said = await closed_on_aiohttp(lambda websocket: websocket.close(code=1001))
+    assert said == (
+        "the call is over: connection lost: the WebSocketResponse was closed at this end"
+    )
+
+
+@real
+async def test_a_heartbeat_of_aiohttp_without_an_answer_says_so() -> None:
+    said = await closed_on_aiohttp(nothing)
+    assert said == "the call is over: connection lost: No PONG received after 0.05 seconds"
 
 
 @real

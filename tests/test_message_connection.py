@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from listenproto import (
+    AppCall,
     AppSession,
     Audio,
     Close,
@@ -41,6 +44,22 @@ def test_messages_are_events_up_to_the_close() -> None:
     ]
     assert (connection.finished, connection.ended, connection.left) == (True, True, False)
     assert [*connection.events()] == []
+
+
+@pytest.mark.parametrize("data", ["text", b"\1\0", Close(1000), None])
+def test_messages_come_in_a_list(data: Any) -> None:
+    connection, _ = opened()
+    kind = type(data).__name__
+    with pytest.raises(
+        TypeError, match=f"^pass a list of messages, each str, bytes or Close, not a {kind}$"
+    ):
+        connection.feed(data)
+    assert [*connection.events()] == []
+    call = AppCall(now=0.0, over_messages=True)
+    with pytest.raises(TypeError, match=r"^pass a list of messages"):
+        call.receive(data, 0.0)
+    call.receive(["{}"], 0.0)
+    assert call.metadata is not None
 
 
 def test_nothing_is_sent_after_the_other_ends_close() -> None:

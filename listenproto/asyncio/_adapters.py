@@ -61,6 +61,12 @@ class Adapter:
     """The upgrade request, if the library tells."""
     peer: str | None = None
     """The address of the other end."""
+    tells_who_closed = True
+    """Whether a close that is received is known to be the other end's own."""
+    own_close: Close | None = None
+    """The close that the library has sent by itself; None if it has not."""
+    why_closed = ""
+    """Why it has, in words; empty if that is not known."""
 
     def __init__(self, websocket: Any, transport: Any = None) -> None:
         self._websocket = websocket
@@ -118,8 +124,11 @@ class Adapter:
         raise NotImplementedError
 
     async def _receive(self) -> Payload:
-        payload: Payload = await self._websocket.receive()
-        return payload
+        payload = await self._websocket.receive()
+        if isinstance(payload, str | bytes | Close):
+            return payload
+        returned = f"{type(self._websocket).__name__} returned {type(payload).__name__}"
+        raise TypeError(f"receive() must return str, bytes or Close; {returned}")
 
     async def _close(self, code: int, reason: str) -> None:
         await self._websocket.close(code, reason)
@@ -155,7 +164,7 @@ def adapted(websocket: Any, request: Any = None) -> Adapter:
     else:
         kind = type(websocket).__name__
         raise TypeError(
-            f"a {kind} is not a WebSocket that can be answered; pass one of FastAPI, Starlette,"
+            f"this is no WebSocket that answer() knows: {kind}; pass one of FastAPI, Starlette,"
             " aiohttp or websockets, or an object with receive, send and close"
         )
     if request is not None and not isinstance(request, Request):
@@ -187,13 +196,14 @@ _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 class _Starlette(Adapter):
     """Starlette's WebSocket, which is FastAPI's: ASGI."""
 
+    tells_who_closed = False
     _CHECKED: Final = (
         ("connection", "Upgrade"),
         ("upgrade", "websocket"),
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
     )
-    """Headers that an ASGI server has checked; not each passes them on."""
+    """Headers that an ASGI server has checked; not each passes them on as they came."""
 
     def __init__(self, websocket: Any) -> None:
         super().__init__(websocket)
@@ -211,11 +221,12 @@ class _Starlette(Adapter):
     @property
     def upgrade(self) -> Request:
         assert self.request is not None
-        known = self.request.headers
+        checked = {name for name, _ in self._CHECKED}
+        headers = [one for one in self.request.headers if one[0] not in checked]
         offered = ", ".join(self._websocket.scope.get("subprotocols") or ())
-        checked = [*self._CHECKED, *([("sec-websocket-protocol", offered)] if offered else [])]
-        missing = [one for one in checked if self.request.header(one[0]) is None]
-        return attrs.evolve(self.request, headers=(*known, *missing))
+        if offered and self.request.header("sec-websocket-protocol") is None:
+            headers.append(("sec-websocket-protocol", offered))
+        return attrs.evolve(self.request, headers=(*headers, *self._CHECKED))
 
     async def _accept(self, subprotocol: str | None) -> None:
         await self._websocket.accept(subprotocol)
@@ -304,10 +315,22 @@ class _Aiohttp(Adapter):
         if message.type.name in ("TEXT", "BINARY"):
             payload: str | bytes = message.data
             return payload
+        if message.type.name == "ERROR":
+            return self._failed(message.data)
+        if message.type.name == "CLOSING":
+            raise ConnectionAbortedError("the WebSocketResponse was closed at this end")
         if message.type.name != "CLOSE":
             return Close(ABNORMAL)
         await self._websocket.close(code=message.data or 1000)  # if aiohttp has not done so
         return Close(message.data or NO_CODE, message.extra or "")
+
+    def _failed(self, error: Exception) -> Close:
+        """The end of what aiohttp gave up by itself; raises what broke the connection."""
+        if _is_a(error, "aiohttp._websocket.models", "WebSocketError"):
+            fault: Any = error
+            self.own_close, self.why_closed = Close(int(fault.code)), str(fault)
+            return Close(int(self._websocket.close_code or ABNORMAL))
+        raise ConnectionResetError(str(error)) from error
 
     async def send(self, payload: str | bytes) -> None:
         if isinstance(payload, str):
@@ -338,7 +361,11 @@ class _Websockets(Adapter):
         try:
             payload: str | bytes = await self._websocket.recv()
         except Exception as exc:
-            return _closed_by(exc)
+            close = _closed_by(exc)
+            sent: Any = getattr(exc, "sent", None)
+            if sent is not None and not getattr(exc, "rcvd_then_sent", None):
+                self.own_close, self.why_closed = Close(sent.code, sent.reason), sent.reason
+            return close
         return payload
 
     async def send(self, payload: str | bytes) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded, only_call_ended
 from listenproto._handshake import Accept, Reject
-from listenproto._logs import LoggedCall
+from listenproto._logs import CallLog, LoggedCall, about
 from listenproto._messages import Close
 from listenproto._session import ABNORMAL
 from listenproto.asyncio._adapters import Adapter, adapted, counted, judged
@@ -50,17 +51,21 @@ async def answer(
     Raises :class:`~listenproto.CallEnded` if there is no call: it was refused, or no usable
     metadata came. Sending raises it once the call is over. So put ``suppress(CallEnded)`` around
     the block. On aiohttp a refusal raises ``aiohttp.web.HTTPException``, with which aiohttp
-    answers. An ASGI server that cannot refuse with a text answers 403, and some do not tell a lost
-    connection from a close. Each connection leaves one line in the log ``listenproto``, as with
-    ``serve`` on trio; see ``on_lost`` of :class:`Answering` for calls without metadata.
+    answers. An ASGI server that cannot refuse with a text answers 403, some do not tell a lost
+    connection from a close, and none tells which end closed.
+
+    Each connection leaves one line in the log ``listenproto``, as with ``serve`` on trio, and
+    another one if the WebSocket fails after that; see ``on_lost`` of :class:`Answering` for calls
+    without metadata.
 
     ``request`` is the upgrade request, a :class:`~listenproto.Request`, of a WebSocket that does
     not have it; ``peer`` is the address of the other end, if the one of the connection is only that
     of a proxy. It is up to the framework to limit the size of heads and messages, and to check that
     the other end is alive.
 
-    Raises TypeError for what is not a WebSocket.
+    Raises TypeError for what is not a WebSocket, and RuntimeError outside of asyncio.
     """
+    _check_asyncio()
     answering = answering or Answering()
     adapter = adapted(websocket, request)
     verdict = None if adapter.accepted else judged(adapter.upgrade, answering.policy)
@@ -91,11 +96,34 @@ async def answer(
                 call._log_end(code, reason)
             await call.close(code, reason)
         finally:
-            await driver.stop()
+            try:
+                await driver.stop()
+            finally:
+                call._log_late_failure()
     if core.link.failure is not None and isinstance(error, CallEnded | None):
         error = core.link.failure
     if error is not None:
         raise error
+
+
+def _check_asyncio() -> None:
+    """Raise RuntimeError outside of asyncio, as under trio."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        raise RuntimeError("answer() runs on asyncio; start it with asyncio.run()")
+
+
+def _log_not_opened(error: Exception, adapter: Adapter, peer: str | None, *, is_call: bool) -> None:
+    """Log that there is no call: its tap could not be made."""
+    path = adapter.request.path if adapter.request else None
+    what = ("call" if is_call else "connection") + (f" from {peer}" if peer else "")
+    extra = {"is_end": True} if is_call else {}
+    line = CallLog(partial(about, None, path, peer, is_call=is_call))
+    kind = type(error).__name__
+    line.error("%s: this end failed (%s)", what, kind, exc_info=error, extra=extra)
 
 
 async def _opened(
@@ -107,10 +135,12 @@ async def _opened(
         core = AppCall(
             answering, now=now, over_messages=True, request=adapter.request, verdict=verdict
         )
-    except Exception:
+    except Exception as exc:
+        _log_not_opened(exc, adapter, peer, is_call=verdict is None)
         if verdict is None:  # else the framework answers 500
             await adapter.drop()
         raise
+    core.link.tells_who_closed = adapter.tells_who_closed
     call = Call(core, adapter, peer=peer)
     try:
         if isinstance(verdict, Reject):
@@ -134,6 +164,19 @@ class Call(LoggedCall):
         super().__init__(core, self._driver, peer=peer)
         self._watched: Any = None
         """The task that reads, while its end is to be noticed."""
+        self._logged_failure: Exception | None = None
+        """What the line of the end has told of."""
+
+    def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
+        self._logged_failure = self.core.link.failure
+        super()._log_end(code, reason, failure)
+
+    def _log_late_failure(self) -> None:
+        """Log what failed only when the last messages were sent, behind the line of the end."""
+        failure = self.core.link.failure
+        if failure is not self._logged_failure:
+            why = self.core.link.ending().why
+            self.log.error("%s: %s", self, why, exc_info=failure)
 
     def _stop_reading(self) -> None:
         """The handler is done: keep no more events, and hold nothing back."""

@@ -31,6 +31,14 @@ __all__ = ["Carrier", "Driver", "Interruption", "in_words"]
 class Carrier(Protocol):
     """The WebSocket that a call runs on."""
 
+    @property
+    def own_close(self) -> Close | None:
+        """The close that its library has sent by itself; None if it has not."""
+
+    @property
+    def why_closed(self) -> str:
+        """Why it has, in words; empty if that is not known."""
+
     async def receive(self) -> Payload:
         """Wait for a message, or for the end: a Close, or an OSError if it was lost."""
 
@@ -279,6 +287,9 @@ class Driver:
         payload: Payload = Close(ABNORMAL)
         try:
             payload = await self._carrier.receive()
+            own = self._carrier.own_close
+            if own is not None:
+                self._link.closed_here(own, self._carrier.why_closed, self.now())
         except OSError as exc:
             self._link.broken(in_words(exc), self.now())
         except Exception as exc:
