@@ -13,10 +13,18 @@ from listenproto._messages import Close, Payload, Peer
 from listenproto._session import ABNORMAL
 from listenproto._wire import Closed
 
-__all__ = ["MessageConnection"]
+__all__ = ["MessageConnection", "checked"]
 
 BATCH: Final = 65536
 """About how many bytes, or characters of text, are taken from the outbox at a time."""
+
+
+def checked(payload: object, websocket: object) -> Payload:
+    """What ``receive()`` of a WebSocket has returned; raises TypeError for what is no message."""
+    if isinstance(payload, str | bytes | Close):
+        return payload
+    returned = f"{type(websocket).__name__} returned {type(payload).__name__}"
+    raise TypeError(f"receive() must return str, bytes or Close; {returned}")
 
 
 class MessageConnection:

@@ -7,6 +7,7 @@ from typing import Protocol
 import trio
 import trio_websocket
 
+from listenproto._message_connection import checked
 from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 from listenproto_trio.failures import in_words
@@ -56,7 +57,7 @@ class MessageCarrier:
     async def receive(self) -> list[Payload]:
         payload: Payload = Close(ABNORMAL)
         try:
-            payload = await self._websocket.receive()
+            payload = checked(await self._websocket.receive(), self._websocket)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self.failure = in_words(exc)
         self._closed = self._closed or isinstance(payload, Close)

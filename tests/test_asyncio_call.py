@@ -773,22 +773,6 @@ async def test_what_is_no_websocket_is_refused(websocket: object) -> None:
             pytest.fail("it has begun")
 
 
-@pytest.mark.parametrize("answered", [None, 5, bytearray(b"\1\0"), memoryview(b"\1\0")])
-@virtual
-async def test_what_is_no_message_is_refused_with_the_name_of_the_class(answered: Any) -> None:
-    async def handle() -> None:
-        async with answer(websocket, answering=STREAMING) as call:
-            assert [event async for event in call] == []
-
-    websocket = pipe(answered)
-    kind = type(answered).__name__
-    with pytest.raises(
-        TypeError, match=rf"^receive\(\) must return str, bytes or Close; Pipe returned {kind}$"
-    ):
-        await handle()
-    assert websocket.sent == [Close(1011, "the app failed")]
-
-
 def test_answer_needs_asyncio() -> None:
     async def handle() -> None:
         async with answer(pipe()):

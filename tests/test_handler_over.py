@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -303,6 +303,22 @@ async def test_a_websocket_that_fails_in_mid_call_ends_it(
     websocket = pipe(METADATA)
     websocket.come(ValueError("a library's own"))
     with pytest.raises(ValueError, match=f"^{comes_out}$"):
+        async with over(websocket) as call:
+            await handle(call)
+    assert websocket.sent == [Close(1011, "the app failed")]
+
+
+@pytest.mark.parametrize("answered", [None, 5, bytearray(b"\1\0"), memoryview(b"\1\0")])
+@virtual
+async def test_what_is_no_message_is_refused_with_the_name_of_the_class(answered: Any) -> None:
+    async def handle(call: HandlerCall) -> None:
+        assert await read_on(call) == []
+
+    websocket = pipe(METADATA, answered)
+    returned = f"{type(websocket).__name__} returned {type(answered).__name__}"
+    with pytest.raises(
+        TypeError, match=rf"^receive\(\) must return str, bytes or Close; {returned}$"
+    ):
         async with over(websocket) as call:
             await handle(call)
     assert websocket.sent == [Close(1011, "the app failed")]

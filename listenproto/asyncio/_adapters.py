@@ -18,6 +18,7 @@ import attrs
 
 from listenproto._answering import Answering
 from listenproto._handshake import Accept, HandshakePolicy, Reject, judge_request
+from listenproto._message_connection import checked
 from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 from listenproto._upgrade import HttpHeaders, Request
@@ -124,11 +125,7 @@ class Adapter:
         raise NotImplementedError
 
     async def _receive(self) -> Payload:
-        payload = await self._websocket.receive()
-        if isinstance(payload, str | bytes | Close):
-            return payload
-        returned = f"{type(self._websocket).__name__} returned {type(payload).__name__}"
-        raise TypeError(f"receive() must return str, bytes or Close; {returned}")
+        return checked(await self._websocket.receive(), self._websocket)
 
     async def _close(self, code: int, reason: str) -> None:
         await self._websocket.close(code, reason)
