@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from os.path import normpath
 from pathlib import Path
 
 import pytest
 
-from tests.reference import Reference, page_file, public_modules
+from tests.reference.pages import Reference, page_file, public_modules
 
 
 def anchors(page: str) -> list[str]:
@@ -87,3 +89,46 @@ def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "the page listenproto_faulty.html names listenproto._rules, which is not public",
         "the page listenproto_faulty.html names listenproto_faulty.Hidden, which is not public",
     ]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """The command, with code that runs first."""
+    code += f"; import runpy, sys; sys.argv[1:] = {list(words)!r}"
+    code += "; runpy.run_module('tests.reference', run_name='__main__', alter_sys=False)"
+    python = [sys.executable, "-c", code.removeprefix("; ")]
+    return subprocess.run(python, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_help_and_misuse_of_the_command_write_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    file.write_text("mine")
+    for words, status, says in (
+        (["--help"], 0, "usage: python -m tests.reference [-h] FOLDER"),
+        (["--loud"], 2, "the following arguments are required: FOLDER"),
+        ([], 2, "the following arguments are required: FOLDER"),
+        (["/dev/null/a"], 2, "error: cannot make the folder /dev/null/a: Not a directory"),
+        ([str(file)], 2, f"error: {file} is a file; name a folder"),
+    ):
+        done = run(*words)
+        assert done.returncode == status
+        assert says in done.stdout + done.stderr
+    assert file.read_text() == "mine"
+    assert not (ROOT / "--help").exists()
+
+
+@pytest.mark.no_cover
+def test_the_command_writes_the_pages(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "new"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {tmp_path / 'new' / 'index.html'}\n"
+    assert (tmp_path / "new" / "listenproto.html").is_file()
+
+
+def test_without_its_extra_the_command_names_it(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "new"), code="import sys; sys.modules['pdoc'] = None")
+    assert done.returncode == 1
+    assert done.stderr == "the reference needs the extra docs: pip install '.[docs]'\n"
+    assert not (tmp_path / "new").exists()
