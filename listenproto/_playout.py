@@ -238,10 +238,10 @@ class Playout:
             for item in self._line:
                 over += self._drop(item, PlayoutFate.FLUSHED)
             self._line.clear()
-            if isinstance(front, Sound):
-                front.queued = False  # nothing waits behind it when it resumes
-                self._suspended.append(front)
-                self._note_start(front)
+            assert isinstance(front, Sound)  # clips and marks do not mix
+            front.queued = False  # nothing waits behind it when it resumes
+            self._suspended.append(front)
+            self._note_start(front)
         self._append(Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
         return over + self._settle()
 

@@ -279,7 +279,7 @@ class HandlerCall:
 
     def how_it_ended(self) -> str:
         """How the call ended, in one sentence."""
-        return self.core.how_it_ended(self.runtime.now())
+        raise NotImplementedError
 
     @property
     def disconnected(self) -> bool:
@@ -290,11 +290,6 @@ class HandlerCall:
     def error(self) -> ProtocolError | None:
         """What the platform did wrong, if that ended the call."""
         return self.core.link.error
-
-    @property
-    def failure(self) -> Exception | None:
-        """What made this end fail while it read, if that ended the call."""
-        return self.core.link.failure
 
     @property
     def samples_dropped(self) -> int:

@@ -680,3 +680,21 @@ async def test_how_it_ended_is_told() -> None:
         assert hung_up.app.how_it_ended() == "the call is over: the other end closed with 1000"
         await left.app.close()
         assert left.app.how_it_ended() == "the call is over: this end closed it"
+
+
+@pytest.mark.parametrize("profile", [DOCUMENTED, DEPLOYED], ids=lambda profile: profile.name)
+@virtual
+async def test_all_clips_are_stopped_at_once(profile: Profile) -> None:
+    answering = Answering(mode=Mode.CLIPS, profile=profile)
+    async with line(CLIPS, platform=profile, answering=answering) as both:
+        clips = [await both.app.play(clip(1)) for _ in range(3)]
+        await both.hear(0.5)
+        await anyio.sleep(0.5)
+        assert clips[0].heard == pytest.approx(0.5)
+        await both.app.stop_clips()
+        await both.hear(1)
+        outcomes = [await one.wait() for one in clips]
+        assert outcomes == [Outcome.FLUSHED] * 3
+        assert both.platform.statistics.buffered == 0
+        assert await both.app.kill_audio() is None
+        await still_works(both)

@@ -361,3 +361,58 @@ async def test_with_a_lead_of_infinity_all_goes_out_at_once() -> None:
         assert current_time() == 0
         await all_blocked()
         assert spoken(both) == audio(60)
+
+
+@virtual
+async def test_what_was_said_tells_how_much_of_it_was_heard() -> None:
+    async with line(STREAM) as both:
+        assert both.app.spoken is None
+        said = await both.app.speak(audio(1))
+        assert said is both.app.spoken
+        assert (bool(said), said.interrupted, said.seconds) == (True, False, 1)
+        assert said.heard == pytest.approx(0.8)
+        assert repr(said) == "<Spoken: sent, 0.80 of 1.00 s heard>"
+        await anyio.sleep(0.1)
+        await both.app.kill_audio()
+        await anyio.sleep(1)
+        assert said.heard == pytest.approx(0.9)
+
+
+@virtual
+async def test_who_cancels_it_can_still_ask_how_much_was_heard() -> None:
+    async with line(STREAM) as both:
+        with anyio.move_on_after(0.5):
+            await both.app.speak(audio(10))
+        await both.app.kill_audio()
+        said = both.app.spoken
+        assert said is not None
+        assert said.interrupted
+        assert said.heard == pytest.approx(0.5)
+        assert repr(said).startswith("<Spoken: interrupted, 0.50 of ")
+
+
+class Stored:
+    """Speech that is no generator, so there is nothing to close."""
+
+    def __init__(self, *chunks: Any) -> None:
+        self._chunks = [*chunks]
+
+    def __aiter__(self) -> Stored:
+        return self
+
+    async def __anext__(self) -> Any:
+        await anyio.sleep(0)
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop(0)
+
+
+@virtual
+async def test_speech_may_come_from_any_iterable_of_bytes() -> None:
+    async with line(STREAM) as both:
+        await both.app.speak(Stored(audio(0.1), audio(0.1)))
+        with pytest.raises(TypeError, match=r"^speech must come in bytes of L16, not str$"):
+            await both.app.speak(Stored("text"))
+        await both.app.speak(audio(0.1))
+        await all_blocked()
+        assert spoken(both) == audio(0.3)
