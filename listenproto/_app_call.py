@@ -92,11 +92,13 @@ class AppCall:
         self.session: Final[AppSession] = self.answering.session()
         """The session of the call."""
         self._judge_request = judge_request or self._by_policy
-        self._messages = MessageConnection(self.session) if over_messages else None
-        self._bytes = AppConnection(
-            self.session, max_head=limits.head_size, max_message=limits.message_size
-        )
-        connection: Linked[Any] = self._messages or self._bytes
+        self._bytes: AppConnection | None = None
+        """The connection over bytes, which is also answered here."""
+        if not over_messages:
+            self._bytes = AppConnection(
+                self.session, max_head=limits.head_size, max_message=limits.message_size
+            )
+        connection: Linked[Any] = self._bytes or MessageConnection(self.session)
         self.link: Final[Link[Any]] = Link(
             connection,
             limits,
@@ -218,7 +220,7 @@ class AppCall:
             if event.flaw and event.flaw != self._reported:
                 self.notes.append(CallNote("warning", event.flaw))
             self._unread.open(event)
-            if self._messages is None:
+            if self._bytes is not None:
                 self.link.keep_alive(self._now)
         elif isinstance(event, CallEvent):
             if isinstance(event, Violation):
@@ -246,6 +248,7 @@ class AppCall:
         return judge_request(request, self.answering.policy)
 
     def _answer(self, request: Request) -> None:
+        assert self._bytes is not None  # over messages no request comes
         try:
             self.verdict = self._judged(request)
             self._bytes.answer(self.verdict)
@@ -349,7 +352,8 @@ class AppCall:
             assert sent.message is not None  # it is under way
             self._note_what_changed(message, sent.message)
             message = sent.message
-        self._tell_watchers(lambda watcher: watcher.sent(message, now))
+        if self.watchers:
+            self._tell_watchers(lambda watcher: watcher.sent(message, now))
         if isinstance(message, KillAudio | Disconnect):
             self._stop_speech(now)
         if isinstance(message, Disconnect):
@@ -406,8 +410,8 @@ class AppCall:
     def kill_audio(self, now: float, *, guard: float | None = None) -> None:
         """Stop what plays and drop what waits; see :meth:`ready_at` for the ``guard``, in seconds.
 
-        None is as long as the platforms need. Raises ValueError for a guard that is negative or
-        NaN; nothing is sent then.
+        None is as long as the platforms need. Raises ValueError for a guard that is negative,
+        infinite or NaN; nothing is sent then.
         """
         check_guard(guard)
         now = self._pass_time(now)
@@ -544,7 +548,7 @@ class AppCall:
         if isinstance(self.verdict, Reject) and self.link.failure is None:
             return f"answered {self.verdict.status}: {self.verdict.reason}"
         if self.is_late:
-            asked = self._messages is not None or self.session.request is not None
+            asked = self._bytes is None or self.session.request is not None
             what = "metadata" if asked else "upgrade request"
             return f"no {what} within {self.answering.limits.handshake_time:g} s"
         end = self.link.ending(self._now)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from listenproto._app_call import AppCall
+from listenproto._ends import CallEnded
 from listenproto._handshake import Reject
 from listenproto._link import CallNote
 from listenproto._messages import Metadata
@@ -84,6 +85,13 @@ class LoggedCall(HandlerCall):
                 self.answering.on_lost(self.session, self.core.why_not_ready)
             except Exception as exc:
                 self.log.error("%s: on_lost failed", self, exc_info=exc)
+
+    def _not_started(self) -> CallEnded:
+        """What to raise as no handler starts; ``on_lost`` is told."""
+        self._tell_of_lost()
+        ended = CallEnded(self.core.why_not_ready)
+        ended.__cause__ = self.error
+        return ended
 
     def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
         """Log how it ended, before it is closed with this code: one line per call.

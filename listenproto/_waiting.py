@@ -60,6 +60,9 @@ class Runtime(Protocol):
         ``ready`` is called again after each change of the call, in any task, and must not raise.
         """
 
+    async def over(self) -> None:
+        """Wait for the end of the connection, close handshake and last write included."""
+
     def stopping(self, ready: Callable[[], bool]) -> AbstractContextManager[None]:
         """Leave the block as soon as ``ready()`` is true, whatever it waits for."""
 
@@ -455,7 +458,7 @@ class HandlerCall:
         Deployed platforms drop a stream that comes right after a killAudio (LP-KILL-3). So for
         ``guard`` seconds, sending audio, clips and marks waits; by default for as long as the
         profile says, for clips and documented platforms not at all. Raises ValueError for a guard
-        that is negative or NaN; nothing is sent then.
+        that is negative, infinite or NaN; nothing is sent then.
         """
         check_guard(guard)
         now = await self._until_ready_for(KillAudio())
@@ -480,6 +483,22 @@ class HandlerCall:
     async def disconnect(self) -> None:
         """End the listen. The platform stops playout and closes; keep iterating until then."""
         await self.send(Disconnect())
+
+    def _stop_reading(self) -> None:
+        """The handler is done: keep no more events, and hold nothing back."""
+        self.core.stop_reading(self.runtime.now())
+        self.runtime.changed()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what still waits, close the connection, and wait for the platform's answer."""
+        self.core.close(code, reason, self.runtime.now())
+        self.runtime.changed()
+        await self.runtime.over()
+
+    def _outcome(self, error: Exception | None) -> Exception | None:
+        """What ends the block of a call that is over: what it raised, or what failed besides."""
+        failure = self.core.link.failure
+        return failure if failure and isinstance(error, CallEnded | None) else error
 
     async def drain(self) -> None:
         """Wait until the caller has heard all that was sent, including what is sent meanwhile.

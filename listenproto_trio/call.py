@@ -12,7 +12,7 @@ import trio
 
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded, only_call_ended
+from listenproto._ends import only_call_ended
 from listenproto._logs import LoggedCall
 from listenproto._upgrade import Request
 from listenproto_trio.driver import Carrier, Driver
@@ -83,9 +83,7 @@ class Call(LoggedCall):
                         if error is None and call.answering.drain:
                             await call.drain()
                     else:
-                        call._tell_of_lost()
-                        error = CallEnded(core.why_not_ready)
-                        error.__cause__ = call.error
+                        error = call._not_started()
                     code, reason = core.close_for(error)
                 finally:
                     call._log_end(code, reason)
@@ -93,26 +91,13 @@ class Call(LoggedCall):
                 nursery.cancel_scope.cancel()
         finally:
             await carrier.drop()
-        if core.link.failure is not None and isinstance(error, CallEnded | None):
-            error = core.link.failure
-        if error is not None:
+        if error := call._outcome(error):
             raise error
 
     async def _begin(self, nursery: trio.Nursery) -> bool:
         """Run the call in ``nursery``; returns whether the metadata came in time."""
         await self._driver.start(nursery, lambda: self.core.is_ready)
         return self.core.metadata is not None
-
-    def _stop_reading(self) -> None:
-        """The handler is done: keep no more events, and hold nothing back."""
-        self.core.stop_reading(trio.current_time())
-        self._driver.changed()
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what still waits, close the connection, and wait for the platform's answer."""
-        self.core.close(code, reason, trio.current_time())
-        self._driver.changed()
-        await self._driver.over()
 
     @property
     def tls(self) -> bool:

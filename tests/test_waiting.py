@@ -31,6 +31,9 @@ class Alone:
             assert deadline < math.inf, "it would wait for ever"
             self.time = max(self.time, deadline)
 
+    async def over(self) -> None:
+        pass
+
     def stopping(self, ready: Callable[[], bool]) -> AbstractContextManager[None]:
         return nullcontext()
 

@@ -88,9 +88,7 @@ async def answer(
                     if error is None and answering.drain:
                         await call.drain()
                 else:
-                    call._tell_of_lost()
-                    error = CallEnded(core.why_not_ready)
-                    error.__cause__ = call.error
+                    error = call._not_started()
                 code, reason = core.close_for(error)
             finally:
                 call._log_end(code, reason)
@@ -100,9 +98,7 @@ async def answer(
                 await driver.stop()
             finally:
                 call._log_late_failure()
-    if core.link.failure is not None and isinstance(error, CallEnded | None):
-        error = core.link.failure
-    if error is not None:
+    if error := call._outcome(error):
         raise error
 
 
@@ -179,18 +175,10 @@ class Call(LoggedCall):
             self.log.error("%s: %s", self, why, exc_info=failure)
 
     def _stop_reading(self) -> None:
-        """The handler is done: keep no more events, and hold nothing back."""
-        self.core.stop_reading(self._driver.now())
         if self._watched is not None:
             self._watched.remove_done_callback(self._reader_done)
             self._watched = None
-        self._driver.changed()
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what still waits, close the connection, and wait for the platform's answer."""
-        self.core.close(code, reason, self._driver.now())
-        self._driver.changed()
-        await self._driver.over()
+        super()._stop_reading()
 
     def how_it_ended(self) -> str:
         """How the call ended, in one sentence.
