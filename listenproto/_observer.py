@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from listenproto._app_clips import AppClips
 from listenproto._choices import check_texts, member
-from listenproto._clips import AppClips, ClipMatch, PlatformClips
+from listenproto._clips import ClipMatch, PlatformClips
 from listenproto._codec import MAX_METADATA
 from listenproto._jsontext import same, values
 from listenproto._l16 import SAMPLE_BYTES, flicks_of

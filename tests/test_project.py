@@ -147,6 +147,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_pace",
         "_sent",
         "_clips",
+        "_app_clips",
         "_marks",
         "_observer",
         "_playout",

@@ -37,6 +37,7 @@ TESTS: Final = {
     "rules": ["test_observer", "test_sessions", "spec/test_reference"],
     "sent": ["test_sent", "test_sessions", "test_observer"],
     "clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
+    "app_clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "marks": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "observer": ["test_observer", "test_sessions", "test_sent"],
     "bodies": ["test_codec", "test_sessions"],
