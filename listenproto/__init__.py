@@ -28,7 +28,7 @@ from listenproto._limits import Limits
 from listenproto._link import CallNote, Link, Linked, LogLevel, Tap
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import *  # noqa: F403 - its __all__ is all public
-from listenproto._observer import AppLimits, Judgement, Observer, Violation
+from listenproto._observer import AppLimits, Judgement, Observer
 from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
 from listenproto._playout import (
     Heard,
@@ -59,6 +59,7 @@ from listenproto._unread import CallEvent, Dropped, UnreadPolicy
 from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto._verb_judge import VerbWarning, judge_verb
+from listenproto._violation import Violation
 from listenproto._waiting import HandlerCall, Playback, Runtime, Spoken, UnreadAudioError
 from listenproto._watcher import Watcher
 from listenproto._wav import WavError, WavHead

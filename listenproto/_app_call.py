@@ -38,7 +38,6 @@ from listenproto._messages import (
     Peer,
     PlayAudio,
 )
-from listenproto._observer import Violation
 from listenproto._rules import REFUSALS
 from listenproto._sent import Sent
 from listenproto._speech import Speech
@@ -46,6 +45,7 @@ from listenproto._statistics import Lateness, Statistics
 from listenproto._trace import TraceMoment
 from listenproto._unread import CallEvent, Unread
 from listenproto._upgrade import Request
+from listenproto._violation import Violation
 from listenproto._watcher import Watcher
 from listenproto._way import stream_rate_for
 

@@ -27,7 +27,7 @@ from listenproto._messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto._observer import AppLimits, Observer, Violation
+from listenproto._observer import AppLimits, Observer
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import MODES, PeerState
 from listenproto._sent import Outcome, Sent, outcome_of
@@ -35,6 +35,7 @@ from listenproto._session import ABNORMAL, Session
 from listenproto._shown import shown
 from listenproto._upgrade import Request
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 from listenproto._way import ModeOf, mode_for
 
 __all__ = ["AppEvent", "AppSession", "PlaybackDone", "check_assumed"]

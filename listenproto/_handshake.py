@@ -15,9 +15,9 @@ from attrs.validators import optional
 from listenproto._checks import a_number
 from listenproto._choices import check_texts
 from listenproto._messages import Peer
-from listenproto._observer import Violation
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 
 __all__ = [
     "SUBPROTOCOL",

@@ -8,7 +8,6 @@ recorded calls.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, NamedTuple
@@ -18,9 +17,17 @@ import attrs
 from listenproto._app_clips import AppClips
 from listenproto._choices import check_texts, member
 from listenproto._clips import ClipMatch, PlatformClips
-from listenproto._codec import MAX_METADATA
-from listenproto._jsontext import same, values
+from listenproto._faults import (
+    Found,
+    clip_faults,
+    dtmf_faults,
+    mark_faults,
+    metadata_faults,
+    unknown_faults,
+)
+from listenproto._jsontext import values
 from listenproto._l16 import SAMPLE_BYTES, flicks_of
+from listenproto._lifecycle import MOVERS, Lifecycle, name_of
 from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
 from listenproto._messages import (
     JSON,
@@ -43,62 +50,13 @@ from listenproto._messages import (
     UnknownMessage,
 )
 from listenproto._profile import DOCUMENTED, Profile, profile_of
-from listenproto._rules import (
-    BREACHES,
-    CROSSINGS,
-    ENDS,
-    HARMLESS,
-    MODES,
-    REFUSALS,
-    SENDERS,
-    TRANSITIONS,
-    PeerState,
-)
+from listenproto._rules import MODES, REFUSALS, PeerState
 from listenproto._sent import MAX_REMEMBERED, Record, Sent
-from listenproto._splitter import arrives_whole
-from listenproto._terms import sender_of
-from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._verb import ListenVerb
-from listenproto._wav import WavError
+from listenproto._violation import Violation
 from listenproto._way import check_mode, stream_rate_for, way_of
 
-__all__ = ["AppLimits", "Judgement", "Observer", "Violation"]
-
-
-_Found = list[tuple[str, str]]
-
-
-@attrs.frozen
-class Violation:
-    """A breach of the protocol: which clause, by whom, with which message or HTTP head, and why.
-
-    A receiver also reports in this way what is nobody's fault: a message for which there was no
-    room (LP-STRM-5), an incomplete sample frame when the connection was lost (LP-AUD-5).
-    """
-
-    clause: str
-    """The requirement of the spec that was broken, or a section of an RFC."""
-    sender: Peer = attrs.field(converter=sender_of)
-    """Who sent it."""
-    message: Message | Request | Accepted | Rejected
-    """The message, or the head of the request or answer."""
-    reason: str
-    """What is wrong, in words."""
-    fatal: bool = False
-    """The conversation cannot go on, as there is no usable metadata."""
-
-    @property
-    def dropped(self) -> bool:
-        """Whether the receiver acts as if the message had never come."""
-        return self.clause not in HARMLESS and self.clause not in ENDS
-
-    @property
-    def close_code(self) -> int:
-        """The WebSocket close code that answers it if it is fatal (LP-META-2, LP-META-3)."""
-        return 1007 if self.clause == "LP-ODD-2" else 1002
-
-    def __str__(self) -> str:
-        return f"{self.clause}: {self.reason}"
+__all__ = ["AppLimits", "Judgement", "Observer"]
 
 
 @attrs.frozen(kw_only=True)
@@ -166,9 +124,7 @@ class Observer:
         profile = profile_of(profile)
         vantage = member(Peer, vantage, "vantage")
         self._vantage = vantage
-        self._cuts_metadata = profile.cuts_metadata
-        self._reads_any_case = profile.reads_any_case
-        self._splits_metadata = profile.splits_metadata
+        self._profile = profile
         check_texts(without, "without")
         self._without = without
         self._limits = limits or AppLimits()
@@ -178,7 +134,8 @@ class Observer:
         self._broken: deque[JSON] = deque(maxlen=MAX_REMEMBERED)
         """The ids of clips with broken base64 that a platform may play in part."""
         self._plays_broken = profile.plays_broken_clips and vantage is Peer.APP
-        self.states: dict[Peer, PeerState] = dict.fromkeys(Peer, PeerState.START)
+        self._lifecycle = Lifecycle(vantage)
+        self.states: dict[Peer, PeerState] = self._lifecycle.states
         self._record = Record(stream_rate_for(self._verb, stream_rate))
         self._clips: AppClips | PlatformClips
         self._marks: AppMarks | PlatformMarks
@@ -249,9 +206,11 @@ class Observer:
                 if isinstance(message, Malformed) and self._plays_broken:
                     self._broken += _broken_clip(sender, message)
                 return None
-        if type(message) in _MOVERS:
-            self._move(sender, message)
-        record = _RECORDS.get(type(message))
+        kind = type(message)
+        # Metadata that follows unusable metadata comes too late: the app has to close.
+        if kind in MOVERS and not (kind is Metadata and self._fatal is not None):
+            self._lifecycle.passes(sender, kind)
+        record = _RECORDS.get(kind)
         if record is not None:
             return record(self, sender, message)
         if isinstance(message, PlayDone) and isinstance(judgement.match, ClipMatch):
@@ -279,22 +238,73 @@ class Observer:
         kind = type(message)
         if isinstance(message, Malformed):
             return message.clause, message.reason
-        state = self.states[sender]
-        if kind not in TRANSITIONS[sender][state]:
-            if sender not in SENDERS.get(kind, ()):
-                return "LP-ODD-1", f"{_name(kind)} is never sent by the {sender.value}"
-            clause, reason = BREACHES[sender, state]
-            return clause, f"{_name(kind)} out of place: {reason}"
-        if sender is Peer.PLATFORM or kind not in MODES:
-            return None
+        breach = self._lifecycle.breach(sender, kind)
+        if breach is not None or sender is Peer.PLATFORM or kind not in MODES:
+            return breach
         modes, clause = MODES[kind]
         if self.mode in modes or (isinstance(message, Audio) and not message.pcm):
             return None  # LP-AUD-9: audio of no bytes means nothing in every mode
         allowed = " or ".join(sorted(mode.value for mode in modes))
         mode = self.mode.value if self.mode else "not set"
-        return clause, f"{_name(kind)} needs {allowed} mode, but the call's mode is {mode}"
+        return clause, f"{name_of(kind)} needs {allowed} mode, but the call's mode is {mode}"
 
-    def _check_play_done(self, message: PlayDone, match: ClipMatch | None) -> _Found:
+    def _check_metadata(self, sender: Peer, message: Metadata) -> Found:
+        return metadata_faults(message, self._verb, self._profile)
+
+    def _check_dtmf(self, sender: Peer, message: Dtmf) -> Found:
+        return dtmf_faults(message, self._verb)
+
+    def _check_play_audio(self, sender: Peer, message: PlayAudio) -> Found:
+        found = _too_many(
+            "clips are outstanding",
+            self._clips.counted(message),
+            ("LP-CLIP-2", self._max_clips),
+            ("LP-CLIP-5", self._limits.clips),
+        )
+        if message.id is not None and self.holds_clip(message.id):
+            reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
+            found.append(("LP-CLIP-15", reason))
+        return found + clip_faults(message, safe_id=self._limits.safe_clip_ids)
+
+    def _check_mark(self, sender: Peer, message: Mark) -> Found:
+        found = _too_many(
+            "marks are pending",
+            self.pending_marks,
+            ("LP-MARK-2", self._max_marks),
+            ("LP-MARK-3", self._limits.marks),
+        )
+        return found + mark_faults(message, safe_name=self._limits.safe_mark_names)
+
+    def _check_unknown(self, sender: Peer, message: UnknownMessage) -> Found:
+        read_otherwise = sender is Peer.APP and self._profile.reads_any_case
+        return unknown_faults(message) if read_otherwise else []
+
+    def _check_disconnect(self, sender: Peer, message: Disconnect) -> Found:
+        return self._check_rest(sender)
+
+    def _check_rest(self, sender: Peer) -> Found:
+        # The other's close or disconnect may have cut the audio off anywhere.
+        cut_off = self.states[sender.other] in (PeerState.LEAVING, PeerState.CLOSED)
+        left_over = self.left_over(sender)
+        return [] if cut_off or left_over is None else [("LP-AUD-1", left_over)]
+
+    def _check_close(self, sender: Peer, message: Close) -> Found:
+        leaving = self.states[sender] is PeerState.LEAVING
+        # The app's audio was checked at its disconnect.
+        found = [] if leaving and sender is Peer.APP else self._check_rest(sender)
+        if sender is Peer.PLATFORM and leaving and message.code != 1000:
+            reason = f"a listen must end with close code 1000, not {message.code}"
+            found.append(("LP-END-5", reason))
+        fatal = self._fatal
+        # At the platform's end, or as an answer to the platform's close, the code proves nothing.
+        asked = self._vantage is Peer.APP and self.states[Peer.APP] is not PeerState.CLOSING
+        if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
+            clause = "LP-META-3" if fatal.close_code == 1007 else "LP-META-2"
+            reason = f"such metadata must be closed with {fatal.close_code}, not {message.code}"
+            found.append((clause, reason))
+        return found
+
+    def _check_play_done(self, message: PlayDone, match: ClipMatch | None) -> Found:
         if match is not None:
             reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
             return [] if match.in_order else [("LP-CLIP-25", reason)]
@@ -305,7 +315,7 @@ class Observer:
             return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
         return [("LP-CLIP-24", f"playDone{which} matches no clip")]
 
-    def _check_mark_event(self, message: MarkEvent, match: MarkMatch | None) -> _Found:
+    def _check_mark_event(self, message: MarkEvent, match: MarkMatch | None) -> Found:
         if match is None:
             if self._marks.was_forgotten(message.name):
                 reason = f"clearMarks had removed the mark {message.name!r:.60}"
@@ -317,31 +327,43 @@ class Observer:
         fault = _MARK_FAULTS[match.clause]
         return [(match.clause, f"{message.event} of {message.name!r:.60}: {fault}")]
 
-    def _move(self, sender: Peer, message: Message) -> None:
-        kind = type(message)
-        if kind is Metadata and self._fatal is not None:
-            return  # it comes too late: the app has to close
-        row = TRANSITIONS[sender][self.states[sender]]
-        self.states[sender] = row.get(kind, self.states[sender])
-        if kind is Close:
-            other = sender.other
-            if other is self._vantage and self.states[other] is not PeerState.CLOSED:
-                self.states[other] = PeerState.CLOSING
+    def _record_metadata(self, sender: Peer, message: Metadata) -> None:
+        self._frame_bytes[Peer.PLATFORM] = SAMPLE_BYTES * message.mix_type.channels
+        self._listen_rate = message.sample_rate
+
+    def _record_audio(self, sender: Peer, message: Audio) -> None:
+        self._audio_bytes[sender] += len(message.pcm)
+        if sender is Peer.PLATFORM:
+            frames = self._audio_bytes[sender] // self._frame_bytes[sender]
+            self._record.media_time = flicks_of(frames, self._listen_rate)
         else:
-            peer, before, after = CROSSINGS[kind]
-            certain = peer is self._vantage or kind is Metadata
-            if certain and self.states[peer] is before:
-                self.states[peer] = after
+            self._marks.streamed(len(message.pcm))
+
+    def _record_play_audio(self, sender: Peer, message: PlayAudio) -> Sent:
+        return self._clips.sent(message)
+
+    def _record_kill(self, sender: Peer, message: KillAudio) -> None:
+        self._clips.killed()
+        self._marks.killed()
+
+    def _record_mark(self, sender: Peer, message: Mark) -> Sent:
+        return self._marks.sent(message)
+
+    def _record_clear(self, sender: Peer, message: ClearMarks) -> None:
+        self._marks.cleared()
+
+    def _record_disconnect(self, sender: Peer, message: Disconnect) -> None:
+        self._record.disconnected()
 
 
-_MOVERS: Final = frozenset(CROSSINGS) | {
-    kind
-    for rows in TRANSITIONS.values()
-    for state, row in rows.items()
-    for kind, after in row.items()
-    if after is not state
-}
-"""The messages that change a peer's state; audio, most of a call, does not."""
+def _too_many(
+    what: str, number: int, must: tuple[str, int], should: tuple[str, int | None]
+) -> Found:
+    """Whether one more is beyond what the platform takes, or else beyond the app's own limit."""
+    for clause, limit in (must, should):
+        if limit is not None and number >= limit:
+            return [(clause, f"{number} {what} already, and no more are allowed")]
+    return []
 
 
 def _broken_clip(sender: Peer, message: Malformed) -> list[JSON]:
@@ -353,205 +375,30 @@ def _broken_clip(sender: Peer, message: Malformed) -> list[JSON]:
     return [data.get("id")] if isinstance(data, dict) else []
 
 
-def _name(kind: type[Any]) -> str:
-    return "audio" if kind is Audio else kind.__name__
-
-
-def _check_metadata(observer: Observer, sender: Peer, message: Metadata) -> _Found:
-    found: _Found = []
-    cut_there = observer._cuts_metadata and message.size == MAX_METADATA
-    # LP-META-11: a command line may cut it anywhere, too, and nothing shows what it cut or lost.
-    if message.truncated and not (cut_there or observer._splits_metadata):
-        reason = message.flaw or "only the beginning of the metadata was read"
-        found.append(("LP-META-11", reason))
-    elif message.size > MAX_METADATA:
-        reason = f"the metadata has {message.size} bytes; at most {MAX_METADATA} may be sent"
-        found.append(("LP-META-11", reason))
-    verb = observer._verb
-    if verb is None or message.truncated:
-        return found
-    if (message.sample_rate, message.mix_type) != (verb.sample_rate, verb.mix_type):
-        says = f"{message.sample_rate} {message.mix_type.value}"
-        asked = f"{verb.sample_rate} {verb.mix_type.value}"
-        found.append(("LP-META-7", f"the metadata says {says}, but the verb asks for {asked}"))
-    for key, value in verb.to_json().get("metadata", {}).items():
-        if observer._splits_metadata and not arrives_whole(key, value):
-            continue  # LP-META-11: nobody can tell what became of it
-        if key not in message.attributes or not same(message.attributes[key], value):
-            reason = f"{key!r:.60} is not as in the verb's metadata"
-            found.append(("LP-META-15", reason))
-            break
-    return found
-
-
-def _check_dtmf(observer: Observer, sender: Peer, message: Dtmf) -> _Found:
-    if observer._verb is None or observer._verb.pass_dtmf:
-        return []
-    return [("LP-DTMF-1", "dtmf was sent, but the verb does not set passDtmf")]
-
-
-def _too_many(
-    what: str, number: int, must: tuple[str, int], should: tuple[str, int | None]
-) -> _Found:
-    """Whether one more is beyond what the platform takes, or else beyond the app's own limit."""
-    for clause, limit in (must, should):
-        if limit is not None and number >= limit:
-            return [(clause, f"{number} {what} already, and no more are allowed")]
-    return []
-
-
-def _check_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> _Found:
-    found = _too_many(
-        "clips are outstanding",
-        observer._clips.counted(message),
-        ("LP-CLIP-2", observer._max_clips),
-        ("LP-CLIP-5", observer._limits.clips),
-    )
-    if message.id is not None and observer.holds_clip(message.id):
-        reason = f"the id {message.id!r:.60} belongs to a clip that may still be playing"
-        found.append(("LP-CLIP-15", reason))
-    if observer._limits.safe_clip_ids and isinstance(message.id, str):
-        unsafe = _NO_CLIP_ID.search(message.id)
-        if unsafe:
-            reason = (
-                f"the id {message.id!r:.60} has {unsafe[0]!r} in it and may come back broken; use"
-                " only ASCII letters, digits, '-', '_' and '.'"
-            )
-            found.append(("LP-CLIP-34", reason))
-    if message.content_type == "wav":
-        found += _check_wav(message)
-    elif len(message.content) % SAMPLE_BYTES:
-        reason = f"{len(message.content)} bytes are not a whole number of samples"
-        found.append(("LP-CLIP-16", reason))
-    return found
-
-
-def _check_wav(clip: PlayAudio) -> _Found:
-    try:
-        flaw = clip.head.flaw
-    except WavError as exc:
-        return [("LP-CLIP-10", str(exc))]
-    if flaw is None:
-        return []
-    return [("LP-CLIP-31", f"the WAV header has a wrong length: {flaw}")]
-
-
-def _check_unknown(observer: Observer, sender: Peer, message: UnknownMessage) -> _Found:
-    """Whether the platform would read a type in it where this end reads none, or another."""
-    if sender is Peer.PLATFORM or not observer._reads_any_case:
-        return []
-    for name in message.body:
-        if "\0" in name or (name != "type" and name.lower() == "type"):
-            reason = f"the platform may read the member {name!r:.60} as 'type'; rename it"
-            return [("LP-ODD-8", reason)]
-    if "\0" in (message.type or ""):
-        reason = f"the platform may read {message.type!r:.60} as another type; leave U+0000 out"
-        return [("LP-ODD-8", reason)]
-    return []
-
-
-_NO_CLIP_ID: Final = re.compile(r"[^A-Za-z0-9._-]")
-_UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f]')
-
-
-def _check_mark(observer: Observer, sender: Peer, message: Mark) -> _Found:
-    found = _too_many(
-        "marks are pending",
-        observer.pending_marks,
-        ("LP-MARK-2", observer._max_marks),
-        ("LP-MARK-3", observer._limits.marks),
-    )
-    unsafe = observer._limits.safe_mark_names and _UNSAFE.search(message.name)
-    if unsafe:
-        reason = f"the name {message.name!r:.60} has {unsafe[0]!r} in it and may come back broken"
-        found.append(("LP-MARK-6", reason))
-    return found
-
-
 _MARK_FAULTS: Final = {
     "LP-MARK-14": "it came before that of an earlier mark",
     "LP-KILL-6": "no killAudio was sent that could clear that mark",
     "LP-KILL-7": "killAudio had cleared that mark",
 }
 
-
-def _check_rest(observer: Observer, sender: Peer) -> _Found:
-    # The other's close or disconnect may have cut the audio off anywhere.
-    cut_off = observer.states[sender.other] in (PeerState.LEAVING, PeerState.CLOSED)
-    left_over = observer.left_over(sender)
-    return [] if cut_off or left_over is None else [("LP-AUD-1", left_over)]
-
-
-def _check_close(observer: Observer, sender: Peer, message: Close) -> _Found:
-    leaving = observer.states[sender] is PeerState.LEAVING
-    # The app's audio was checked at its disconnect.
-    found = [] if leaving and sender is Peer.APP else _check_rest(observer, sender)
-    if sender is Peer.PLATFORM and leaving and message.code != 1000:
-        found.append(("LP-END-5", f"a listen must end with close code 1000, not {message.code}"))
-    fatal = observer._fatal
-    # At the platform's end, or as an answer to the platform's own close, the code proves nothing.
-    asked = observer._vantage is Peer.APP and observer.states[Peer.APP] is not PeerState.CLOSING
-    if fatal is not None and sender is Peer.APP and asked and message.code != fatal.close_code:
-        clause = "LP-META-3" if fatal.close_code == 1007 else "LP-META-2"
-        reason = f"such metadata must be closed with {fatal.close_code}, not {message.code}"
-        found.append((clause, reason))
-    return found
-
-
-_CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], _Found]]] = {
-    Metadata: _check_metadata,
-    Dtmf: _check_dtmf,
-    PlayAudio: _check_play_audio,
-    Mark: _check_mark,
-    UnknownMessage: _check_unknown,
-    Disconnect: lambda observer, sender, message: _check_rest(observer, sender),
-    Close: _check_close,
+_CHECKS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], Found]]] = {
+    Metadata: Observer._check_metadata,
+    Dtmf: Observer._check_dtmf,
+    PlayAudio: Observer._check_play_audio,
+    Mark: Observer._check_mark,
+    UnknownMessage: Observer._check_unknown,
+    Disconnect: Observer._check_disconnect,
+    Close: Observer._check_close,
 }
 """What else can be wrong with a message that is allowed now; of answers, see the observer."""
 
-
-def _record_metadata(observer: Observer, sender: Peer, message: Metadata) -> None:
-    observer._frame_bytes[Peer.PLATFORM] = SAMPLE_BYTES * message.mix_type.channels
-    observer._listen_rate = message.sample_rate
-
-
-def _record_audio(observer: Observer, sender: Peer, message: Audio) -> None:
-    observer._audio_bytes[sender] += len(message.pcm)
-    if sender is Peer.PLATFORM:
-        frames = observer._audio_bytes[sender] // observer._frame_bytes[sender]
-        observer._record.media_time = flicks_of(frames, observer._listen_rate)
-    else:
-        observer._marks.streamed(len(message.pcm))
-
-
-def _record_play_audio(observer: Observer, sender: Peer, message: PlayAudio) -> Sent:
-    return observer._clips.sent(message)
-
-
-def _record_kill(observer: Observer, sender: Peer, message: KillAudio) -> None:
-    observer._clips.killed()
-    observer._marks.killed()
-
-
-def _record_mark(observer: Observer, sender: Peer, message: Mark) -> Sent:
-    return observer._marks.sent(message)
-
-
-def _record_clear(observer: Observer, sender: Peer, message: ClearMarks) -> None:
-    observer._marks.cleared()
-
-
-def _record_disconnect(observer: Observer, sender: Peer, message: Disconnect) -> None:
-    observer._record.disconnected()
-
-
 _RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], Sent | None]]] = {
-    Metadata: _record_metadata,
-    Audio: _record_audio,
-    PlayAudio: _record_play_audio,
-    KillAudio: _record_kill,
-    Mark: _record_mark,
-    ClearMarks: _record_clear,
-    Disconnect: _record_disconnect,
+    Metadata: Observer._record_metadata,
+    Audio: Observer._record_audio,
+    PlayAudio: Observer._record_play_audio,
+    KillAudio: Observer._record_kill,
+    Mark: Observer._record_mark,
+    ClearMarks: Observer._record_clear,
+    Disconnect: Observer._record_disconnect,
 }
 """What a message that passes changes in the record; of answers, see the observer."""

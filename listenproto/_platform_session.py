@@ -26,12 +26,13 @@ from listenproto._messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto._observer import Observer, Violation
+from listenproto._observer import Observer
 from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._splitter import damaged_metadata
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 from listenproto._way import stream_rate_for, way_of
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]

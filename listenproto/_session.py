@@ -16,9 +16,10 @@ import attrs
 from listenproto._codec import encode
 from listenproto._errors import LocalProtocolError, check_close_code
 from listenproto._messages import Close, Message, Payload, Peer
-from listenproto._observer import Judgement, Observer, Violation
+from listenproto._observer import Judgement, Observer
 from listenproto._rules import PeerState
 from listenproto._sent import Sent
+from listenproto._violation import Violation
 
 __all__ = ["Session", "Traffic"]
 

@@ -30,10 +30,11 @@ from listenproto._messages import (
     Payload,
     Peer,
 )
-from listenproto._observer import Observer, Violation
+from listenproto._observer import Observer
 from listenproto._profile import DOCUMENTED, PROFILES, Profile
 from listenproto._terms import sender_of
 from listenproto._verb import ListenVerb, VerbError
+from listenproto._violation import Violation
 from listenproto._way import way_of
 
 __all__ = [

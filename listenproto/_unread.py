@@ -17,7 +17,7 @@ from listenproto._app_session import PlaybackDone
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._limits import Limits
 from listenproto._messages import Audio, Dtmf, Metadata, UnknownMessage
-from listenproto._observer import Violation
+from listenproto._violation import Violation
 
 __all__ = ["CallEvent", "Dropped", "Unread", "UnreadPolicy"]
 

@@ -26,9 +26,9 @@ from listenproto._handshake import (
     judge_upgrade,
 )
 from listenproto._messages import Peer
-from listenproto._observer import Violation
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._verb import ListenVerb, WsAuth
+from listenproto._violation import Violation
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 HEADERS = {

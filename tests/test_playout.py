@@ -20,7 +20,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listenproto._messages import Mode
-from listenproto._observer import Violation
 from listenproto._playout import (
     Heard,
     Playout,
@@ -33,6 +32,7 @@ from listenproto._playout import (
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._task import ListenTask
 from listenproto._verb import BidirectionalAudio, ListenVerb
+from listenproto._violation import Violation
 from tests.depth import MANY
 from tests.flat_model import FLICKS, FRAME, FlatModel, whole_samples
 

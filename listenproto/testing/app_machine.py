@@ -11,10 +11,11 @@ from listenproto._messages import (
     Message,
     Peer,
 )
-from listenproto._observer import Observer, Violation
+from listenproto._observer import Observer
 from listenproto._profile import Profile
 from listenproto._task import ListenTask
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 from listenproto.testing.call_machine import CallMachine, texts_without_meaning
 from listenproto.testing.exchange import (
     PlatformUnderTest,

@@ -24,11 +24,12 @@ from listenproto._messages import (
     Peer,
     UnknownMessage,
 )
-from listenproto._observer import AppLimits, Violation
+from listenproto._observer import AppLimits
 from listenproto._profile import DOCUMENTED, Profile
 from listenproto._rules import PeerState
 from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 from listenproto.testing.exchange import (
     AppUnderTest,
     Exchange,

@@ -29,12 +29,13 @@ from listenproto._messages import (
     PlayAudio,
     PlayDone,
 )
-from listenproto._observer import Observer, Violation
+from listenproto._observer import Observer
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import MODES, PeerState
 from listenproto._task import ListenTask
 from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 from listenproto.testing.exchange import Exchange
 from listenproto.testing.messages import app_messages
 

@@ -13,12 +13,13 @@ from typing import Final, Protocol
 from listenproto._codec import decode, decode_opening
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
 from listenproto._messages import Close, Message, Payload, Peer
-from listenproto._observer import AppLimits, Observer, Violation
+from listenproto._observer import AppLimits, Observer
 from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto._rules import PeerState
 from listenproto._trace import TraceMoment
 from listenproto._verb import ListenVerb
+from listenproto._violation import Violation
 
 __all__ = ["LATEST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 
@@ -77,7 +78,7 @@ def messages_in(
         return [payload]
     if sender is Peer.PLATFORM and observer.states[sender] is PeerState.START:
         # LP-META-11: where the command line damages metadata, what is whole in it is the message.
-        return decode_opening(payload, salvage=observer._splits_metadata)
+        return decode_opening(payload, salvage=observer._profile.splits_metadata)
     return decode(payload, sender, string_sample_rate=string_sample_rate)
 
 

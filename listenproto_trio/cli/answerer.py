@@ -19,10 +19,10 @@ from listenproto._ends import CallEnded
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._link import Tap
 from listenproto._messages import JSON, Audio, Close, Metadata, Mode, Payload, Peer
-from listenproto._observer import Violation
 from listenproto._profile import Profile
 from listenproto._statistics import Lateness, Statistics
 from listenproto._trace import TraceHeader, TraceMoment
+from listenproto._violation import Violation
 from listenproto.recording import Recorder, Recording, TraceFile
 from listenproto.recording._names import file_stem, stems
 from listenproto_trio.call import Call

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from listenproto._messages import JSON, Peer
-from listenproto._observer import Violation
+from listenproto._violation import Violation
 
 __all__ = ["Breaches"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from listenproto._messages import JSON
-from listenproto._observer import Violation
 from listenproto._trace import Trace, TraceError, judge_trace
+from listenproto._violation import Violation
 from listenproto.recording import read_trace_file
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain

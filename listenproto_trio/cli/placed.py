@@ -11,10 +11,10 @@ import attrs
 
 from listenproto._l16 import FLICKS
 from listenproto._messages import JSON, Peer
-from listenproto._observer import Violation
 from listenproto._playout import Heard
 from listenproto._statistics import Statistics
 from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._violation import Violation
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked
