@@ -30,6 +30,7 @@ from listenproto._message_connection import MessageConnection
 from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer
 from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
+from listenproto._playback import Playback
 from listenproto._playout import (
     Heard,
     Playout,
@@ -41,9 +42,10 @@ from listenproto._playout import (
 )
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._rules import PeerState
+from listenproto._runtime import Runtime
 from listenproto._sent import Outcome, Sent
 from listenproto._session import Traffic
-from listenproto._speech import Speech
+from listenproto._speech import Speech, Spoken
 from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenEnd, ListenResult, ListenTask
 from listenproto._trace import (
@@ -60,7 +62,7 @@ from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
 from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
 from listenproto._verb_judge import VerbWarning, judge_verb
 from listenproto._violation import Violation
-from listenproto._waiting import HandlerCall, Playback, Runtime, Spoken, UnreadAudioError
+from listenproto._waiting import HandlerCall, UnreadAudioError
 from listenproto._watcher import Watcher
 from listenproto._wav import WavError, WavHead
 from listenproto._way import ModeOf

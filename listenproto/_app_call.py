@@ -23,7 +23,6 @@ from listenproto._connection import AppConnection, ConnectionEvent
 from listenproto._ends import CallEnded, Ending
 from listenproto._errors import LocalProtocolError
 from listenproto._handshake import Accept, Reject, judge_request
-from listenproto._l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES, flicks_of
 from listenproto._link import CallNote, Link, Linked
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import (
@@ -34,7 +33,6 @@ from listenproto._messages import (
     Mark,
     Message,
     Metadata,
-    Mode,
     Peer,
     PlayAudio,
 )
@@ -42,6 +40,7 @@ from listenproto._rules import REFUSALS
 from listenproto._sent import Sent
 from listenproto._speech import Speech
 from listenproto._statistics import Lateness, Statistics
+from listenproto._talking import Talking, check_guard
 from listenproto._trace import TraceMoment
 from listenproto._unread import CallEvent, Unread
 from listenproto._upgrade import Request
@@ -111,6 +110,8 @@ class AppCall:
             self.answering.verb, self.answering.stream_rate
         )
         """The sample rate of this end's stream in Hz."""
+        self.over_messages: Final[bool] = over_messages
+        """Whether another library gives and takes whole messages, not bytes."""
         self.watchers: list[Watcher] = []
         """What is told of each message as it passes; add your own."""
         self.verdict: Accept | Reject | None = verdict
@@ -121,19 +122,17 @@ class AppCall:
         """Whether the call was accepted, but ended before its handler could start."""
         self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
-        self.quiet_until: float = -math.inf
-        """Until when (as ``now``) the guard of a killAudio keeps back audio, clips and marks."""
         self._unread = Unread(self.answering.unread, limits)
         self._lateness = Lateness()
-        self._now = now
+        self.now: float = now
+        """The time: the latest that was passed in."""
         self._metadata_by = now + limits.handshake_time
         self._close_at = math.inf
-        self._speech: Speech | None = None
-        self._still_heard: list[Speech] = []
+        self._talking = Talking(
+            self.answering, self.session, self.link, rate=self.stream_rate, send=self.send
+        )
         self._was_held = False
         self._told_of: set[str] = set()
-        profile, pads = self.answering.profile, self.answering.pad_speech
-        self._pads = profile.stream_batch > 0 if pads is None else pads
         self._reported = ""  # the reason of the newest violation
         if over_messages:
             self.session.request = request
@@ -146,6 +145,11 @@ class AppCall:
     def notes(self) -> deque[CallNote]:
         """What is to be logged; whoever logs it removes it from here."""
         return self.link.notes
+
+    @property
+    def quiet_until(self) -> float:
+        """Until when (as ``now``) the guard of a killAudio keeps back audio, clips and marks."""
+        return self._talking.quiet_until
 
     @property
     def metadata(self) -> Metadata | None:
@@ -169,9 +173,9 @@ class AppCall:
 
     def _pass_time(self, now: float) -> float:
         """The time that it is now; it does not go back, whatever the clock does."""
-        self._now = max(self._now, now)
-        self.session.pass_time(self._now)
-        return self._now
+        self.now = max(self.now, now)
+        self.session.pass_time(self.now)
+        return self.now
 
     def receive(self, data: Any, now: float) -> None:
         """Take data from the network; what it means is in the events.
@@ -206,13 +210,13 @@ class AppCall:
         if self._unread.held != self._was_held:
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
-        self._speak_on(now)
+        self._talking.go_on(now)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
-            self._lateness.note(self._now - self._media_time())
+            self._lateness.note(self.now - self._media_time())
             if self.watchers:
-                self._tell_watchers(lambda watcher: watcher.received(event, self._now))
+                self._tell_watchers(lambda watcher: watcher.received(event, self.now))
             self._unread.put(event)
         elif isinstance(event, Request):
             self._answer(event)
@@ -221,7 +225,7 @@ class AppCall:
                 self.notes.append(CallNote("warning", event.flaw))
             self._unread.open(event)
             if self._bytes is not None:
-                self.link.keep_alive(self._now)
+                self.link.keep_alive(self.now)
         elif isinstance(event, CallEvent):
             if isinstance(event, Violation):
                 self._reported = event.reason
@@ -288,9 +292,9 @@ class AppCall:
         otherwise the call counts as lost after ``write_time``.
         """
         now = self._pass_time(now)
-        self._speak_on(now)
+        self._talking.go_on(now)
         data = self.link.data_to_send(now)
-        self._speak_on(now)  # there is room again
+        self._talking.go_on(now)  # there is room again
         return data
 
     def next_timeout(self) -> float:
@@ -301,21 +305,14 @@ class AppCall:
             due = min(due, expiry)
         if not self.is_ready:
             due = min(due, self._metadata_by)
-        return min(due, self._speech_due)
-
-    @property
-    def _speech_due(self) -> float:
-        if self._speech is None or self.link.ended or not self.link.has_room:
-            return math.inf
-        wait = self._speech.due_in(self.session.ahead(self._now))
-        return max(self._now + wait, self.quiet_until)
+        return min(due, self._talking.due(self.now))
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due: pings, speech, outcomes, limits."""
         now = self._pass_time(now)
         if not self.is_ready and self._metadata_by <= now:
             self.is_late = True
-            self.close(*self.close_for(None), now)
+            self.close(1002, "no metadata", now)
         if self._close_at <= now:
             self._close_at = math.inf
             self.close(1000, "", now)
@@ -345,8 +342,8 @@ class AppCall:
         """
         now = self._pass_time(now)
         self._check_goes_on()
-        if isinstance(message, KillAudio) and self._pads and self._streams:
-            self._fill_batch(now)
+        if isinstance(message, KillAudio):
+            self._talking.fill_batch(now)
         sent = self.session.send(message, now)
         if sent is not None:
             assert sent.message is not None  # it is under way
@@ -355,29 +352,16 @@ class AppCall:
         if self.watchers:
             self._tell_watchers(lambda watcher: watcher.sent(message, now))
         if isinstance(message, KillAudio | Disconnect):
-            self._stop_speech(now)
+            self._talking.interrupt(now)
         if isinstance(message, Disconnect):
             self.disconnected = True
             self._close_at = now + self.answering.limits.close_time
         return sent
 
-    def _fill_batch(self, now: float) -> None:
-        """Have nothing of a stream stay behind a killAudio, to open what is said next.
-
-        The platform plays a stream in batches, and keeps what does not fill one.
-        """
-        if self.session.sent.audio:
-            silence = round(self.answering.profile.stream_batch * self.stream_rate)
-            self.session.send(Audio(bytes(silence * SAMPLE_BYTES)), now)
-
-    @property
-    def _streams(self) -> bool:
-        return self.session.mode is Mode.STREAMING
-
     def _check_goes_on(self) -> None:
         """Raise CallEnded if nothing more can be sent."""
         if self.link.ended:
-            raise CallEnded(str(self.link.ending(self._now)))
+            raise CallEnded(str(self.link.ending(self.now)))
         if self.disconnected:
             raise CallEnded("the call is over: this end has disconnected")
 
@@ -414,11 +398,7 @@ class AppCall:
         infinite or NaN; nothing is sent then.
         """
         check_guard(guard)
-        now = self._pass_time(now)
-        if guard is None:
-            guard = self.answering.profile.kill_guard if self._streams else 0.0
-        self.send(KillAudio(), now)
-        self.quiet_until = max(self.quiet_until, now + guard)
+        self._talking.kill_audio(self._pass_time(now), guard)
 
     def stop_clips(self, now: float) -> None:
         """Stop the clip that plays and drop all that wait.
@@ -426,10 +406,7 @@ class AppCall:
         Where a killAudio stops only the clip that plays (D10), a short silent clip first takes the
         place of them all.
         """
-        if self.answering.profile.kill_spares_waiting_clips and not self._streams:
-            silence = bytes(FLICKS // 50 // flicks_of(1, PLAY_RATES[0]) * SAMPLE_BYTES)
-            self.send(PlayAudio(silence, sample_rate=PLAY_RATES[0], queue_play=False), now)
-        self.kill_audio(now)
+        self._talking.stop_clips(self._pass_time(now))
 
     def clear_marks(self, now: float) -> None:
         """Remove the pending marks."""
@@ -441,11 +418,7 @@ class AppCall:
         It is padded with silence if the platforms need that to play it to its end.
         Raises ValueError for a lead under 0.04 seconds or NaN.
         """
-        profile, rate = self.answering.profile, self.stream_rate
-        if not self._pads:
-            return Speech(rate=rate, lead=lead)
-        least = 0.0 if self.session.sent.audio else profile.prebuffer
-        return Speech(rate=rate, lead=lead, padding=profile.stream_batch, least=least)
+        return self._talking.new_speech(lead)
 
     def say(self, speech: Speech, now: float) -> None:
         """Begin to speak, or go on as it was fed: it is sent at the pace of playout.
@@ -454,51 +427,18 @@ class AppCall:
         Raises LocalProtocolError if the call does not stream.
         """
         now = self._pass_time(now)
-        if speech is not self._speech and not speech.interrupted:
+        if speech is not self._talking.speech and not speech.interrupted:
             self._check_goes_on()
-            self.check_streams()
-            if self._speech is not None:
-                self._speech.interrupt()
-            self._speech = speech
-            self._still_heard = [one for one in self._still_heard if not one.is_heard(now)]
-            self._still_heard.append(speech)
-        self._speak_on(now)
+            self._talking.begin(speech, now)
+        self._talking.go_on(now)
 
     def check_streams(self) -> None:
         """Raise LocalProtocolError if this end must not stream."""
-        self.session.check(Audio(bytes(SAMPLE_BYTES)))
-
-    def _speak_on(self, now: float) -> None:
-        """Send what may be sent of the speech by now."""
-        if self.link.ended:
-            self._silence(now)
-        while (speech := self._speech) is not None:
-            if speech.over:
-                self._speech = None
-            elif now < self.quiet_until or not self.link.has_room:
-                return
-            elif speech.due_in(ahead := self.session.ahead(now)) == 0:
-                self.send(Audio(speech.take(now, ahead)), now)
-            else:
-                return
+        self._talking.check_streams()
 
     def stop_speaking(self, speech: Speech) -> None:
         """Send no more of it. What was sent ahead is heard all the same, unless it is killed."""
-        if self._speech is speech:
-            speech.interrupt()
-            self._speech = None
-
-    def _stop_speech(self, now: float) -> None:
-        """What is being said is interrupted, and what was sent of it is not heard to its end."""
-        if self._speech is not None:
-            self._speech.interrupt()
-        self._silence(now)
-
-    def _silence(self, now: float) -> None:
-        """The caller hears no more of what was said."""
-        self._speech = None
-        for speech in self._still_heard:
-            speech.cut_off(now)
+        self._talking.stop(speech)
 
     def ahead(self, now: float) -> float:
         """Seconds of audio that the caller is still to hear, as far as this end can compute."""
@@ -514,25 +454,6 @@ class AppCall:
         self.link.close(code, reason, now)
         self._settle(now)
 
-    def close_for(self, error: BaseException | None) -> tuple[int, str]:
-        """The close code and reason once the handler is done, or if it could not start.
-
-        ``error`` is what it raised.
-        """
-        if self.link.failure is not None:
-            return 1011, ""
-        if self.session.metadata is None:
-            return 1002, "no metadata"
-        if error is None or isinstance(error, CallEnded):
-            return 1000, ""
-        return 1011, "the handler failed"
-
-    def how_it_ended(self, now: float, *, cancelled: bool = False) -> str:
-        """How the call ended, in one sentence; for a task that is cancelled, it is over."""
-        if not (self.link.ended or self.link.was_cut(now) or cancelled):
-            return "the call goes on"
-        return str(self.link.ending(now))
-
     @property
     def end(self) -> Ending | None:
         """How the call ended; None until nothing more can be sent.
@@ -540,46 +461,7 @@ class AppCall:
         It is final once nothing more can be read, either: until then the other end may not answer
         the close, or have closed before the connection broke.
         """
-        return self.link.ending(self._now) if self.link.ended else None
-
-    @property
-    def why_not_ready(self) -> str:
-        """Why no metadata came, in one sentence."""
-        if isinstance(self.verdict, Reject) and self.link.failure is None:
-            return f"answered {self.verdict.status}: {self.verdict.reason}"
-        if self.is_late:
-            asked = self._bytes is None or self.session.request is not None
-            what = "metadata" if asked else "upgrade request"
-            return f"no {what} within {self.answering.limits.handshake_time:g} s"
-        end = self.link.ending(self._now)
-        if end.code is not None:
-            reason = f": {end.reason}" if end.reason else ""
-            if not self.link.tells_who_closed:
-                return f"the connection was closed ({end.code}{reason}) before metadata came"
-            return f"the platform closed ({end.code}{reason}) without sending metadata"
-        return end.why
-
-    def account(self, code: int | None, reason: str, now: float) -> CallNote:
-        """What the log says of the end, before it is closed with this code and reason.
-
-        The code is None if this end is cancelled, which drops the connection without a close.
-        """
-        if self.session.metadata is None:
-            why = reason if code == 1001 else self.why_not_ready
-            asked_for_health = isinstance(self.verdict, Reject) and self.verdict.status == 200
-            return CallNote(
-                "warning" if self.is_lost else "debug" if asked_for_health else "info", why
-            )
-        closed, error = self.link.closed, self.link.error
-        cut = self.link.was_cut(now) or code is None
-        how = self.link.ending(now).why
-        if not (cut or self.link.ended):
-            how = f"this end closes with {code}"
-        if reason and not cut:
-            how += f": {reason}"
-        unclean = code != 1000 or error is not None or (closed is not None and not closed.clean)
-        unclean = unclean or self.link.closed_by_itself
-        return CallNote("warning" if unclean else "info", f"{how}; {self.statistics(now)}")
+        return self.link.ending(self.now) if self.link.ended else None
 
     def statistics(self, now: float) -> Statistics:
         """What passed so far, what was dropped, and how late audio came."""
@@ -596,9 +478,3 @@ class AppCall:
     def samples_dropped(self) -> int:
         """Samples of each channel that were dropped because they were not read in time."""
         return self._unread.samples_dropped
-
-
-def check_guard(guard: float | None) -> None:
-    """Raise ValueError for a guard that is negative, infinite or NaN."""
-    if guard is not None and not 0 <= guard < math.inf:
-        raise ValueError(f"guard must be 0 or more seconds; it is {guard:g}")

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
+from listenproto._account import account, why_not_ready
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded
 from listenproto._handshake import Reject
 from listenproto._link import CallNote
 from listenproto._messages import Metadata
-from listenproto._waiting import HandlerCall, Runtime
+from listenproto._runtime import Runtime
+from listenproto._waiting import HandlerCall
 
 __all__ = ["CallLog", "LoggedCall", "about", "log"]
 
@@ -82,14 +84,14 @@ class LoggedCall(HandlerCall):
         self.core.is_lost = True
         if self.answering.on_lost is not None:
             try:
-                self.answering.on_lost(self.session, self.core.why_not_ready)
+                self.answering.on_lost(self.session, why_not_ready(self.core))
             except Exception as exc:
                 self.log.error("%s: on_lost failed", self, exc_info=exc)
 
     def _not_started(self) -> CallEnded:
         """What to raise as no handler starts; ``on_lost`` is told."""
         self._tell_of_lost()
-        ended = CallEnded(self.core.why_not_ready)
+        ended = CallEnded(why_not_ready(self.core))
         ended.__cause__ = self.error
         return ended
 
@@ -100,7 +102,7 @@ class LoggedCall(HandlerCall):
         ``failure`` is what the handler raised.
         """
         failure = failure or self.core.link.failure
-        note = self.core.account(code, reason, self.runtime.now())
+        note = account(self.core, code, reason, self.runtime.now())
         extra: dict[str, object] = {"is_end": True} if self._is_call else {}
         verdict = self.core.verdict
         if not self._is_call and isinstance(verdict, Reject):

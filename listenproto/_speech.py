@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from listenproto._l16 import SAMPLE_BYTES
 
-__all__ = ["Speech"]
+__all__ = ["Speech", "Spoken", "check_speech", "chunks_of"]
 
 LEAST: Final = 0.02
 """The shortest piece that is sent before the end, in seconds."""
@@ -143,3 +145,60 @@ class Speech:
         """Nothing more is heard of what was sent: :meth:`heard_by` is final."""
         self._heard = self.heard_by(now)
         self._playing.clear()
+
+
+class Spoken:
+    """What became of a :meth:`HandlerCall.speak`; true if all was sent."""
+
+    def __init__(self, speech: Speech, now: Callable[[], float]) -> None:
+        self._speech = speech
+        self._now = now
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a killAudio or a disconnect stopped it before all was sent."""
+        return self._speech.interrupted
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds of it were sent."""
+        return self._speech.seconds
+
+    @property
+    def heard(self) -> float:
+        """How many seconds of it the caller has heard by now, as far as this end can compute.
+
+        Once something has cut it short, that is final: so much of its text the caller knows.
+        """
+        return self._speech.heard_by(self._now())
+
+    def __bool__(self) -> bool:
+        return not self.interrupted
+
+    def __repr__(self) -> str:
+        how = "interrupted" if self.interrupted else "sent"
+        return f"<Spoken: {how}, {self.heard:.2f} of {self.seconds:.2f} s heard>"
+
+
+def check_speech(speech: object) -> None:
+    """Raise TypeError for what is not speech, such as a bytearray or a plain generator."""
+    if not isinstance(speech, bytes | AsyncIterable):
+        kind = type(speech).__name__
+        raise TypeError(f"speech must be bytes of L16 or an async iterable of bytes, not {kind}")
+
+
+@asynccontextmanager
+async def chunks_of(
+    speech: bytes | AsyncIterable[bytes],
+) -> AsyncIterator[AsyncIterable[bytes]]:
+    """The speech in chunks; a generator is closed at the end, even if some of it was not read."""
+    chunks = _at_once(speech) if isinstance(speech, bytes) else speech
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+async def _at_once(pcm: bytes) -> AsyncGenerator[bytes, None]:
+    yield pcm

@@ -1,26 +1,23 @@
 """A call as a handler holds it: what can be awaited, for any runtime.
 
 The :class:`~listenproto.AppCall` inside decides everything. What is here only waits until
-it says so, by the few means that a :class:`Runtime` gives: it looks again whenever something has
-happened in the call, and when a time is up.
+it says so, by the few means that a :class:`~listenproto.Runtime` gives: it looks again whenever
+something has happened in the call, and when a time is up.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Final
 
 from listenproto._answering import Answering
-from listenproto._app_call import AppCall, check_guard
+from listenproto._app_call import AppCall
 from listenproto._app_session import AppSession
 from listenproto._ends import CallEnded, Ending
 from listenproto._errors import ProtocolError
 from listenproto._messages import (
     Audio,
     ClearMarks,
-    ClipId,
     Disconnect,
     KillAudio,
     Mark,
@@ -29,142 +26,23 @@ from listenproto._messages import (
     Mode,
     PlayAudio,
 )
+from listenproto._playback import Playback
 from listenproto._profile import Profile
-from listenproto._sent import Outcome, Sent
-from listenproto._speech import Speech
+from listenproto._runtime import Runtime
+from listenproto._sent import Sent
+from listenproto._speech import Speech, Spoken, check_speech, chunks_of
 from listenproto._statistics import Statistics
+from listenproto._talking import check_guard
 from listenproto._unread import CallEvent
 from listenproto._upgrade import Request
 from listenproto._watcher import Watcher
 from listenproto._wire import Closed
 
-__all__ = ["HandlerCall", "Playback", "Runtime", "Spoken", "UnreadAudioError"]
+__all__ = ["HandlerCall", "UnreadAudioError"]
 
 
 class UnreadAudioError(Exception):
     """Waiting would never end: the answer comes after audio that no other task reads."""
-
-
-class Runtime(Protocol):
-    """What a runtime gives a call: a clock, and ways to wait."""
-
-    def now(self) -> float:
-        """The time in seconds."""
-
-    async def checkpoint(self) -> None:
-        """Let other tasks run; if this task is cancelled, raise that."""
-
-    async def until(self, ready: Callable[[], bool], deadline: float = math.inf) -> None:
-        """Wait until ``ready()`` is true, or until that time; if cancelled, raise that.
-
-        ``ready`` is called again after each change of the call, in any task, and must not raise.
-        """
-
-    async def over(self) -> None:
-        """Wait for the end of the connection, close handshake and last write included."""
-
-    def stopping(self, ready: Callable[[], bool]) -> AbstractContextManager[None]:
-        """Leave the block as soon as ``ready()`` is true, whatever it waits for."""
-
-    def changed(self) -> None:
-        """Something was done to the call: write what is to be sent, wake who waits for it."""
-
-    def task(self) -> object:
-        """The task that runs now."""
-
-    def is_running(self, task: Any) -> bool:
-        """Whether that task has not ended."""
-
-    def busy(self, why: str) -> Exception:
-        """What is raised if two tasks do what only one can."""
-
-
-class Playback:
-    """A clip or a mark that was sent."""
-
-    def __init__(self, sent: Sent, call: HandlerCall) -> None:
-        assert sent.name is not None  # the session gives each clip an id
-        self.name: Final[ClipId | None] = sent.name
-        """The clip's id, or the mark's name."""
-        self.sent: Final[Sent] = sent
-        """What the session knows of it; the :class:`PlaybackDone` event has the same."""
-        self._call = call
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How it ended; None while it is under way.
-
-        If a killAudio or a clearMarks takes it within a second of its end, it may have been played
-        all the same: then it stays under way for a second more, in case an answer comes.
-        """
-        return self.sent.outcome
-
-    @property
-    def heard(self) -> float:
-        """How many seconds of it the caller has heard by now.
-
-        Once it has ended, that is final (:attr:`Sent.heard`); until then it is computed.
-        """
-        if self.sent.outcome is None:
-            return self.sent.heard_by(self._call.runtime.now())
-        return self.sent.heard
-
-    def __repr__(self) -> str:
-        how = self.outcome.value if self.outcome else "under way"
-        return f"<Playback of {self.name!r}: {how}>"
-
-    async def wait(self, timeout: float | None = None) -> Outcome:
-        """Wait until it is over, at most ``timeout`` seconds, whether or not anybody iterates.
-
-        Without a timeout, it waits until ten seconds after everything sent up to it can have been
-        played. Returns TIMED_OUT after that; an answer that comes later still sets :attr:`outcome`.
-        Raises :class:`UnreadAudioError` if the connection is not read because of unread audio, and
-        no other task reads that.
-        """
-        runtime, sent = self._call.runtime, self.sent
-        until = math.inf if timeout is None else runtime.now() + timeout
-        await runtime.checkpoint()
-
-        def is_over() -> bool:
-            final = timeout is None or not self._call.core.link.reads
-            return not sent.is_open or (final and sent.outcome is not None)
-
-        while not is_over() and runtime.now() < until:
-            await self._call._until_not_stuck(is_over, self.name, until)
-        return self.outcome or Outcome.TIMED_OUT
-
-
-class Spoken:
-    """What became of a :meth:`HandlerCall.speak`; true if all was sent."""
-
-    def __init__(self, speech: Speech, now: Callable[[], float]) -> None:
-        self._speech = speech
-        self._now = now
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a killAudio or a disconnect stopped it before all was sent."""
-        return self._speech.interrupted
-
-    @property
-    def seconds(self) -> float:
-        """How many seconds of it were sent."""
-        return self._speech.seconds
-
-    @property
-    def heard(self) -> float:
-        """How many seconds of it the caller has heard by now, as far as this end can compute.
-
-        Once something has cut it short, that is final: so much of its text the caller knows.
-        """
-        return self._speech.heard_by(self._now())
-
-    def __bool__(self) -> bool:
-        return not self.interrupted
-
-    def __repr__(self) -> str:
-        how = "interrupted" if self.interrupted else "sent"
-        return f"<Spoken: {how}, {self.heard:.2f} of {self.seconds:.2f} s heard>"
 
 
 class HandlerCall:
@@ -357,7 +235,7 @@ class HandlerCall:
         return now
 
     def _playback(self, sent: Sent) -> Playback:
-        return Playback(sent, self)
+        return Playback(sent, self.core.link, self.runtime, self._until_answered)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send a piece of the stream: L16 of one channel, in whole samples, at the verb's rate.
@@ -522,7 +400,7 @@ class HandlerCall:
                 return core.all_heard_by(runtime.now()) < until
 
             if awaited:
-                await self._until_not_stuck(is_sooner, awaited[0].name, until)
+                await self._until_answered(is_sooner, awaited[0], until)
             else:
                 await self._until(is_sooner, until)
 
@@ -533,10 +411,8 @@ class HandlerCall:
             self.core.handle_timeout(now)
             self.runtime.changed()
 
-    async def _until_not_stuck(
-        self, ready: Callable[[], bool], name: ClipId | None, until: float
-    ) -> None:
-        """Wait as :meth:`Runtime.until` for the answer to ``name``.
+    async def _until_answered(self, ready: Callable[[], bool], sent: Sent, until: float) -> None:
+        """Wait as :meth:`Runtime.until` for the answer to ``sent``.
 
         Raises :class:`UnreadAudioError` once that waits for this task to read.
         """
@@ -552,34 +428,10 @@ class HandlerCall:
             await self._until(lambda: ready() or is_stuck(), until)
         if is_stuck() and not ready():
             raise UnreadAudioError(
-                f"the answer to {name!r} comes after unread audio that no other task reads; "
+                f"the answer to {sent.name!r} comes after unread audio that no other task reads; "
                 "iterate over the call in another task, or pass Answering(unread='drop_oldest')"
             )
 
     def _log_warning(self, said: str) -> None:
         """Log a warning with the fields of the call."""
         raise NotImplementedError
-
-
-def check_speech(speech: object) -> None:
-    """Raise TypeError for what is not speech, such as a bytearray or a plain generator."""
-    if not isinstance(speech, bytes | AsyncIterable):
-        kind = type(speech).__name__
-        raise TypeError(f"speech must be bytes of L16 or an async iterable of bytes, not {kind}")
-
-
-@asynccontextmanager
-async def chunks_of(
-    speech: bytes | AsyncIterable[bytes],
-) -> AsyncIterator[AsyncIterable[bytes]]:
-    """The speech in chunks; a generator is closed at the end, even if some of it was not read."""
-    chunks = _at_once(speech) if isinstance(speech, bytes) else speech
-    try:
-        yield chunks
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-
-
-async def _at_once(pcm: bytes) -> AsyncGenerator[bytes, None]:
-    yield pcm

@@ -5,10 +5,12 @@ try:
     from listenproto._ends import CallEnded
     from listenproto._limits import Limits
     from listenproto._link import Tap
+    from listenproto._playback import Playback
     from listenproto._sent import Outcome
+    from listenproto._speech import Spoken
     from listenproto._statistics import Statistics
     from listenproto._unread import CallEvent, Dropped
-    from listenproto._waiting import Playback, Spoken, UnreadAudioError
+    from listenproto._waiting import UnreadAudioError
     from listenproto.recording import (
         HeardWav,
         Recorder,

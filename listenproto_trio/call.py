@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from listenproto._account import close_for, how_it_ended
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._ends import only_call_ended
@@ -84,7 +85,7 @@ class Call(LoggedCall):
                             await call.drain()
                     else:
                         error = call._not_started()
-                    code, reason = core.close_for(error)
+                    code, reason = close_for(core, error)
                 finally:
                     call._log_end(code, reason)
                 await call.close(code, reason)
@@ -111,7 +112,7 @@ class Call(LoggedCall):
         this end was cancelled.
         """
         cancelled = trio.current_effective_deadline() == -math.inf
-        return self.core.how_it_ended(trio.current_time(), cancelled=cancelled)
+        return how_it_ended(self.core, trio.current_time(), cancelled=cancelled)
 
     def _after(self) -> None:
         """After each step: log, and learn of the end of the task that reads while it must read."""

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from listenproto._account import close_for
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded
@@ -175,7 +176,7 @@ class _Server:
                     del self._running[scope]
             if not scope.cancel_called:
                 core.link.cut_at = math.inf
-            code, reason = core.close_for(failure)
+            code, reason = close_for(core, failure)
             if core.link.was_cut(trio.current_time()):  # not if only a handler was left
                 code, reason = 1001, SHUTTING_DOWN
                 self.calls_cut += core.metadata is not None

@@ -49,6 +49,7 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
+from listenproto._account import account, close_for, how_it_ended, why_not_ready
 from listenproto._ends import only_call_ended
 from tests.app_call_support import (
     RATE,
@@ -108,7 +109,7 @@ def test_a_call_is_ready_once_the_metadata_has_come(side: type[Side]) -> None:
     platform.say('{"callSid":"c"}', now=9.9)
     assert call.is_ready
     assert call.metadata == Metadata({"callSid": "c"})
-    assert call.how_it_ended(9.9) == "the call goes on"
+    assert how_it_ended(call, 9.9) == "the call goes on"
     call.handle_timeout(10.0)
     assert (call.is_late, call.over, call.end) == (False, False, None)
 
@@ -121,8 +122,8 @@ def test_a_call_without_metadata_is_closed_by_itself(side: type[Side]) -> None:
     assert call.next_timeout() == 103
     call.handle_timeout(103.0)
     assert (call.is_ready, call.is_late) == (True, True)
-    assert call.why_not_ready == "no metadata within 3 s"
-    assert call.close_for(None) == (1002, "no metadata")
+    assert why_not_ready(call) == "no metadata within 3 s"
+    assert close_for(call, None) == (1002, "no metadata")
     assert platform.hear(103.0) == [Close(1002, "no metadata")]
     assert call.over
     assert call.end
@@ -132,7 +133,7 @@ def test_a_call_without_metadata_is_closed_by_itself(side: type[Side]) -> None:
 def test_a_connection_without_a_request_is_given_up() -> None:
     call = AppCall(now=0.0)
     call.handle_timeout(10.0)
-    assert call.why_not_ready == "no upgrade request within 10 s"
+    assert why_not_ready(call) == "no upgrade request within 10 s"
     assert call.data_to_send(10.0) is None
     assert call.next_timeout() == 15
     call.handle_timeout(15.0)
@@ -150,15 +151,15 @@ def test_a_request_is_judged_by_the_policy() -> None:
     call = refused.call
     assert isinstance(call.verdict, Reject)
     assert (call.is_ready, call.over) == (True, True)
-    assert call.why_not_ready == f"answered 404: {call.verdict.reason}"
-    assert call.account(1002, "", 0.0) == CallNote("info", call.why_not_ready)
+    assert why_not_ready(call) == f"answered 404: {call.verdict.reason}"
+    assert account(call, 1002, "", 0.0) == CallNote("info", why_not_ready(call))
 
 
 def test_a_health_check_is_no_more_than_a_detail() -> None:
     call = AppCall(answering(policy=HandshakePolicy(health_path="/health")), now=0.0)
     call.receive(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", 0.0)
     assert call.data_to_send(0.0).startswith(b"HTTP/1.1 200 ")
-    assert call.account(1002, "", 0.0).level == "debug"
+    assert account(call, 1002, "", 0.0).level == "debug"
 
 
 @pytest.mark.parametrize("status", [None, 503])
@@ -194,8 +195,8 @@ def test_what_fails_before_a_call_is_accepted_is_answered_500(options: dict[str,
     assert (event.status, event.body) == (500, b"This server failed.\n")
     call = platform.call
     assert call.link.failure is not None
-    assert call.why_not_ready == f"this end failed ({type(call.link.failure).__name__})"
-    assert call.close_for(None) == (1011, "")
+    assert why_not_ready(call) == f"this end failed ({type(call.link.failure).__name__})"
+    assert close_for(call, None) == (1011, "")
     assert (call.is_ready, call.over) == (True, True)
     assert call.end
     assert call.end.kind is EndKind.FAILED
@@ -218,7 +219,7 @@ def test_over_messages_an_adapter_may_have_answered_the_request(verdict: Accept 
     assert call.verdict is verdict
     assert passed == [TraceMoment.OPEN] * accepted
     why = "this end was cancelled" if accepted else "answered 404: Not here."
-    assert call.why_not_ready == why
+    assert why_not_ready(call) == why
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -241,7 +242,7 @@ def test_a_mode_function_that_raises_ends_the_call(side: type[Side]) -> None:
     platform = side(answering(mode=raises))
     call = platform.call
     assert (call.is_ready, call.metadata, read(call)) == (True, None, [])
-    assert call.why_not_ready == "this end failed (KeyError)"
+    assert why_not_ready(call) == "this end failed (KeyError)"
     assert platform.hear(0.0) == [Close(1011, "the app failed")]
     assert call.end
     assert (call.end.kind, call.end.error) == (EndKind.FAILED, call.link.failure)
@@ -259,7 +260,7 @@ def test_unusable_metadata_ends_the_call(side: type[Side], first: Payload, code:
     assert platform.hear(0.0) == [Close(code, str(call.link.error)[:123])]
     assert call.end
     assert (call.end.kind, call.end.error) == (EndKind.PROTOCOL_ERROR, call.link.error)
-    assert call.why_not_ready == str(call.link.error)
+    assert why_not_ready(call) == str(call.link.error)
 
 
 def test_a_close_in_the_place_of_metadata(side: type[Side]) -> None:
@@ -267,10 +268,10 @@ def test_a_close_in_the_place_of_metadata(side: type[Side]) -> None:
         platform = side(metadata=None)
         platform.say(close, now=0.0)
         why = f"the platform closed ({said}) without sending metadata"
-        assert platform.call.why_not_ready == why
+        assert why_not_ready(platform.call) == why
     platform = side(metadata=None)
     platform.vanish(0.0)
-    assert platform.call.why_not_ready == "connection lost"
+    assert why_not_ready(platform.call) == "connection lost"
 
 
 def test_the_limits_of_sizes_are_those_of_the_options() -> None:
@@ -944,7 +945,7 @@ def test_how_it_ended_is_one_value_that_stays(side: type[Side], how: str) -> Non
     assert end
     assert (end.kind, end.code, end.reason) == (EndKind(how), code, reason)
     assert (end.error is None) is (how != "failed")
-    assert str(end) == call.how_it_ended(2.0) == f"the call {sentence}"
+    assert str(end) == how_it_ended(call, 2.0) == f"the call {sentence}"
     with pytest.raises(CallEnded) as raised:
         call.send(KillAudio(), 2.0)
     assert str(raised.value) == str(end)
@@ -961,20 +962,20 @@ def test_how_it_ended_is_one_value_that_stays(side: type[Side], how: str) -> Non
 
 def test_the_code_for_the_close_depends_on_how_the_handler_ended(side: type[Side]) -> None:
     call = side().call
-    assert call.close_for(None) == call.close_for(CallEnded()) == (1000, "")
-    assert call.close_for(KeyError()) == (1011, "the handler failed")
+    assert close_for(call, None) == close_for(call, CallEnded()) == (1000, "")
+    assert close_for(call, KeyError()) == (1011, "the handler failed")
     call.fail(KeyError(), 0.0)
-    assert call.close_for(None) == (1011, "")
+    assert close_for(call, None) == (1011, "")
 
 
 def test_for_a_task_that_is_cancelled_the_call_is_over(side: type[Side]) -> None:
     call = side().call
-    assert call.how_it_ended(0.0) == "the call goes on"
+    assert how_it_ended(call, 0.0) == "the call goes on"
     said = "the call is over: this end was cancelled"
-    assert call.how_it_ended(0.0, cancelled=True) == said
+    assert how_it_ended(call, 0.0, cancelled=True) == said
     call.link.cut_at = 5.0
     said = "the call is over: cut short by the shutdown of the server"
-    assert call.how_it_ended(5.0) == call.how_it_ended(5.0, cancelled=True) == said
+    assert how_it_ended(call, 5.0) == how_it_ended(call, 5.0, cancelled=True) == said
 
 
 FIGURES = (
@@ -1002,7 +1003,7 @@ def test_the_log_says_of_the_end_what_matters(
         platform.call.link.cut_at = 2.0
     elif how:
         ends_by(platform, how)
-    note = platform.call.account(code, reason, 2.0)
+    note = account(platform.call, code, reason, 2.0)
     assert (note.level, note.text) == (level, said + FIGURES)
 
 
@@ -1010,10 +1011,10 @@ def test_the_log_says_of_a_call_without_metadata_why(side: type[Side]) -> None:
     platform = side(metadata=None)
     platform.vanish(0.0)
     call = platform.call
-    assert call.account(1001, "stopping", 0.0) == CallNote("info", "stopping")
-    assert call.account(1002, "no metadata", 0.0) == CallNote("info", "connection lost")
+    assert account(call, 1001, "stopping", 0.0) == CallNote("info", "stopping")
+    assert account(call, 1002, "no metadata", 0.0) == CallNote("info", "connection lost")
     call.is_lost = True
-    assert call.account(1002, "no metadata", 0.0).level == "warning"
+    assert account(call, 1002, "no metadata", 0.0).level == "warning"
 
 
 def test_what_is_under_way_as_the_call_ends_is_lost(side: type[Side]) -> None:

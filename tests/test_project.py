@@ -171,7 +171,11 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_speech",
         "_statistics",
         "_answering",
+        "_talking",
         "_app_call",
+        "_account",
+        "_runtime",
+        "_playback",
         "_waiting",
     ]
     files = {path.stem: path.read_text() for path in (ROOT / "listenproto").glob("*.py")}

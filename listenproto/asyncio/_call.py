@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from listenproto._account import close_for, how_it_ended, why_not_ready
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded, only_call_ended
@@ -89,7 +90,7 @@ async def answer(
                         await call.drain()
                 else:
                     error = call._not_started()
-                code, reason = core.close_for(error)
+                code, reason = close_for(core, error)
             finally:
                 call._log_end(code, reason)
             await call.close(code, reason)
@@ -148,7 +149,7 @@ async def _opened(
         core.link.broken(in_words(exc), now)
         core.receive([Close(ABNORMAL)], now)
     if isinstance(verdict, Reject):
-        raise CallEnded(core.why_not_ready)
+        raise CallEnded(why_not_ready(core))
     return call
 
 
@@ -187,7 +188,7 @@ class Call(LoggedCall):
         """
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
-        return self.core.how_it_ended(self._driver.now(), cancelled=cancelled)
+        return how_it_ended(self.core, self._driver.now(), cancelled=cancelled)
 
     def _after(self) -> None:
         """After each step: log, and learn of the end of the task that reads while it must read."""

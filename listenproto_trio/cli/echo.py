@@ -15,7 +15,7 @@ from listenproto._ends import CallEnded
 from listenproto._framing import DEFAULT_MAX_MESSAGE
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import Mode, PlayAudio
-from listenproto._waiting import Playback
+from listenproto._playback import Playback
 from listenproto._wav import WavError, read_clip_head
 from listenproto.recording._resampling import Resampler, mono
 from listenproto_trio.call import Call

@@ -59,7 +59,9 @@ TESTS: Final = {
     "framing": ["test_wire", "test_connection"],
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],
+    "talking": ["test_app_call", "test_app_call_search"],
     "app_call": ["test_app_call", "test_app_call_search"],
+    "account": ["test_app_call"],
     "unread": ["test_unread", "test_app_call"],
     "wire": ["test_wire", "test_connection", "test_handshake"],
     "connection": ["test_connection", "test_handshake"],
@@ -93,7 +95,7 @@ TESTS: Final = {
 }
 """The modules that are mutated, and the tests that are there to kill their mutants."""
 
-CALLS: Final = ("speech", "link", "app_call", "unread")
+CALLS: Final = ("speech", "link", "talking", "app_call", "account", "unread")
 """Modules of which no vector knows, as vectors are conversations without a clock."""
 
 SLOW: Final = (
