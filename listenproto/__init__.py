@@ -59,8 +59,9 @@ from listenproto._trace import (
 )
 from listenproto._unread import CallEvent, Dropped, UnreadPolicy
 from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
-from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import VerbWarning, judge_verb
+from listenproto._verb_options import VerbError
 from listenproto._violation import Violation
 from listenproto._waiting import HandlerCall, UnreadAudioError
 from listenproto._watcher import Watcher

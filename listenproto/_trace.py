@@ -33,7 +33,8 @@ from listenproto._messages import (
 from listenproto._observer import Observer
 from listenproto._profile import DOCUMENTED, PROFILES, Profile
 from listenproto._terms import sender_of
-from listenproto._verb import ListenVerb, VerbError
+from listenproto._verb import ListenVerb
+from listenproto._verb_options import VerbError
 from listenproto._violation import Violation
 from listenproto._way import way_of
 

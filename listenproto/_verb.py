@@ -1,15 +1,12 @@
 """The listen verb: its options, their JSON, and the mode that they give.
 
 Each rule is written once, at its field, so that it holds for verbs built in Python and for verbs
-read from JSON. An option's name in JSON is always the attribute's name in camelCase.
+read from JSON.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Self, cast
 from urllib.parse import urlsplit
@@ -18,64 +15,24 @@ import attrs
 from attrs.validators import optional
 
 from listenproto._choices import listed, member
-from listenproto._frozen import Frozen, plain
+from listenproto._frozen import plain
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, MixType, Mode
 from listenproto._shown import shown
 from listenproto._url import ABSOLUTE, PATH, as_websocket, is_absolute, url_fault
+from listenproto._verb_options import (
+    FLAG,
+    OBJECT,
+    SECONDS,
+    TEXT,
+    Options,
+    Rule,
+    VerbError,
+    is_json,
+    matching,
+)
 
-__all__ = ["BidirectionalAudio", "ListenVerb", "VerbError", "WsAuth", "unwrapped"]
-
-
-class VerbError(ValueError):
-    """A listen verb that is not valid; the message is one sentence.
-
-    ``option`` is its name in JSON, dotted if it is nested (``bidirectionalAudio.sampleRate``),
-    ``value`` is what it was (None also if it was missing), ``allowed`` is what it must be. The
-    message shortens long values and shows no credentials; with ``said``, it is that instead.
-    """
-
-    def __init__(
-        self, option: str, value: object, allowed: str, *, said: str | None = None
-    ) -> None:
-        name = option if option.isprintable() and len(option) <= 80 else shown(option)
-        found = "missing or null" if value is None else shown(value)
-        if value is not None and "auth" in option.lower():
-            found = f"a {type(value).__name__} that is not shown here"
-        super().__init__(said or f"{name} must be {allowed}; it is {found}")
-        self.option: str = option
-        self.value: object = value
-        self.allowed: str = allowed
-
-
-@attrs.frozen
-class _Rule:
-    """A validator (LP-VERB-1): the values for which ``holds`` is true, and ``allowed`` in words."""
-
-    allowed: str
-    holds: Callable[[Any], bool]
-
-    def __call__(self, instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not self.holds(value):
-            raise VerbError(instance._prefix + _camel(attribute.name), value, self.allowed)
-
-
-_DEEPEST: Final = 32
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    # JSON readers limit the digits of a number, ours to 64 characters
-    return abs(value) < 10**60 if isinstance(value, int) else math.isfinite(value)
-
-
-def _is_json(value: object, depth: int = _DEEPEST) -> bool:
-    if isinstance(value, Mapping):
-        return depth > 0 and all(_text.holds(k) and _is_json(value[k], depth - 1) for k in value)
-    if isinstance(value, list | tuple):
-        return depth > 0 and all(_is_json(item, depth - 1) for item in value)
-    return value is None or isinstance(value, bool) or _is_number(value) or _text.holds(value)
+__all__ = ["BidirectionalAudio", "ListenVerb", "WsAuth", "unwrapped"]
 
 
 def _url_error(option: str, url: object, allowed: str) -> VerbError:
@@ -89,36 +46,23 @@ def _check_url(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
         raise _url_error(attribute.name, value, f"{ABSOLUTE}, or {_path.allowed}")
 
 
-def _matching(pattern: str, allowed: str) -> _Rule:
-    return _Rule(allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None)
-
-
-def _rate(rates: tuple[int, ...]) -> _Rule:
+def _rate(rates: tuple[int, ...]) -> Rule:
     allowed = f"one of {', '.join(map(str, rates))} (Hz)"
-    return _Rule(allowed, lambda v: isinstance(v, int) and v in rates)
+    return Rule(allowed, lambda v: isinstance(v, int) and v in rates)
 
 
 _VERBS: Final = ("listen", "stream")
-_OBJECT: Final = (
-    "a JSON object (UTF-8 text, finite numbers, integers below 10**60,"
-    f" at most {_DEEPEST} levels deep)"
-)
-
-_flag = _Rule("true or false", lambda v: isinstance(v, bool))
-_seconds = _Rule("a finite number of seconds, 0 or more", lambda v: _is_number(v) and v >= 0)
-_channel = _Rule("a whole number from 1 to 2**53 - 1", lambda v: type(v) is int and 0 < v < 2**53)
+_channel = Rule("a whole number from 1 to 2**53 - 1", lambda v: type(v) is int and 0 < v < 2**53)
 _listen_rate = _rate(LISTEN_RATES)
 _play_rate = _rate(PLAY_RATES)
-_text = _matching(r"[^\ud800-\udfff]*", "a string of UTF-8 text")
-_keys = _matching(r"[0-9*#A-D]*", "a string of the keys 0-9 * # A-D, empty for none")
-_verb = _Rule(listed(_VERBS), lambda v: v in _VERBS)
+_keys = matching(r"[0-9*#A-D]*", "a string of the keys 0-9 * # A-D, empty for none")
+_verb = Rule(listed(_VERBS), lambda v: v in _VERBS)
 # RFC 7617, 2: no control characters in either part, no colon in the user name
-_username = _matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
-_password = _matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
+_username = matching(r"[^:\x00-\x1f\x7f\ud800-\udfff]*", "text without ':' and control characters")
+_password = matching(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text without control characters")
 # LP-VERB-1
-_path = _matching(PATH, "a path such as /call (same characters, one '/' in front)")
-_object = _Rule(_OBJECT, lambda v: isinstance(v, Mapping) and _is_json(v))
-_hook = _Rule(f"a string or {_OBJECT}", lambda v: isinstance(v, str | Mapping) and _is_json(v))
+_path = matching(PATH, "a path such as /call (same characters, one '/' in front)")
+_hook = Rule(f"a string or {OBJECT.allowed}", lambda v: isinstance(v, str | Mapping) and is_json(v))
 
 # Other ways to write an option; any other value is left for its rule to refuse.
 _RATES: Final[Mapping[Any, Any]] = {key: rate for rate in PLAY_RATES for key in (str(rate), rate)}
@@ -146,59 +90,8 @@ def _read_channel(value: float) -> int:
     return int(value) if whole else cast(int, value)
 
 
-class _Options(Frozen):
-    """JSON both ways, for a class whose attributes are options."""
-
-    __slots__ = ()
-    _prefix: ClassVar[str]
-
-    @classmethod
-    def from_json(cls, obj: JSON) -> Self:
-        """Read a JSON object, such as ``json.loads`` returns.
-
-        Sample rates in it may be numbers or strings of digits. A member ``_`` is ignored. Raises
-        :class:`VerbError` for anything that is not valid, unknown options included.
-        """
-        if not cls._prefix and isinstance(obj, str | bytes) and obj.lstrip()[:1] in ("{", b"{"):
-            said = "from_json takes an object (a dict); read the text with json.loads first"
-            raise VerbError("listen verb", obj, "a JSON object", said=said)
-        if not isinstance(obj, Mapping):
-            raise VerbError(cls._prefix.rstrip(".") or "listen verb", obj, "a JSON object")
-        options = cls._options()
-        required = {f.name: None for f in options.values() if f.default is attrs.NOTHING}
-        given = {}
-        for key, value in obj.items():
-            if key == "_":
-                continue
-            if key not in options:
-                raise cls._unknown(str(key), value)
-            given[options[key].name] = value
-        return cls(**required | given)
-
-    def to_json(self) -> dict[str, JSON]:
-        """A new JSON object, without the options that have their default."""
-        return {
-            name: _plain(value)
-            for name, field in self._options().items()
-            if (value := getattr(self, field.name)) != field.default
-        }
-
-    @classmethod
-    def _options(cls) -> dict[str, attrs.Attribute[Any]]:
-        return {_camel(field.name): field for field in attrs.fields(cls)}  # type: ignore[arg-type]
-
-    @classmethod
-    def _unknown(cls, key: str, value: JSON) -> VerbError:
-        known = {name.lower(): cls._prefix + name for name in cls._options()}
-        near = difflib.get_close_matches(key.lower().replace("_", "")[:40], known, n=1)
-        hint = f" (did you mean {known[near[0]]}?)" if near else ""
-        option = cls._prefix + key
-        said = f"unknown option {shown(option)}{hint}"
-        return VerbError(option, value, "left out", said=said)
-
-
 @attrs.frozen(kw_only=True)
-class BidirectionalAudio(_Options):
+class BidirectionalAudio(Options):
     """The verb's options for what the app may send.
 
     ``enabled`` is None if the verb does not have it: then the deprecated
@@ -208,8 +101,8 @@ class BidirectionalAudio(_Options):
 
     _prefix: ClassVar = "bidirectionalAudio."
 
-    enabled: bool | None = attrs.field(default=None, validator=optional(_flag))
-    streaming: bool = attrs.field(default=False, validator=_flag)
+    enabled: bool | None = attrs.field(default=None, validator=optional(FLAG))
+    streaming: bool = attrs.field(default=False, validator=FLAG)
     sample_rate: int | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(_read_rate),
@@ -218,7 +111,7 @@ class BidirectionalAudio(_Options):
 
 
 @attrs.frozen(kw_only=True)
-class WsAuth(_Options):
+class WsAuth(Options):
     """HTTP Basic credentials for the WebSocket (RFC 7617). Raises :class:`VerbError`."""
 
     _prefix: ClassVar = "wsAuth."
@@ -251,7 +144,7 @@ def _read_auth(value: WsAuth | Mapping[str, JSON]) -> WsAuth:
 
 
 @attrs.frozen(kw_only=True)
-class ListenVerb(_Options):
+class ListenVerb(Options):
     """A listen verb, immutable and valid; anything else raises :class:`VerbError`.
 
     ``sample_rate`` is that of the platform's audio in Hz. ``max_length`` (of audio) and ``timeout``
@@ -276,41 +169,41 @@ class ListenVerb(_Options):
     bidirectional_audio: BidirectionalAudio = attrs.field(
         default=BidirectionalAudio(), converter=_read_way_back
     )
-    disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(_flag))
+    disable_bidirectional_audio: bool | None = attrs.field(default=None, validator=optional(FLAG))
     """Deprecated: true turns off what ``bidirectional_audio.enabled`` does not turn on
     (LP-VERB-3)."""
     finish_on_key: str = attrs.field(default="", validator=_keys)
     max_length: int | float | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(_read_seconds),
-        validator=optional(_seconds),
+        validator=optional(SECONDS),
     )
     metadata: Mapping[str, JSON] = attrs.field(
-        default=MappingProxyType({}), converter=_read_metadata, validator=_object, hash=False
+        default=MappingProxyType({}), converter=_read_metadata, validator=OBJECT, hash=False
     )
     """What is added to the metadata that the app gets (LP-META-15)."""
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix)
     """Which parties are in the platform's audio, and so how many channels it has."""
-    pass_dtmf: bool = attrs.field(default=False, validator=_flag)
+    pass_dtmf: bool = attrs.field(default=False, validator=FLAG)
     """Whether the app is told of the keys that the caller presses (LP-DTMF-1)."""
-    play_beep: bool = attrs.field(default=False, validator=_flag)
+    play_beep: bool = attrs.field(default=False, validator=FLAG)
     """Whether the caller hears a beep before the connection is made (LP-VERB-6)."""
     sample_rate: int = attrs.field(default=8000, converter=_read_rate, validator=_listen_rate)
     timeout: int | float | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(_read_seconds),
-        validator=optional(_seconds),
+        validator=optional(SECONDS),
     )
     transcribe: Mapping[str, JSON] | None = attrs.field(
-        default=None, converter=_read_transcribe, validator=optional(_object), hash=False
+        default=None, converter=_read_transcribe, validator=optional(OBJECT), hash=False
     )
     ws_auth: WsAuth | None = attrs.field(
         default=None, converter=attrs.converters.optional(_read_auth)
     )
     auth: Mapping[str, JSON] | None = attrs.field(
-        default=None, validator=optional(_object), hash=False, repr=False
+        default=None, validator=optional(OBJECT), hash=False, repr=False
     )
-    early_media: bool | None = attrs.field(default=None, validator=optional(_flag))
+    early_media: bool | None = attrs.field(default=None, validator=optional(FLAG))
     """Whether the listen may start before the call is answered; kept as it is."""
     channel: int | None = attrs.field(
         default=None,
@@ -318,7 +211,7 @@ class ListenVerb(_Options):
         validator=optional(_channel),
     )
     """Which channel of the call is meant; kept as it is."""
-    id: str | None = attrs.field(default=None, validator=optional(_text))
+    id: str | None = attrs.field(default=None, validator=optional(TEXT))
     """A name for the verb; kept as it is."""
 
     def __attrs_post_init__(self) -> None:
@@ -402,13 +295,3 @@ def unwrapped(obj: JSON) -> JSON:
         if isinstance(options, Mapping) and "verb" not in options:
             return {**options, "verb": name}
     return obj
-
-
-def _camel(attribute: str) -> str:
-    return re.sub("_(.)", lambda letter: letter[1].upper(), attribute)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _Options):
-        return value.to_json()
-    return value.value if isinstance(value, MixType) else plain(value)

@@ -15,7 +15,8 @@ import attrs
 from listenproto._profile import DEPLOYED, Profile, profile_of
 from listenproto._shown import shown
 from listenproto._splitter import arrives_whole
-from listenproto._verb import ListenVerb, VerbError
+from listenproto._verb import ListenVerb
+from listenproto._verb_options import VerbError
 
 __all__ = ["VerbWarning", "judge_verb", "refuse_verb"]
 

@@ -137,6 +137,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_watcher",
         "_codec",
         "_url",
+        "_verb_options",
         "_verb",
         "_profile",
         "_verb_judge",

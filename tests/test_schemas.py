@@ -39,7 +39,8 @@ from listenproto._trace import (
     TraceMoment,
     read_trace,
 )
-from listenproto._verb import ListenVerb, VerbError
+from listenproto._verb import ListenVerb
+from listenproto._verb_options import VerbError
 from listenproto._wav import WavError, parse_wav, wav_header
 from listenproto._webhook import ActionHook, WebhookError
 from listenproto.testing import (

@@ -19,8 +19,9 @@ from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, Metadata, MixType, Mode
 from listenproto._profile import DEPLOYED, DOCUMENTED
 from listenproto._url import url_fault
-from listenproto._verb import BidirectionalAudio, ListenVerb, VerbError, WsAuth
+from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import judge_verb
+from listenproto._verb_options import VerbError
 
 URL = "wss://example.com/calls"
 

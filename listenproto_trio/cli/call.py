@@ -19,8 +19,9 @@ from listenproto._messages import JSON, MixType
 from listenproto._profile import PROFILES
 from listenproto._shown import shown
 from listenproto._url import ABSOLUTE, url_fault
-from listenproto._verb import ListenVerb, VerbError, WsAuth, unwrapped
+from listenproto._verb import ListenVerb, WsAuth, unwrapped
 from listenproto._verb_judge import judge_verb
+from listenproto._verb_options import VerbError
 from listenproto_trio.caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered

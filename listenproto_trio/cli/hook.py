@@ -12,7 +12,8 @@ import httpx
 import trio
 
 from listenproto._messages import JSON
-from listenproto._verb import ListenVerb, VerbError
+from listenproto._verb import ListenVerb
+from listenproto._verb_options import VerbError
 from listenproto_trio.failures import first, in_words, redirect_from
 
 __all__ = ["Hook", "Hooked", "read_hook"]

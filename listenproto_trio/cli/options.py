@@ -18,7 +18,8 @@ from listenproto._l16 import PLAY_RATES
 from listenproto._messages import Metadata, MixType, Mode
 from listenproto._profile import PROFILES
 from listenproto._terms import DIGITS
-from listenproto._verb import VerbError, WsAuth
+from listenproto._verb import WsAuth
+from listenproto._verb_options import VerbError
 from listenproto_trio.caller import Key
 
 __all__ = [
