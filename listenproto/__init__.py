@@ -26,6 +26,7 @@ from listenproto._handshake import (
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
 from listenproto._limits import Limits
 from listenproto._link import CallNote, Link, Linked, LogLevel, Tap
+from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._message_connection import MessageConnection
 from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer
@@ -47,7 +48,7 @@ from listenproto._sent import Outcome, Sent
 from listenproto._session import Traffic
 from listenproto._speech import Speech, Spoken
 from listenproto._statistics import Lateness, Statistics
-from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._task import ListenTask
 from listenproto._trace import (
     Trace,
     TraceError,

@@ -8,16 +8,12 @@ audio ends the listen.
 
 from __future__ import annotations
 
-import enum
-import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-import attrs
-
-from listenproto._choices import member
 from listenproto._errors import LocalProtocolError
-from listenproto._l16 import FLICKS, SAMPLE_BYTES, beep, peak, samples_in
+from listenproto._l16 import FLICKS, SAMPLE_BYTES, beep, samples_in
+from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._messages import (
     JSON,
     Audio,
@@ -34,70 +30,14 @@ from listenproto._platform_session import PlatformEvent, PlatformSession
 from listenproto._playout import Heard, PlayoutGaps
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL
+from listenproto._silence import Silence
 from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto._way import check_verb
 
-__all__ = ["ListenEnd", "ListenResult", "ListenTask"]
+__all__ = ["ListenTask"]
 
 MESSAGES_PER_SECOND = 50
-
-
-class ListenEnd(enum.Enum):
-    """Why a listen ended (LP-END-14)."""
-
-    HANGUP = "hangup"
-    """The caller hung up (LP-END-9)."""
-    KEY = "key"
-    """The caller pressed a key of ``finishOnKey``."""
-    MAX_LENGTH = "maxLength"
-    """``maxLength`` seconds of audio were captured."""
-    TIMEOUT = "timeout"
-    """The caller was silent for ``timeout`` seconds."""
-    DISCONNECT = "disconnect"
-    """The app sent a disconnect."""
-    APP_CLOSED = "app closed"
-    """The app closed the WebSocket."""
-    ERROR = "error"
-    """The app broke the WebSocket protocol, or sent ``error`` to a deployed platform, where the
-    verb ends and the connection goes on until something else ends it."""
-    LOST = "connection lost"
-    """The connection was lost without a close (LP-END-8)."""
-    NOT_CONNECTED = "not connected"
-    """The WebSocket could not be opened."""
-
-
-def _end(value: ListenEnd | str) -> ListenEnd:
-    return member(ListenEnd, value, "end")
-
-
-@attrs.frozen(kw_only=True)
-class ListenResult:
-    """How a listen ended. ``duration`` is in whole seconds; None if it never connected, and after
-    an ``error`` of the app (LP-END-17)."""
-
-    end: ListenEnd = attrs.field(converter=_end)
-    """Why it ended."""
-    duration: int | None
-    digits: str | None = None
-    """The key that ended it; None if none did."""
-    attributes: Mapping[str, JSON] = attrs.field(repr=False)
-    """The attributes of the call, as they were given to the task."""
-
-    def action_hook(self) -> dict[str, JSON]:
-        """The JSON that is sent to the verb's actionHook (LP-END-16)."""
-        payload = {_snake_case(key): value for key, value in self.attributes.items()}
-        for told in ("dial_call_duration", "digits"):  # only the listen itself sets these
-            payload.pop(told, None)
-        if self.duration is not None:
-            payload["dial_call_duration"] = self.duration
-        if self.digits is not None:
-            payload["digits"] = self.digits
-        return payload
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 class ListenTask:
@@ -155,11 +95,10 @@ class ListenTask:
         self._silence_in_pause: bool | None = None  # while there is no pause
         self._clock = 0
         self._sent = 0
-        self._silent = 0
-        self._threshold = silence
         self._max_samples = _samples(verb.max_length, verb.sample_rate)
         timeout = None if self.profile.ignores_timeout else verb.timeout
-        self._max_silent = _samples(timeout, verb.sample_rate)
+        max_silent = _samples(timeout, verb.sample_rate)
+        self._silence = None if max_silent is None else Silence(max_silent, self._frame, silence)
         self._result: ListenResult | None = None
         if verb.play_beep:
             self.session.playout.add_sound(beep(verb.sample_rate), verb.sample_rate)
@@ -245,7 +184,7 @@ class ListenTask:
         if self._silence_in_pause is not None:
             pcm = bytes(len(pcm))
         left = self._left(sending)
-        silent_at = self._silent_at(pcm) if sending else None
+        silent_at = self._silence.ends_at(pcm) if self._silence and sending else None
         ends = [at for at in (left, silent_at) if at is not None and at <= samples]
         taken = min(ends, default=samples)
         self._clock += taken
@@ -261,33 +200,6 @@ class ListenTask:
         if self.profile.max_length_runs_in_pause:
             return self._max_samples - self._clock
         return self._max_samples - self._sent if sending else None
-
-    def _silent_at(self, pcm: bytes) -> int | None:
-        """After how many samples from the start of ``pcm`` silence ends the listen (LP-TIME-6)."""
-        if self._max_silent is None:
-            return None
-        samples = len(pcm) // self._frame
-        if peak(pcm) < self._threshold:
-            before, self._silent = self._silent, self._silent + samples
-            return self._max_silent - before
-        ended_at = None
-        if self._silent + samples >= self._max_silent:
-            ended_at = self._first_long_silence(pcm, samples)
-        self._silent = 0
-        while self._is_silent(pcm, samples - 1 - self._silent):
-            self._silent += 1
-        return ended_at
-
-    def _first_long_silence(self, pcm: bytes, samples: int) -> int | None:
-        silent = self._silent
-        for index in range(samples):
-            silent = silent + 1 if self._is_silent(pcm, index) else 0
-            if silent == self._max_silent:
-                return index + 1
-        return None
-
-    def _is_silent(self, pcm: bytes, index: int) -> bool:
-        return peak(pcm[index * self._frame : (index + 1) * self._frame]) < self._threshold
 
     def _send(self, pcm: bytes) -> None:
         self._sent += len(pcm) // self._frame

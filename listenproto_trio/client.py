@@ -21,13 +21,14 @@ from listenproto._handshake import SUBPROTOCOL
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._limits import Limits
 from listenproto._link import CallNote, Link, Tap
+from listenproto._listen_result import ListenResult
 from listenproto._logs import CallLog, about
 from listenproto._messages import Peer
 from listenproto._platform_session import AppMessage
 from listenproto._playout import Heard
 from listenproto._shown import shown
 from listenproto._statistics import Lateness, Statistics
-from listenproto._task import ListenResult, ListenTask
+from listenproto._task import ListenTask
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._violation import Violation
 from listenproto._wire import Closed

@@ -15,11 +15,12 @@ from listenproto._answering import MOST_CLIPS, Answering
 from listenproto._app_session import AppSession
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
 from listenproto._link import Tap
+from listenproto._listen_result import ListenResult
 from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto._playback import Playback
 from listenproto._playout import Heard
 from listenproto._sent import Outcome
-from listenproto._task import ListenResult, ListenTask
+from listenproto._task import ListenTask
 from listenproto._trace import Trace, TraceHeader, TraceMoment, judge_trace
 from listenproto._verb import BidirectionalAudio, ListenVerb
 from listenproto._violation import Violation

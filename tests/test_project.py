@@ -160,6 +160,8 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_session",
         "_app_session",
         "_platform_session",
+        "_listen_result",
+        "_silence",
         "_task",
         "_framing",
         "_wire",

@@ -19,6 +19,7 @@ from referencing import Registry
 
 from listenproto._codec import decode, decode_opening, encode
 from listenproto._errors import LocalProtocolError
+from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._messages import (
     JSON,
     ROWS,
@@ -29,7 +30,7 @@ from listenproto._messages import (
     Mode,
     Peer,
 )
-from listenproto._task import ListenEnd, ListenResult, ListenTask
+from listenproto._task import ListenTask
 from listenproto._terms import DIGITS
 from listenproto._trace import (
     MAX_AUDIO,

@@ -54,6 +54,8 @@ TESTS: Final = {
     "app_session": ["test_sessions", "test_sent"],
     "session": ["test_sessions", "test_connection"],
     "task": ["test_task", "test_connection"],
+    "silence": ["test_task"],
+    "listen_result": ["test_task"],
     "handshake": ["test_handshake", "test_connection"],
     "upgrade": ["test_handshake", "test_wire"],
     "framing": ["test_wire", "test_connection"],
