@@ -7,10 +7,27 @@ from __future__ import annotations
 
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded
-from listenproto._handshake import Reject
+from listenproto._handshake import Accept, Reject
 from listenproto._link import CallNote
 
-__all__ = ["account", "close_for", "how_it_ended", "why_not_ready"]
+__all__ = [
+    "account",
+    "close_for",
+    "how_it_ended",
+    "was_accepted",
+    "was_requested",
+    "why_not_ready",
+]
+
+
+def was_requested(call: AppCall) -> bool:
+    """Whether the upgrade request has come; over messages it came before."""
+    return call.over_messages or call.session.request is not None
+
+
+def was_accepted(call: AppCall) -> bool:
+    """Whether the upgrade request was accepted."""
+    return isinstance(call.verdict, Accept) or (call.over_messages and call.verdict is None)
 
 
 def close_for(call: AppCall, error: BaseException | None) -> tuple[int, str]:
@@ -39,8 +56,7 @@ def why_not_ready(call: AppCall) -> str:
     if isinstance(call.verdict, Reject) and call.link.failure is None:
         return f"answered {call.verdict.status}: {call.verdict.reason}"
     if call.is_late:
-        asked = call.over_messages or call.session.request is not None
-        what = "metadata" if asked else "upgrade request"
+        what = "metadata" if was_requested(call) else "upgrade request"
         return f"no {what} within {call.answering.limits.handshake_time:g} s"
     end = call.link.ending(call.now)
     if end.code is not None:

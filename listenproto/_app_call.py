@@ -66,7 +66,9 @@ class AppCall:
     Over messages, as on another library's WebSocket that has been accepted, data is a list of
     ``str``, ``bytes`` or :class:`~listenproto.Close`. ``request`` is the upgrade request, for a
     mode function; ``verdict`` is how it was answered, if an adapter had to decide that. No pings
-    are sent: that is up to the other library. What the maker of a tap raises propagates.
+    are sent: that is up to the other library.
+
+    If the maker of a tap raises, the call fails: that is in :attr:`Link.failure`.
 
     A call is *ready* for its handler once the metadata has come. If it does not come within
     ``handshake_time``, the call closes by itself. Sending raises :class:`~listenproto.CallEnded`
@@ -137,9 +139,19 @@ class AppCall:
         if over_messages:
             self.session.request = request
         if over_messages and not isinstance(verdict, Reject):
-            if self.answering.tap is not None:
-                self.link.tap = self.answering.tap(self.session)
-            self.link.tell(Peer.APP, TraceMoment.OPEN)
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        """Begin on a WebSocket that is accepted, or will be."""
+        try:
+            self._make_tap()
+        except Exception as exc:
+            self.fail(exc, now)
+        self.link.tell(Peer.APP, TraceMoment.OPEN)
+
+    def _make_tap(self) -> None:
+        if self.answering.tap is not None:
+            self.link.tap = self.answering.tap(self.session)
 
     @property
     def notes(self) -> deque[CallNote]:
@@ -263,8 +275,8 @@ class AppCall:
 
     def _judged(self, request: Request) -> Accept | Reject:
         verdict = self._judge_request(request)
-        if isinstance(verdict, Accept) and self.answering.tap is not None:
-            self.link.tap = self.answering.tap(self.session)
+        if isinstance(verdict, Accept):
+            self._make_tap()
         return verdict
 
     def next_event(self, now: float) -> CallEvent | None:

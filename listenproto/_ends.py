@@ -8,7 +8,7 @@ import attrs
 
 from listenproto._choices import member
 
-__all__ = ["CallEnded", "EndKind", "Ending", "only_call_ended"]
+__all__ = ["CallEnded", "EndKind", "Ending", "failure_in", "only_call_ended"]
 
 
 class CallEnded(Exception):
@@ -23,6 +23,20 @@ def only_call_ended(error: Exception) -> CallEnded | None:
         return None
     found = [only_call_ended(one) for one in error.exceptions]
     return None if None in found else found[0]
+
+
+def failure_in(error: BaseException) -> BaseException | None:
+    """What failed, as far as an exception tells: no CallEnded, no cancellation, no group of one."""
+    found: BaseException | None = error if _is_failure(error) else None
+    if isinstance(error, BaseExceptionGroup):
+        found = error.subgroup(_is_failure)
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        (found,) = found.exceptions
+    return found
+
+
+def _is_failure(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, CallEnded | ExceptionGroup)
 
 
 class EndKind(enum.Enum):

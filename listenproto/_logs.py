@@ -9,16 +9,9 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
-from listenproto._account import account, why_not_ready
-from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded
-from listenproto._handshake import Reject
-from listenproto._link import CallNote
 from listenproto._messages import Metadata
-from listenproto._runtime import Runtime
-from listenproto._waiting import HandlerCall
 
-__all__ = ["CallLog", "LoggedCall", "about", "log"]
+__all__ = ["CallLog", "about", "log"]
 
 log: Final = logging.getLogger("listenproto")
 
@@ -56,60 +49,3 @@ def about(
         "peer": peer,
         "path": path,
     }
-
-
-class LoggedCall(HandlerCall):
-    """A call with a log."""
-
-    def __init__(self, core: AppCall, runtime: Runtime, *, peer: str | None) -> None:
-        super().__init__(core, runtime, peer=peer)
-        self.log: Final[logging.LoggerAdapter[logging.Logger]] = CallLog(self._about)
-        """A log for the handler's own lines; their records have the fields of the call."""
-
-    def _about(self) -> dict[str, str | bool | None]:
-        return about(self.core.metadata, self.path, self.peer, is_call=self._is_call)
-
-    def _log_notes(self) -> None:
-        """Log what the call without IO has to say."""
-        notes = self.core.notes
-        while notes:
-            note = notes.popleft()
-            self.log.log(_level(note), "%s: %s", self, note.text, exc_info=note.error)
-
-    def _log_warning(self, said: str) -> None:
-        self.log.warning("%s: %s", self, said)
-
-    def _tell_of_lost(self) -> None:
-        """The call was accepted, but its handler cannot start."""
-        self.core.is_lost = True
-        if self.answering.on_lost is not None:
-            try:
-                self.answering.on_lost(self.session, why_not_ready(self.core))
-            except Exception as exc:
-                self.log.error("%s: on_lost failed", self, exc_info=exc)
-
-    def _not_started(self) -> CallEnded:
-        """What to raise as no handler starts; ``on_lost`` is told."""
-        self._tell_of_lost()
-        ended = CallEnded(why_not_ready(self.core))
-        ended.__cause__ = self.error
-        return ended
-
-    def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
-        """Log how it ended, before it is closed with this code: one line per call.
-
-        The code is None if this end is cancelled, which drops the connection without a close.
-        ``failure`` is what the handler raised.
-        """
-        failure = failure or self.core.link.failure
-        note = account(self.core, code, reason, self.runtime.now())
-        extra: dict[str, object] = {"is_end": True} if self._is_call else {}
-        verdict = self.core.verdict
-        if not self._is_call and isinstance(verdict, Reject):
-            extra["refused_by"] = verdict.clause
-        level = logging.ERROR if failure else _level(note)
-        self.log.log(level, "%s: %s", self, note.text, exc_info=failure, extra=extra)
-
-
-def _level(note: CallNote) -> int:
-    return logging.getLevelNamesMapping()[note.level.upper()]

@@ -373,11 +373,6 @@ class HandlerCall:
         self.runtime.changed()
         await self.runtime.over()
 
-    def _outcome(self, error: Exception | None) -> Exception | None:
-        """What ends the block of a call that is over: what it raised, or what failed besides."""
-        failure = self.core.link.failure
-        return failure if failure and isinstance(error, CallEnded | None) else error
-
     async def drain(self) -> None:
         """Wait until the caller has heard all that was sent, including what is sent meanwhile.
 

@@ -10,11 +10,10 @@ from typing import Any, Final
 import attrs
 import trio
 
-from listenproto._account import close_for, how_it_ended
+from listenproto._account import how_it_ended
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
-from listenproto._ends import only_call_ended
-from listenproto._logs import LoggedCall
+from listenproto._handling import HandledCall
 from listenproto._upgrade import Request
 from listenproto_trio.driver import Carrier, Driver
 from listenproto_trio.failures import check_trio, peer_of
@@ -23,7 +22,7 @@ from listenproto_trio.websocket import MessageCarrier, WebSocket
 __all__ = ["Call"]
 
 
-class Call(LoggedCall):
+class Call(HandledCall):
     """A call as a handler gets it: :func:`~listenproto_trio.serve` passes one, or :meth:`over`."""
 
     def __init__(
@@ -67,38 +66,26 @@ class Call(LoggedCall):
         """
         check_trio("Call.over()")
         carrier, now = MessageCarrier(websocket), trio.current_time()
+        core = AppCall(answering, now=now, over_messages=True, request=request)
+        call = Call(core, carrier, peer=peer)
         error: Exception | None = None  # kept out of the nursery, which would wrap it in a group
         try:
-            core = AppCall(answering, now=now, over_messages=True, request=request)
-            call = Call(core, carrier, peer=peer)
             async with trio.open_nursery() as nursery:
-                code, reason = None, ""
+                call._driver.start(nursery)
                 try:
-                    if await call._begin(nursery):
-                        try:
-                            yield call
-                        except Exception as exc:
-                            error = only_call_ended(exc) or exc
-                        finally:
-                            call._stop_reading()
-                        if error is None and call.answering.drain:
-                            await call.drain()
-                    else:
-                        error = call._not_started()
-                    code, reason = close_for(core, error)
-                finally:
-                    call._log_end(code, reason)
-                await call.close(code, reason)
+                    async with call._ending(), call._handling():
+                        yield call
+                except Exception as exc:
+                    error = exc
                 nursery.cancel_scope.cancel()
         finally:
+            call._log_late_failure()
             await carrier.drop()
-        if error := call._outcome(error):
+        if error is not None:
             raise error
 
-    async def _begin(self, nursery: trio.Nursery) -> bool:
-        """Run the call in ``nursery``; returns whether the metadata came in time."""
-        await self._driver.start(nursery, lambda: self.core.is_ready)
-        return self.core.metadata is not None
+    async def _until_ready(self) -> None:
+        await self._driver.begin(lambda: self.core.is_ready)
 
     @property
     def tls(self) -> bool:

@@ -363,7 +363,8 @@ async def open_call_on(
     error: Exception | None = None
     async with stream, trio.open_nursery() as nursery:
         try:
-            await driver.start(nursery, is_answered, now + limits.handshake_time)
+            driver.start(nursery)
+            await driver.begin(is_answered, now + limits.handshake_time)
             if call.accepted is None:
                 if answered := is_answered():
                     await _close(link, driver)

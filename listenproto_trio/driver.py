@@ -197,12 +197,13 @@ class Driver:
         """What is raised if two tasks do what only one can."""
         return trio.BusyResourceError(why)
 
-    async def start(
-        self, nursery: trio.Nursery, ready: Callable[[], bool], deadline: float = math.inf
-    ) -> None:
-        """Run in ``nursery``; returns once ``ready()`` is true, or at that time."""
+    def start(self, nursery: trio.Nursery) -> None:
+        """Run in ``nursery``."""
         nursery.start_soon(self.run)
         self.changed()
+
+    async def begin(self, ready: Callable[[], bool], deadline: float = math.inf) -> None:
+        """Wait as :meth:`until` for the beginning; if nobody waits after it, read at once."""
         await self.until(ready, deadline)
         self._idle_since = -math.inf
         self._rest()

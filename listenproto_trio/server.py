@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
 import trio
 
-from listenproto._account import close_for
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded
 from listenproto._handshake import Accept, Reject, judge_request
 from listenproto._logs import log
 from listenproto._upgrade import Request
@@ -27,7 +25,6 @@ __all__ = ["Handler", "serve", "serve_stream"]
 Handler: TypeAlias = Callable[[Call], Awaitable[None]]
 """What :func:`serve` runs for each call, until it returns or raises."""
 
-SHUTTING_DOWN: Final = "the server is shutting down"
 ASKING_TIME: Final = 1.0
 """Seconds that a connected client has to send its request once the server is stopping.
 
@@ -146,54 +143,35 @@ class _Server:
         call.stopping = self.stopping
         try:
             async with _closing(stream, call), trio.open_nursery() as nursery:
-                await self._run(call, nursery)
+                call._driver.start(nursery)
+                async with call._ending(raises=False):
+                    with self._cut_short(call):
+                        async with call._handling():
+                            await self._handler(call)
                 nursery.cancel_scope.cancel()
         except* Exception as failure:
             # A stream that fails as none of trio's does; other calls go on.
             call.log.error("%s: the call failed", call, exc_info=failure)
         finally:
             self._open_calls -= accepted
+            call._log_late_failure()
 
-    async def _run(self, call: Call, nursery: trio.Nursery) -> None:
-        """Answer, handle and close a call; a shutdown can cut it short until it is closed."""
-        core = call.core
-        failure: BaseException | None = None
-        code, reason = None, ""
+    @contextmanager
+    def _cut_short(self, call: Call) -> Iterator[None]:
+        """Cancel the block when a shutdown is to end the call."""
+        link = call.core.link
+        scope = trio.CancelScope()
+        self._running[scope] = call
+        self._limit(scope, call)
         try:
-            with trio.CancelScope() as scope:
-                self._running[scope] = call
-                self._limit(scope, call)
-                try:
-                    if await call._begin(nursery):
-                        await self._handle(call)
-                except* CallEnded:
-                    pass
-                except* Exception as group:
-                    failure = group
-                    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
-                        (failure,) = failure.exceptions  # as the handler raised it
-                finally:
-                    del self._running[scope]
+            with scope:
+                yield
+        finally:
+            del self._running[scope]
             if not scope.cancel_called:
-                core.link.cut_at = math.inf
-            code, reason = close_for(core, failure)
-            if core.link.was_cut(trio.current_time()):  # not if only a handler was left
-                code, reason = 1001, SHUTTING_DOWN
-                self.calls_cut += core.metadata is not None
-            elif isinstance(core.verdict, Accept) and core.metadata is None:
-                call._tell_of_lost()
-        finally:
-            call._log_end(code, reason, failure)
-        if core.session.request is not None or not core.link.reads:
-            await call.close(code, reason)
-
-    async def _handle(self, call: Call) -> None:
-        try:
-            await self._handler(call)
-        finally:
-            call._stop_reading()
-        if self._answering.drain:
-            await call.drain()
+                link.cut_at = math.inf
+            elif link.was_cut(trio.current_time()):  # not if only a handler was left
+                self.calls_cut += call.core.metadata is not None
 
 
 @asynccontextmanager

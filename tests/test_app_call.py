@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import struct
 from collections.abc import Callable
@@ -50,7 +51,7 @@ from listenproto import (
     Violation,
 )
 from listenproto._account import account, close_for, how_it_ended, why_not_ready
-from listenproto._ends import only_call_ended
+from listenproto._ends import failure_in, only_call_ended
 from tests.app_call_support import (
     RATE,
     SIDES,
@@ -202,9 +203,13 @@ def test_what_fails_before_a_call_is_accepted_is_answered_500(options: dict[str,
     assert call.end.kind is EndKind.FAILED
 
 
-def test_over_messages_a_tap_that_cannot_be_made_is_for_the_caller() -> None:
-    with pytest.raises(KeyError, match="a secret"):
-        OverMessages(answering(tap=raises))
+@pytest.mark.parametrize("verdict", [None, Accept("audio.jambonz.org")])
+def test_over_messages_a_tap_that_cannot_be_made_ends_the_call(verdict: Accept | None) -> None:
+    call = OverMessages(answering(tap=raises), verdict=verdict).call
+    assert isinstance(call.link.failure, KeyError)
+    assert call.metadata is None
+    assert call.is_ready
+    assert call.data_to_send(0.0) == [Close(1011, "the app failed")]
 
 
 @pytest.mark.parametrize("verdict", [Accept("audio.jambonz.org"), Reject(404, "Not here.")])
@@ -869,6 +874,20 @@ def test_an_error_may_be_no_more_than_the_end_of_the_call() -> None:
     assert only_call_ended(ExceptionGroup("", [ExceptionGroup("", [ended]), CallEnded()])) is ended
     assert only_call_ended(other) is None
     assert only_call_ended(ExceptionGroup("", [ended, other])) is None
+
+
+def test_a_group_is_told_as_what_failed_in_it() -> None:
+    ended, broken, late = CallEnded("over"), KeyError("broken"), OSError("late")
+    cancelled = asyncio.CancelledError()
+    assert failure_in(broken) is broken
+    assert failure_in(ended) is None
+    assert failure_in(cancelled) is None
+    assert failure_in(BaseExceptionGroup("", [ended, cancelled])) is None
+    assert failure_in(BaseExceptionGroup("", [cancelled, ExceptionGroup("", [broken])])) is broken
+    assert failure_in(ExceptionGroup("", [ended, broken])) is broken
+    both = failure_in(BaseExceptionGroup("", [broken, cancelled, late]))
+    assert isinstance(both, ExceptionGroup)
+    assert both.exceptions == (broken, late)
 
 
 def test_a_disconnect_that_is_not_answered_closes_and_then_gives_up(side: type[Side]) -> None:

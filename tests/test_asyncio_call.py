@@ -640,30 +640,6 @@ async def test_a_websocket_that_fails_once_the_handler_is_done_is_logged(
     assert str(failed.exc_info[1]) == "send is broken"
 
 
-@pytest.mark.parametrize(
-    ("peer", "said"),
-    [
-        ("192.0.2.1:5060", "call from 192.0.2.1:5060: this end failed (OSError)"),
-        (None, "call: this end failed (OSError)"),
-    ],
-)
-@virtual
-async def test_a_tap_that_cannot_be_made_is_logged(
-    peer: str | None, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    def no_tap(session: AppSession) -> None:
-        raise OSError("disk full")
-
-    websocket = pipe()
-    with pytest.raises(OSError, match="disk full"):
-        async with answer(websocket, answering=Answering(tap=no_tap), peer=peer):
-            pytest.fail("it has begun")
-    (record,) = caplog.records
-    assert (record.getMessage(), record.levelno) == (said, logging.ERROR)
-    assert (record.is_call, record.is_end) == (True, True)  # type: ignore[attr-defined]
-    assert websocket.sent == [DROPPED]
-
-
 @pytest.mark.parametrize("cancelled", [True, False])
 @virtual
 async def test_a_websocket_that_cannot_close_is_heard_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, Final
 
 import anyio
@@ -324,13 +325,26 @@ async def test_what_is_no_message_is_refused_with_the_name_of_the_class(answered
     assert websocket.sent == [Close(1011, "the app failed")]
 
 
+@pytest.mark.parametrize("peer", ["192.0.2.1:5060", None])
 @virtual
-async def test_a_tap_that_cannot_be_made_leaves_no_connection_behind() -> None:
+async def test_a_tap_that_cannot_be_made_is_logged_and_ends_the_call(
+    peer: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     def no_tap(session: object) -> None:
         raise OSError("disk full")
 
+    lost: list[str] = []
+    answering = Answering(tap=no_tap, on_lost=lambda session, why: lost.append(why))
     websocket = pipe(METADATA)
     with pytest.raises(OSError, match="disk full"):
-        async with over(websocket, answering=Answering(tap=no_tap)):
+        async with over(websocket, answering=answering, peer=peer):
             pytest.fail("it has begun")
-    assert websocket.sent == [DROPPED]
+    assert websocket.sent == [Close(1011, "the app failed")]
+    assert lost == ["this end failed (OSError)"]
+    (record,) = caplog.records
+    where = f" from {peer}" if peer else ""
+    assert record.getMessage() == f"call{where}: this end failed (OSError)"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "disk full"
+    assert record.levelno == logging.ERROR
+    assert (record.is_call, record.is_end) == (True, True)  # type: ignore[attr-defined]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Final
 
-from listenproto._account import close_for, how_it_ended, why_not_ready
+from listenproto._account import how_it_ended, why_not_ready
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded, only_call_ended
+from listenproto._ends import CallEnded
+from listenproto._handling import HandledCall
 from listenproto._handshake import Accept, Reject
-from listenproto._logs import CallLog, LoggedCall, about
 from listenproto._messages import Close
 from listenproto._session import ABNORMAL
 from listenproto.asyncio._adapters import Adapter, adapted, counted, judged
@@ -72,35 +71,15 @@ async def answer(
     verdict = None if adapter.accepted else judged(adapter.upgrade, answering.policy)
     with counted(answering.policy):
         call = await _opened(adapter, answering, verdict, peer or adapter.peer)
-        error: Exception | None = None
-        core, driver = call.core, call._driver
         try:
-            driver.start()
-            code, reason = None, ""
-            try:
-                await driver.until(lambda: core.is_ready)
-                if core.metadata is not None:
-                    try:
-                        yield call
-                    except Exception as exc:
-                        error = only_call_ended(exc) or exc
-                    finally:
-                        call._stop_reading()
-                    if error is None and answering.drain:
-                        await call.drain()
-                else:
-                    error = call._not_started()
-                code, reason = close_for(core, error)
-            finally:
-                call._log_end(code, reason)
-            await call.close(code, reason)
+            call._driver.start()
+            async with call._ending(), call._handling():
+                yield call
         finally:
             try:
-                await driver.stop()
+                await call._driver.stop()
             finally:
                 call._log_late_failure()
-    if error := call._outcome(error):
-        raise error
 
 
 def _check_asyncio() -> None:
@@ -113,32 +92,17 @@ def _check_asyncio() -> None:
         raise RuntimeError("answer() runs on asyncio; start it with asyncio.run()")
 
 
-def _log_not_opened(error: Exception, adapter: Adapter, peer: str | None, *, is_call: bool) -> None:
-    """Log that there is no call: its tap could not be made."""
-    path = adapter.request.path if adapter.request else None
-    what = ("call" if is_call else "connection") + (f" from {peer}" if peer else "")
-    extra = {"is_end": True} if is_call else {}
-    line = CallLog(partial(about, None, path, peer, is_call=is_call))
-    kind = type(error).__name__
-    line.error("%s: this end failed (%s)", what, kind, exc_info=error, extra=extra)
-
-
 async def _opened(
     adapter: Adapter, answering: Answering, verdict: Accept | Reject | None, peer: str | None
 ) -> Call:
     """The call, once its WebSocket has been accepted; CallEnded if that was refused."""
     now = asyncio.get_running_loop().time()
-    try:
-        core = AppCall(
-            answering, now=now, over_messages=True, request=adapter.request, verdict=verdict
-        )
-    except Exception as exc:
-        _log_not_opened(exc, adapter, peer, is_call=verdict is None)
-        if verdict is None:  # else the framework answers 500
-            await adapter.drop()
-        raise
+    core = AppCall(answering, now=now, over_messages=True, request=adapter.request, verdict=verdict)
     core.link.tells_who_closed = adapter.tells_who_closed
     call = Call(core, adapter, peer=peer)
+    if verdict is not None and core.link.failure is not None:
+        call._log_end(None, "")
+        raise core.link.failure  # the framework answers 500
     try:
         if isinstance(verdict, Reject):
             call._log_end(None, "")
@@ -153,7 +117,7 @@ async def _opened(
     return call
 
 
-class Call(LoggedCall):
+class Call(HandledCall):
     """A call as the block of :func:`answer` gets it."""
 
     def __init__(self, core: AppCall, adapter: Adapter, *, peer: str | None) -> None:
@@ -161,19 +125,6 @@ class Call(LoggedCall):
         super().__init__(core, self._driver, peer=peer)
         self._watched: Any = None
         """The task that reads, while its end is to be noticed."""
-        self._logged_failure: Exception | None = None
-        """What the line of the end has told of."""
-
-    def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
-        self._logged_failure = self.core.link.failure
-        super()._log_end(code, reason, failure)
-
-    def _log_late_failure(self) -> None:
-        """Log what failed only when the last messages were sent, behind the line of the end."""
-        failure = self.core.link.failure
-        if failure is not self._logged_failure:
-            why = self.core.link.ending().why
-            self.log.error("%s: %s", self, why, exc_info=failure)
 
     def _stop_reading(self) -> None:
         if self._watched is not None:
