@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from listenproto._jsontext import whole_number
@@ -17,6 +18,7 @@ from listenproto._terms import DIGITS, JSON, ClipContentType, ClipId, MarkFate, 
 
 __all__ = [
     "BadBody",
+    "base64_front",
     "read_base64",
     "read_clip",
     "read_dtmf",
@@ -37,6 +39,17 @@ def read_base64(text: str) -> bytes:
     if len(text) != (len(content) + 2) // 3 * 4:  # Python accepts excess padding
         raise ValueError("excess padding")
     return content
+
+
+_BASE64: Final = re.compile("[A-Za-z0-9+/]*")
+
+
+def base64_front(text: str) -> bytes:
+    """Decode base64 up to the first character that is none, or to the padding; never raises."""
+    front = _BASE64.match(text)
+    assert front is not None
+    digits = front[0] if len(front[0]) % 4 != 1 else front[0][:-1]  # six bits are no byte
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
 class BadBody(ValueError):
@@ -113,8 +126,14 @@ _CONTENT_TYPES: Final[dict[JSON, ClipContentType]] = {
 
 def read_clip(
     obj: Mapping[str, JSON],
+    *,
+    decoded: Callable[[str], bytes] = read_base64,
+    other_rate: int | None = None,
 ) -> tuple[bytes, ClipContentType, int | None, ClipId | None, bool | None]:
-    """The content of a clip, its type, its rate, its id, and whether it is queued."""
+    """The content of a clip, its type, its rate, its id, and whether it is queued.
+
+    ``decoded`` reads the base64; ``other_rate`` stands for a rate that no raw clip can have.
+    """
     data = _field(obj, "data", "LP-CLIP-6")
     kind, text, rate = (data.get(k) for k in ("audioContentType", "audioContent", "sampleRate"))
     if not isinstance(kind, str) or kind not in _CONTENT_TYPES:
@@ -122,11 +141,13 @@ def read_clip(
     if not isinstance(text, str):
         raise _wrong("LP-CLIP-6", data, "audioContent", "a base64 string")
     try:
-        content = read_base64(text)
+        content = decoded(text)
     except ValueError as exc:
         raise BadBody("LP-CLIP-6", f"'audioContent' is not valid base64: {exc}") from None
     number = whole_number(rate)
     if _CONTENT_TYPES[kind] == "raw" and number not in PLAY_RATES:
+        number = other_rate
+    if _CONTENT_TYPES[kind] == "raw" and number is None:
         allowed = ", ".join(map(str, PLAY_RATES))
         raise _wrong("LP-CLIP-8", data, "sampleRate", f"one of {allowed}")
     queue_play = data.get("queuePlay")

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from listenproto._bodies import BadBody, read_metadata, write_metadata
+from listenproto._bodies import BadBody, base64_front, read_clip, read_metadata, write_metadata
 from listenproto._errors import LocalProtocolError
 from listenproto._jsontext import values
 from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, flicks_of
@@ -42,6 +42,7 @@ from listenproto._wav import Wav, WavError, mended_wav, wav_header
 
 __all__ = [
     "MAX_METADATA",
+    "broken_clip",
     "clip_audio",
     "clip_flicks",
     "decode",
@@ -163,6 +164,26 @@ def _check_wav(message: Message, sender: Peer) -> None:
         except WavError as exc:
             clause = "LP-CLIP-10" if sender is Peer.APP else "LP-ODD-1"
             raise BadBody(clause, str(exc)) from None
+
+
+def broken_clip(message: Malformed, *, string_sample_rate: int | None = None) -> PlayAudio | None:
+    """What deployed platforms play of a clip that cannot be read; None if it is nothing.
+
+    They play base64 up to the character that is none, and a raw clip without a rate, or of one that
+    does not exist, at ``string_sample_rate``.
+    """
+    if message.clause not in ("LP-CLIP-6", "LP-CLIP-8"):
+        return None
+    ((obj, *_),) = values(message.text)
+    if string_sample_rate is not None:
+        _reread_string_rate(obj, string_sample_rate)
+    try:
+        read = read_clip(obj, decoded=base64_front, other_rate=string_sample_rate)
+        clip = PlayAudio(*read)
+        _check_wav(clip, Peer.APP)
+    except BadBody:
+        return None
+    return clip
 
 
 def decode_opening(

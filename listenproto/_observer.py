@@ -8,7 +8,6 @@ recorded calls.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ import attrs
 from listenproto._app_clips import AppClips
 from listenproto._choices import check_texts, member
 from listenproto._clips import ClipMatch, PlatformClips
+from listenproto._codec import broken_clip
 from listenproto._faults import (
     Found,
     clip_faults,
@@ -25,12 +25,10 @@ from listenproto._faults import (
     metadata_faults,
     unknown_faults,
 )
-from listenproto._jsontext import values
 from listenproto._l16 import SAMPLE_BYTES, flicks_of
 from listenproto._lifecycle import MOVERS, Lifecycle, name_of
 from listenproto._marks import AppMarks, MarkMatch, PlatformMarks
 from listenproto._messages import (
-    JSON,
     Audio,
     ClearMarks,
     ClipId,
@@ -51,7 +49,7 @@ from listenproto._messages import (
 )
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import MODES, REFUSALS, PeerState
-from listenproto._sent import MAX_REMEMBERED, Record, Sent
+from listenproto._sent import Record, Sent
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import check_mode, stream_rate_for, way_of
@@ -79,10 +77,12 @@ class Judgement(NamedTuple):
     """What is wrong with a message, and which clip or mark it answers.
 
     ``violations`` is empty if nothing is wrong; ``match`` is for :meth:`Observer.take` alone.
+    ``played`` is what the platform plays all the same of a clip that it cannot read (LP-CLIP-19).
     """
 
     violations: tuple[Violation, ...] = ()
     match: object = None
+    played: PlayAudio | None = None
 
 
 _FAULTLESS: Final = Judgement()
@@ -131,9 +131,6 @@ class Observer:
         self._max_clips = profile.waiting_clips + 1
         self._max_marks = profile.pending_marks
         self._fatal: Violation | None = None
-        self._broken: deque[JSON] = deque(maxlen=MAX_REMEMBERED)
-        """The ids of clips with broken base64 that a platform may play in part."""
-        self._plays_broken = profile.plays_broken_clips and vantage is Peer.APP
         self._lifecycle = Lifecycle(vantage)
         self.states: dict[Peer, PeerState] = self._lifecycle.states
         self._record = Record(stream_rate_for(self._verb, stream_rate))
@@ -168,7 +165,11 @@ class Observer:
         breach = self._place(sender, message)
         if breach is not None and breach[0] not in self._without:
             fatal = sender is Peer.PLATFORM and self.states[sender] is PeerState.START
-            return Judgement((Violation(breach[0], sender, message, breach[1], fatal),))
+            played = self._played(sender, message)
+            violation = Violation(
+                breach[0], sender, message, breach[1], fatal, partly_taken=played is not None
+            )
+            return Judgement((violation,), played=played)
         check = _CHECKS.get(type(message))
         match: ClipMatch | MarkMatch | None = None
         if check is not None:
@@ -188,6 +189,16 @@ class Observer:
         ]
         return Judgement((*violations,), match)
 
+    def _played(self, sender: Peer, message: Message) -> PlayAudio | None:
+        """What the platform plays of a clip that it cannot read, if there is room for it."""
+        plays = self._profile.plays_broken_clips and sender is Peer.APP
+        if not (plays and isinstance(message, Malformed)):
+            return None
+        clip = broken_clip(message, string_sample_rate=self._profile.string_sample_rate)
+        if clip is None or any(one.dropped for one in self.judge(sender, clip).violations):
+            return None
+        return clip
+
     def take(
         self, sender: Peer, message: Message, judgement: Judgement, now: float = 0.0
     ) -> Sent | None:
@@ -203,9 +214,9 @@ class Observer:
                 self._fatal = violation
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
-                if isinstance(message, Malformed) and self._plays_broken:
-                    self._broken += _broken_clip(sender, message)
                 return None
+        if judgement.played is not None:
+            return self._clips.sent(judgement.played)
         kind = type(message)
         # Metadata that follows unusable metadata comes too late: the app has to close.
         if kind in MOVERS and not (kind is Metadata and self._fatal is not None):
@@ -308,8 +319,6 @@ class Observer:
         if match is not None:
             reason = f"playDone for the clip {message.id!r:.60} came after that of a later clip"
             return [] if match.in_order else [("LP-CLIP-25", reason)]
-        if message.id is not None and message.id in self._broken:
-            return []
         which = "" if message.id is None else f" with the id {message.id!r:.60}"
         if self._clips.was_killed(message.id):
             return [("LP-KILL-8", f"playDone{which} for a clip that killAudio had stopped")]
@@ -364,15 +373,6 @@ def _too_many(
         if limit is not None and number >= limit:
             return [(clause, f"{number} {what} already, and no more are allowed")]
     return []
-
-
-def _broken_clip(sender: Peer, message: Malformed) -> list[JSON]:
-    """The id of the clip, if the message is one of the app's whose content cannot be read."""
-    if sender is Peer.PLATFORM or message.clause != "LP-CLIP-6":
-        return []
-    ((clip, *_),) = values(message.text)
-    data = clip.get("data")
-    return [data.get("id")] if isinstance(data, dict) else []
 
 
 _MARK_FAULTS: Final = {

@@ -103,12 +103,13 @@ class PlatformSession(Session):
         judgement = self.observer.judge(Peer.APP, message)
         violations = judgement.violations
         dropped = bool(violations) and any(violation.dropped for violation in violations)
+        came, message = message, judgement.played or message
         if isinstance(message, PlayAudio | Mark) and not dropped and (lack := self._lack(message)):
             return [self._no_room(message, lack)]
         bits = self._bits(message) if isinstance(message, PlayAudio) else 16
         if isinstance(message, PlayAudio) and not (dropped or bits):
             return [*violations, message]  # it is not played
-        self.observer.take(Peer.APP, message, judgement)
+        self.observer.take(Peer.APP, came, judgement)
         if dropped:
             return [*violations]
         if isinstance(message, Audio):

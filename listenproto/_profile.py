@@ -52,8 +52,8 @@ class Profile:
     no playDone comes for them."""
 
     plays_broken_clips: bool = False
-    """D12: of a clip whose base64 is broken, the part before the fault may be played, and its
-    playDone come."""
+    """D12: of a clip whose base64 is broken, the part before the fault is played, and a raw clip
+    whose rate is none at ``string_sample_rate``; its playDone comes."""
 
     text_overtakes_audio: bool = False
     """Text is sent before audio that is still queued."""

@@ -30,11 +30,14 @@ class Violation:
     """What is wrong, in words."""
     fatal: bool = False
     """The conversation cannot go on, as there is no usable metadata."""
+    partly_taken: bool = False
+    """The platform plays a part of the clip (LP-CLIP-19)."""
 
     @property
     def dropped(self) -> bool:
         """Whether the receiver acts as if the message had never come."""
-        return self.clause not in HARMLESS and self.clause not in ENDS
+        acted_on = self.clause in HARMLESS or self.clause in ENDS or self.partly_taken
+        return not acted_on
 
     @property
     def close_code(self) -> int:

@@ -107,7 +107,6 @@ CLOSING = 100_000
 
 UNLIKE = {
     "07-stream-24000": "the real converter makes a sample of -1 out of this audio, ours does not",
-    "20-bad-base64": "a clip with bad base64 is dropped here",
 }
 """Recordings that are answered otherwise, and why."""
 

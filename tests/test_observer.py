@@ -897,17 +897,19 @@ def test_a_mode_may_be_given_where_the_verb_is_not_known() -> None:
     ("profile", "vantage", "expected"),
     [
         (DEPLOYED, A, ["LP-CLIP-24"]),
-        (DEPLOYED, P, ["LP-CLIP-24"] * 2),
+        (DEPLOYED, P, ["LP-CLIP-24"]),
         (DOCUMENTED, A, ["LP-CLIP-24"] * 2),
+        (attrs.evolve(DOCUMENTED, plays_broken_clips=True), A, ["LP-CLIP-24"] * 2),  # no rate
     ],
 )
-def test_a_deployed_platform_may_play_a_clip_up_to_where_its_base64_breaks(
+def test_a_deployed_platform_plays_a_clip_up_to_where_its_base64_breaks(
     profile: Profile, vantage: Peer, expected: list[str]
 ) -> None:
     observer = Observer(CLIPS, profile=profile, vantage=vantage)
     observer.see(*METADATA)
     for sender, text in (
-        (A, '{"type":"playAudio","data":{"audioContent":"!","audioContentType":"raw","id":"a"}}'),
+        (A, '{"type":"playAudio","data":{"audioContent":"A!","audioContentType":"raw","id":"a"}}'),
+        (A, '{"type":"playAudio","data":{"audioContent":"!","audioContentType":"wav","id":"b"}}'),
         (A, '{"type":"playAudio","data":{"audioContent":7,"audioContentType":"raw"}}'),
         (A, '{"type":"playAudio","data":"none"}'),
         (A, '{"type":"mark"}'),
