@@ -1,7 +1,8 @@
 """Joins wire and session: bytes in, events out; messages in, bytes out.
 
-A connection has no state of its own. Feed it what the network gave, iterate over its events, send
-messages, and write what :meth:`Connection.data_to_send` returns, in that order, all from one task.
+It has the verbs of a session, with bytes in the place of messages: iterate over what
+:meth:`Connection.receive` makes of what the network gave, send messages, and write what
+:meth:`Connection.data_to_send` returns, all from one task. It has no state of its own.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class _End(Protocol):
     @property
     def waiting(self) -> int: ...
     @property
-    def has_outgoing(self) -> bool: ...
-    def outgoing(self) -> Iterator[Payload]: ...
+    def has_data_to_send(self) -> bool: ...
+    def data_to_send(self) -> Iterator[Payload]: ...
     def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def closed(
@@ -95,29 +96,34 @@ class Connection(Generic[_EndT]):
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` gives anything."""
         wire = self._wire
-        return wire.has_data_to_send or (wire.is_open and self._end.has_outgoing)
+        return wire.has_data_to_send or (wire.is_open and self._end.has_data_to_send)
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """What passed since the last call, sender and payload, if the session keeps it."""
         return self._end.passed()
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the network; ``b""`` if the peer has closed its side.
+    def receive(self, data: bytes, now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """Take bytes from the network, ``b""`` if the peer has closed its side; iterate over what
+        they meant.
 
-        Data after an error is ignored.
+        ``now`` is the time in seconds, for an :class:`AppSession`. What is not taken from the
+        iterator comes with the next one. It raises :class:`RemoteProtocolError` exactly where the
+        fault is, and so does each later one; answer that with :meth:`fail`. Data after a fault is
+        ignored.
         """
         if self._error is None:
             self._wire.feed(data)
+        return self.events(now)
 
-    def lost(self) -> None:
-        """The network connection is gone: as :meth:`feed` with ``b""``."""
-        self.feed(b"")
+    def connection_lost(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """The network connection is gone: as :meth:`receive` with ``b""``."""
+        return self.receive(b"", now)
 
     def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
-        """What the bytes meant. ``now`` is the time in seconds, for an :class:`AppSession`.
+        """What :meth:`receive` has taken, but not given yet.
 
-        Raises :class:`RemoteProtocolError` exactly where the fault is, and again on each later
-        call; answer it with :meth:`fail`.
+        An app needs this if it answers the request only after the loop over :meth:`receive`: more
+        may have come with it.
         """
         if self._error is not None:
             raise self._error.with_traceback(None)
@@ -161,7 +167,7 @@ class Connection(Generic[_EndT]):
         self._failed = True
         reason = str(error)
         self._end.close(error.close_code, reason)
-        for _ in self._end.outgoing():
+        for _ in self._end.data_to_send():
             pass
         if self._wire.state in (WireState.OPEN, WireState.FAILED):
             self._wire.close(error.close_code, reason)
@@ -169,7 +175,7 @@ class Connection(Generic[_EndT]):
     def data_to_send(self, limit: int = 65536) -> bytes:
         """The bytes to write next, about ``limit`` of them; empty if there are none."""
         while self._wire.is_open and self._wire.pending < limit:
-            payload = next(self._end.outgoing(), None)
+            payload = next(self._end.data_to_send(), None)
             if payload is None:
                 break
             if isinstance(payload, Close):

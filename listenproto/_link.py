@@ -64,14 +64,14 @@ class Linked(Protocol[_Data]):
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` gives anything."""
 
-    def feed(self, data: _Data) -> None:
-        """Take data from the network."""
+    def receive(self, data: _Data, now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """Take data from the network, and say what it meant.
 
-    def lost(self) -> None:
+        The iterator raises :class:`RemoteProtocolError` at a fault.
+        """
+
+    def connection_lost(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
         """The connection is gone, without a close."""
-
-    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
-        """What the data meant; raises :class:`RemoteProtocolError` at a fault."""
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """What passed since the last call, sender and payload."""
@@ -199,12 +199,11 @@ class Link(Generic[_Data]):
         Raises nothing but TypeError, for messages that are not in a list.
         """
         if self.reads:
-            self.connection.feed(data)
-            self._take_events(now)
+            self._take(self.connection.receive(data, now), now)
 
-    def _take_events(self, now: float) -> None:
+    def _take(self, events: Iterator[ConnectionEvent], now: float) -> None:
         try:
-            for event in self.connection.events(now):
+            for event in events:
                 self._alive_at, self._pinged_at = now, -math.inf
                 if isinstance(event, Accepted):
                     self.tell(Peer.APP, TraceMoment.OPEN)
@@ -302,8 +301,7 @@ class Link(Generic[_Data]):
         self._unanswered = self._unanswered or why
         self._is_lost = self.given_up = True
         if self.reads:
-            self.connection.lost()
-            self._take_events(now)
+            self._take(self.connection.connection_lost(now), now)
         self._writes = False
 
     def next_timeout(self) -> float:

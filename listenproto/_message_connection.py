@@ -67,25 +67,30 @@ class MessageConnection:
         """Whether :meth:`data_to_send` gives anything."""
         if self._last is not None:
             return bool(self._last)
-        return not self._closed and self._session.has_outgoing
+        return not self._closed and self._session.has_data_to_send
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """What passed since the last call, sender and payload."""
         return self._session.passed()
 
-    def feed(self, data: list[Payload]) -> None:
-        """Take what the WebSocket gave. Raises TypeError for what is no list of messages."""
+    def receive(self, data: list[Payload], now: float = 0.0) -> Iterator[ConnectionEvent]:
+        """Take what the WebSocket gave; iterate over what it meant.
+
+        What is not taken from the iterator comes with the next one. It raises
+        :class:`~listenproto.RemoteProtocolError` at a fault; answer that with :meth:`fail`. Raises
+        TypeError for what is no list of messages.
+        """
         if not isinstance(data, list):
             kind = type(data).__name__
             raise TypeError(f"pass a list of messages, each str, bytes or Close, not a {kind}")
         self._received += data
+        return self._events(now)
 
-    def lost(self) -> None:
+    def connection_lost(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
         """The WebSocket is gone, without a close."""
-        self._received.append(Close(ABNORMAL))
+        return self.receive([Close(ABNORMAL)], now)
 
-    def events(self, now: float = 0.0) -> Iterator[ConnectionEvent]:
-        """The events of the messages; :class:`~listenproto.RemoteProtocolError` at a fault."""
+    def _events(self, now: float) -> Iterator[ConnectionEvent]:
         while self._received and not self.finished:
             payload = self._received.popleft()
             if isinstance(payload, Close):
@@ -105,7 +110,7 @@ class MessageConnection:
     def fail(self, error: ProtocolError) -> None:
         """Close at once with the error's code; what waits to be sent is dropped."""
         self._session.close(error.close_code, str(error))
-        self._last = [one for one in self._session.outgoing() if isinstance(one, Close)]
+        self._last = [one for one in self._session.data_to_send() if isinstance(one, Close)]
 
     def data_to_send(self) -> list[Payload]:
         """The messages to send next, and the close; empty if there are none."""
@@ -114,7 +119,7 @@ class MessageConnection:
             data, self._last = self._last, []
         elif not self._closed:
             size = 0
-            for payload in self._session.outgoing():
+            for payload in self._session.data_to_send():
                 data.append(payload)
                 size += 0 if isinstance(payload, Close) else len(payload)
                 if size >= BATCH:

@@ -78,11 +78,11 @@ class Session:
         return self._waiting.total()
 
     @property
-    def has_outgoing(self) -> bool:
+    def has_data_to_send(self) -> bool:
         """Whether there is anything in the outbox."""
         return bool(self._outbox)
 
-    def outgoing(self) -> Iterator[Payload]:
+    def data_to_send(self) -> Iterator[Payload]:
         """The payloads to be sent, in the order in which they must reach the wire.
 
         Each is removed from the outbox as it is returned.

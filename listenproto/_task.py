@@ -284,13 +284,13 @@ class ListenTask:
         return is_error and self.profile.error_ends_verb
 
     @property
-    def has_outgoing(self) -> bool:
+    def has_data_to_send(self) -> bool:
         """Whether there is anything in the outbox."""
-        return self.session.has_outgoing
+        return self.session.has_data_to_send
 
-    def outgoing(self) -> Iterator[Payload]:
+    def data_to_send(self) -> Iterator[Payload]:
         """The payloads to be sent, in order; each is removed from the outbox as it is returned."""
-        return self.session.outgoing()
+        return self.session.data_to_send()
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """With ``keep_passed``: what passed here since the last call, sender and payload."""

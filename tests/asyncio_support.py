@@ -313,10 +313,10 @@ class MemoryPlatform:
 
     def _carry(self) -> None:
         """Carry to the app what the task has sent."""
-        while self.closed is None and self.task.has_outgoing:
+        while self.closed is None and self.task.has_data_to_send:
             if self.is_lockstep and not self.to_app.is_empty:
                 break
-            self.to_app.put(next(self.task.outgoing()))
+            self.to_app.put(next(self.task.data_to_send()))
         if self._tap is not None:
             for sender, payload in self.task.passed():
                 self._tell(sender, payload)

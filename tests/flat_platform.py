@@ -144,7 +144,7 @@ class FlatPlatform:
     def connection_lost(self) -> None:
         self.end(None)
 
-    def outgoing(self) -> list[str | bytes | int]:
+    def data_to_send(self) -> list[str | bytes | int]:
         out, self.out = self.out, []
         return out
 

@@ -116,9 +116,8 @@ class Driven:
     def take(self, *chunks: bytes, writes: bool = True) -> None:
         """Feed chunks and act on what they mean; an error must be the same for ever."""
         for chunk in chunks:
-            self.end.feed(chunk)
             try:
-                for event in self.end.events():
+                for event in self.end.receive(chunk):
                     assert self.error is None
                     if not (isinstance(event, PlaybackDone) and event.message is None):
                         self.saw.append(event)  # else no bytes told of that

@@ -98,8 +98,7 @@ def figures(*words: str | Path, cwd: Path, status: int = 0) -> dict[str, Any]:
 def accepted(connection: socket.socket) -> AppConnection:
     """An app that has taken a call."""
     app = AppConnection(AppSession())
-    app.feed(connection.recv(65536))
-    for event in app.events():
+    for event in app.receive(connection.recv(65536)):
         assert isinstance(event, Request)
         app.answer(judge_request(event, HandshakePolicy()))
     connection.sendall(app.data_to_send())
@@ -606,8 +605,7 @@ def test_an_app_that_closes_and_is_not_done_fails_the_call(
 def leave_at_the_close(connection: socket.socket) -> None:
     app = accepted(connection)
     while not app.finished:
-        app.feed(connection.recv(65536))
-        for _ in app.events():
+        for _ in app.receive(connection.recv(65536)):
             pass  # the answer to the close is never sent
 
 

@@ -61,10 +61,10 @@ def test_two_that_are_alike_are_told_alike_however_they_cut_the_audio() -> None:
     pair.key("1")
     platform.capture(bytes(640))
     reference.capture(bytes(320))
-    assert [*pair.outgoing()][2:] == [bytes(320)] * 2
+    assert [*pair.data_to_send()][2:] == [bytes(320)] * 2
     pair.hang_up()
     with pytest.raises(AssertionError, match="LP-AUD-2"):
-        [*pair.outgoing()]
+        [*pair.data_to_send()]
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_the_first_difference_names_the_clause(
         for key in keys:
             end.hang_up() if key == "#" else end.key(key)
     with pytest.raises(AssertionError, match=f"^{clause}: the platform sends "):
-        [*pair.outgoing()]
+        [*pair.data_to_send()]
 
 
 def test_what_is_sent_comes_before_it_is_compared() -> None:
     """Who judges by the messages alone knows a better clause."""
     pair, platform, _ = compared()
     platform.key("1")
-    sent = pair.outgoing()
+    sent = pair.data_to_send()
     assert next(sent).startswith("{")
     assert '"dtmf"' in next(sent)
     with pytest.raises(AssertionError, match="LP-DTMF-2"):
@@ -103,7 +103,7 @@ def test_what_is_sent_comes_before_it_is_compared() -> None:
 def test_messages_that_the_protocol_does_not_name_are_a_platforms_own() -> None:
     pair, platform, _ = compared()
     platform.session.send(UnknownMessage({"type": "someday"}))
-    assert len([*pair.outgoing()]) == 2
+    assert len([*pair.data_to_send()]) == 2
 
 
 def test_what_is_heard_is_compared_to_the_sample() -> None:

@@ -7,6 +7,8 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
 
 from listenproto import (
     DEPLOYED,
@@ -85,15 +87,13 @@ class Ends:
         self.platform_saw: list[ConnectionEvent] = []
 
     def to_app(self, data: bytes) -> None:
-        self.app.feed(data)
-        for event in self.app.events():
+        for event in self.app.receive(data):
             self.app_saw.append(event)
             if isinstance(event, Request):
                 self.app.answer(judge_request(event, self.policy))
 
     def to_platform(self, data: bytes) -> None:
-        self.platform.feed(data)
-        self.platform_saw += self.platform.events()
+        self.platform_saw += self.platform.receive(data)
 
     def exchange(self, sizes: st.SearchStrategy[int] | itertools.cycle[int] | None = None) -> None:
         """Carry bytes both ways until there are none, in pieces of the given sizes."""
@@ -339,8 +339,7 @@ def test_what_knows_the_request_knows_the_mode() -> None:
     app = AppConnection(AppSession(mode=mode_of))
     task = ListenTask(ListenVerb(url="ws://app.example:8080/call?way=streaming"), {})
     platform = PlatformConnection(task, headers=[("X-Trace", "7")])
-    app.feed(platform.data_to_send())
-    (request,) = app.events()
+    (request,) = app.receive(platform.data_to_send())
     assert isinstance(request, Request)
     assert app.session.request is request
     assert (request.header("host"), request.header("x-trace")) == ("app.example:8080", "7")
@@ -351,9 +350,28 @@ def test_what_knows_the_request_knows_the_mode() -> None:
     assert app.session.mode is Mode.STREAMING
 
 
+def test_what_came_with_the_request_is_read_after_a_later_answer() -> None:
+    app = AppConnection(AppSession())
+    platform = PlatformConnection(ListenTask(verb(Mode.CLIPS), {}))
+    metadata = Connection(ConnectionType.CLIENT).send(TextMessage("{}"))
+    (request,) = app.receive(platform.data_to_send() + metadata)
+    assert isinstance(request, Request)
+    assert [*app.events()] == []
+    app.answer(judge_request(request, HandshakePolicy()))
+    assert [type(event) for event in app.events()] == [Metadata]
+
+
+def test_what_is_not_taken_comes_with_what_is_received_next() -> None:
+    ends = Ends()
+    ends.exchange()
+    ends.task.capture(bytes(320))
+    ends.app.receive(ends.platform.data_to_send())
+    ends.task.key("5")
+    assert [*ends.app.receive(ends.platform.data_to_send())] == [Audio(bytes(320)), Dtmf("5", 800)]
+
+
 def _given(connection: AppConnection | PlatformConnection, data: bytes) -> list[ConnectionEvent]:
-    connection.feed(data)
-    return [*connection.events()]
+    return [*connection.receive(data)]
 
 
 def test_credentials_come_beside_the_other_headers() -> None:

@@ -377,8 +377,7 @@ class ByteExchange(Exchange):
         end = self.ends[receiver]
         if end.finished:
             return
-        end.feed(payload if isinstance(payload, bytes) else b"")
-        for event in end.events():
+        for event in end.receive(payload if isinstance(payload, bytes) else b""):
             if isinstance(event, Request):
                 assert isinstance(end, AppConnection)
                 end.answer(judge_request(event, HandshakePolicy()))
@@ -443,14 +442,14 @@ def test_without_ids_a_play_done_that_is_late_by_the_apps_clock_is_taken_for_ano
     task = ListenTask(ListenVerb(url="ws://app.example/"), {"callSid": "c"}, profile=profile)
     app = AppSession(profile=profile)
     task.connected()
-    app.receive(*task.outgoing())
+    app.receive(*task.data_to_send())
     app.send(PlayAudio(bytes(80_000), sample_rate=8000, id="a"))
-    task.receive(*app.outgoing())
+    task.receive(*app.data_to_send())
     if why == "a pause":
         task.pause()
     else:
         task.capture(bytes(48_000))
-        for payload in task.outgoing():
+        for payload in task.data_to_send():
             app.receive(payload)
         task.capture(bytes(32_000))
     task.play(5 * FLICKS)
@@ -458,7 +457,7 @@ def test_without_ids_a_play_done_that_is_late_by_the_apps_clock_is_taken_for_ano
     app.send(PlayAudio(bytes(320), sample_rate=8000, id="b"))
     (done,) = [
         event
-        for payload in task.outgoing()
+        for payload in task.data_to_send()
         for event in app.receive(payload)
         if isinstance(event, PlaybackDone) and event.message
     ]

@@ -112,8 +112,8 @@ class App:
     def connection_lost(self) -> None:
         self.session.connection_lost()
 
-    def outgoing(self) -> Iterator[Payload]:
-        yield from self.session.outgoing()
+    def data_to_send(self) -> Iterator[Payload]:
+        yield from self.session.data_to_send()
         unchecked, self.unchecked = self.unchecked, []
         yield from unchecked
 
@@ -318,8 +318,8 @@ class Platform(ListenTask):
         heard = super().play(flicks)
         return heard if self.hears else None
 
-    def outgoing(self) -> Iterator[Payload]:
-        for payload in super().outgoing():
+    def data_to_send(self) -> Iterator[Payload]:
+        for payload in super().data_to_send():
             yield from self.changed(payload)
 
     def changed(self, payload: Payload) -> list[Payload]:
@@ -364,8 +364,8 @@ class PlaysWhatIsCleared(Platform):
 class TurnsMarksAround(Platform):
     """Tells of the marks that are over at once from the last to the first."""
 
-    def outgoing(self) -> Iterator[Payload]:
-        payloads = [*super().outgoing()]
+    def data_to_send(self) -> Iterator[Payload]:
+        payloads = [*super().data_to_send()]
         marks = [payload for payload in payloads if is_text(payload, "mark")]
         return iter([marks.pop() if is_text(one, "mark") else one for one in payloads])
 

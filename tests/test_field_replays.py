@@ -67,7 +67,7 @@ class Replay:
         self.said.clear()
 
     def read(self) -> None:
-        for payload in self.task.outgoing():
+        for payload in self.task.data_to_send():
             if isinstance(payload, str):
                 text = payload
                 while text:

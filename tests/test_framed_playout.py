@@ -261,4 +261,4 @@ def test_a_platform_plays_its_streams_so_if_its_profile_says_so() -> None:
     task.receive(audio(100))
     task.receive('{"type": "mark", "data": {"name": "m"}}')
     assert task.play(FRAME) == []
-    assert list(task.outgoing())[1] == '{"type":"mark","data":{"name":"m","event":"playout"}}'
+    assert list(task.data_to_send())[1] == '{"type":"mark","data":{"name":"m","event":"playout"}}'

@@ -70,9 +70,8 @@ def an_end(role: str, *chunks: bytes, stalls: bool = False) -> Driven:
 def suffer(driven: Driven, chunks: Iterable[bytes]) -> None:
     """Take a flood as a user does who lets go of what it has seen, and of errors."""
     for chunk in chunks:
-        driven.end.feed(chunk)
         try:
-            for _ in driven.end.events():
+            for _ in driven.end.receive(chunk):
                 pass
         except RemoteProtocolError:
             pass

@@ -183,7 +183,7 @@ def test_a_platform(said: list[str | bytes], mode: Mode, profile: Profile, conne
         if connected and not task.ended:
             assert task.receive('{"type":"hello"}') == [UnknownMessage({"type": "hello"})]
         sayable(task.play(STEP))
-        sayable(task.session.outgoing())
+        sayable(task.session.data_to_send())
     task.hang_up()
     assert task.receive("[") == []
     sayable(task.passed())

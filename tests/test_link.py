@@ -497,8 +497,7 @@ def test_the_other_end_can_be_the_app() -> None:
     passed: list[object] = []
     link.tap = lambda sender, payload: passed.append((sender, payload))
     app = AppConnection(AppSession())
-    app.feed(link.data_to_send(0.0) or b"")
-    (request,) = app.events()
+    (request,) = app.receive(link.data_to_send(0.0) or b"")
     assert isinstance(request, Request)
     app.answer(judge_request(request, HandshakePolicy()))
     link.receive(app.data_to_send(), 0.0)
@@ -510,8 +509,7 @@ def test_the_other_end_can_be_the_app() -> None:
     link.settle(1.0)
     assert link.ending().kind is EndKind.LEFT
     link.fail(KeyError(), 1.0)
-    app.feed(link.data_to_send(1.0) or b"")
-    [*app.events()]
+    [*app.receive(link.data_to_send(1.0) or b"")]
     assert link.ending().kind is EndKind.FAILED
 
 

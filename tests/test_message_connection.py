@@ -25,8 +25,7 @@ from listenproto import (
 def opened(*payloads: Payload) -> tuple[MessageConnection, list[ConnectionEvent]]:
     """A connection in a streaming call, and what these messages mean."""
     connection = MessageConnection(AppSession(mode=Mode.STREAMING))
-    connection.feed(["{}", *payloads])
-    first, *events = connection.events()
+    first, *events = connection.receive(["{}", *payloads])
     assert isinstance(first, Metadata)
     return connection, events
 
@@ -43,7 +42,7 @@ def test_messages_are_events_up_to_the_close() -> None:
         Closed(3000, "enough", clean=True),
     ]
     assert (connection.finished, connection.ended, connection.left) == (True, True, False)
-    assert [*connection.events()] == []
+    assert [*connection.receive([])] == []
 
 
 @pytest.mark.parametrize("data", ["text", b"\1\0", Close(1000), None])
@@ -53,8 +52,8 @@ def test_messages_come_in_a_list(data: Any) -> None:
     with pytest.raises(
         TypeError, match=f"^pass a list of messages, each str, bytes or Close, not a {kind}$"
     ):
-        connection.feed(data)
-    assert [*connection.events()] == []
+        connection.receive(data)
+    assert [*connection.receive([])] == []
     call = AppCall(now=0.0, over_messages=True)
     with pytest.raises(TypeError, match=r"^pass a list of messages"):
         call.receive(data, 0.0)
@@ -66,16 +65,14 @@ def test_nothing_is_sent_after_the_other_ends_close() -> None:
     connection, _ = opened()
     send(connection, b"\1\0")
     assert connection.has_data_to_send
-    connection.feed([Close(1000)])
-    assert len([*connection.events()]) == 2
+    assert len([*connection.receive([Close(1000)])]) == 2
     assert (connection.has_data_to_send, connection.data_to_send()) == (False, [])
 
 
 def test_a_loss_comes_behind_what_came_before() -> None:
     connection, _ = opened()
-    connection.feed([b"\1\0"])
-    connection.lost()
-    assert [*connection.events()] == [Audio(b"\1\0"), Closed(1006, "", clean=False)]
+    connection.receive([b"\1\0"])  # its event comes with the next ones
+    assert [*connection.connection_lost()] == [Audio(b"\1\0"), Closed(1006, "", clean=False)]
     assert (connection.finished, connection.ended, connection.left) == (True, True, False)
 
 
@@ -93,15 +90,14 @@ def test_what_is_sent_comes_out_in_batches() -> None:
 
 def test_a_fault_is_raised_where_it_is_and_answered_before_all_else() -> None:
     connection = MessageConnection(AppSession())
-    connection.feed([b"\0\0", "{}"])
     with pytest.raises(RemoteProtocolError) as fault:
-        [*connection.events()]
+        [*connection.receive([b"\0\0", "{}"])]
     assert not connection.finished
     connection.fail(fault.value)
     assert (connection.finished, connection.has_data_to_send) == (True, True)
     assert connection.data_to_send() == [Close(1002, str(fault.value))]
     assert (connection.has_data_to_send, connection.data_to_send()) == (False, [])
-    assert [*connection.events()] == []
+    assert [*connection.receive([])] == []
 
 
 def test_after_a_fault_what_waits_is_dropped() -> None:

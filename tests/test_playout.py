@@ -795,14 +795,14 @@ def open_task(
     verb = ListenVerb(url="wss://example.com/", bidirectional_audio=way)
     task = ListenTask(verb, {"callSid": "c"}, profile=profile, **options)
     task.connected()
-    assert len(list(task.outgoing())) == 1
+    assert len(list(task.data_to_send())) == 1
     return task
 
 
 def messages(task: ListenTask) -> list[dict]:
     """The JSON objects that go out; deployed platforms put several into one text."""
     found = []
-    for text in task.outgoing():
+    for text in task.data_to_send():
         assert isinstance(text, str)
         end = 0
         while end < len(text):
@@ -1070,9 +1070,9 @@ def test_after_a_disconnect_nothing_is_heard_and_nothing_told(profile: Profile) 
     task.receive(l16(*[1] * 400))
     task.receive(mark("m"))
     task.receive('{"type": "disconnect"}')
-    assert [type(payload).__name__ for payload in task.outgoing()] == ["Close"]
+    assert [type(payload).__name__ for payload in task.data_to_send()] == ["Close"]
     assert task.play(SECOND) == []
-    assert list(task.outgoing()) == []
+    assert list(task.data_to_send()) == []
 
 
 @pytest.mark.parametrize(

@@ -121,18 +121,18 @@ def test_a_clip_starts_over_one_that_was_not_queued_at_both_ends(queue: bool | N
     task = ListenTask(ListenVerb(url="ws://app.example/"), {}, profile=DEPLOYED)
     app = AppSession(profile=DEPLOYED)
     task.connected()
-    app.receive(*task.outgoing())
+    app.receive(*task.data_to_send())
     first = play(app, clip(10, "a", queue=False), 0.0)
-    task.receive(*app.outgoing())
+    task.receive(*app.data_to_send())
     task.play(FLICKS)
     second = play(app, clip(2, "b", queue=queue), 1.0)
     assert app.ahead(1.0) == 11
-    task.receive(*app.outgoing())
+    task.receive(*app.data_to_send())
     task.play(2 * FLICKS)
-    assert ends(app.receive(*task.outgoing(), 3.0)) == [(second, P)]
+    assert ends(app.receive(*task.data_to_send(), 3.0)) == [(second, P)]
     assert (second.heard, app.ahead(3.0)) == (2, 9)
     task.play(9 * FLICKS)
-    assert ends(app.receive(*task.outgoing(), 12.0)) == [(first, P)]
+    assert ends(app.receive(*task.data_to_send(), 12.0)) == [(first, P)]
     assert (first.heard, app.ahead(12.0)) == (10, 0)
 
 
@@ -865,7 +865,7 @@ class Network:
         self.to_platform: deque[tuple[float, str | bytes | Close]] = deque()
         self.events: list[object] = []
         self.task.connected()
-        self.app.receive(next(iter(self.task.outgoing())), clock.now())  # type: ignore[arg-type]
+        self.app.receive(next(iter(self.task.data_to_send())), clock.now())  # type: ignore[arg-type]
 
     def step(self) -> None:
         """20 ms pass, and what is to arrive by then does."""
@@ -877,7 +877,7 @@ class Network:
             self.task.receive(payload)
         self.task.play(FLICKS // 50)
         self.task.capture(bytes(320))
-        self.to_app += [(now + self.back, payload) for payload in self.task.outgoing()]
+        self.to_app += [(now + self.back, payload) for payload in self.task.data_to_send()]
         while self.to_app and self.to_app[0][0] <= now:
             payload = self.to_app.popleft()[1]
             if isinstance(payload, Close):
@@ -898,7 +898,7 @@ class Network:
     def send(self, message: Message) -> Sent | None:
         sent = self.app.send(message, self.clock.now())
         leaving = self.clock.passed + self.there
-        self.to_platform += [(leaving, payload) for payload in self.app.outgoing()]
+        self.to_platform += [(leaving, payload) for payload in self.app.data_to_send()]
         self.keep_time()
         return sent
 

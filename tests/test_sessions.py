@@ -69,7 +69,7 @@ def opened_app(mode: Mode = Mode.CLIPS, metadata: str = METADATA, **options: obj
 def opened_platform(mode: Mode, **options: object) -> PlatformSession:
     platform = PlatformSession(mode, **options)  # type: ignore[arg-type]
     platform.send(Metadata({"callSid": "c"}))
-    list(platform.outgoing())
+    list(platform.data_to_send())
     return platform
 
 
@@ -80,7 +80,7 @@ def clip_text(samples: int = 160, **members: object) -> str:
 
 
 def texts(session: AppSession | PlatformSession) -> list[object]:
-    return [json.loads(p) if isinstance(p, str) else p for p in session.outgoing()]
+    return [json.loads(p) if isinstance(p, str) else p for p in session.data_to_send()]
 
 
 def clauses(events: object) -> list[str]:
@@ -114,7 +114,7 @@ class TestTheApp:
                 app.receive(payload)
             assert (caught.value.clause, caught.value.close_code) == (clause, close_code)
         app.close(caught.value.close_code)
-        assert list(app.outgoing()) == [Close(close_code)]
+        assert list(app.data_to_send()) == [Close(close_code)]
 
     def test_the_error_says_what_was_wrong_with_the_metadata(self) -> None:
         with pytest.raises(RemoteProtocolError, match=r"'sampleRate' must be one of .*, not 8001"):
@@ -199,7 +199,7 @@ class TestTheApp:
             app.receive(first)
         assert clauses(app.observer.judge(Peer.APP, Close(code)).violations) == expected
         app.close(code)  # the close is not kept from going out
-        assert list(app.outgoing()) == [Close(code)]
+        assert list(app.data_to_send()) == [Close(code)]
 
     def test_the_mode_may_be_told_by_the_metadata(self) -> None:
         def way(request: Request | None, metadata: Metadata) -> Mode:
@@ -231,7 +231,7 @@ class TestTheApp:
         with pytest.raises(LocalProtocolError, match="LP-META-13"):
             app.send(Disconnect())
         app.close(1011)
-        assert list(app.outgoing()) == [Close(1011)]
+        assert list(app.data_to_send()) == [Close(1011)]
 
     @pytest.mark.parametrize("told", ["off", "nonsense"])
     def test_metadata_that_is_dropped_is_not_asked_for_the_mode(self, told: str) -> None:
@@ -427,7 +427,7 @@ class TestTheApp:
         app = opened_app(profile=DEPLOYED)
         sent = app.send(given)
         assert sent is not None and sent.name == "a"
-        (payload,) = app.outgoing()
+        (payload,) = app.data_to_send()
         assert isinstance(payload, str)
         (message,) = decode(payload, Peer.APP)
         assert isinstance(message, PlayAudio)
@@ -444,7 +444,7 @@ class TestTheApp:
     ) -> None:
         app = opened_app(**options)
         app.send(PlayAudio(bytes(4), sample_rate=24000))
-        ((payload,), data) = [*app.outgoing()], {"audioContentType": "raw", "sampleRate": 24000}
+        ((payload,), data) = [*app.data_to_send()], {"audioContentType": "raw", "sampleRate": 24000}
         assert isinstance(payload, str)
         assert data.items() <= json.loads(payload)["data"].items()
 
@@ -486,7 +486,7 @@ class TestTheApp:
         with pytest.raises(LocalProtocolError) as refused:
             app.send(UnknownMessage(body))
         assert refused.value.clause == clause
-        assert not app.has_outgoing
+        assert not app.has_data_to_send
 
     def test_no_clip_goes_out_without_its_type(self) -> None:
         """LP-CLIP-7: not even one whose checks were gone round."""
@@ -495,7 +495,7 @@ class TestTheApp:
         object.__setattr__(clip, "content_type", None)
         with pytest.raises(LocalProtocolError, match="LP-CLIP-7"):
             app.send(clip)
-        assert not app.has_outgoing
+        assert not app.has_data_to_send
 
     def test_ids_are_safe_where_the_platform_does_not_escape_them(self) -> None:
         """LP-CLIP-34: unless told otherwise."""
@@ -532,7 +532,7 @@ class TestTheApp:
         app = opened_app(Mode.STREAMING)
         with pytest.raises(LocalProtocolError, match="LP-AUD-6"):
             app.send(Audio(b"odd"))
-        assert [*app.outgoing()] == []
+        assert [*app.data_to_send()] == []
 
     @pytest.mark.parametrize("claimed", [0x7FFFFFFF, 5, 3])
     def test_a_wav_goes_out_with_the_length_that_it_has(self, claimed: int) -> None:
@@ -562,7 +562,7 @@ class TestTheApp:
         content = wav_header(320, 8000) + bytes(320)
         app.send(PlayAudio(content, "wav"))
         assert read == [content]
-        for text in app.outgoing():
+        for text in app.data_to_send():
             assert isinstance(text, str)
             platform.receive(text)
         platform.play(FLICKS)
@@ -633,7 +633,7 @@ class TestTheApp:
         with pytest.raises(LocalProtocolError) as caught:
             app.send(message)
         assert caught.value.clause == clause
-        assert list(app.outgoing()) == []
+        assert list(app.data_to_send()) == []
         assert list(app.passed()) == []
         assert app.waiting == 0
 
@@ -649,7 +649,7 @@ class TestTheApp:
                 app.send(message)
         assert app.receive(b"ab") == [Audio(b"ab")]
         app.close()
-        assert list(app.outgoing()) == ['{"type":"disconnect"}', Close(1000)]
+        assert list(app.data_to_send()) == ['{"type":"disconnect"}', Close(1000)]
 
     def test_after_the_end_nothing_is_sent(self) -> None:
         closed, lost = opened_app(), opened_app()
@@ -662,14 +662,14 @@ class TestTheApp:
                 app.send(KillAudio())
             assert caught.value.clause == clause
             app.close()
-            assert list(app.outgoing()) == []
+            assert list(app.data_to_send()) == []
 
     @pytest.mark.parametrize(("first", "last"), [(1000, 1003), (1007, 1013), (3000, 4999)])
     def test_a_close_says_any_code_that_may_be_said(self, first: int, last: int) -> None:
         for code in (first, last):
             app = opened_app()
             app.close(code)
-            assert list(app.outgoing()) == [Close(code)]
+            assert list(app.data_to_send()) == [Close(code)]
         for code in (first - 1, last + 1):
             with pytest.raises(LocalProtocolError, match=str(code)):
                 opened_app().close(code)
@@ -692,7 +692,7 @@ class TestThePlatform:
                     platform.send(metadata)
             else:
                 platform.send(metadata)
-                (text,) = platform.outgoing()
+                (text,) = platform.data_to_send()
                 assert len(text) == 8192  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("front", ["", "x"])  # it is cut behind a character, or inside
@@ -703,7 +703,7 @@ class TestThePlatform:
         assert caught.value.clause == "LP-META-11"
         platform = PlatformSession(Mode.CLIPS, profile=DEPLOYED)
         platform.send(long)
-        (text,) = platform.outgoing()
+        (text,) = platform.data_to_send()
         assert isinstance(text, str)
         raw = text.encode(errors="surrogateescape")
         assert len(raw) == 8192
@@ -758,7 +758,7 @@ class TestThePlatform:
         assert clauses(refused) == ["LP-CLIP-2"]
         platform.play(FLICKS)
         assert platform.playout.buffered == 0
-        done = [p for p in platform.outgoing() if isinstance(p, str)]
+        done = [p for p in platform.data_to_send() if isinstance(p, str)]
         assert sum(p.count("playDone") for p in done) == waiting + 1
 
     def test_a_rate_written_as_a_string(self) -> None:
@@ -811,7 +811,7 @@ class TestThePlatform:
         app = opened_app(profile=DEPLOYED)
         for clip_id in ("cut-short", "dropped", "empty"):
             app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))
-        (text,) = platform.outgoing()
+        (text,) = platform.data_to_send()
         assert isinstance(text, str)
         done = [event for event in app.receive(text) if isinstance(event, PlaybackDone)]
         assert [event.name for event in done if event.message] == ["cut-short", "empty"]
@@ -924,7 +924,7 @@ class TestThePlatform:
     def test_a_deployed_mark_may_come_back_broken(self) -> None:
         platform = opened_platform(Mode.STREAMING, profile=DEPLOYED)
         platform.receive(json.dumps({"type": "mark", "data": {"name": 'a"b'}}))
-        (text,) = platform.outgoing()
+        (text,) = platform.data_to_send()
         assert text == '{"type":"mark","data":{"name":"a"b","event":"playout"}}'
         app = opened_app(Mode.STREAMING, safe_mark_names=False)
         app.send(Mark('a"b'))
@@ -938,7 +938,7 @@ class TestThePlatform:
             platform.send(Dtmf("1", 800))
             platform.send(Audio(b"bb"))
             platform.send(Dtmf("2", 800))
-            metadata, *behind = platform.outgoing()
+            metadata, *behind = platform.data_to_send()
             keys = [f'{{"event":"dtmf","dtmf":"{n}","duration":"800"}}' for n in (1, 2)]
             assert metadata == '{"sampleRate":8000,"mixType":"mono"}'
             in_order = [b"aa", keys[0], b"bb", keys[1]]
@@ -950,16 +950,16 @@ class TestThePlatform:
         platform.receive(bytes(320))
         platform.receive('{"type":"mark","data":{"name":"m"}}')
         assert platform.receive('{"type":"disconnect"}') == [Disconnect()]
-        assert list(platform.outgoing()) == [Close(1000)]
+        assert list(platform.data_to_send()) == [Close(1000)]
         assert platform.play(FLICKS) == []
         assert platform.receive('{"type":"killAudio"}') == []
-        assert list(platform.outgoing()) == []
+        assert list(platform.data_to_send()) == []
 
     @pytest.mark.parametrize("behind", ['{"type":"killAudio"}', '{"type":"mark"}', '{"type":"x"}'])
     def test_what_stands_behind_a_disconnect_in_one_text_means_nothing(self, behind: str) -> None:
         platform = opened_platform(Mode.STREAMING)
         assert platform.receive('{"type":"disconnect"}' + behind) == [Disconnect()]
-        assert list(platform.outgoing()) == [Close(1000)]
+        assert list(platform.data_to_send()) == [Close(1000)]
 
     def test_what_the_platform_may_not_send(self) -> None:
         platform = PlatformSession(Mode.CLIPS)
@@ -1029,7 +1029,7 @@ def test_a_close_goes_out_as_it_was_said_and_counts_for_nothing_that_waits() -> 
     for session in (opened_app(), opened_platform(Mode.CLIPS)):
         session.close(1001, "going")
         assert session.waiting == 0
-        assert list(session.outgoing()) == [Close(1001, "going")]
+        assert list(session.data_to_send()) == [Close(1001, "going")]
         assert session.waiting == 0
 
 
@@ -1042,13 +1042,13 @@ def test_an_hour_of_audio_may_wait_for_the_caller() -> None:
 def test_the_reason_of_a_close_is_cut_to_what_a_frame_can_hold() -> None:
     app = opened_app()
     app.close(1002, "é" * 100)
-    assert list(app.outgoing()) == [Close(1002, "é" * 61)]
+    assert list(app.data_to_send()) == [Close(1002, "é" * 61)]
 
 
 def test_what_no_frame_can_say_is_a_question_mark_in_the_reason_of_a_close() -> None:
     app = opened_app()
     app.close(1002, "\ud800!")
-    assert list(app.outgoing()) == [Close(1002, "?!")]
+    assert list(app.data_to_send()) == [Close(1002, "?!")]
 
 
 def test_a_close_is_not_sent_as_a_message() -> None:
@@ -1065,7 +1065,7 @@ def test_only_messages_and_bytes_of_audio_are_sent() -> None:
         app.send("killAudio")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Audio takes bytes"):
         app.send(Audio("ab"))  # type: ignore[arg-type]
-    assert list(app.outgoing()) == []
+    assert list(app.data_to_send()) == []
 
 
 def test_the_platform_takes_the_rate_of_the_stream_from_the_verb() -> None:
@@ -1139,7 +1139,7 @@ def test_both_ends_count_what_passes() -> None:
         app.send(message)
     app.close()
     assert (app.received, app.sent) == (Traffic(5, 321), Traffic(3, 22))
-    for payload in app.outgoing():
+    for payload in app.data_to_send():
         if isinstance(payload, Close):
             platform.closed(payload.code)
         else:

@@ -32,14 +32,14 @@ def listening(profile: Profile = DOCUMENTED, **options: object) -> ListenTask:
     verb = ListenVerb.from_json({"url": "ws://app.example/", **options})
     task = ListenTask(verb, {"callSid": "c", "callStatus": "in-progress"}, profile=profile)
     task.connected()
-    next(task.outgoing())
+    next(task.data_to_send())
     return task
 
 
 def sent(task: ListenTask) -> list[object]:
     """What goes out: texts as JSON, audio joined to one piece, the close."""
     out: list[object] = []
-    for payload in task.outgoing():
+    for payload in task.data_to_send():
         if isinstance(payload, bytes) and out and isinstance(out[-1], bytes):
             out[-1] += payload
         else:
@@ -57,9 +57,9 @@ def test_metadata_goes_first_and_holds_what_the_verb_adds() -> None:
         }
     )
     task = ListenTask(verb, {"callSid": "c", "from": "+15550100"})
-    assert list(task.outgoing()) == []
+    assert list(task.data_to_send()) == []
     task.connected()
-    (text,) = task.outgoing()
+    (text,) = task.data_to_send()
     assert text == (
         '{"sampleRate":16000,"mixType":"stereo","callSid":"c","from":"the verb wins","room":7}'
     )
@@ -100,9 +100,9 @@ def test_audio_goes_out_in_messages_of_20_ms() -> None:
     ):
         task = listening(**options)
         task.capture(bytes(size * 2 - 4))
-        assert [len(p) for p in task.outgoing() if isinstance(p, bytes)] == [size]
+        assert [len(p) for p in task.data_to_send() if isinstance(p, bytes)] == [size]
         task.capture(bytes(4))
-        assert [len(p) for p in task.outgoing() if isinstance(p, bytes)] == [size]
+        assert [len(p) for p in task.data_to_send() if isinstance(p, bytes)] == [size]
 
 
 @given(pieces=st.lists(st.integers(0, 900), max_size=20))

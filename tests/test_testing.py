@@ -83,8 +83,8 @@ class Flat:
             for value, start, rate in self._platform.play(flicks)
         ]
 
-    def outgoing(self) -> list[Payload]:
-        out = self._platform.outgoing()
+    def data_to_send(self) -> list[Payload]:
+        out = self._platform.data_to_send()
         return [Close(payload) if isinstance(payload, int) else payload for payload in out]
 
 
@@ -122,7 +122,7 @@ class OurApp:
         self.session = AppSession(mode=verb.mode(), profile=profile)
         self.closed = self.session.closed
         self.connection_lost = self.session.connection_lost
-        self.outgoing = self.session.outgoing
+        self.data_to_send = self.session.data_to_send
 
     def receive(self, payload: str | bytes) -> None:
         try:

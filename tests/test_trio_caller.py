@@ -432,7 +432,7 @@ async def test_the_beep_is_heard_before_the_connection_and_by_the_caller_only() 
     await hear_beep(task, hear=heard.extend, speed=2.0)
     assert trio.current_time() == pytest.approx(0.25)
     assert sum(len(piece.pcm) for piece in heard) == RATE
-    assert list(task.outgoing()) == []
+    assert list(task.data_to_send()) == []
 
     recorded: list[object] = []
     app_stream, platform_stream = memory_stream_pair()

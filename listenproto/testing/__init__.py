@@ -12,7 +12,7 @@ yours in a subclass, and run its ``TestCase``::
         verbs = listen_verbs(Mode.STREAMING)
 
         def make_app(self, verb, profile):
-            return my_app()  # an AppUnderTest: receive, closed, connection_lost, outgoing
+            return my_app()  # an AppUnderTest: receive, closed, connection_lost, data_to_send
 
     TestMyApp = MyApp.TestCase
 

@@ -64,7 +64,7 @@ class AppMachine(CallMachine):
         for message in messages_in(observer, Peer.PLATFORM, payload):
             observer.see(Peer.PLATFORM, message)
         app.receive(payload)
-        answers = [*app.outgoing()]
+        answers = [*app.data_to_send()]
         for answer in answers:
             for message in messages_in(observer, Peer.APP, answer):
                 found = observer.see(Peer.APP, message)

@@ -137,9 +137,9 @@ class Compared:
         self._killed = self._killed and not right
         return pieces
 
-    def outgoing(self) -> Iterator[Payload]:
+    def data_to_send(self) -> Iterator[Payload]:
         """What the platform sends. It is compared after the last, so that others judge it first."""
-        payloads, reference = ([*end.outgoing()] for end in self._both)
+        payloads, reference = ([*end.data_to_send()] for end in self._both)
         yield from payloads
         told = [*self._told(0, payloads)]
         right = [*self._told(1, reference)]

@@ -44,7 +44,7 @@ class AppUnderTest(Protocol):
     def connection_lost(self) -> object:
         """The connection is lost without a close."""
 
-    def outgoing(self) -> Iterable[Payload]:
+    def data_to_send(self) -> Iterable[Payload]:
         """Return what is to be sent since the last call, in order: text, binary, or a ``Close``."""
 
 
@@ -145,7 +145,7 @@ class Exchange:
         """Put what the ends want to send on its way."""
         for sender in Peer:
             end = self.app if sender is Peer.APP else self.platform
-            for payload in end.outgoing():
+            for payload in end.data_to_send():
                 self.passes(sender, sender, payload)
                 self.put(sender, payload)
 

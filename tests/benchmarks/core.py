@@ -172,10 +172,10 @@ def session(case: Case, sending: bool) -> Work:
     app, platform = AppSession(mode=case.mode), PlatformSession(case.mode)
 
     def carry() -> None:
-        for payload in platform.outgoing():
+        for payload in platform.data_to_send():
             assert not isinstance(payload, Close)
             app.receive(payload)
-        for payload in app.outgoing():
+        for payload in app.data_to_send():
             assert not isinstance(payload, Close)
             platform.receive(payload)
 
@@ -190,14 +190,14 @@ def session(case: Case, sending: bool) -> Work:
 
     def send(message: Message) -> object:
         sender.send(message)
-        return [*sender.outgoing()]
+        return [*sender.data_to_send()]
 
     if sending:
         return send, [case.message] * case.times
     payloads: list[Any] = []
     for _ in range(case.times):
         sender.send(case.message)
-        payloads += sender.outgoing()
+        payloads += sender.data_to_send()
     return receiver.receive, payloads
 
 
@@ -216,24 +216,19 @@ def connection(case: Case, sending: bool) -> Work | None:
     sender, receiver, send = ends[case.sender], ends[case.sender.other], sends[case.sender]
 
     def receive(data: bytes) -> None:
-        receiver.feed(data)
-        for _ in receiver.events():
+        for _ in receiver.receive(data):
             pass
 
-    app.feed(platform.data_to_send())
-    (request,) = app.events()
+    (request,) = app.receive(platform.data_to_send())
     assert isinstance(request, Request)
     app.answer(judge_request(request, HandshakePolicy()))
-    platform.feed(app.data_to_send())
-    list(platform.events())
+    list(platform.receive(app.data_to_send()))
     if case.opens:
         return None if sending else (receive, [platform.data_to_send()])
-    app.feed(platform.data_to_send())
-    list(app.events())
+    list(app.receive(platform.data_to_send()))
     for message in case.before * case.times:
         sends[case.sender.other](message)
-        sender.feed(receiver.data_to_send())
-        list(sender.events())
+        list(sender.receive(receiver.data_to_send()))
 
     def to_bytes(message: Message) -> bytes:
         send(message)

@@ -22,7 +22,7 @@ class Menu:
         self.session = AppSession(mode=Mode.CLIPS)
         self.closed = self.session.closed
         self.connection_lost = self.session.connection_lost
-        self.outgoing = self.session.outgoing
+        self.data_to_send = self.session.data_to_send
         self.prompt: Sent | None = None
         self.over = False
 

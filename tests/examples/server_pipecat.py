@@ -81,7 +81,7 @@ class ListenSerializer(FrameSerializer):
 
     def _send(self, message: Message) -> str | bytes:
         self.session.send(message, time.monotonic())
-        (payload,) = self.session.outgoing()
+        (payload,) = self.session.data_to_send()
         assert not isinstance(payload, Close)  # that is up to the transport
         return payload
 

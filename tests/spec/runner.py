@@ -329,7 +329,7 @@ def _said(app: AppSession, payload: Payload, number: int) -> Failures:
     except LocalProtocolError as error:
         yield f"step {number}: it cannot be sent: {error}"
         return
-    sent = [*app.outgoing()]
+    sent = [*app.data_to_send()]
     if isinstance(payload, Close):
         wanted: list[Message] = [payload]
         found: list[Message] = [close for close in sent if isinstance(close, Close)]
@@ -372,7 +372,7 @@ class _Platform:
         self.sent: deque[Payload] = deque()
 
     def next_sent(self) -> Payload | None:
-        self.sent += self.task.outgoing()
+        self.sent += self.task.data_to_send()
         return self.sent.popleft() if self.sent else None
 
     def act(self, step: dict[str, Any]) -> list[dict[str, Any]]:
@@ -562,8 +562,7 @@ def _perform_answer(vector: Vector) -> Failures:
         return
     app = AppConnection(AppSession())
     for byte in vector["request"].encode("latin-1"):
-        app.feed(bytes([byte]))
-        for event in app.events():
+        for event in app.receive(bytes([byte])):
             assert isinstance(event, Request)
             verdict = judge_request(event, _policy(vector), open_calls=vector.get("openCalls", 0))
             app.answer(verdict)
@@ -610,9 +609,8 @@ def _perform_reaction(vector: Vector) -> Failures:
     (request,) = _events_of(ServerWire(), connection.data_to_send())
     assert isinstance(request, Request)
     answer = vector["answer"].replace("{accept}", _accept_token(request)).encode("latin-1")
-    connection.feed(answer + bytes.fromhex(vector.get("behind", "")))
     try:
-        events = [*connection.events()]
+        events = [*connection.receive(answer + bytes.fromhex(vector.get("behind", "")))]
     except RemoteProtocolError:
         events = []
     accepted = any(isinstance(event, Accepted) for event in events)
