@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from tests.benchmarks import core
+import pytest
+
+from tests.benchmarks import calls, core
 from tests.benchmarks.report import Report
 
 
@@ -35,3 +37,22 @@ def test_a_report_shows_the_same_table_after_it_was_written_and_read(tmp_path: P
         "| a    |   1.23 |",
         "| b    |        |",
     ]
+
+
+def test_calls_are_placed_and_every_echo_of_a_server_comes_back() -> None:
+    command = calls.own_command("listenproto-trio")
+    load = calls.measure(command, calls=2, seconds=0.2, warm_up=0.1)
+    assert (load.calls, load.sent, load.lost) == (2, 30, 0)
+    assert load.echo_median is not None and load.echo_p99 is not None
+
+
+def test_a_server_that_does_not_start_is_told_with_what_it_said() -> None:
+    with pytest.raises(SystemExit, match=r"(?s)does not listen:.*no server of that name"):
+        calls.measure(calls.own_command("nobody"), calls=1, seconds=0.1, warm_up=0.1)
+
+
+@pytest.mark.parametrize("guess", [1, 50, 3000])
+@pytest.mark.parametrize("carried", [0, 1, 7, 50, 333, 2000])
+def test_the_search_finds_how_many_calls_are_steady(carried: int, guess: int) -> None:
+    found = calls.capacity(lambda number: number <= carried, guess)
+    assert carried - max(1, calls.PRECISION * carried) <= found <= carried

@@ -93,12 +93,7 @@ def _machine() -> dict[str, str]:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    load = f"{os.getloadavg()[0]:.1f}"
-    return {
-        "cpu": f"{model} x {os.cpu_count()}",
-        "load": load,
-        "python": platform.python_version(),
-    }
+    return {"cpu": f"{model} x {os.cpu_count()}", "python": platform.python_version()}
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
