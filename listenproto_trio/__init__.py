@@ -20,17 +20,18 @@ try:
         WavFile,
         recover_wav,
     )
-    from listenproto_trio.call import Call
-    from listenproto_trio.caller import Key, hear_beep, talk
-    from listenproto_trio.client import (
+    from listenproto_trio._call import Call
+    from listenproto_trio._caller import Key, hear_beep, talk
+    from listenproto_trio._client import (
         AppMessage,
         CallRejected,
         PlatformCall,
         open_call,
         open_call_on,
     )
-    from listenproto_trio.server import Handler, serve, serve_stream
-    from listenproto_trio.websocket import TrioWebSocket, WebSocket
+    from listenproto_trio._server import Handler, serve, serve_stream
+    from listenproto_trio._speech import speech
+    from listenproto_trio._websocket import TrioWebSocket, WebSocket
 except ModuleNotFoundError as exc:
     if exc.name not in ("trio", "trio_websocket"):
         raise
@@ -69,5 +70,6 @@ __all__ = [
     "recover_wav",
     "serve",
     "serve_stream",
+    "speech",
     "talk",
 ]

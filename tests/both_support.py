@@ -14,7 +14,7 @@ import trio
 from listenproto import DOCUMENTED, BidirectionalAudio, Heard, ListenVerb, Profile
 from listenproto._l16 import flicks_of
 from listenproto_trio import Answering, Call, PlatformCall, Recorder
-from listenproto_trio.caller import STEP
+from listenproto_trio._caller import STEP
 from listenproto_trio.cli.sound import HeardFile
 from tests.call_support import CALL_SID, RATE, STREAM
 from tests.recording_support import heard_in, sides_in, started

@@ -44,7 +44,7 @@ from listenproto.asyncio import answer
 from listenproto_trio import Call as TrioCall
 from listenproto_trio import Key, PlatformCall, open_call_on, serve_stream
 from listenproto_trio import talk as trio_talk
-from listenproto_trio.driver import IDLE
+from listenproto_trio._driver import IDLE
 from tests import asyncio_support, call_support, trio_support
 from tests.asyncio_support import JumpingLoop, MemoryPlatform
 from tests.call_support import ATTRIBUTES, FILLER, PROBE, RATE, News

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from listenproto._wav import wav_header
-from listenproto_trio import Limits, client
+from listenproto_trio import Limits, _client
 from tests.cli_support import ROOT, answering, listenproto
 
 NOWHERE = "ws://127.0.0.1:1/"
@@ -418,7 +418,7 @@ def test_a_server_that_says_nothing(
         while connection.recv(65536):
             pass
 
-    monkeypatch.setattr(client, "Limits", partial(Limits, handshake_time=0.2))
+    monkeypatch.setattr(_client, "Limits", partial(Limits, handshake_time=0.2))
     words = ["--heard", "heard.wav", "--trace", "trace.jsonl"]
     with answering(listen) as url:
         run = listenproto("call", url.replace("ws", scheme), *words, cwd=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from listenproto import Audio, MarkEvent, Mode, Peer, PlayAudio, PlayDone
 from listenproto._messages import Close, Message
 from listenproto._trace import Trace, TraceHeader, TraceLine, TraceMoment
-from listenproto_trio.ladder import Ladder, ladder
+from listenproto_trio._ladder import Ladder, ladder
 
 PLATFORM, APP = Peer.PLATFORM, Peer.APP
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def brought_by(script: str) -> set[str]:
     others = brought - set(sys.stdlib_module_names)
     assert others == {"attr", "attrs", "h11", "listenproto", "wsproto"}
     return brought
+
+
+@pytest.mark.parametrize(
+    ("package", "public"),
+    [("listenproto", {"asyncio", "recording", "testing"}), ("listenproto_trio", {"cli"})],
+)
+def test_what_is_not_for_users_begins_with_an_underscore(package: str, public: set[str]) -> None:
+    names = {module.name for module in pkgutil.iter_modules([str(ROOT / package)])}
+    assert {name for name in names if not name.startswith("_")} == public
 
 
 def test_asyncio_needs_only_the_standard_library() -> None:
@@ -245,8 +255,8 @@ def test_the_command_without_its_packages_names_the_extra(missing: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "code"),
     [
-        ("listenproto_trio.call", RUN_COMMAND),
-        ("listenproto_trio.call", "import listenproto_trio"),
+        ("listenproto_trio._call", RUN_COMMAND),
+        ("listenproto_trio._call", "import listenproto_trio"),
         ("listenproto.testing.verbs", "import listenproto.testing"),
     ],
 )

@@ -40,7 +40,7 @@ from listenproto_trio import (
     serve,
     serve_stream,
 )
-from listenproto_trio.failures import in_words
+from listenproto_trio._failures import in_words
 from tests.trio_support import (
     CLIPS,
     Bare,

@@ -38,7 +38,7 @@ from listenproto_trio import (
     PlatformCall,
     Tap,
     TrioWebSocket,
-    driver,
+    _driver,
     open_call_on,
     serve_stream,
 )
@@ -171,7 +171,7 @@ class Line:
 
 
 # Streams in memory lose nothing either, so that tests in virtual time read as calls on sockets do.
-driver.CANCEL_SAFE = (*driver.CANCEL_SAFE, trio.StapledStream, Valve)
+_driver.CANCEL_SAFE = (*_driver.CANCEL_SAFE, trio.StapledStream, Valve)
 
 
 async def serve_over(

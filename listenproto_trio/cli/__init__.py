@@ -8,9 +8,9 @@ import sys
 import click
 
 from listenproto._shown import masked_line
+from listenproto_trio._failures import first, with_file
 from listenproto_trio.cli import call, demo, lint, options, recover, serve
 from listenproto_trio.cli.screen import complain, drop_output
-from listenproto_trio.failures import first, with_file
 
 __all__ = ["main"]
 

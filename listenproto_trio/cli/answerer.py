@@ -25,13 +25,13 @@ from listenproto._trace import TraceHeader, TraceMoment
 from listenproto._violation import Violation
 from listenproto.recording import Recorder, Recording, TraceFile
 from listenproto.recording._names import file_stem, stems
-from listenproto_trio.call import Call
+from listenproto_trio._call import Call
+from listenproto_trio._failures import with_file
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
-from listenproto_trio.failures import with_file
 
 __all__ = ["Answerer"]
 

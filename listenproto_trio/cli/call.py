@@ -22,7 +22,7 @@ from listenproto._url import ABSOLUTE, url_fault
 from listenproto._verb import ListenVerb, WsAuth, unwrapped
 from listenproto._verb_judge import judge_verb
 from listenproto._verb_options import VerbError
-from listenproto_trio.caller import Key
+from listenproto_trio._caller import Key
 from listenproto_trio.cli import options
 from listenproto_trio.cli.files import numbered
 from listenproto_trio.cli.hook import Hook, read_hook

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import trio
 
+from listenproto_trio._demo import CALLS, DemoCall, Played, play_call
+from listenproto_trio._failures import first, with_file
+from listenproto_trio._ladder import ladder
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
-from listenproto_trio.demo import CALLS, DemoCall, Played, play_call
-from listenproto_trio.failures import first, with_file
-from listenproto_trio.ladder import ladder
 
 __all__ = ["demo"]
 

@@ -18,7 +18,7 @@ from listenproto._messages import Mode, PlayAudio
 from listenproto._playback import Playback
 from listenproto._wav import WavError, read_clip_head
 from listenproto.recording._resampling import Resampler, mono
-from listenproto_trio.call import Call
+from listenproto_trio._call import Call
 from listenproto_trio.cli.options import read_file
 from listenproto_trio.cli.sound import MOST_SOUND, mended, read_sound, sound_in
 

@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import click
 
-from listenproto_trio.failures import in_words
+from listenproto_trio._failures import in_words
 
 __all__ = ["Beside", "check_folder", "numbered"]
 

@@ -10,10 +10,10 @@ from listenproto._messages import JSON
 from listenproto._trace import Trace, TraceError, judge_trace
 from listenproto._violation import Violation
 from listenproto.recording import read_trace_file
+from listenproto_trio._failures import in_words
+from listenproto_trio._ladder import ladder
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
-from listenproto_trio.failures import in_words
-from listenproto_trio.ladder import ladder
 
 __all__ = ["lint"]
 

@@ -20,7 +20,7 @@ from listenproto._profile import PROFILES
 from listenproto._terms import DIGITS
 from listenproto._verb import WsAuth
 from listenproto._verb_options import VerbError
-from listenproto_trio.caller import Key
+from listenproto_trio._caller import Key
 
 __all__ = [
     "Seconds",

@@ -16,10 +16,10 @@ from listenproto._playout import Heard
 from listenproto._statistics import Statistics
 from listenproto._task import ListenTask
 from listenproto._violation import Violation
+from listenproto_trio._client import AppMessage, PlatformCall
 from listenproto_trio.cli.breaches import Breaches
 from listenproto_trio.cli.closes import GOOD_CLOSES
 from listenproto_trio.cli.hook import Hooked
-from listenproto_trio.client import AppMessage, PlatformCall
 
 __all__ = ["COLUMNS", "Placed"]
 

@@ -23,14 +23,14 @@ from listenproto._task import ListenTask
 from listenproto._trace import TraceHeader
 from listenproto._verb import ListenVerb
 from listenproto.recording import TraceFile
-from listenproto_trio.caller import Hear, Key, hear_beep, talk
+from listenproto_trio._caller import Hear, Key, hear_beep, talk
+from listenproto_trio._client import UNTRUSTED, CallRejected, open_call
+from listenproto_trio._failures import with_file
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook
 from listenproto_trio.cli.placed import Placed
 from listenproto_trio.cli.screen import Screen, tell_all
 from listenproto_trio.cli.sound import HeardFile
-from listenproto_trio.client import UNTRUSTED, CallRejected, open_call
-from listenproto_trio.failures import with_file
 
 __all__ = ["CallPlan", "place"]
 

@@ -8,9 +8,9 @@ import click
 
 from listenproto._wav import WavError
 from listenproto.recording import Recovered, recover_wav
+from listenproto_trio._failures import in_words
 from listenproto_trio.cli import options
 from listenproto_trio.cli.screen import Screen, complain
-from listenproto_trio.failures import in_words
 
 __all__ = ["recover"]
 

@@ -24,7 +24,7 @@ from listenproto._logs import log
 from listenproto._messages import JSON, Payload, Peer
 from listenproto._profile import Profile
 from listenproto._trace import Reading, TraceMoment
-from listenproto_trio.ladder import Ladder
+from listenproto_trio._ladder import Ladder
 
 __all__ = ["Failure", "Screen", "complain", "drop_output", "of_call", "showing_log", "tell_all"]
 

@@ -18,14 +18,14 @@ from listenproto._messages import Metadata, Mode
 from listenproto._profile import PROFILES
 from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import judge_verb
-from listenproto_trio import server
+from listenproto_trio import _server
+from listenproto_trio._failures import in_words
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files
 from listenproto_trio.cli.files import check_folder
 from listenproto_trio.cli.screen import Failure, Screen, showing_log
 from listenproto_trio.cli.signals import watch_signals
-from listenproto_trio.failures import in_words
 
 __all__ = ["serve"]
 
@@ -210,7 +210,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"{'ws' if context is None else 'wss'}://{shown}:{{port}}{path}"
     serving = partial(
-        server.serve,
+        _server.serve,
         answerer.handle,
         host=host,
         port=port,

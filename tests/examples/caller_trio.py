@@ -5,8 +5,7 @@ import sys
 import trio
 
 from listenproto import BidirectionalAudio, ListenTask, ListenVerb
-from listenproto_trio import open_call, talk
-from listenproto_trio.speech import speech
+from listenproto_trio import open_call, speech, talk
 
 
 async def main(url: str, *, speed: float = 1.0) -> None:

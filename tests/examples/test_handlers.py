@@ -17,8 +17,17 @@ import trio
 
 from listenproto import ListenEnd, ListenResult, ListenVerb, Mode, Peer
 from listenproto._wav import GROWING_HEADER, parse_wav
-from listenproto_trio import Answering, Call, Handler, Key, Recorder, recover_wav, serve, talk
-from listenproto_trio.speech import speech
+from listenproto_trio import (
+    Answering,
+    Call,
+    Handler,
+    Key,
+    Recorder,
+    recover_wav,
+    serve,
+    speech,
+    talk,
+)
 from tests import runtime_support
 from tests.example_support import check_echo, program
 from tests.examples import caller_trio, ivr, recorder, server_trio, talker, talker_asyncio

@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from listenproto._link import Link
-from listenproto_trio.failures import in_words
+from listenproto_trio._failures import in_words
 
 __all__ = ["Carrier", "Driven", "Driver", "StreamCarrier"]
 

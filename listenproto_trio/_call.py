@@ -15,9 +15,9 @@ from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._handling import HandledCall
 from listenproto._upgrade import Request
-from listenproto_trio.driver import Carrier, Driver
-from listenproto_trio.failures import check_trio, peer_of
-from listenproto_trio.websocket import MessageCarrier, WebSocket
+from listenproto_trio._driver import Carrier, Driver
+from listenproto_trio._failures import check_trio, peer_of
+from listenproto_trio._websocket import MessageCarrier, WebSocket
 
 __all__ = ["Call"]
 

@@ -26,12 +26,12 @@ from listenproto._verb import BidirectionalAudio, ListenVerb
 from listenproto._violation import Violation
 from listenproto._wav import GROWING_HEADER, wav_header
 from listenproto.recording import HeardWav, TraceFile, WavFile, read_trace_file
-from listenproto_trio.call import Call
-from listenproto_trio.caller import Key, talk
-from listenproto_trio.client import open_call
-from listenproto_trio.failures import first
-from listenproto_trio.server import serve
-from listenproto_trio.speech import speech
+from listenproto_trio._call import Call
+from listenproto_trio._caller import Key, talk
+from listenproto_trio._client import open_call
+from listenproto_trio._failures import first
+from listenproto_trio._server import serve
+from listenproto_trio._speech import speech
 
 __all__ = ["CALLS", "DemoCall", "Played", "play_call"]
 

@@ -16,7 +16,7 @@ from listenproto._playout import Heard
 from listenproto._statistics import Lateness
 from listenproto._task import MESSAGES_PER_SECOND, ListenTask
 from listenproto._terms import DIGITS
-from listenproto_trio.client import PlatformCall
+from listenproto_trio._client import PlatformCall
 
 __all__ = ["Key", "hear_beep", "talk"]
 

@@ -32,8 +32,8 @@ from listenproto._task import ListenTask
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._violation import Violation
 from listenproto._wire import Closed
-from listenproto_trio.driver import Driver, StreamCarrier
-from listenproto_trio.failures import (
+from listenproto_trio._driver import Driver, StreamCarrier
+from listenproto_trio._failures import (
     check_trio,
     first,
     in_words,

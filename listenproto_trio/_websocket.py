@@ -10,7 +10,7 @@ import trio_websocket
 from listenproto._message_connection import checked
 from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
-from listenproto_trio.failures import in_words
+from listenproto_trio._failures import in_words
 
 __all__ = ["MessageCarrier", "TrioWebSocket", "WebSocket"]
 
