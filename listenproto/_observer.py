@@ -142,6 +142,8 @@ class Observer:
         else:
             self._clips = PlatformClips(profile)
             self._marks = PlatformMarks(profile)
+        self.verb_ended: bool = False
+        """Whether an ``error`` of the app has ended the verb, but not the connection."""
         self._audio_bytes = dict.fromkeys(Peer, 0)
         self._frame_bytes = dict.fromkeys(Peer, SAMPLE_BYTES)
         self._listen_rate = 8000
@@ -155,6 +157,10 @@ class Observer:
     def pending_marks(self) -> int:
         """How many marks count against the limit (LP-MARK-2)."""
         return self._marks.pending
+
+    def reaches_nobody(self, message: Message) -> bool:
+        """Whether the platform takes a message of the app for nothing, as the verb has ended."""
+        return self.verb_ended and isinstance(message, PlayAudio | Disconnect)
 
     def holds_clip(self, clip_id: ClipId) -> bool:
         """Whether a clip of that id is outstanding, or may still get its playDone (LP-CLIP-15)."""
@@ -217,6 +223,8 @@ class Observer:
                 return None
         if judgement.played is not None:
             return self._clips.sent(judgement.played)
+        if self._vantage is Peer.PLATFORM and self.reaches_nobody(message):
+            return None
         kind = type(message)
         # Metadata that follows unusable metadata comes too late: the app has to close.
         if kind in MOVERS and not (kind is Metadata and self._fatal is not None):
@@ -361,6 +369,10 @@ class Observer:
     def _record_clear(self, sender: Peer, message: ClearMarks) -> None:
         self._marks.cleared()
 
+    def _record_unknown(self, sender: Peer, message: UnknownMessage) -> None:
+        is_error = sender is Peer.APP and message.type == "error"
+        self.verb_ended |= is_error and self._profile.error_ends_verb
+
     def _record_disconnect(self, sender: Peer, message: Disconnect) -> None:
         self._record.disconnected()
 
@@ -399,6 +411,7 @@ _RECORDS: Final[Mapping[type[Any], Callable[[Observer, Peer, Any], Sent | None]]
     KillAudio: Observer._record_kill,
     Mark: Observer._record_mark,
     ClearMarks: Observer._record_clear,
+    UnknownMessage: Observer._record_unknown,
     Disconnect: Observer._record_disconnect,
 }
 """What a message that passes changes in the record; of answers, see the observer."""

@@ -107,8 +107,9 @@ class PlatformSession(Session):
         if isinstance(message, PlayAudio | Mark) and not dropped and (lack := self._lack(message)):
             return [self._no_room(message, lack)]
         bits = self._bits(message) if isinstance(message, PlayAudio) else 16
-        if isinstance(message, PlayAudio) and not (dropped or bits):
-            return [*violations, message]  # it is not played
+        if not dropped and (not bits or self.observer.reaches_nobody(message)):
+            assert isinstance(message, FromApp)
+            return [*violations, message]  # it has no effect
         self.observer.take(Peer.APP, came, judgement)
         if dropped:
             return [*violations]

@@ -125,7 +125,8 @@ class Profile:
     """D35: a sample of -1 in the stream is taken for a pending mark; an app sends -2 instead."""
 
     error_ends_verb: bool = False
-    """A message of type ``error`` from the app ends the verb, but not the connection."""
+    """D20: a message of type ``error`` from the app ends the verb, but not the connection. What
+    plays goes on; later clips, a disconnect and keys reach nobody."""
 
     finish_on_whole_string: bool = False
     """D21: finishOnKey is compared with the key as one string, not as a set of keys."""

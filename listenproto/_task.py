@@ -24,7 +24,6 @@ from listenproto._messages import (
     Mode,
     Payload,
     Peer,
-    UnknownMessage,
 )
 from listenproto._platform_session import PlatformEvent, PlatformSession
 from listenproto._playout import Heard, PlayoutGaps
@@ -88,7 +87,6 @@ class ListenTask:
         """The metadata that is sent to the app."""
         self.session.encode_metadata(self.metadata)
         self._connected = False
-        self._error = False
         self._frame = SAMPLE_BYTES * verb.channels
         self._message = verb.sample_rate // MESSAGES_PER_SECOND * self._frame
         self._partial = bytearray()
@@ -221,7 +219,7 @@ class ListenTask:
             raise LocalProtocolError(
                 f"{digit!r:.60} is not a key; the keys are {DIGITS}", clause="LP-DTMF-3"
             )
-        if self.ended or not self._connected:
+        if self.ended or not self._connected or self.session.observer.verb_ended:
             return
         ending = self.verb.finish_on_key
         ends = digit == ending or (digit in ending and not self.profile.finish_on_whole_string)
@@ -260,7 +258,7 @@ class ListenTask:
         if self._result is None:
             end = end if self._connected else ListenEnd.NOT_CONNECTED
             duration = self._clock // self.verb.sample_rate if self._connected else None
-            if self._error:  # LP-END-17: the actionHook was posted then
+            if self.session.observer.verb_ended:  # LP-END-17: the actionHook was posted then
                 end, duration, digits = ListenEnd.ERROR, None, None
             self._result = ListenResult(
                 end=end, duration=duration, digits=digits, attributes=self._attributes
@@ -271,17 +269,9 @@ class ListenTask:
     def receive(self, payload: str | bytes) -> list[PlatformEvent]:
         """Take one WebSocket message of the app and act on it; returns what it was."""
         events = self.session.receive(payload)
-        for event in events:
-            if isinstance(event, Disconnect):
-                self._finish(ListenEnd.DISCONNECT)
-            elif self._is_error(event):
-                self._error = True
+        if self.session.left and any(isinstance(event, Disconnect) for event in events):
+            self._finish(ListenEnd.DISCONNECT)
         return events
-
-    def _is_error(self, event: PlatformEvent) -> bool:
-        """Whether a message ends the verb on deployed platforms, while the connection goes on."""
-        is_error = isinstance(event, UnknownMessage) and event.type == "error"
-        return is_error and self.profile.error_ends_verb
 
     @property
     def has_data_to_send(self) -> bool:

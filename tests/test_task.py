@@ -308,6 +308,17 @@ def test_an_error_message_ends_a_deployed_verb_and_not_the_connection(
     assert ("dial_call_duration" in task.result.action_hook()) is (duration is not None)
 
 
+def test_behind_an_error_a_disconnect_ends_no_deployed_listen_but_max_length_does() -> None:
+    task = listening(DEPLOYED, maxLength=2)
+    task.receive('{"type":"error"}{"type":"disconnect"}')
+    task.capture(LOUD * 8000)
+    assert not task.ended
+    task.capture(LOUD * 8000)
+    assert sent(task) == [LOUD * 16000, Close(1000)]
+    assert task.result is not None
+    assert task.result.end is ListenEnd.ERROR
+
+
 def test_ends_from_the_other_side() -> None:
     closed, lost = listening(), listening()
     closed.closed(1001)
