@@ -311,10 +311,7 @@ class AppCall:
 
     def next_timeout(self) -> float:
         """When :meth:`handle_timeout` is due; infinite for never."""
-        due = min(self.link.next_timeout(), self._close_at)
-        expiry = self.session.next_timeout()
-        if expiry is not None:
-            due = min(due, expiry)
+        due = min(self.link.next_timeout(), self._close_at, self.session.next_timeout())
         if not self.is_ready:
             due = min(due, self._metadata_by)
         return min(due, self._talking.due(self.now))

@@ -254,8 +254,8 @@ class AppSession(Session):
         """Set the time, before you call a method that takes none, such as :meth:`closed`."""
         self._record.pass_time(now)
 
-    def next_timeout(self) -> float | None:
-        """When to call :meth:`handle_timeout` next; None for never, as nothing is under way."""
+    def next_timeout(self) -> float:
+        """When :meth:`handle_timeout` is due; infinite for never, as nothing is under way."""
         return self._record.next_timeout()
 
     def handle_timeout(self, now: float) -> list[PlaybackDone]:

@@ -1,28 +1,41 @@
-"""Values that hold read-only JSON objects."""
+"""Read-only JSON objects, for values that hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import attrs
-
-__all__ = ["Frozen", "plain"]
+__all__ = ["FrozenMapping", "plain"]
 
 
-class Frozen:
-    """Lets an attrs class be copied and pickled, although a MappingProxyType cannot be."""
+class FrozenMapping(Mapping[str, Any]):
+    """A read-only JSON object that is a value: compare, hash, copy and pickle it."""
 
-    __slots__ = ()
+    __slots__ = ("_items",)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        values = {
-            field.name: dict(value) if isinstance(value, MappingProxyType) else value
-            for field in attrs.fields(type(self))  # type: ignore[arg-type]
-            for value in [getattr(self, field.name)]
-        }
-        return _made, (type(self), values)
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        # What is nested counts only by its name, so that no depth is too much.
+        return hash(
+            frozenset(
+                (name, None if isinstance(value, Mapping | list | tuple) else value)
+                for name, value in self._items.items()
+            )
+        )
+
+    def __repr__(self) -> str:
+        return repr(self._items)
 
 
 def plain(value: Any) -> Any:
@@ -30,7 +43,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _made(kind: type[Frozen], values: dict[str, Any]) -> Frozen:
-    return kind(**values)

@@ -1,6 +1,6 @@
 """Every message of the listen protocol: one immutable class and one row of the table each.
 
-The classes are values: compare them, print them, keep them. They have no behaviour:
+The classes are values: compare them, hash them, print them, keep them. They have no behaviour:
 :mod:`listenproto._bodies` knows how the members of a message look on the wire,
 :mod:`listenproto._codec` how a message does, :mod:`listenproto._rules` when it may be sent.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias, get_args
 
 import attrs
@@ -26,7 +25,7 @@ from listenproto._bodies import (
     write_play_done,
 )
 from listenproto._choices import member, one_of
-from listenproto._frozen import Frozen
+from listenproto._frozen import FrozenMapping
 from listenproto._terms import JSON, ClipContentType, ClipId, MarkFate, MixType, Mode, Peer
 from listenproto._wav import WavHead, read_clip_head
 
@@ -57,15 +56,11 @@ __all__ = [
     "UnknownMessage",
 ]
 
-_EMPTY: Final[Mapping[str, JSON]] = MappingProxyType({})
+_EMPTY: Final = FrozenMapping({})
 
 
 def _mix_type(value: MixType | str) -> MixType:
     return member(MixType, value, "mix_type")
-
-
-def _frozen_mapping(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    return MappingProxyType(dict(value))
 
 
 def _length(data: bytes) -> str:
@@ -85,7 +80,7 @@ class Audio:
 
 
 @attrs.frozen
-class Metadata(Frozen):
+class Metadata:
     """The platform's first message: the attributes of the call (LP-META-1).
 
     ``attributes`` has every key except ``sampleRate`` and ``mixType``. ``sample_rate`` is that of
@@ -95,9 +90,7 @@ class Metadata(Frozen):
     not come over a connection.
     """
 
-    attributes: Mapping[str, JSON] = attrs.field(
-        default=_EMPTY, converter=_frozen_mapping, hash=False
-    )
+    attributes: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=FrozenMapping)
     sample_rate: int = 8000
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_mix_type)
     """Which parties are in the platform's audio, and so how many channels it has."""
@@ -133,7 +126,7 @@ class PlayDone:
     """
 
     id: ClipId | None = None
-    playback: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=_frozen_mapping)
+    playback: Mapping[str, JSON] = attrs.field(default=_EMPTY, converter=FrozenMapping)
 
 
 @attrs.frozen
@@ -204,7 +197,7 @@ class UnknownMessage:
     ``type`` is its ``type`` or ``event``, if that is a string, else None.
     """
 
-    body: Mapping[str, JSON] = attrs.field(converter=_frozen_mapping)
+    body: Mapping[str, JSON] = attrs.field(converter=FrozenMapping)
     """The whole JSON object; read-only."""
 
     @property

@@ -296,11 +296,11 @@ class Record:
         self._under_way.pop(sent, None)
         self.ended.append(sent)
 
-    def next_timeout(self) -> float | None:
-        """When :meth:`expire` is needed next; now, if something has ended; None for never."""
+    def next_timeout(self) -> float:
+        """When :meth:`expire` is needed next; now, if something has ended; infinite for never."""
         if self.ended:
             return self.now
-        return min((sent.expires_at for sent in self._under_way), default=None)
+        return min((sent.expires_at for sent in self._under_way), default=math.inf)
 
     def expire(self) -> None:
         """Stop waiting for what is overdue."""

@@ -63,7 +63,7 @@ class _Short(reprlib.Repr):
     def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
         return super().repr_dict({k: "***" if k in SECRET else x[k] for k in x}, level)
 
-    repr_mappingproxy = repr_dict
+    repr_mappingproxy = repr_FrozenMapping = repr_dict
 
     def repr_int(self, x: int, level: int) -> str:
         # Python refuses to print an integer of thousands of digits

@@ -11,7 +11,6 @@ import base64
 import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Final
 
 import attrs
@@ -20,6 +19,7 @@ from listenproto._bodies import read_base64
 from listenproto._choices import chosen, member, one_of
 from listenproto._codec import decode, decode_opening
 from listenproto._framing import DEFAULT_MAX_MESSAGE
+from listenproto._frozen import FrozenMapping
 from listenproto._jsontext import DECODER
 from listenproto._messages import (
     JSON,
@@ -126,7 +126,7 @@ class TraceHeader:
     """The mode, if it is not the one that the verb gives, as in a dial (LP-VERB-3)."""
     profile: str = attrs.field(default="documented", validator=one_of(PROFILES))
     """The name of the profile that the call is judged by."""
-    attributes: Mapping[str, JSON] = MappingProxyType({})
+    attributes: Mapping[str, JSON] = FrozenMapping({})
     """The attributes of the call; not checked."""
 
     def to_json(self) -> str:

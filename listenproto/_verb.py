@@ -7,7 +7,6 @@ read from JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ import attrs
 from attrs.validators import optional
 
 from listenproto._choices import listed, member
-from listenproto._frozen import plain
+from listenproto._frozen import FrozenMapping, plain
 from listenproto._l16 import LISTEN_RATES, PLAY_RATES
 from listenproto._messages import JSON, MixType, Mode
 from listenproto._shown import shown
@@ -164,7 +163,7 @@ class ListenVerb(Options):
     """Where the app is: a ws, wss, http or https URL, or a path on the application's server
     (LP-VERB-2)."""
     action_hook: str | Mapping[str, JSON] | None = attrs.field(
-        default=None, validator=optional(_hook), hash=False, repr=shown
+        default=None, validator=optional(_hook), repr=shown
     )
     bidirectional_audio: BidirectionalAudio = attrs.field(
         default=BidirectionalAudio(), converter=_read_way_back
@@ -179,7 +178,7 @@ class ListenVerb(Options):
         validator=optional(SECONDS),
     )
     metadata: Mapping[str, JSON] = attrs.field(
-        default=MappingProxyType({}), converter=_read_metadata, validator=OBJECT, hash=False
+        default=FrozenMapping({}), converter=_read_metadata, validator=OBJECT
     )
     """What is added to the metadata that the app gets (LP-META-15)."""
     mix_type: MixType = attrs.field(default=MixType.MONO, converter=_read_mix)
@@ -195,13 +194,13 @@ class ListenVerb(Options):
         validator=optional(SECONDS),
     )
     transcribe: Mapping[str, JSON] | None = attrs.field(
-        default=None, converter=_read_transcribe, validator=optional(OBJECT), hash=False
+        default=None, converter=_read_transcribe, validator=optional(OBJECT)
     )
     ws_auth: WsAuth | None = attrs.field(
         default=None, converter=attrs.converters.optional(_read_auth)
     )
     auth: Mapping[str, JSON] | None = attrs.field(
-        default=None, validator=optional(OBJECT), hash=False, repr=False
+        default=None, validator=optional(OBJECT), repr=False
     )
     early_media: bool | None = attrs.field(default=None, validator=optional(FLAG))
     """Whether the listen may start before the call is answered; kept as it is."""
@@ -224,7 +223,7 @@ class ListenVerb(Options):
             raise VerbError("bidirectionalAudio.sampleRate", None, allowed)
         for name in ("action_hook", "auth", "metadata", "transcribe"):
             if isinstance(value := getattr(self, name), Mapping):
-                object.__setattr__(self, name, MappingProxyType(plain(value)))
+                object.__setattr__(self, name, FrozenMapping(plain(value)))
 
     @classmethod
     def from_json(cls, obj: JSON) -> Self:

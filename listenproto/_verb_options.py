@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from listenproto._frozen import Frozen, plain
+from listenproto._frozen import plain
 from listenproto._messages import JSON, MixType
 from listenproto._shown import shown
 
@@ -97,7 +97,7 @@ OBJECT: Final = Rule(
 )
 
 
-class Options(Frozen):
+class Options:
     """JSON both ways, for a class whose attributes are options."""
 
     __slots__ = ()

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 from urllib.parse import parse_qsl
 
 import attrs
 
-from listenproto._frozen import Frozen, plain
+from listenproto._frozen import FrozenMapping, plain
 from listenproto._jsontext import TOO_LARGE, values, well_formed, whole_number
 from listenproto._messages import JSON
 from listenproto._profile import DOCUMENTED, Profile, profile_of
@@ -86,14 +85,14 @@ def _kept(value: object) -> object:
 
 
 def _frozen(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
-    return MappingProxyType(plain(value))
+    return FrozenMapping(plain(value))
 
 
 @attrs.frozen
-class _Hook(Frozen):
+class _Hook:
     """The attributes of a call, and how they are read."""
 
-    attributes: Mapping[str, JSON] = attrs.field(default=MappingProxyType({}), converter=_frozen)
+    attributes: Mapping[str, JSON] = attrs.field(default=FrozenMapping({}), converter=_frozen)
 
     @classmethod
     def from_body(cls, body: WebhookBody) -> Self:
@@ -129,9 +128,6 @@ class _Hook(Frozen):
     def to_json(self) -> dict[str, JSON]:
         """A new JSON object, as the platform posts it; ``from_json`` reads it."""
         return dict(plain(self.attributes))
-
-    def __hash__(self) -> int:
-        return hash(self.call_sid)
 
     @classmethod
     def _read(cls, obj: dict[str, JSON]) -> dict[str, Any]:
@@ -198,8 +194,6 @@ class CallHook(_Hook):
     JSON object.
     """
 
-    __hash__ = _Hook.__hash__
-
 
 @attrs.frozen
 class ActionHook(_Hook):
@@ -209,8 +203,6 @@ class ActionHook(_Hook):
     long it listened, in whole seconds, None if it never connected (LP-END-17); ``digits`` is the
     key that ended it, None if none did (LP-END-18). Raises :class:`WebhookError`.
     """
-
-    __hash__ = _Hook.__hash__
 
     dial_call_duration: int | None = attrs.field(default=None, kw_only=True)
     digits: str | None = attrs.field(default=None, kw_only=True)

@@ -6,6 +6,7 @@ delays by less than ``exchange.LATEST``, the bound that LP-CLIP-30 sets where no
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -316,7 +317,7 @@ class Conversation(AppMachine, PlatformMachine):
     def check_that_each_end_was_told(self) -> None:
         """Whatever its clock does, the app hears of each end once, and of late answers besides."""
         self.app.keep_time()
-        assert self.app.under_way == [] and self.app.next_timeout() is None
+        assert self.app.under_way == [] and self.app.next_timeout() == math.inf
         ended: set[Sent] = set()
         for event in self.app.events:
             if isinstance(event, PlaybackDone):

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Final, get_args
 
 import attrs
 import pytest
 
 import listenproto
-from listenproto import Close, FromApp, FromPlatform, Message, Metadata, Mode, Peer
+from listenproto import (
+    Close,
+    FromApp,
+    FromPlatform,
+    Message,
+    Metadata,
+    Mode,
+    Peer,
+    PlayDone,
+    UnknownMessage,
+)
 from listenproto._messages import ROWS, Row
 from listenproto._rules import TRANSITIONS
 
@@ -44,6 +57,33 @@ def test_the_sid_of_a_call_is_a_text_of_the_metadata(
     attributes: dict[str, object], sid: str | None
 ) -> None:
     assert Metadata(attributes).call_sid == sid
+
+
+NESTED: Final = {"callSid": "c", "list": [1, {"a": []}], "object": {"b": None}, "none": None}
+
+
+@pytest.mark.parametrize(
+    "message", [Metadata(NESTED), PlayDone("a", NESTED), UnknownMessage(NESTED)], ids=repr
+)
+def test_messages_with_objects_in_them_are_values(message: Message) -> None:
+    for same in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
+        assert (same, hash(same)) == (message, hash(message))
+
+
+@pytest.mark.parametrize("kind", [PlayDone, UnknownMessage])
+def test_objects_that_differ_in_a_value_or_a_name_hash_apart(kind: Callable[..., Message]) -> None:
+    objects = ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": {}}, {"b": []})
+    named = [kind(**{"body" if kind is UnknownMessage else "playback": one}) for one in objects]
+    assert len({*map(hash, named)}) == len(objects)
+
+
+def test_an_object_of_a_message_cannot_be_changed() -> None:
+    given = {"type": "a"}
+    message = UnknownMessage(given)
+    given["type"] = "b"
+    assert (message.type, len(message.body), repr(message.body)) == ("a", 1, "{'type': 'a'}")
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        message.body["type"] = "b"  # type: ignore[index]
 
 
 def test_how_metadata_came_is_no_part_of_its_value() -> None:

@@ -146,7 +146,7 @@ def test_a_mark_that_the_event_of_a_later_one_passed_over_is_skipped_and_forgott
         events = app.receive(event(f"b{number}"))
         assert clauses(events) == named
         assert ends(events) == [(first, S), (second, P)]
-    assert (app.under_way, app.next_timeout(), app.observer.pending_marks) == ([], None, 0)
+    assert (app.under_way, app.next_timeout(), app.observer.pending_marks) == ([], math.inf, 0)
     late = app.receive(event("a999"))
     assert (clauses(late), ends(late)) == (["LP-MARK-14"], [(first, S)])
     assert clauses(app.receive(event("a900"))) == ["LP-MARK-14"]
@@ -159,7 +159,7 @@ def test_a_clip_that_the_play_done_of_a_later_one_passed_over_is_skipped_and_for
         first, second = play(app, clip(1, f"a{number}")), play(app, clip(1, f"b{number}"))
         assert ends(app.receive(done(f"b{number}"))) == [(first, S), (second, P)]
         assert (first.heard, second.heard) == (0, 1)
-    assert (app.under_way, app.next_timeout(), app.observer.outstanding_clips) == ([], None, 0)
+    assert (app.under_way, app.next_timeout(), app.observer.outstanding_clips) == ([], math.inf, 0)
     late = app.receive(done("a999"))
     assert (clauses(late), ends(late)) == (["LP-CLIP-25"], [(first, S)])
     assert clauses(app.receive(done("a900"))) == ["LP-CLIP-25"]
@@ -201,7 +201,7 @@ def test_what_is_not_answered_in_time_is_given_up_until_it_is_answered(mode: Mod
     assert app.handle_timeout(111.9) == []
     assert app.under_way == [sent]
     assert app.handle_timeout(112.0) == [PlaybackDone(sent, TIMED_OUT)]
-    assert (app.under_way, app.next_timeout(), sent.heard) == ([], None, 2)
+    assert (app.under_way, app.next_timeout(), sent.heard) == ([], math.inf, 2)
     assert ends(app.receive(answer, 200.0)) == [(sent, P)]
     assert sent.outcome is P
 
@@ -236,7 +236,7 @@ def test_what_ends_by_what_is_sent_is_told_of_next() -> None:
         assert [sent.heard for sent in clips] == [1, 0]
         assert (app.under_way, app.next_timeout()) == ([], 1)
         assert tell(app) == [PlaybackDone(sent, F) for sent in clips]
-        assert app.next_timeout() is None
+        assert app.next_timeout() == math.inf
 
 
 ENDINGS: list[Callable[[AppSession], list]] = [
@@ -888,7 +888,7 @@ class Network:
 
     def keep_time(self) -> None:
         due = self.app.next_timeout()
-        if self.clock.kind != "is never asked" and due is not None and due <= self.clock.now():
+        if self.clock.kind != "is never asked" and due <= self.clock.now():
             self.events += self.app.handle_timeout(self.clock.now())
 
     def wait(self, seconds: float) -> None:
@@ -1027,5 +1027,5 @@ def test_whatever_its_clock_does_the_app_is_told_no_more_than_is_true(
     network.events += network.app.handle_timeout(network.clock.now())
     assert clauses(network.events) == []
     assert not [e for e in network.events if isinstance(e, PlaybackDone) and e.wrong_pace]
-    assert network.app.under_way == [] and network.app.next_timeout() is None
+    assert network.app.under_way == [] and network.app.next_timeout() == math.inf
     assert {sent for sent, _ in ends(network.events)} == {*entries.values()}
