@@ -24,11 +24,11 @@ try:
     from listenproto_trio._caller import Key, hear_beep, talk
     from listenproto_trio._client import (
         AppMessage,
-        CallRejected,
         PlatformCall,
         open_call,
         open_call_on,
     )
+    from listenproto_trio._rejection import CallRejected
     from listenproto_trio._server import Handler, serve, serve_stream
     from listenproto_trio._speech import speech
     from listenproto_trio._websocket import TrioWebSocket, WebSocket

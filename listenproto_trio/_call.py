@@ -15,8 +15,8 @@ from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._handling import HandledCall
 from listenproto._upgrade import Request
-from listenproto_trio._driver import Carrier, Driver
-from listenproto_trio._failures import check_trio, peer_of
+from listenproto_trio._carriers import Carrier, peer_of
+from listenproto_trio._driver import Driver, check_trio
 from listenproto_trio._websocket import MessageCarrier, WebSocket
 
 __all__ = ["Call"]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import trio
@@ -26,69 +24,17 @@ from listenproto._logs import CallLog, about
 from listenproto._messages import Peer
 from listenproto._platform_session import AppMessage
 from listenproto._playout import Heard
-from listenproto._shown import shown
 from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenTask
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._violation import Violation
 from listenproto._wire import Closed
-from listenproto_trio._driver import Driver, StreamCarrier
-from listenproto_trio._failures import (
-    check_trio,
-    first,
-    in_words,
-    is_untrusted,
-    peer_of,
-    redirect_from,
-)
+from listenproto_trio._carriers import StreamCarrier, peer_of
+from listenproto_trio._connecting import connected
+from listenproto_trio._driver import Driver, check_trio
+from listenproto_trio._rejection import CallRejected, hint_of, refused_by, why_not
 
-__all__ = ["UNTRUSTED", "AppMessage", "CallRejected", "PlatformCall", "open_call", "open_call_on"]
-
-REDIRECTS: Final = (301, 302, 303, 307, 308)
-"""Answers that name another URL to call (RFC 9110, 15.4)."""
-
-TLS_ALERT: Final = b"\x15\x03"
-"""How an alert of any TLS version starts."""
-
-
-_SUBPROTOCOL: Final = re.compile(rb"sub-?protocol|websocket-protocol", re.IGNORECASE)
-"""What a refusal of the subprotocols offered calls them."""
-
-UNTRUSTED: Final = "untrusted"
-
-REMEDIES: Final = {
-    "LP-HS-5": "pass a name that it knows in subprotocols, or allow_no_subprotocol=True",
-    "LP-HS-18": "pass that one in subprotocols",
-    UNTRUSTED: "pass an ssl_context that trusts its CA",
-}
-"""Which arguments of :func:`open_call` help, by the kind of a :class:`CallRejected`."""
-
-
-class CallRejected(Exception):
-    """The app refused the call, or the server there is not a listen app.
-
-    ``reason`` is what is wrong, in one sentence. The message also says what helps, if an argument
-    of :func:`open_call` does. ``rejected`` is the app's refusal, if it sent one. ``kind`` is the
-    clause that the app broke, or that it refused the call by (LP-HS-13 for credentials, LP-HS-8 for
-    subprotocols), ``"untrusted"`` if its certificate is not trusted, else None. The cause is the
-    error that broke the connection or the protocol, if there was one.
-    """
-
-    def __init__(
-        self, reason: str, rejected: Rejected | None = None, *, kind: str | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.reason: str = reason
-        self.rejected: Rejected | None = rejected
-        self.kind: str | None = kind
-
-    def __str__(self) -> str:
-        return self.advised(REMEDIES)
-
-    def advised(self, remedies: Mapping[str, str]) -> str:
-        """The reason, and what helps according to ``remedies``, which are by kind."""
-        remedy = remedies.get(self.kind) if self.kind else None
-        return f"{self.reason.removesuffix('.')}; {remedy}" if remedy else self.reason
+__all__ = ["AppMessage", "PlatformCall", "open_call", "open_call_on"]
 
 
 class PlatformCall:
@@ -232,7 +178,7 @@ async def open_call(
     check_texts(subprotocols, "subprotocols")
     limits = limits or Limits()
     try:
-        stream = await _connected(task, limits, ssl_context)
+        stream = await connected(task, limits, ssl_context)
     except (OSError, CallRejected, trio.Cancelled):
         task.not_connected()
         raise
@@ -246,55 +192,6 @@ async def open_call(
         tap=tap,
     ) as call:
         yield call
-
-
-async def _connected(
-    task: ListenTask, limits: Limits, context: ssl.SSLContext | None
-) -> trio.abc.Stream:
-    """Connect to the host of the verb's URL, with TLS if the URL asks for it."""
-    url = urlsplit(task.verb.websocket_url)
-    secure, there = url.scheme == "wss", _host_of(task)
-    host, port = url.hostname or "", url.port or (443 if secure else 80)
-    lack = f"no connection to {there}", "check the address, and firewalls on the way"
-    with trio.move_on_after(limits.handshake_time):
-        try:
-            # As bytes: Python would encode text as IDNA, and raise UnicodeError for some.
-            stream: trio.abc.Stream = await trio.open_tcp_stream(host.encode(), port)
-        except OSError as exc:
-            attempt = first(exc.__cause__ or exc)  # of several, the first
-            cause = attempt if isinstance(attempt, OSError) else exc
-            raise type(cause)(f"no connection to {there}: {_plainly(cause)}") from exc
-        if not secure:
-            return stream
-        lack = f"TLS with {there} failed: no answer", "check that it is a wss server"
-        return await _secured(stream, host, there, context or ssl.create_default_context())
-    raise CallRejected(f"{lack[0]} within {limits.handshake_time:g} s; {lack[1]}")
-
-
-def _plainly(error: OSError) -> str:
-    """Why there is no connection."""
-    if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens there ({in_words(error)})"
-    if isinstance(error, socket.gaierror):
-        return f"host not found ({in_words(error)})"
-    return in_words(error)
-
-
-async def _secured(
-    stream: trio.abc.Stream, host: str, there: str, context: ssl.SSLContext
-) -> trio.abc.Stream:
-    """The stream with TLS, its handshake done."""
-    secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
-    async with AsyncExitStack() as failing:
-        failing.push_async_callback(trio.aclose_forcefully, secured)
-        try:
-            await secured.do_handshake()
-        except trio.BrokenResourceError as exc:
-            why = in_words(exc) or "the server closed the connection during the handshake"
-            kind = UNTRUSTED if is_untrusted(exc) else None
-            raise CallRejected(f"TLS with {there} failed: {why}", kind=kind) from exc
-        failing.pop_all()
-    return secured
 
 
 @asynccontextmanager
@@ -368,11 +265,11 @@ async def open_call_on(
             if call.accepted is None:
                 if answered := is_answered():
                     await _close(link, driver)
-                why = _why_not(link, task, rejected, answered)
+                why = why_not(link, task, rejected, answered)
                 if answered and rejected is None:
-                    why += _hint(task, carrier.front)
+                    why += hint_of(task, carrier.front)
                 fault = link.error
-                kind = fault.clause if fault else _refused_by(rejected)
+                kind = fault.clause if fault else refused_by(rejected)
                 raise CallRejected(why, rejected, kind=kind) from fault
             link.keep_alive(trio.current_time())
             yield call
@@ -399,47 +296,3 @@ async def _close(link: Link[bytes], driver: Driver) -> None:
 def _check_tap(tap: Tap | None, task: ListenTask) -> None:
     if tap is not None and not task.session.keeps_passed:
         raise ValueError("a tap needs a task made with keep_passed=True")
-
-
-def _why_not(link: Link[bytes], task: ListenTask, rejected: Rejected | None, answered: bool) -> str:
-    there = _host_of(task)
-    if rejected is not None:
-        where = redirect_from(task.verb.websocket_url, rejected.header("location"))
-        if rejected.status in REDIRECTS and where is not None:
-            return f"{there} answered {rejected.status}, a redirect: call {where} instead"
-        said = rejected.body.decode(errors="replace").strip() or "no reason given"
-        if rejected.status < 400:
-            return f"{there} answered {rejected.status} instead of accepting the call: {said}"
-        return f"{there} refused the call with {rejected.status}: {said}"
-    if not answered:
-        limit = link.limits.handshake_time
-        return f"no answer from {there} to the upgrade request within {limit:g} s"
-    return f"the call to {there} failed: {link.ending().why}"
-
-
-def _refused_by(rejected: Rejected | None) -> str | None:
-    """The clause by which the app refused the call, if that can be told from its answer."""
-    if rejected is None:
-        return None
-    if rejected.status == 401:
-        return "LP-HS-13"
-    about_subprotocols = rejected.status == 400 and _SUBPROTOCOL.search(rejected.body)
-    return "LP-HS-8" if about_subprotocols else None
-
-
-def _hint(task: ListenTask, front: bytes) -> str:
-    """What kind of server it may be, judging by the first bytes that it sent."""
-    if front.startswith(TLS_ALERT):
-        return "; it sent a TLS alert: is it a wss server?"
-    if not front:  # OpenSSL disconnects at an HTTP request, without an alert
-        return "; is it a wss server?" if task.verb.websocket_url.startswith("ws:") else ""
-    if front[0] > 0x20 and not b"HTTP/".startswith(front[:5]):
-        said = front.splitlines()[0].decode(errors="replace")
-        return f"; it sent {shown(said)}"
-    return ""
-
-
-def _host_of(task: ListenTask) -> str:
-    """The host and port of the verb's URL."""
-    url = urlsplit(task.verb.websocket_url)
-    return f"{url.hostname}:{url.port or (443 if url.scheme == 'wss' else 80)}"

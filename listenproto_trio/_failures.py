@@ -1,26 +1,14 @@
-"""What broke a connection, in words, the address of the other end, and a check for trio."""
+"""What broke a connection or failed with a file, in words."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from contextlib import suppress
-from typing import Any, Final
-from urllib.parse import urljoin
+from typing import Final
 
 import trio
 
-from listenproto._shown import masked
-
-__all__ = [
-    "check_trio",
-    "first",
-    "in_words",
-    "is_untrusted",
-    "peer_of",
-    "redirect_from",
-    "with_file",
-]
+__all__ = ["first", "in_words", "is_untrusted", "with_file"]
 
 _TLS: Final = {
     "HTTP_REQUEST": "the other end speaks plain HTTP, but this end has TLS; it must use wss://",
@@ -45,14 +33,6 @@ _CERTIFICATE: Final = {
 _UNTRUSTED: Final = "certificate not trusted"
 _TRIO_CONNECTING: Final = "Error connecting to ("
 """How trio's own message starts; it shows the address as a tuple, which our callers show better."""
-
-
-def check_trio(function: str) -> None:
-    """Raise RuntimeError outside of trio, as under asyncio, where trio's own would be no help."""
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError as exc:
-        raise RuntimeError(f"{function} runs on trio; start it with trio.run()") from exc
 
 
 def first(error: BaseException) -> BaseException:
@@ -100,27 +80,3 @@ def in_words(error: BaseException) -> str:
 def with_file(error: OSError) -> str:
     """The error in words, after the name of the file that it is about, if there is one."""
     return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
-
-
-def redirect_from(url: str, location: str | None) -> str | None:
-    """Where a Location header leads, as a URL to be shown: printable, short, without a password.
-
-    None without one, or if it is empty.
-    """
-    if not location:
-        return None
-    with suppress(ValueError):  # it is shown as it came, then
-        location = urljoin(url, location)
-    return f"{masked(location)!r:.300}"
-
-
-def peer_of(stream: trio.abc.Stream | None) -> str | None:
-    """The address of the other end as host:port; None if it has none."""
-    if isinstance(stream, trio.SSLStream):
-        return peer_of(stream.transport_stream)
-    if isinstance(stream, trio.SocketStream):
-        with suppress(OSError, ValueError):  # it is gone already, or not an internet socket
-            address: Any = stream.socket.getpeername()
-            host, port = address[:2]
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return None

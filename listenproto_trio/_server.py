@@ -17,8 +17,8 @@ from listenproto._handshake import Accept, Reject, judge_request
 from listenproto._logs import log
 from listenproto._upgrade import Request
 from listenproto_trio._call import Call
-from listenproto_trio._driver import StreamCarrier
-from listenproto_trio._failures import check_trio
+from listenproto_trio._carriers import StreamCarrier
+from listenproto_trio._driver import check_trio
 
 __all__ = ["Handler", "serve", "serve_stream"]
 

@@ -38,7 +38,7 @@ from listenproto_trio import (
     PlatformCall,
     Tap,
     TrioWebSocket,
-    _driver,
+    _carriers,
     open_call_on,
     serve_stream,
 )
@@ -171,7 +171,7 @@ class Line:
 
 
 # Streams in memory lose nothing either, so that tests in virtual time read as calls on sockets do.
-_driver.CANCEL_SAFE = (*_driver.CANCEL_SAFE, trio.StapledStream, Valve)
+_carriers.CANCEL_SAFE = (*_carriers.CANCEL_SAFE, trio.StapledStream, Valve)
 
 
 async def serve_over(

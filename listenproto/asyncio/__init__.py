@@ -4,7 +4,8 @@ Nothing but the standard library is needed, and none of these is imported. Impor
 name; ``import listenproto`` does not bring it in.
 """
 
-from listenproto.asyncio._adapters import WebSocket, websockets_options
+from listenproto.asyncio._adapters import WebSocket
+from listenproto.asyncio._admission import websockets_options
 from listenproto.asyncio._call import Call, answer
 
 __all__ = ["Call", "WebSocket", "answer", "websockets_options"]

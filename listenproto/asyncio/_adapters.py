@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from http import HTTPStatus
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import attrs
 
-from listenproto._answering import Answering
-from listenproto._handshake import Accept, HandshakePolicy, Reject, judge_request
+from listenproto._handshake import Reject
 from listenproto._message_connection import checked
 from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 from listenproto._upgrade import HttpHeaders, Request
 from listenproto.asyncio._driver import Interruption
 
-__all__ = ["Adapter", "WebSocket", "adapted", "counted", "judged", "websockets_options"]
+__all__ = ["Adapter", "WebSocket", "adapted", "content_of", "head_of"]
 
 NO_CODE: Final = 1005
 """The code that stands for a close without a code (RFC 6455, 7.1.5)."""
@@ -183,7 +181,8 @@ def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> HttpHeaders:
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs)
 
 
-def _content(reject: Reject) -> bytes:
+def content_of(reject: Reject) -> bytes:
+    """The text of the response that refuses a request."""
     return f"{reject.reason}\n".encode(errors="replace")
 
 
@@ -236,7 +235,7 @@ class _Starlette(Adapter):
         headers = [(name.lower().encode(), value.encode()) for name, value in pairs]
         start = {"type": "websocket.http.response.start", "status": reject.status}
         await self._websocket.send({**start, "headers": headers})
-        body = {"type": "websocket.http.response.body", "body": _content(reject)}
+        body = {"type": "websocket.http.response.body", "body": content_of(reject)}
         await self._websocket.send(body)
 
     async def _receive(self) -> Payload:
@@ -295,7 +294,7 @@ class _Aiohttp(Adapter):
         # aiohttp answers with what is raised. It has a class for each status, but no function.
         base = sys.modules["aiohttp.web_exceptions"].HTTPException
         refusal = type("Refused", (base,), {"status_code": reject.status})
-        raise refusal(text=_content(reject).decode(), headers=dict(reject.headers))
+        raise refusal(text=content_of(reject).decode(), headers=dict(reject.headers))
 
     async def _receive(self) -> Payload:
         message: Any = None
@@ -351,7 +350,7 @@ class _Websockets(Adapter):
 
     def __init__(self, websocket: Any, path: str, headers: Any) -> None:
         super().__init__(websocket, websocket.transport)
-        self.request = _head(path, headers)
+        self.request = head_of(path, headers)
         self.peer = _address(websocket.remote_address)
 
     async def _receive(self) -> Payload:
@@ -381,7 +380,7 @@ def _closed_by(error: Exception) -> Close:
     return Close(ABNORMAL) if close is None else Close(close.code, close.reason)
 
 
-def _head(path: str, headers: Any) -> Request:
+def head_of(path: str, headers: Any) -> Request:
     """A request as websockets has it: old versions decode bytes beyond ASCII to surrogates."""
     pairs = headers.raw_items()
     return Request(path, _headers((name.encode(), _bytes(value)) for name, value in pairs))
@@ -389,56 +388,3 @@ def _head(path: str, headers: Any) -> Request:
 
 def _bytes(value: str) -> bytes:
     return value.encode("latin-1", "surrogateescape")
-
-
-_open: Final[list[HandshakePolicy]] = []
-"""The policies of the open calls, one entry for each call."""
-
-
-@contextmanager
-def counted(policy: HandshakePolicy) -> Iterator[None]:
-    """Count a call as open. Calls with equal policies count together."""
-    _open.append(policy)
-    try:
-        yield
-    finally:
-        _open.remove(policy)
-
-
-def judged(request: Request, policy: HandshakePolicy) -> Accept | Reject:
-    """Accept or refuse a request."""
-    return judge_request(request, policy, open_calls=_open.count(policy))
-
-
-def websockets_options(answering: Answering) -> dict[str, Any]:
-    """Options for ``serve`` of ``websockets.asyncio.server``, which accepts before a handler runs.
-
-    With them, it judges requests by the policy of ``answering``, and has its limits::
-
-        async with serve(handler, host, port, **websockets_options(answering)):
-
-    Audio is not compressed, which costs much and gains little. The legacy server has other options;
-    pass ``subprotocols=SUBPROTOCOLS`` to it.
-    """
-    policy, limits = answering.policy, answering.limits
-
-    def process_request(connection: Any, head: Any) -> Any:
-        verdict = judged(_head(head.path, head.headers), policy)
-        if isinstance(verdict, Accept):
-            return None
-        response = connection.respond(HTTPStatus(verdict.status), _content(verdict).decode())
-        response.headers.update(verdict.headers)
-        return response
-
-    def select_subprotocol(connection: Any, offered: Sequence[Any]) -> Any:
-        return next((name for name in offered if name in policy.subprotocols), None)
-
-    return {
-        "process_request": process_request,
-        "select_subprotocol": select_subprotocol,
-        "compression": None,
-        "max_size": limits.message_size,
-        "ping_interval": limits.ping_interval,
-        "ping_timeout": limits.ping_time,
-        "close_timeout": limits.close_time,
-    }

@@ -15,7 +15,8 @@ from listenproto._handling import HandledCall
 from listenproto._handshake import Accept, Reject
 from listenproto._messages import Close
 from listenproto._session import ABNORMAL
-from listenproto.asyncio._adapters import Adapter, adapted, counted, judged
+from listenproto.asyncio._adapters import Adapter, adapted
+from listenproto.asyncio._admission import counted, judged
 from listenproto.asyncio._driver import Driver, in_words
 
 __all__ = ["Call", "answer"]

@@ -14,7 +14,8 @@ import trio
 from listenproto._messages import JSON
 from listenproto._verb import ListenVerb
 from listenproto._verb_options import VerbError
-from listenproto_trio._failures import first, in_words, redirect_from
+from listenproto_trio._failures import first, in_words
+from listenproto_trio._rejection import redirect_from
 
 __all__ = ["Hook", "Hooked", "read_hook"]
 

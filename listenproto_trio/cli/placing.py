@@ -24,8 +24,9 @@ from listenproto._trace import TraceHeader
 from listenproto._verb import ListenVerb
 from listenproto.recording import TraceFile
 from listenproto_trio._caller import Hear, Key, hear_beep, talk
-from listenproto_trio._client import UNTRUSTED, CallRejected, open_call
+from listenproto_trio._client import open_call
 from listenproto_trio._failures import with_file
+from listenproto_trio._rejection import UNTRUSTED, CallRejected
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook
 from listenproto_trio.cli.placed import Placed

@@ -1,0 +1,107 @@
+"""What a connection runs on: a carrier brings its data in and out, and knows nothing of calls."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeVar
+
+import trio
+
+from listenproto_trio._failures import in_words
+
+__all__ = ["Carrier", "StreamCarrier", "peer_of"]
+
+READ_SIZE: Final = 4096
+"""Bytes that are handled before other tasks get a turn: at worst, all are frames of two bytes."""
+
+FRONT_SIZE: Final = 60
+"""How many of the first bytes are kept, to tell what kind of server it is."""
+
+CANCEL_SAFE: tuple[type, ...] = (trio.SocketStream,)
+"""The streams of which any task may receive: one that is cancelled while it does loses nothing."""
+
+_Data = TypeVar("_Data")
+
+
+class Carrier(Protocol[_Data]):
+    """What a connection runs on."""
+
+    hands_over: bool
+    """Whether any task may receive, and be cancelled while it does, without losing data."""
+    sends_at_once: bool
+    """Whether :meth:`send_now` usually takes everything."""
+
+    @property
+    def failure(self) -> str:
+        """What broke it, in words; empty if nothing did, or if the reason is not known."""
+
+    async def receive(self) -> _Data:
+        """Wait for data. At any kind of end, return what tells the connection about it."""
+
+    def send_now(self, data: _Data) -> _Data:
+        """Send what can be sent without waiting; returns the rest.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent.
+        """
+
+    async def send(self, data: _Data) -> None:
+        """Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent."""
+
+    async def drop(self) -> None:
+        """Give up the connection at once, even in the middle of a message; does not wait."""
+
+
+class StreamCarrier:
+    """Bytes on a trio stream."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.failure = ""
+        self.front = b""
+        """The start of the first data that came."""
+        self.hands_over = isinstance(stream, CANCEL_SAFE)
+        self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self.sends_at_once = self._socket is not None
+
+    async def receive(self) -> bytes:
+        try:
+            data = bytes(await self._stream.receive_some(READ_SIZE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.failure = self.failure or in_words(exc)
+            return b""
+        self.front = self.front or data[:FRONT_SIZE]
+        return data
+
+    def send_now(self, data: bytes) -> bytes:
+        if self._socket is None:
+            return data
+        try:
+            return data[os.write(self._socket.fileno(), data) :]
+        except BlockingIOError:
+            return data
+        except OSError as exc:
+            self.failure = self.failure or in_words(exc)
+            raise trio.BrokenResourceError from exc
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as exc:
+            self.failure = self.failure or in_words(exc)
+            raise
+
+    async def drop(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+def peer_of(stream: trio.abc.Stream | None) -> str | None:
+    """The address of the other end as host:port; None if it has none."""
+    if isinstance(stream, trio.SSLStream):
+        return peer_of(stream.transport_stream)
+    if isinstance(stream, trio.SocketStream):
+        with suppress(OSError, ValueError):  # it is gone already, or not an internet socket
+            address: Any = stream.socket.getpeername()
+            host, port = address[:2]
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return None
