@@ -136,9 +136,8 @@ class PlatformSession(Session):
 
     def _bits(self, clip: PlayAudio) -> int:
         """For samples of how many bits the content of a clip is taken; 0: it cannot be played."""
-        rate, profile = clip.sample_rate, self._profile
-        right = clip.content_type != "raw" or rate in profile.raw_clip_rates
-        if right or not profile.misreads_raw_clips:
+        rate = clip.sample_rate
+        if clip.content_type != "raw" or rate in self._profile.raw_clip_rates:
             return 16
         return {24000: 24, 32000: 32}.get(rate or 0, 0)
 

@@ -44,12 +44,8 @@ class Profile:
 
     raw_clip_rates: tuple[int, ...] = PLAY_RATES
     """D12: the rates in Hz at which a raw clip is played as it is meant. An app sends one of
-    another rate as a WAV."""
-
-    misreads_raw_clips: bool = False
-    """D12: a raw clip of a rate that is not in ``raw_clip_rates`` is taken for something else: of
-    24000 Hz for samples of 24 bits, of 32000 Hz for samples of 32 bits; others are not played, and
-    no playDone comes for them."""
+    another rate as a WAV. A platform takes one of 24000 Hz for samples of 24 bits and one of 32000
+    Hz for samples of 32 bits; others it does not play, and sends no playDone for them."""
 
     plays_broken_clips: bool = False
     """D12: of a clip whose base64 is broken, the part before the fault is played, and a raw clip

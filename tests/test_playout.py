@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -1080,11 +1079,8 @@ def test_after_a_disconnect_nothing_is_heard_and_nothing_told(profile: Profile) 
     [(16000, [1, 2, 3, 4, 5, 6], 1), (24000, [512, 3, 1280, 6], 1), (32000, [2, 4, 6], 1)]
     + [(rate, [], 0) for rate in (48000, 64000)],
 )
-def test_raw_clips_are_misread_where_the_profile_says_so(
-    rate: int, heard: list[int], done: int
-) -> None:
-    profile = attrs.evolve(DEPLOYED, misreads_raw_clips=True)
-    task = open_task(Mode.CLIPS, profile)
+def test_deployed_platforms_misread_raw_clips(rate: int, heard: list[int], done: int) -> None:
+    task = open_task(Mode.CLIPS, DEPLOYED)
     assert clauses(task.receive(play_audio(l16(1, 2, 3, 4, 5, 6), sampleRate=rate))) == []
     assert values(task.play(SECOND)) == heard
     assert events(task) == [("playDone", None)] * done
