@@ -845,9 +845,10 @@ class TaskTalk:
             self.clips += 1
             if op.queue_play:
                 data["queuePlay"] = True
-            if op.rate in WAV_RATES:
+            content = pcm
+            if op.rate not in self.task.profile.raw_clip_rates:
                 data["audioContentType"] = "wave" if self.clips % 2 else "wav"
-            content = wav(pcm, op.rate) if op.rate in WAV_RATES else pcm
+                content = wav(pcm, op.rate)
             refused = clauses(self.task.receive(play_audio(content, **data)))
             taken = self.model.clip(pcm, op.rate, data["id"], queue_play=op.queue_play)
             assert refused == ([] if taken else ["LP-CLIP-2"])
