@@ -11,11 +11,12 @@ from collections import deque
 
 import attrs
 
+from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import ClipId, PlayAudio, PlayDone
 from listenproto._profile import Profile
 from listenproto._sent import MAX_REMEMBERED, Sent
 
-__all__ = ["ClipMatch", "ClipSent", "Clips", "PlatformClips", "starts_at_once"]
+__all__ = ["ClipMatch", "ClipSent", "Clips", "PlatformClips", "bits_read", "starts_at_once"]
 
 
 def starts_at_once(profile: Profile, *, queued: bool, front_queued: bool) -> bool:
@@ -24,6 +25,13 @@ def starts_at_once(profile: Profile, *, queued: bool, front_queued: bool) -> boo
     ``queued``: it has ``queuePlay: true``; ``front_queued``: the clip that plays has it, too.
     """
     return not (profile.clips_wait_unasked or (queued and front_queued))
+
+
+def bits_read(clip: PlayAudio, profile: Profile) -> int:
+    """For samples of how many bits a platform takes the content of a clip; 0: it plays none."""
+    if clip.content_type != "raw" or clip.sample_rate in profile.raw_clip_rates:
+        return 8 * SAMPLE_BYTES
+    return {24000: 24, 32000: 32}.get(clip.sample_rate or 0, 0)
 
 
 @attrs.define(eq=False)

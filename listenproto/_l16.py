@@ -134,8 +134,10 @@ def converted(pcm: bytes, rate: int, to: int) -> bytes:
 
 
 def misread(pcm: bytes, bits: int) -> bytes:
-    """What is heard of L16 that is taken for samples of so many bits: the upper half of each."""
+    """What is heard of L16 that is taken for samples of so many bits: the upper 16 of each."""
     size = bits // 8
+    if size == SAMPLE_BYTES:
+        return pcm
     whole = range(0, len(pcm) - size + 1, size)
     return b"".join(pcm[at + size - SAMPLE_BYTES : at + size] for at in whole)
 

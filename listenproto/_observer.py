@@ -15,7 +15,7 @@ import attrs
 
 from listenproto._app_clips import AppClips
 from listenproto._choices import check_texts, member
-from listenproto._clips import ClipMatch, PlatformClips
+from listenproto._clips import ClipMatch, PlatformClips, bits_read
 from listenproto._codec import broken_clip
 from listenproto._faults import (
     Found,
@@ -159,7 +159,10 @@ class Observer:
         return self._marks.pending
 
     def reaches_nobody(self, message: Message) -> bool:
-        """Whether the platform takes a message of the app for nothing, as the verb has ended."""
+        """Whether the platform takes a message of the app for nothing: a clip that it cannot read,
+        or, once the verb has ended, any clip and a disconnect."""
+        if isinstance(message, PlayAudio) and not bits_read(message, self._profile):
+            return True
         return self.verb_ended and isinstance(message, PlayAudio | Disconnect)
 
     def holds_clip(self, clip_id: ClipId) -> bool:
@@ -221,8 +224,7 @@ class Observer:
             refused_unseen = violation.clause in REFUSALS and self._vantage is Peer.APP
             if violation.dropped and not refused_unseen:
                 return None
-        if judgement.played is not None:
-            return self._clips.sent(judgement.played)
+        message = judgement.played or message
         if self._vantage is Peer.PLATFORM and self.reaches_nobody(message):
             return None
         kind = type(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final, TypeAlias
 
+from listenproto._clips import bits_read
 from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
 from listenproto._errors import LocalProtocolError
 from listenproto._framed_playout import playout_for
@@ -106,8 +107,7 @@ class PlatformSession(Session):
         came, message = message, judgement.played or message
         if isinstance(message, PlayAudio | Mark) and not dropped and (lack := self._lack(message)):
             return [self._no_room(message, lack)]
-        bits = self._bits(message) if isinstance(message, PlayAudio) else 16
-        if not dropped and (not bits or self.observer.reaches_nobody(message)):
+        if not dropped and self.observer.reaches_nobody(message):
             assert isinstance(message, FromApp)
             return [*violations, message]  # it has no effect
         self.observer.take(Peer.APP, came, judgement)
@@ -120,7 +120,7 @@ class PlatformSession(Session):
             return [message] if stored else [self._no_room(message, self._seconds())]
         if isinstance(message, PlayAudio):
             pcm, rate = clip_audio(message)
-            pcm = pcm if bits == 16 else misread(pcm, bits)
+            pcm = misread(pcm, bits_read(message, self._profile))
             queue_play = message.queue_play is True
             self._tell(self.playout.add_clip(pcm, rate, message.id, queue_play=queue_play))
         elif isinstance(message, KillAudio):
@@ -133,13 +133,6 @@ class PlatformSession(Session):
             self.close()
         assert isinstance(message, FromApp)
         return [*violations, message]
-
-    def _bits(self, clip: PlayAudio) -> int:
-        """For samples of how many bits the content of a clip is taken; 0: it cannot be played."""
-        rate = clip.sample_rate
-        if clip.content_type != "raw" or rate in self._profile.raw_clip_rates:
-            return 16
-        return {24000: 24, 32000: 32}.get(rate or 0, 0)
 
     def _lack(self, message: PlayAudio | Mark) -> str | None:
         """Why there is no room for the message; None if there is."""

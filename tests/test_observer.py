@@ -893,6 +893,14 @@ def test_a_mode_may_be_given_where_the_verb_is_not_known() -> None:
     assert Observer(None, mode="off", vantage=Peer.APP).mode is Mode.OFF
 
 
+def test_a_platform_has_no_clip_that_it_cannot_read() -> None:
+    raw = PlayAudio(bytes(4), sample_rate=48000, id="a")
+    for profile, outstanding in ((DOCUMENTED, 1), (DEPLOYED, 0)):
+        observer = Observer(CLIPS, profile=profile, vantage=P)
+        assert observer.see(*METADATA) + observer.see(A, raw) == []
+        assert observer.outstanding_clips == outstanding
+
+
 @pytest.mark.parametrize(
     ("profile", "vantage", "expected"),
     [
