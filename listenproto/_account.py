@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded
 from listenproto._handshake import Accept, Reject
@@ -20,17 +22,17 @@ __all__ = [
 ]
 
 
-def was_requested(call: AppCall) -> bool:
+def was_requested(call: AppCall[Any]) -> bool:
     """Whether the upgrade request has come; over messages it came before."""
     return call.over_messages or call.session.request is not None
 
 
-def was_accepted(call: AppCall) -> bool:
+def was_accepted(call: AppCall[Any]) -> bool:
     """Whether the upgrade request was accepted."""
     return isinstance(call.verdict, Accept) or (call.over_messages and call.verdict is None)
 
 
-def close_for(call: AppCall, error: BaseException | None) -> tuple[int, str]:
+def close_for(call: AppCall[Any], error: BaseException | None) -> tuple[int, str]:
     """The close code and reason once the handler is done, or if it could not start.
 
     ``error`` is what it raised.
@@ -44,14 +46,14 @@ def close_for(call: AppCall, error: BaseException | None) -> tuple[int, str]:
     return 1011, "the handler failed"
 
 
-def how_it_ended(call: AppCall, now: float, *, cancelled: bool = False) -> str:
+def how_it_ended(call: AppCall[Any], now: float, *, cancelled: bool = False) -> str:
     """How the call ended, in one sentence; for a task that is cancelled, it is over."""
     if not (call.link.ended or call.link.was_cut(now) or cancelled):
         return "the call goes on"
     return str(call.link.ending(now))
 
 
-def why_not_ready(call: AppCall) -> str:
+def why_not_ready(call: AppCall[Any]) -> str:
     """Why no metadata came, in one sentence."""
     if isinstance(call.verdict, Reject) and call.link.failure is None:
         return f"answered {call.verdict.status}: {call.verdict.reason}"
@@ -67,7 +69,7 @@ def why_not_ready(call: AppCall) -> str:
     return end.why
 
 
-def account(call: AppCall, code: int | None, reason: str, now: float) -> CallNote:
+def account(call: AppCall[Any], code: int | None, reason: str, now: float) -> CallNote:
     """What the log says of the end, before it is closed with this code and reason.
 
     The code is None if this end is cancelled, which drops the connection without a close.

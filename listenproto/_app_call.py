@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from listenproto._answering import Answering
 from listenproto._app_session import AppSession, PlaybackDone
@@ -33,6 +33,7 @@ from listenproto._messages import (
     Mark,
     Message,
     Metadata,
+    Payload,
     Peer,
     PlayAudio,
 )
@@ -50,6 +51,8 @@ from listenproto._way import stream_rate_for
 
 __all__ = ["AppCall"]
 
+_Data = TypeVar("_Data")
+
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """The clauses that a clip or a mark breaks if there is no room for it now."""
 
@@ -57,13 +60,13 @@ PLAYED: Final = Audio | PlayAudio | Mark
 """What a killAudio would take with it, and what its guard keeps back."""
 
 
-class AppCall:
+class AppCall(Generic[_Data]):
     """One call at the application's end, over bytes or ``over_messages``.
 
-    Over bytes, data is ``bytes``, ``b""`` at the end. The upgrade request is answered as
-    ``judge_request`` says; by default the policy of ``answering`` decides.
+    Over bytes, what is received and sent is ``bytes``; ``b""`` is received at the end. The upgrade
+    request is answered as ``judge_request`` says; by default the policy of ``answering`` decides.
 
-    Over messages, as on another library's WebSocket that has been accepted, data is a list of
+    Over messages, as on another library's WebSocket that has been accepted, it is a list of
     ``str``, ``bytes`` or :class:`~listenproto.Close`. ``request`` is the upgrade request, for a
     mode function; ``verdict`` is how it was answered, if an adapter had to decide that. No pings
     are sent: that is up to the other library.
@@ -76,6 +79,26 @@ class AppCall:
     forbids; nothing was sent then. Receiving raises nothing but TypeError, for what is no list
     of messages.
     """
+
+    @overload
+    def __init__(
+        self: AppCall[bytes],
+        answering: Answering | None = None,
+        *,
+        now: float,
+        judge_request: Callable[[Request], Accept | Reject] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: AppCall[list[Payload]],
+        answering: Answering | None = None,
+        *,
+        now: float,
+        over_messages: Literal[True],
+        request: Request | None = None,
+        verdict: Accept | Reject | None = None,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -100,7 +123,7 @@ class AppCall:
                 self.session, max_head=limits.head_size, max_message=limits.message_size
             )
         connection: Linked[Any] = self._bytes or MessageConnection(self.session)
-        self.link: Final[Link[Any]] = Link(
+        self.link: Final[Link[_Data]] = Link(
             connection,
             limits,
             peer=Peer.PLATFORM,
@@ -189,7 +212,7 @@ class AppCall:
         self.session.pass_time(self.now)
         return self.now
 
-    def receive(self, data: Any, now: float) -> None:
+    def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; what it means is in the events.
 
         While :attr:`is_held`, do not read: what comes then is kept all the same.
@@ -297,10 +320,10 @@ class AppCall:
         self._unread.abandon()
         self._settle(self._pass_time(now))
 
-    def data_to_send(self, now: float) -> Any:
-        """The data to write next; None if there is none.
+    def data_to_send(self, now: float) -> _Data:
+        """The data to write next; empty if there is none.
 
-        Calling it says that all it gave before has been written. So call it until it gives None;
+        Calling it says that all it gave before has been written. So call it until it gives none;
         otherwise the call counts as lost after ``write_time``.
         """
         now = self._pass_time(now)

@@ -8,7 +8,7 @@ It has the verbs of a session, with bytes in the place of messages: iterate over
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from listenproto._app_session import AppEvent, AppSession
@@ -65,6 +65,9 @@ _EndT = TypeVar("_EndT", bound=_End)
 
 class Connection(Generic[_EndT]):
     """What both ends share; see :class:`AppConnection` and :class:`PlatformConnection`."""
+
+    no_data: Final = b""
+    """What :meth:`data_to_send` gives if there is none."""
 
     def __init__(self, wire: Wire, end: _EndT) -> None:
         self._wire = wire

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from listenproto._account import account, close_for, was_accepted, was_requested, why_not_ready
 from listenproto._app_call import AppCall
@@ -36,7 +36,7 @@ SHUTTING_DOWN: Final = "the server is shutting down"
 class HandledCall(HandlerCall):
     """A call with a beginning, an end, and a log."""
 
-    def __init__(self, core: AppCall, runtime: Runtime, *, peer: str | None) -> None:
+    def __init__(self, core: AppCall[Any], runtime: Runtime, *, peer: str | None) -> None:
         super().__init__(core, runtime, peer=peer)
         self.log: Final[logging.LoggerAdapter[logging.Logger]] = CallLog(self._about)
         """A log for the handler's own lines; their records have the fields of the call."""

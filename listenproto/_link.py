@@ -61,8 +61,8 @@ class Linked(Protocol[_Data]):
         """About how many bytes wait to be sent."""
 
     @property
-    def has_data_to_send(self) -> bool:
-        """Whether :meth:`data_to_send` gives anything."""
+    def no_data(self) -> _Data:
+        """What :meth:`data_to_send` gives if there is none: something empty."""
 
     def receive(self, data: _Data, now: float = 0.0) -> Iterator[ConnectionEvent]:
         """Take data from the network, and say what it meant.
@@ -247,18 +247,19 @@ class Link(Generic[_Data]):
             self._over_at = now
             self._end = self.ending(now)
 
-    def data_to_send(self, now: float) -> _Data | None:
-        """The data to write next; None if there is none. All data before has been written."""
+    def data_to_send(self, now: float) -> _Data:
+        """The data to write next; empty if there is none. All data before has been written."""
         if self.tap is not None:
             self.tell_passed()
-        if self._writes and self.connection.has_data_to_send:
+        data = self.connection.data_to_send() if self._writes else self.connection.no_data
+        if data:
             self._writing_since = now
             if self._ended_at < math.inf:  # the close is still to go out, behind what waits
                 self._ended_at = now
-            return self.connection.data_to_send()
-        self._writing_since = math.inf
-        self._writes = self._writes and self.reads
-        return None
+        else:
+            self._writing_since = math.inf
+            self._writes = self._writes and self.reads
+        return data
 
     def broken(self, why: str, now: float, *, writing: bool = False) -> None:
         """The connection broke, by ``why`` in words if that is known.

@@ -63,6 +63,11 @@ class MessageConnection:
         return self._session.waiting
 
     @property
+    def no_data(self) -> list[Payload]:
+        """What :meth:`data_to_send` gives if there is none."""
+        return []
+
+    @property
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` gives anything."""
         if self._last is not None:

@@ -8,7 +8,7 @@ something has happened in the call, and when a time is up.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final
 
 from listenproto._answering import Answering
 from listenproto._app_call import AppCall
@@ -54,8 +54,8 @@ class HandlerCall:
     cancelled, nothing was sent.
     """
 
-    def __init__(self, core: AppCall, runtime: Runtime, *, peer: str | None) -> None:
-        self.core: Final[AppCall] = core
+    def __init__(self, core: AppCall[Any], runtime: Runtime, *, peer: str | None) -> None:
+        self.core: Final[AppCall[Any]] = core
         """The call without IO."""
         self.runtime: Final[Runtime] = runtime
         """The clock of the call, and its ways to wait."""

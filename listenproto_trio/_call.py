@@ -27,7 +27,7 @@ class Call(HandledCall):
 
     def __init__(
         self,
-        core: AppCall,
+        core: AppCall[Any],
         carrier: Carrier[Any],
         *,
         stream: trio.abc.Stream | None = None,

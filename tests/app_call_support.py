@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from listenproto import (
     SUBPROTOCOL,
@@ -57,7 +57,7 @@ def done(name: str, **figures: object) -> str:
     return json.dumps({"type": "playDone", "data": {"id": name} | figures})
 
 
-def read(call: AppCall, now: float = 0.0) -> list[CallEvent]:
+def read(call: AppCall[Any], now: float = 0.0) -> list[CallEvent]:
     """All events that wait to be read."""
     events = []
     while (event := call.next_event(now)) is not None:
@@ -71,7 +71,7 @@ class Side(ABC):
     With ``metadata``, the WebSocket is open and the metadata has come at the time ``now``.
     """
 
-    call: AppCall
+    call: AppCall[Any]
     answers = True
     """Whether closes, and pings, are answered."""
 
@@ -83,14 +83,14 @@ class Side(ABC):
         metadata: str | None = "{}",
         **options: Any,
     ) -> None:
-        self.call = AppCall(
-            how or answering(), now=now, over_messages=self.over_messages, **options
-        )
+        self.call = self.begin(how or answering(), now=now, **options)
         self.open(now)
         if metadata is not None:
             self.say(metadata, now=now)
 
-    over_messages: ClassVar[bool]
+    @abstractmethod
+    def begin(self, how: Answering, *, now: float, **options: Any) -> AppCall[Any]:
+        """Make the call."""
 
     @abstractmethod
     def open(self, now: float) -> None:
@@ -112,7 +112,8 @@ class Side(ABC):
 class OverBytes(Side):
     """A WebSocket client that has nothing of its own to say."""
 
-    over_messages = False
+    def begin(self, how: Answering, *, now: float, **options: Any) -> AppCall[Any]:
+        return AppCall(how, now=now, **options)
 
     def open(self, now: float) -> None:
         self.wire = ClientWire("app.example", subprotocols=[SUBPROTOCOL])
@@ -158,7 +159,8 @@ class OverBytes(Side):
 class OverMessages(Side):
     """Another library's WebSocket."""
 
-    over_messages = True
+    def begin(self, how: Answering, *, now: float, **options: Any) -> AppCall[Any]:
+        return AppCall(how, now=now, over_messages=True, **options)
 
     def open(self, now: float) -> None:
         self.closed = False

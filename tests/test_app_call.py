@@ -135,7 +135,7 @@ def test_a_connection_without_a_request_is_given_up() -> None:
     call = AppCall(now=0.0)
     call.handle_timeout(10.0)
     assert why_not_ready(call) == "no upgrade request within 10 s"
-    assert call.data_to_send(10.0) is None
+    assert not call.data_to_send(10.0)
     assert call.next_timeout() == 15
     call.handle_timeout(15.0)
     assert (call.over, call.link.given_up, call.next_timeout()) == (True, True, math.inf)
@@ -809,7 +809,7 @@ def test_once_the_call_is_over_no_more_of_it_is_heard(side: type[Side], how: str
         assert call.next_timeout() == 5.15
     else:
         call.link.broken("reset", 0.15, writing=True)
-        assert call.data_to_send(0.15) is None
+        assert not call.data_to_send(0.15)
     assert (sent.heard_by(9.0), said.heard_by(9.0)) == (0.1, pytest.approx(0.05))
     assert (said.interrupted, said.wants_more) == (False, False)
     with pytest.raises(CallEnded):

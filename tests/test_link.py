@@ -208,7 +208,7 @@ def test_each_piece_that_is_written_gives_time_for_the_next() -> None:
         end.session.send(Audio(b"\0\0"))
         assert end.link.data_to_send(now)
         assert end.link.next_timeout() == now + 60
-    assert end.link.data_to_send(150.0) is None  # all is written
+    assert not end.link.data_to_send(150.0)  # all is written
     assert end.link.next_timeout() == math.inf
 
 
@@ -303,7 +303,7 @@ def test_the_end_of_the_bytes_is_a_loss_and_its_reason_is_said() -> None:
     assert end.link.ending() == Ending(EndKind.LOST, why)
     assert end.link.closed == Closed(1006, "", clean=False)
     assert end.passed[-1] == (Peer.PLATFORM, TraceMoment.LOST)
-    assert end.link.data_to_send(4.0) is None
+    assert not end.link.data_to_send(4.0)
     assert end.link.over
 
 
@@ -320,7 +320,7 @@ def test_after_writing_has_failed_what_came_before_is_still_read(closes: bool) -
     assert (end.link.ended, end.link.reads, end.link.over) == (True, True, False)
     lost = Ending(EndKind.LOST, "connection lost: Broken pipe")
     assert end.link.ending() == lost
-    assert end.link.data_to_send(4.0) is None
+    assert not end.link.data_to_send(4.0)
     assert end.link.next_timeout() == 9
     end.say("{}", now=5.0)
     assert isinstance(end.events[-1], Metadata)
@@ -497,7 +497,7 @@ def test_the_other_end_can_be_the_app() -> None:
     passed: list[object] = []
     link.tap = lambda sender, payload: passed.append((sender, payload))
     app = AppConnection(AppSession())
-    (request,) = app.receive(link.data_to_send(0.0) or b"")
+    (request,) = app.receive(link.data_to_send(0.0))
     assert isinstance(request, Request)
     app.answer(judge_request(request, HandshakePolicy()))
     link.receive(app.data_to_send(), 0.0)
@@ -509,7 +509,7 @@ def test_the_other_end_can_be_the_app() -> None:
     link.settle(1.0)
     assert link.ending().kind is EndKind.LEFT
     link.fail(KeyError(), 1.0)
-    [*app.receive(link.data_to_send(1.0) or b"")]
+    [*app.receive(link.data_to_send(1.0))]
     assert link.ending().kind is EndKind.FAILED
 
 

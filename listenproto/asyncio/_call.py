@@ -13,7 +13,7 @@ from listenproto._app_call import AppCall
 from listenproto._ends import CallEnded
 from listenproto._handling import HandledCall
 from listenproto._handshake import Accept, Reject
-from listenproto._messages import Close
+from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 from listenproto.asyncio._adapters import Adapter, adapted
 from listenproto.asyncio._admission import counted, judged
@@ -121,7 +121,7 @@ async def _opened(
 class Call(HandledCall):
     """A call as the block of :func:`answer` gets it."""
 
-    def __init__(self, core: AppCall, adapter: Adapter, *, peer: str | None) -> None:
+    def __init__(self, core: AppCall[list[Payload]], adapter: Adapter, *, peer: str | None) -> None:
         self._driver: Final = Driver(core, adapter, after=self._after)
         super().__init__(core, self._driver, peer=peer)
         self._watched: Any = None

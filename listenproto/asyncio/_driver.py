@@ -118,7 +118,9 @@ class Driver:
     call it tells by :meth:`changed`.
     """
 
-    def __init__(self, core: AppCall, carrier: Carrier, *, after: Callable[[], None]) -> None:
+    def __init__(
+        self, core: AppCall[list[Payload]], carrier: Carrier, *, after: Callable[[], None]
+    ) -> None:
         self._core = core
         self._link = core.link
         self._carrier = carrier
