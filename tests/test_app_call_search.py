@@ -189,7 +189,7 @@ class Search:
             call.link.broken("reset", now, writing=True)
         else:
             assert step == "garbage"
-            garbage: Any = [None, 5] if self.platform.over_messages else b"\xff\xff\xff"
+            garbage: Any = [None, 5] if self.call.over_messages else b"\xff\xff\xff"
             call.receive(garbage, now)
 
     def read(self) -> bool:
@@ -212,7 +212,7 @@ class Search:
         assert heard == self.messages[: len(heard)]
         assert call.ahead(self.now) >= 0
         for speech, before in self.spoken.items():
-            self.spoken[speech] = speech.heard_by(call._now)
+            self.spoken[speech] = speech.heard_by(call.now)
             assert before - 1e-9 <= self.spoken[speech] <= speech.seconds
         if self.end is not None:
             assert call.end == self.end
