@@ -8,6 +8,7 @@ A playDone may be on its way while a killAudio is. So the clips that the killAud
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Final
 
 from listenproto._clips import ClipMatch, Clips, ClipSent
@@ -229,7 +230,7 @@ class AppClips(Clips):
             behind = self._line[self._line.index(clip) + 1 :]
         for before in self._strike(match):
             self._record.give_up(before, Outcome.SKIPPED, heard=0.0)
-        self._end(clip, _seconds_played(message), behind)
+        self._end(clip, _seconds_played(message, self._profile.channel_rate), behind)
         if not match.guessed:
             self._resume(clip)
         if not match.guessed:
@@ -297,13 +298,16 @@ class AppClips(Clips):
         self._last_ends_at = min(self._last_ends_at, ends_at)
 
 
-def _seconds_played(done: PlayDone) -> float | None:
-    """How many seconds of a clip were played, if the platform says so."""
-    milliseconds = done.playback.get("playbackMilliseconds")
-    if not isinstance(milliseconds, str | int | float):
-        return None
-    try:
-        seconds = float(milliseconds) / 1000
-    except (ValueError, OverflowError):
-        return None
-    return None if math.isnan(seconds) else seconds
+def _seconds_played(done: PlayDone, channel_rate: int) -> float | None:
+    """How many seconds of a clip were played, if the platform says so.
+
+    The offset is what was heard of it. The milliseconds may be what was read ahead.
+    """
+    for key, unit in (("playbackLastOffsetPos", channel_rate), ("playbackMilliseconds", 1000)):
+        figure = done.playback.get(key)
+        if isinstance(figure, str | int | float):
+            with suppress(ValueError, OverflowError):
+                seconds = float(figure) / unit
+                if not math.isnan(seconds):
+                    return seconds
+    return None

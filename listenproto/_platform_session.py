@@ -182,11 +182,15 @@ class PlatformSession(Session):
     def _play_done(self, clip: PlayoutClip, samples: int) -> PlayDone:
         if not self._profile.play_done_data:
             return PlayDone()
-        milliseconds = samples * 1000 // clip.rate
+        channel_rate, piece = self._profile.channel_rate, self._profile.clip_piece
+        heard, read = samples * channel_rate // clip.rate, samples
+        if piece:
+            read = min(clip.length, (heard // piece + 1) * piece * clip.rate // channel_rate)
+        milliseconds = read * 1000 // clip.rate
         playback = {
             "playbackSeconds": str(milliseconds // 1000),
             "playbackMilliseconds": str(milliseconds),
-            "playbackLastOffsetPos": str(samples * self._profile.channel_rate // clip.rate),
+            "playbackLastOffsetPos": str(heard),
         }
         return PlayDone(clip.id, playback)
 

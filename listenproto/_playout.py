@@ -104,6 +104,8 @@ class PlayoutClip:
     """The id that the app gave it; None if it gave none."""
     rate: int
     """Its sample rate in Hz."""
+    length: int
+    """How many samples it has."""
 
 
 @attrs.frozen
@@ -242,7 +244,8 @@ class Playout:
             front.queued = False  # nothing waits behind it when it resumes
             self._suspended.append(front)
             self._note_start(front)
-        self._append(Sound(pcm, rate, PlayoutClip(clip_id, rate), queue_play))
+        clip = PlayoutClip(clip_id, rate, len(pcm) // SAMPLE_BYTES)
+        self._append(Sound(pcm, rate, clip, queue_play))
         return over + self._settle()
 
     def _note_start(self, front: Sound) -> None:

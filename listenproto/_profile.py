@@ -83,6 +83,10 @@ class Profile:
     play_done_data: bool = False
     """playDone carries the clip's id and playback figures."""
 
+    clip_piece: int = 0
+    """D11: a clip is read this many samples of ``channel_rate`` at a time, and what was read counts
+    as played in the seconds and milliseconds of its playDone; 0: they are what was heard."""
+
     kill_grid: int = 0
     """D13: killAudio takes effect at the next multiple of this many flicks; 0: at once."""
 
@@ -156,6 +160,7 @@ DEPLOYED: Final = Profile(
     kill_spares_waiting_clips=True,
     escapes_clip_ids=False,
     play_done_data=True,
+    clip_piece=16384,
     kill_grid=FLICKS // 50,
     pending_marks=30,
     marks_get_lost=True,

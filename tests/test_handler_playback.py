@@ -159,6 +159,8 @@ async def test_two_kills_within_a_frame_stop_one_clip() -> None:
         ({"playbackMilliseconds": "979"}, 1.0, F),
         ({"playbackMilliseconds": "980"}, 0.1, P),
         ({"playbackMilliseconds": 979}, 1.0, F),
+        ({"playbackLastOffsetPos": "1920", "playbackMilliseconds": "1000"}, 0.24, F),
+        ({"playbackLastOffsetPos": "8000", "playbackMilliseconds": "1000"}, 0.24, P),
         ({"playbackMilliseconds": 1000.0}, 0.1, P),
         ({"playbackMilliseconds": "all"}, 0.99, F),
         ({"playbackMilliseconds": "9" * 400}, 0.1, P),

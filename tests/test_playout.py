@@ -1076,6 +1076,29 @@ def test_after_a_disconnect_nothing_is_heard_and_nothing_told(profile: Profile) 
 
 
 @pytest.mark.parametrize(
+    ("seconds", "rate", "killed_after", "figures"),
+    [
+        (1, 8000, 0.24, ("1", "1000", "1920")),
+        (1, 8000, 2, ("1", "1000", "8000")),
+        (5, 16000, 0.24, ("2", "2048", "1920")),
+        (5, 8000, 2.06, ("4", "4096", "16480")),
+        (5, 8000, 4.2, ("5", "5000", "33600")),
+    ],
+)
+def test_the_figures_of_a_killed_clip_are_what_was_read_ahead_but_for_the_offset(
+    seconds: int, rate: int, killed_after: float, figures: tuple[str, str, str]
+) -> None:
+    task = open_task(Mode.CLIPS, DEPLOYED)
+    task.receive(play_audio(bytes(2 * seconds * rate), sampleRate=rate))
+    task.play(round(killed_after * SECOND) - 1)
+    task.receive(KILL)
+    task.play(1)
+    (payload,) = task.data_to_send()
+    assert isinstance(payload, str)
+    assert (*json.loads(payload)["data"].values(),) == figures
+
+
+@pytest.mark.parametrize(
     ("rate", "heard", "done"),
     [(16000, [1, 2, 3, 4, 5, 6], 1), (24000, [512, 3, 1280, 6], 1), (32000, [2, 4, 6], 1)]
     + [(rate, [], 0) for rate in (48000, 64000)],

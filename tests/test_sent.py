@@ -356,6 +356,8 @@ def test_of_what_a_kill_in_front_of_it_took_nothing_was_heard() -> None:
         ({"playbackMilliseconds": "nan"}, 2),
         ({"playbackMilliseconds": "all"}, 2),
         ({"playbackMilliseconds": None}, 2),
+        ({"playbackLastOffsetPos": "14000", "playbackMilliseconds": "2000"}, 1.75),
+        ({"playbackLastOffsetPos": None, "playbackMilliseconds": "1990"}, 1.99),
     ],
 )
 def test_a_clip_was_heard_for_as_long_as_the_platform_says(
