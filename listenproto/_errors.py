@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LocalProtocolError", "ProtocolError", "RemoteProtocolError", "check_close_code"]
+__all__ = [
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "check_close_code",
+    "is_close_code",
+]
 
-SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1014), range(3000, 5000))
+SENDABLE_CODES: Final = (range(1000, 1004), range(1007, 1015), range(3000, 5000))
 
 
 class ProtocolError(Exception):
@@ -34,8 +40,13 @@ class RemoteProtocolError(ProtocolError):
     """The peer did something after which this end cannot go on; close with ``close_code``."""
 
 
+def is_close_code(code: int) -> bool:
+    """Whether a close frame may have this code (RFC 6455, 7.4, and IANA's registry)."""
+    return any(code in codes for codes in SENDABLE_CODES)
+
+
 def check_close_code(code: int) -> None:
     """Raise :class:`LocalProtocolError` for a code that must not be sent (RFC 6455, 7.4)."""
-    if not any(code in codes for codes in SENDABLE_CODES):
-        said = f"close code {code} must not be sent; use 1000-1003, 1007-1013 or 3000-4999"
+    if not is_close_code(code):
+        said = f"close code {code} must not be sent; use 1000-1003, 1007-1014 or 3000-4999"
         raise LocalProtocolError(said, clause="RFC 6455 7.4")

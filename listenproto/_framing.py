@@ -1,9 +1,8 @@
 """WebSocket framing (RFC 6455) and the receive buffer, for both roles: bytes in, events out.
 
-h11 reads and writes the HTTP heads, wsproto the frames. The receive buffer is ours, and only whole
-heads, frame headers and frames leave it. So limits hold before memory is used, nothing after a head
-is lost, and the same bytes give the same events in any chunks. wsproto is given text as binary (the
-opcode is rewritten on the way in and out), as it cannot carry text that is not UTF-8.
+h11 reads and writes the HTTP heads, :mod:`listenproto._frames` the frames. The receive buffer is
+ours, and only whole heads leave it. So limits hold before memory is used, nothing after a head is
+lost, and the same bytes give the same events in any chunks.
 """
 
 from __future__ import annotations
@@ -11,15 +10,26 @@ from __future__ import annotations
 import abc
 import enum
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Final, TypeAlias
 
-import attrs
 import h11
-from wsproto import events as ws
-from wsproto.connection import Connection, ConnectionState, ConnectionType
 
 from listenproto._errors import LocalProtocolError, RemoteProtocolError, check_close_code
+from listenproto._frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Closed,
+    FrameEvent,
+    FrameReader,
+    Ping,
+    Pong,
+    frame,
+)
 from listenproto._upgrade import Accepted, Rejected, Request
 
 __all__ = [
@@ -37,11 +47,8 @@ __all__ = [
 DEFAULT_MAX_HEAD: Final = 16384  # bytes of an HTTP head (request or response)
 DEFAULT_MAX_MESSAGE: Final = 16 * 2**20  # bytes of one WebSocket message, all fragments together
 
-_CONTINUATION, _TEXT, _BINARY, _CONTROL = 0x0, 0x1, 0x2, 0x8  # opcodes; control: 0x8 and up
-_OPCODES: Final = (_CONTINUATION, _TEXT, _BINARY, 0x8, 0x9, 0xA)
 MAX_FRAME_HEADER: Final = 14
-# wsproto words its own parse failure as a close by the peer, but does not move its state for it.
-_NO_CLOSE_CAME: Final = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
+_ANSWERED_PINGS: Final = 64  # that wait to be sent; the oldest give way (RFC 6455, 5.5.3)
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")  # as h11 reads it: a bare LF ends a line too
 
 
@@ -57,37 +64,7 @@ class WireState(enum.Enum):
     CLOSED = "closed"
 
 
-@attrs.frozen
-class Ping:
-    """The peer's ping; the pong is in data_to_send(), unless our close is already sent."""
-
-    payload: bytes
-    """Up to 125 bytes, which the pong repeats."""
-
-
-@attrs.frozen
-class Pong:
-    """The peer's pong, whether or not a ping was sent."""
-
-    payload: bytes
-    """The bytes of the ping that it answers."""
-
-
-@attrs.frozen
-class Closed:
-    """The connection has ended.
-
-    ``clean``: with a close frame; the code is 1005 if it had none. Else without one: 1006.
-    """
-
-    code: int
-    """The WebSocket close code (RFC 6455, 7.4)."""
-    reason: str
-    """The reason in the close; empty if there is none."""
-    clean: bool
-
-
-WireEvent: TypeAlias = Request | Accepted | Rejected | str | bytes | Ping | Pong | Closed
+WireEvent: TypeAlias = Request | Accepted | Rejected | FrameEvent
 """What a wire yields; each str or bytes is one whole message, its fragments joined."""
 
 
@@ -101,11 +78,6 @@ class Wire(abc.ABC):
     _http_role: ClassVar[type] = h11.SERVER
     _head_start: ClassVar = b""
     """What each HTTP head of the peer starts with."""
-    _frame_role: ClassVar = ConnectionType.SERVER
-
-    _first: int  # byte of the frame being received
-    _masked: bool  # that frame
-    _text: bool  # the message being received, not binary
 
     def __init__(
         self,
@@ -116,18 +88,18 @@ class Wire(abc.ABC):
     ) -> None:
         self.state = WireState.HANDSHAKE
         self._http = h11.Connection(self._http_role)
-        self._frames = Connection(self._frame_role)
         self._max_head = max_head
         self._max_message = max_message
-        self._lenient = lenient_first_text
+        self._masks = self._http_role is h11.CLIENT  # our frames; if not, the peer masks its own
+        self._frames = FrameReader(
+            masked=not self._masks, max_message=max_message, lenient_first_text=lenient_first_text
+        )
         self._error: RemoteProtocolError | None = None
         self._out = bytearray()
-        self._pong: ws.Pong | None = None  # the answer to the newest ping
+        # The answers to a peer that asks and never reads must not pile up.
+        self._pongs: deque[bytes] = deque(maxlen=_ANSWERED_PINGS)
         self._buffer = bytearray()
         self._eof = False
-        self._payload = 0  # bytes of a frame whose header went to wsproto ahead of them
-        self._message = bytearray()  # fragments so far
-        self._fragmented = False
 
     @property
     def is_open(self) -> bool:
@@ -147,7 +119,7 @@ class Wire(abc.ABC):
     @property
     def has_data_to_send(self) -> bool:
         """Whether data_to_send() would return anything."""
-        return bool(self._out) or (self._pong is not None and self.is_open)
+        return bool(self._out) or (bool(self._pongs) and self.is_open)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport; b"" is its end. What follows a close is ignored."""
@@ -176,18 +148,15 @@ class Wire(abc.ABC):
             raise LocalProtocolError(
                 f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
             ) from error
-        self._answer_ping()
-        first = len(self._out)
-        self._out += self._frames.send(ws.BytesMessage(data))
-        if isinstance(payload, str):
-            self._out[first] ^= _BINARY ^ _TEXT  # the mask does not cover this byte
+        self._answer_pings()
+        self._write(TEXT if isinstance(payload, str) else BINARY, data)
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of at most 125 bytes (RFC 6455, 5.5.2); LocalProtocolError if not open."""
         self._require("ping", "RFC 6455 5.5.2", WireState.OPEN)
         if len(payload) > 125:
             raise LocalProtocolError("a ping carries at most 125 bytes", clause="RFC 6455 5.5")
-        self._out += self._frames.send(ws.Ping(payload))
+        self._write(PING, payload)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send the close frame, ``reason`` cut to 123 bytes of UTF-8 (RFC 6455, 7.1.2).
@@ -197,22 +166,28 @@ class Wire(abc.ABC):
         """
         self._require("close", "RFC 6455 5.5.1", WireState.OPEN, WireState.FAILED)
         check_close_code(code)
-        reason = reason.encode(errors="replace").decode()  # wsproto cuts, but fails on surrogates
-        self._out += self._frames.send(ws.CloseConnection(code, reason))
+        cut = reason.encode(errors="replace")[:123].decode(errors="ignore")
+        self._write(CLOSE, code.to_bytes(2, "big") + cut.encode())
         self.state = WireState.CLOSING if self.state is WireState.OPEN else WireState.CLOSED
 
     def data_to_send(self) -> bytes:
         """The bytes for the transport; each is returned once."""
-        self._answer_ping()
+        self._answer_pings()
         data = bytes(self._out)
         self._out.clear()
         return data
 
-    def _answer_ping(self) -> None:
-        """Add the pong for the newest ping to what is to be sent, if it may still be sent."""
-        if self._pong is not None and self.is_open:
-            self._out += self._frames.send(self._pong)
-        self._pong = None
+    def _answer_pings(self) -> None:
+        """Add the pongs to what is to be sent, if they may still be sent."""
+        if self._pongs:
+            if self.is_open:
+                for payload in self._pongs:
+                    self._write(PONG, payload)
+            self._pongs.clear()
+
+    def _write(self, opcode: int, payload: bytes) -> None:
+        """Add a frame to what is to be sent."""
+        self._out += frame(opcode, payload, masked=self._masks)
 
     def _require(self, verb: str, clause: str, *allowed: WireState) -> None:
         if self.state not in allowed:
@@ -220,11 +195,11 @@ class Wire(abc.ABC):
             message = f"{verb}() needs a wire that is {states}; this one is {self.state.value}"
             raise LocalProtocolError(message, clause=clause)
 
-    def _fail(self, message: str, clause: str, close_code: int = 1002) -> RemoteProtocolError:
-        self.state = WireState.FAILED if self.state is WireState.OPEN else WireState.CLOSED
+    def _end(self, state: WireState = WireState.CLOSED) -> None:
+        """Read no more, and hold nothing of what came."""
+        self.state = state
         self._buffer.clear()
-        self._error = RemoteProtocolError(message, clause=clause, close_code=close_code)
-        return self._error
+        self._frames.clear()
 
     def _take(self, size: int) -> bytes:
         data = bytes(self._buffer[:size])
@@ -237,9 +212,14 @@ class Wire(abc.ABC):
         if self.state is WireState.CLOSED:
             return None
         framed = self.state in (WireState.OPEN, WireState.CLOSING)
-        event = self._next_frame() if framed else self._next_handshake()
+        try:
+            event = self._next_frame() if framed else self._next_handshake()
+        except RemoteProtocolError as error:
+            self._end(WireState.FAILED if self.is_open else WireState.CLOSED)
+            self._error = error
+            raise
         if event is None and self._eof:
-            self.state = WireState.CLOSED
+            self._end()
             return Closed(1006, "", clean=False)
         return event
 
@@ -265,98 +245,12 @@ class Wire(abc.ABC):
         return event
 
     def _next_frame(self) -> WireEvent | None:
-        while size := self._frame_size():
-            event = self._give(size)
-            self._payload = 0
-            if isinstance(event, ws.BytesMessage):
-                message = self._join(bytes(event.data), event.message_finished)
-                if message is not None:
-                    return message
-            elif isinstance(event, ws.Ping):
-                # Only the newest is answered (RFC 6455, 5.5.3): the answers to a peer that asks and
-                # never reads would pile up.
-                self._pong = event.response()
-                return Ping(bytes(event.payload))
-            elif isinstance(event, ws.Pong):
-                return Pong(bytes(event.payload))
-            else:
-                assert isinstance(event, ws.CloseConnection)
-                if self.is_open:
-                    code = 1000 if event.code == 1005 else event.code
-                    self._out += self._frames.send(ws.CloseConnection(code))
-                self.state = WireState.CLOSED
-                return Closed(int(event.code), event.reason or "", clean=True)
-        return None
-
-    def _frame_size(self) -> int:
-        """How much of the buffer completes the next frame; 0 while it is not whole."""
-        buffer = self._buffer
-        if self._payload > 0:
-            return self._payload if len(buffer) >= self._payload else 0
-        if len(buffer) < 2:
-            return 0
-        length = buffer[1] & 0x7F
-        extended = 8 if length == 127 else 2 if length == 126 else 0
-        header = 2 + extended + (4 if buffer[1] & 0x80 else 0)
-        if len(buffer) < header:
-            return 0
-        if extended:
-            length = int.from_bytes(buffer[2 : 2 + extended], "big")
-        self._first, self._masked = buffer[0], bool(buffer[1] & 0x80)
-        opcode = self._opcode
-        if opcode <= _BINARY:
-            if (opcode == _CONTINUATION) is not self._fragmented:
-                said = "inside another one" if self._fragmented else "without its first frame"
-                raise self._fail(f"a message {said}", "RFC 6455 5.4")
-            if opcode != _CONTINUATION:
-                self._text = opcode == _TEXT
-            if opcode == _TEXT:
-                buffer[0] ^= _TEXT ^ _BINARY
-        fits = opcode >= _CONTROL or len(self._message) + length <= self._max_message
-        if fits and len(buffer) >= header + length:
-            return header + length
-        # wsproto judges the header now: its faults must not wait for a payload that may not come.
-        self._give(header)
-        if not fits:
-            message = f"a message of more than {self._max_message} bytes"
-            raise self._fail(message, "RFC 6455 7.4.1", 1009)
-        self._payload = length
-        return 0
-
-    def _give(self, size: int) -> ws.Event | None:
-        """What wsproto makes of the front of the buffer."""
-        self._frames.receive_data(self._take(size))
-        event = next(self._frames.events(), None)
-        if isinstance(event, ws.CloseConnection) and self._frames.state in _NO_CLOSE_CAME:
-            raise self._fail(event.reason or "a bad frame", self._broken(), int(event.code))
+        event = self._frames.next(self._buffer)
+        if isinstance(event, Ping):
+            self._pongs.append(event.payload)
+        elif isinstance(event, Closed):
+            if self.is_open:
+                code = 1000 if event.code == 1005 else event.code
+                self._write(CLOSE, code.to_bytes(2, "big"))
+            self._end()
         return event
-
-    @property
-    def _opcode(self) -> int:
-        return self._first & 0x0F
-
-    def _broken(self) -> str:
-        """The section of RFC 6455 that is broken by a frame that wsproto refuses."""
-        if self._first & 0x70 or self._opcode not in _OPCODES:
-            return "RFC 6455 5.2"
-        if self._masked is not (self._frame_role is ConnectionType.SERVER):
-            return "RFC 6455 5.1"
-        return "RFC 6455 5.5" if self._opcode >= _CONTROL else "RFC 6455 5.2"
-
-    def _join(self, data: bytes, last: bool) -> str | bytes | None:
-        """The whole message, if ``data`` is the last of it."""
-        if self._fragmented or not last:
-            self._message += data
-            self._fragmented = not last
-            if not last:
-                return None
-            data = bytes(self._message)
-            self._message.clear()
-        lenient, self._lenient = self._lenient, False
-        if not self._text:
-            return data
-        try:
-            return data.decode(errors="surrogateescape" if lenient else "strict")
-        except UnicodeDecodeError as error:
-            fault = str(error)  # unchained: the error holds the whole message
-        raise self._fail(f"a text that is not UTF-8: {fault}", "RFC 6455 8.1", 1007)

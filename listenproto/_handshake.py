@@ -38,7 +38,7 @@ SUBPROTOCOLS: Final = (SUBPROTOCOL, "audio.drachtio.org")
 
 
 _VERSION: Final = "Sec-WebSocket-Version"
-_BASIC: Final = re.compile(r"(?:^|,)\s*basic(?:\s|,|$)", re.IGNORECASE)
+_BASIC: Final = re.compile(r"(?:^|,)[ \t]*basic(?:[ \t]|,|$)", re.IGNORECASE)
 """A challenge for Basic credentials, alone or among others (RFC 9110, 11.6.1)."""
 _LAST: Final = ("LP-HS-15", "LP-HS-8")
 """These share the last place in the order of LP-HS-16: either may be given."""
@@ -64,9 +64,9 @@ class HandshakePolicy:
     ``paths``: the paths that are served; None for all. ``subprotocols``: those that the app knows.
     ``allow_no_subprotocol``: accept a request that offers none. ``credentials``: the user name and
     password that a platform must give; None if none are needed. ``health_path``: where a plain GET
-    is answered with 200. ``max_calls``: the maximum number of open calls; None for no limit.
-    Raises ValueError for one text where several are expected, and for no subprotocols at all unless
-    ``allow_no_subprotocol`` is true.
+    or HEAD is answered with 200. ``max_calls``: the maximum number of open calls; None for no
+    limit. Raises ValueError for one text where several are expected, and for no subprotocols at all
+    unless ``allow_no_subprotocol`` is true.
     """
 
     paths: Container[str] | None = attrs.field(default=None, validator=optional(_texts))
@@ -140,7 +140,7 @@ def _refusals(
         limit = f"The limit of open calls is reached ({policy.max_calls}); try again later."
         yield "LP-HS-9", Reject(503, limit)
     if not request.is_upgrade:
-        if request.method == "GET" and request.path == policy.health_path:
+        if request.method in ("GET", "HEAD") and request.path == policy.health_path:
             yield "LP-HS-11", Reject(200, "OK")
             return
         reason = "This is a WebSocket server; send an upgrade request."
@@ -168,7 +168,7 @@ def _may_enter(request: Request, credentials: tuple[str, str]) -> bool:
     """Whether the request has these credentials; any wrong ones take equally long."""
     scheme, _, given = (request.header("authorization") or "").partition(" ")
     try:
-        entered = base64.b64decode(given.strip(), validate=True)
+        entered = base64.b64decode(given.strip(" "), validate=True)
     except (binascii.Error, ValueError):
         entered = b""
     expected = ":".join(credentials).encode()
@@ -249,8 +249,9 @@ def _answer_faults(
             shared = ", ".join(_known(request, known))
             reason = f"the answer's subprotocol is {named:.60}, but both ends know {shared:.200}"
             yield "LP-HS-7", reason
-        if answer.header("sec-websocket-accept") != request.accept_token:
-            yield "LP-HS-19", "the answer's Sec-WebSocket-Accept does not match the request's key"
+        fault = _accept_fault(request, answer)
+        if fault is not None:
+            yield "LP-HS-19", fault
         return
     if answer.status >= 400 and not answer.body.strip() and request.method != "HEAD":
         yield "LP-HS-17", f"the refusal with {answer.status} has an empty body; it must say why"
@@ -274,3 +275,13 @@ def _answer_faults(
         yield "LP-HS-16", f"{order}: {refusal.reason}"
     else:
         yield clause, f"the answer must be {refusal.status}, not {answer.status}: {refusal.reason}"
+
+
+def _accept_fault(request: Request, answer: Accepted) -> str | None:
+    """What is wrong with the headers of a 101 (RFC 6455, 4.2.2), the subprotocol aside."""
+    if not answer.is_upgrade:
+        return "the answer must switch to WebSocket and to nothing else"
+    if answer.header("sec-websocket-accept") != request.accept_token:
+        return "the answer's Sec-WebSocket-Accept does not match the request's key"
+    extra = [name for name in answer.extensions if name not in request.extensions]
+    return f"the extension {extra[0]:.60} was not offered" if extra else None

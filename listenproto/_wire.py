@@ -6,16 +6,16 @@ What both share, the frames and the buffer, is :mod:`listenproto._framing`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
 import h11
-from wsproto.connection import ConnectionType
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from listenproto._choices import check_texts
-from listenproto._errors import LocalProtocolError
+from listenproto._errors import LocalProtocolError, RemoteProtocolError
 from listenproto._framing import (
     DEFAULT_MAX_HEAD,
     DEFAULT_MAX_MESSAGE,
@@ -27,7 +27,7 @@ from listenproto._framing import (
     WireEvent,
     WireState,
 )
-from listenproto._upgrade import Accepted, HttpHeaders, Rejected, Request
+from listenproto._upgrade import TOKEN, Accepted, HttpHeaders, Rejected, Request
 
 __all__ = [
     "DEFAULT_MAX_HEAD",
@@ -46,15 +46,41 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 _TLS_HANDSHAKE: Final = b"\x16"
 """How the first record of a TLS client starts (RFC 8446, 5.1)."""
+_BLANK_LINES: Final = re.compile(rb"(?:\r?\n)+")
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]"
+    rb"|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+"""The value of a Host header (RFC 9110, 7.2; RFC 3986, 3.2.2)."""
 
 
 class ServerWire(Wire):
     """The server: one Request, whatever it asks for, waits for accept() or reject(); then frames.
 
-    Anything else, and a head that is too long, is answered (400, 431) before events() raises.
+    Anything else, and a head that is too long, is answered (400, 431, 501, 505) before events()
+    raises. ``date`` is called for the Date of each answer (RFC 9110, 6.6.1), such as ``"Sun, 06 Nov
+    1994 08:49:37 GMT"``; without it, an answer has none.
     """
 
     _request: Request | None = None
+
+    def __init__(
+        self,
+        *,
+        max_head: int = DEFAULT_MAX_HEAD,
+        max_message: int = DEFAULT_MAX_MESSAGE,
+        lenient_first_text: bool = False,
+        date: Callable[[], str] | None = None,
+    ) -> None:
+        super().__init__(
+            max_head=max_head, max_message=max_message, lenient_first_text=lenient_first_text
+        )
+        self._date = date
+
+    @property
+    def _dated(self) -> list[tuple[str, str]]:
+        """The Date of an answer that is made now, as headers."""
+        return [] if self._date is None else [("Date", self._date())]
 
     def accept(self, subprotocol: str | None = None, headers: Pairs = ()) -> None:
         """Answer 101 (RFC 6455, 4.2.2); frames that came early are in the next events().
@@ -73,6 +99,7 @@ class ServerWire(Wire):
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Accept", self._request.accept_token),
+            *self._dated,
             *headers,
         ]
         if subprotocol is not None:
@@ -87,8 +114,8 @@ class ServerWire(Wire):
     def reject(self, status: int, headers: Pairs = (), body: str = "") -> None:
         """Answer with a final status and a text; the wire is finished then.
 
-        Content-Type, Content-Length and Connection are added. LocalProtocolError if no request
-        waits, or if the status (200 to 999) or the headers cannot be sent.
+        Content-Type, Content-Length, Connection and Date are added. LocalProtocolError if no
+        request waits, or if the status (200 to 999) or the headers cannot be sent.
         """
         self._require("reject", "RFC 6455 4.2.2", WireState.ANSWERING)
         content = body.encode(errors="replace")
@@ -96,6 +123,7 @@ class ServerWire(Wire):
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(content))),
             ("Connection", "close"),
+            *self._dated,
         ]
         # A new h11 connection: if it refuses this, ours is unchanged, and it does not know the
         # request's method (HEAD, CONNECT), which would limit what may be written.
@@ -104,22 +132,30 @@ class ServerWire(Wire):
             self._out += h11.Connection(h11.SERVER).send(response)
         if self._request is None or self._request.method != "HEAD":
             self._out += content
-        self.state = WireState.CLOSED
+        self._end()
 
     def _next_handshake(self) -> Request | None:
         if self.state is WireState.ANSWERING:
             if len(self._buffer) > self._max_message + MAX_FRAME_HEADER:
-                raise self._fail("too much data before the answer", "RFC 6455 7.4.1", 1009)
+                said = "too much data before the answer"
+                raise RemoteProtocolError(said, clause="RFC 6455 7.4.1", close_code=1009)
             return None
+        blank = _BLANK_LINES.match(self._buffer)  # ignored in front of a request (RFC 9112, 2.2)
+        if blank is not None:
+            self._take(blank.end())
+        if self._buffer == b"\r":
+            return None  # half a blank line
         try:
             head = self._next_head()
+            if isinstance(head, h11.Request):
+                _check_request(head)
         except h11.RemoteProtocolError as error:
-            self.state = WireState.ANSWERING
-            self.reject(error.error_status_hint, body="This is not a valid HTTP request.\n")
             said = f"not a valid HTTP request: {error}"
             if self._buffer.startswith(_TLS_HANDSHAKE):
                 said += " (a TLS client? this end has no TLS)"
-            raise self._fail(said, "RFC 9110 15.5") from error
+            self.state = WireState.ANSWERING
+            self.reject(error.error_status_hint, body="This is not a valid HTTP request.\n")
+            raise RemoteProtocolError(said, clause="RFC 9110 15.5") from error
         if head is None:
             return None
         assert isinstance(head, h11.Request)
@@ -140,8 +176,7 @@ class ClientWire(Wire):
     """
 
     _http_role = h11.CLIENT
-    _head_start = b"HTTP/"
-    _frame_role = ConnectionType.CLIENT
+    _head_start = b"HTTP/1."
     _refusal: tuple[int, HttpHeaders]
     """The status and the headers of a refusal whose body is being read."""
 
@@ -160,6 +195,7 @@ class ClientWire(Wire):
             max_head=max_head, max_message=max_message, lenient_first_text=lenient_first_text
         )
         check_texts(subprotocols, "subprotocols")
+        _check_offers(subprotocols)
         nonce = generate_nonce()
         self._accept_token = generate_accept_token(nonce).decode()
         self._offered = tuple(subprotocols)
@@ -185,30 +221,36 @@ class ClientWire(Wire):
                 while isinstance(head, h11.InformationalResponse) and head.status_code != 101:
                     head = self._next_head()
             except h11.RemoteProtocolError as error:
-                raise self._fail(f"not a valid HTTP response: {error}", "RFC 9112 4") from error
+                said = f"not a valid HTTP response: {error}"
+                raise RemoteProtocolError(said, clause="RFC 9112 4") from error
             if head is None:
                 return None
             assert isinstance(head, h11.InformationalResponse | h11.Response)
             if head.status_code == 101:
-                return self._judge(_decoded(head.headers))
+                return self._judge(_decoded(head.headers), head.http_version)
             self._refusal = head.status_code, _decoded(head.headers)
             self.state = WireState.REJECTED
         return self._read_body()
 
-    def _judge(self, headers: HttpHeaders) -> Accepted:
+    def _judge(self, headers: HttpHeaders, version: bytes) -> Accepted:
         """Check a 101 response (RFC 6455, 4.1)."""
         answer = Accepted(None, headers)
         chosen = answer.header("sec-websocket-protocol")
-        if not answer.is_upgrade:
-            raise self._fail("the 101 response does not upgrade to WebSocket", "RFC 6455 4.1")
-        if answer.header("sec-websocket-accept") != self._accept_token:
-            raise self._fail("Sec-WebSocket-Accept is for another key", "RFC 6455 4.1")
-        if answer.header("sec-websocket-extensions"):
-            raise self._fail("the server chose an extension, but none was offered", "RFC 6455 4.1")
+        fault = None
+        if version == b"1.0":  # which knows no upgrade (RFC 9110, 7.8)
+            fault = "the 101 response is HTTP/1.0, not HTTP/1.1"
+        elif not answer.is_upgrade:
+            fault = "the 101 response must switch to WebSocket and to nothing else"
+        elif answer.header("sec-websocket-accept") != self._accept_token:
+            fault = "Sec-WebSocket-Accept is for another key"
+        elif answer.header("sec-websocket-extensions") is not None:
+            fault = "the server chose an extension, but none was offered"
+        if fault is not None:
+            raise RemoteProtocolError(fault, clause="RFC 6455 4.1")
         if chosen not in (None, *self._offered):
             offered = ", ".join(self._offered) or "none"
             message = f"the server chose subprotocol {chosen!r:.60}; this end offered {offered}"
-            raise self._fail(message, "LP-HS-18")
+            raise RemoteProtocolError(message, clause="LP-HS-18")
         self.state = WireState.OPEN
         return attrs.evolve(answer, subprotocol=chosen)
 
@@ -223,8 +265,30 @@ class ClientWire(Wire):
                 self._body += event.data
             if event is h11.NEED_DATA and not complete:
                 return None
-        self.state = WireState.CLOSED
+        self._end()
         return Rejected(*self._refusal, bytes(self._body))
+
+
+def _check_request(head: h11.Request) -> None:
+    """Raise h11.RemoteProtocolError, with a status, for what h11 does not look at."""
+    if not head.http_version.startswith(b"1."):
+        version = head.http_version.decode()
+        raise h11.RemoteProtocolError(f"its HTTP version is {version}, not 1.1", 505)
+    hosts = [value for name, value in head.headers if name == b"host"]
+    if not hosts and head.http_version > b"1.0":
+        raise h11.RemoteProtocolError("it has no Host")
+    if not all(map(_HOST.fullmatch, hosts)):
+        raise h11.RemoteProtocolError("its Host is not a host name or address with a port")
+
+
+def _check_offers(subprotocols: Sequence[str]) -> None:
+    """Raise LocalProtocolError for subprotocols that must not be offered (RFC 6455, 4.1)."""
+    wrong = next((name for name in subprotocols if not TOKEN.fullmatch(name)), None)
+    if wrong is not None:
+        message = f"{wrong!r:.60} cannot be a subprotocol; use letters, digits and !#$%&'*+-.^_`|~"
+        raise LocalProtocolError(message, clause="RFC 6455 4.1")
+    if len(set(subprotocols)) < len(subprotocols):
+        raise LocalProtocolError("a subprotocol is offered twice", clause="RFC 6455 4.1")
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> HttpHeaders:

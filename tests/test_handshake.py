@@ -39,6 +39,7 @@ HEADERS = {
     "sec-websocket-version": "13",
     "sec-websocket-protocol": "audio.jambonz.org",
 }
+SWITCH = (("upgrade", "websocket"), ("connection", "Upgrade"))
 PASSWORD = "open \u00dfesame: 7"
 LOCKED = HandshakePolicy(credentials=("alice", PASSWORD))
 
@@ -54,7 +55,7 @@ def accepted(subprotocol: str | None, asked: Request | None = None) -> Accepted:
     """An answer that is right but perhaps for its subprotocol."""
     key = (asked or request()).header("sec-websocket-key") or ""
     token = generate_accept_token(key.encode()).decode()
-    return Accepted(subprotocol, (("sec-websocket-accept", token),))
+    return Accepted(subprotocol, (*SWITCH, ("sec-websocket-accept", token)))
 
 
 def status(verdict: Accept | Reject) -> int:
@@ -158,7 +159,7 @@ def test_a_breach_of_the_upgrade_says_what_and_why() -> None:
 
 
 def test_of_what_is_long_a_reason_quotes_the_start() -> None:
-    path, names = "/" + "p" * 999, ", ".join(["one"] * 200)
+    path, names = "/" + "p" * 999, ", ".join(f"one{number}" for number in range(100))
     elsewhere = judge_request(request(path), HandshakePolicy(paths=["/call"]))
     assert elsewhere == Reject(404, f"This server has no path {path[:200]}; check the URL.")
     supported = "audio.jambonz.org and audio.drachtio.org"
@@ -172,7 +173,7 @@ def test_of_what_is_long_a_reason_quotes_the_start() -> None:
     (wrong,) = judge_upgrade(offered, accepted(named), subprotocols=())
     assert wrong.reason == f"the subprotocol {named[:60]} was not offered"
     both = request(sec_websocket_protocol=f"{named}, {names}")
-    few = HandshakePolicy(subprotocols=("one",))
+    few = HandshakePolicy(subprotocols=names.split(", "))
     (wrong,) = judge_upgrade(both, accepted(named), subprotocols=(), policy=few)
     said = f"the answer's subprotocol is {named[:60]}, but both ends know {names[:200]}"
     assert wrong.reason == said
@@ -383,6 +384,11 @@ def test_the_right_credentials(authorization: str) -> None:
         f"Basic {RIGHT}AAAA",
         f"Basic {RIGHT}, Basic {RIGHT}",
         f"Basic *{RIGHT}",
+        f"Basic \xa0{RIGHT}",
+        f"Basic {RIGHT}\x85",
+        f"Basic {RIGHT}\x1f",
+        f"Basic\xa0{RIGHT}",
+        f"Basic\t{RIGHT}",
         "Basic alice:open",
         "Basic \u00e4\u00f6\u00fc",
         "\u00dfasic \u00ff",
@@ -526,9 +532,6 @@ def test_offers_in_several_headers_are_one_list() -> None:
         ("soap, wamp", "soap, wamp"),
         ("AUDIO.JAMBONZ.ORG", "AUDIO.JAMBONZ.ORG"),
         ("audio.jambonz.org.evil", "audio.jambonz.org.evil"),
-        ("\u00e4udio", "\u00e4udio"),
-        ("", "none"),
-        (" , ", "none"),
         (None, "none"),
     ],
 )
@@ -592,6 +595,7 @@ VERB = ListenVerb(
 ENTERED = f"Basic {RIGHT}"
 ASKED = request("/call?id=7", authorization=ENTERED)
 TAKEN = accepted(SUBPROTOCOL)
+DEFLATE = (("sec-websocket-extensions", "permessage-deflate ; x=1"),)
 CHALLENGE = (("www-authenticate", 'Basic realm="listen"'),)
 SOAP = request(sec_websocket_protocol="soap")
 NOTHING_OFFERED = request(sec_websocket_protocol=None)
@@ -684,13 +688,29 @@ ANSWER_FAULTS: list[tuple[str, Request, Accepted | Rejected, HandshakePolicy]] =
     ("LP-HS-13", request(), refused(403), LOCKED),
     ("LP-HS-13", request(), refused(401), LOCKED),
     ("LP-HS-13", request(), refused(401, ("www-authenticate", "Bearer")), LOCKED),
+    ("LP-HS-13", request(), refused(401, ("www-authenticate", "Basic\xa0realm=x")), LOCKED),
     ("LP-HS-15", request(sec_websocket_key="short"), TAKEN, OPEN),
     ("LP-HS-15", request(sec_websocket_version="8"), TAKEN, OPEN),
     ("LP-HS-15", request(sec_websocket_version="8"), refused(400), OPEN),
     ("LP-HS-15", request(sec_websocket_key="short"), refused(426), OPEN),
     ("LP-HS-16", request("/other"), refused(401, *CHALLENGE), STRICT),
     ("LP-HS-19", ASKED, Accepted(SUBPROTOCOL, ()), OPEN),
-    ("LP-HS-19", ASKED, Accepted(SUBPROTOCOL, (("sec-websocket-accept", "A" * 28),)), OPEN),
+    ("LP-HS-19", ASKED, Accepted(SUBPROTOCOL, SWITCH), OPEN),
+    ("LP-HS-19", ASKED, attrs.evolve(TAKEN, headers=TAKEN.headers[1:]), OPEN),
+    ("LP-HS-19", ASKED, attrs.evolve(TAKEN, headers=(*TAKEN.headers, SWITCH[0])), OPEN),
+    ("LP-HS-19", ASKED, attrs.evolve(TAKEN, headers=(*TAKEN.headers, *DEFLATE)), OPEN),
+    (
+        "LP-HS-19",
+        request(sec_websocket_extensions="permessage-deflate2, x; permessage-deflate"),
+        attrs.evolve(TAKEN, headers=(*TAKEN.headers, *DEFLATE)),
+        OPEN,
+    ),
+    (
+        "LP-HS-19",
+        ASKED,
+        Accepted(SUBPROTOCOL, (*SWITCH, ("sec-websocket-accept", "A" * 28))),
+        OPEN,
+    ),
     ("LP-HS-17", SOAP, refused(400, body=b""), OPEN),
     ("LP-HS-17", SOAP, refused(400, body=b" \r\n"), OPEN),
     ("LP-HS-17", request(), refused(401, *CHALLENGE, body=b""), LOCKED),
@@ -709,6 +729,14 @@ def test_an_answer_is_accused_of_one_breach_and_no_other(
     assert str(violation).startswith(f"{clause}: ")
     assert PASSWORD not in str(violation)
     assert of_the_app(asked, answer, policy=policy, without={clause}) == []
+
+
+def test_an_app_may_choose_an_extension_that_was_offered() -> None:
+    asked = request(sec_websocket_extensions="x, permessage-deflate; client_max_window_bits")
+    chosen = attrs.evolve(TAKEN, headers=(*TAKEN.headers, *DEFLATE))
+    assert of_the_app(asked, chosen, policy=OPEN) == []
+    (wrong,) = of_the_app(request(), chosen, policy=OPEN)
+    assert wrong.reason == "the extension permessage-deflate was not offered"
 
 
 def test_a_platform_that_offers_nothing_may_be_refused_even_by_an_app_that_would_take_it() -> None:

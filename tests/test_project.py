@@ -173,6 +173,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_listen_result",
         "_silence",
         "_task",
+        "_frames",
         "_framing",
         "_wire",
         "_connection",

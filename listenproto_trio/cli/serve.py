@@ -104,7 +104,7 @@ REMEDIES: Final = {
     "--health",
     type=options.path,
     metavar="PATH",
-    help="Health check: answer a plain GET here with 200, or 503 when full.",
+    help="Health check: answer a plain GET or HEAD here with 200, or 503 when full.",
 )
 @click.option(
     "--max-calls",

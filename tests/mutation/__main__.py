@@ -57,7 +57,8 @@ TESTS: Final = {
     "silence": ["test_task"],
     "listen_result": ["test_task"],
     "handshake": ["test_handshake", "test_connection"],
-    "upgrade": ["test_handshake", "test_wire"],
+    "upgrade": ["test_upgrade", "test_handshake", "test_wire"],
+    "frames": ["test_wire", "test_connection"],
     "framing": ["test_wire", "test_connection"],
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],
@@ -65,7 +66,7 @@ TESTS: Final = {
     "app_call": ["test_app_call", "test_app_call_search"],
     "account": ["test_app_call"],
     "unread": ["test_unread", "test_app_call"],
-    "wire": ["test_wire", "test_connection", "test_handshake"],
+    "wire": ["test_wire", "test_upgrade", "test_connection", "test_handshake"],
     "connection": ["test_connection", "test_handshake"],
     "recording/arrivals": ["test_recording_runtimes", "test_trio_recorder_gaps"],
     "recording/both_sides": [
