@@ -186,6 +186,7 @@ class Playout:
         self._aligner = Aligner(SAMPLE_BYTES)
         self.max_seconds: float = max_seconds
         self._max_flicks = int(max_seconds * FLICKS)
+        self._clip_gap = round(self._profile.clip_gap * FLICKS)
         self._line: deque[_Item] = deque()
         self._suspended: list[Sound] = []
         """Clips over which others started; the last one resumes first, once the line is empty."""
@@ -325,6 +326,8 @@ class Playout:
         while self._line or self._suspended:
             if not self._line:
                 self._line.append(self._suspended.pop())
+            if self._head > end:
+                return  # in the gap between two clips
             item = self._line[0]
             if isinstance(item, PlayoutMark):
                 self._line.popleft()
@@ -347,6 +350,14 @@ class Playout:
             if item.clip is not None:
                 self._note_told()
                 yield PlayoutEnd(item.clip, PlayoutFate.PLAYED, self._head, item.played)
+                self._start_next_at(self._head)
+
+    def _start_next_at(self, ended_at: int) -> None:
+        """Have the clip that waits start, or the suspended one go on, behind one that ended."""
+        self._head = ended_at
+        if self._line and self._clip_gap:
+            self._head += self._clip_gap
+            self._heard_until = None  # the gap is the platform's own
 
     def _note_told(self) -> None:
         """The app is told that this was played: if that was all, silence after it is no gap."""
@@ -372,7 +383,7 @@ class Playout:
                 self._suspended.remove(front)
                 return self._drop(front, PlayoutFate.KILLED)
             over = self._drop(self._line.popleft(), PlayoutFate.KILLED)
-            self._head = self.now
+            self._start_next_at(self.now)
             return over + self._settle()
         return self._drop_all(told=True)
 

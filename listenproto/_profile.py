@@ -83,6 +83,10 @@ class Profile:
     play_done_data: bool = False
     """playDone carries the clip's id and playback figures."""
 
+    clip_gap: float = 0.0
+    """D8: how many seconds after one clip the one that waited behind it starts. Deployed platforms
+    need 0.05 to 0.07 for that; :data:`DEPLOYED` has 0, so that its times stay exact."""
+
     clip_piece: int = 0
     """D11: a clip is read this many samples of ``channel_rate`` at a time, and what was read counts
     as played in the seconds and milliseconds of its playDone; 0: they are what was heard."""

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -237,6 +238,34 @@ def test_deployed_a_killed_clip_yields_its_play_done_and_those_behind_play_on() 
         ("clip", "c", "played", FRAME + 400 * SAMPLE, 200),
     ]
     assert Counter(values(items)) == {1: 159, 2: 200, 3: 200}
+
+
+WITH_GAPS = attrs.evolve(DEPLOYED, clip_gap=0.06)
+MILLISECOND = SECOND // 1000
+
+
+@pytest.mark.parametrize("step", [SECOND, FRAME // 3])
+def test_a_clip_that_waited_starts_after_the_gap_of_the_profile(step: int) -> None:
+    playout = Playout(profile=WITH_GAPS)
+    for name, length in (("a", 400), ("b", 400), ("none", 0), ("c", 400)):
+        playout.add_clip(l16(1) * length, 8000, name, queue_play=True)
+    items = [item for _ in range(SECOND // step) for item in playout.play(step)]
+    ends = [(name, at // MILLISECOND) for _, name, _, at, _ in told(items)]
+    assert ends == [("a", 50), ("b", 160), ("none", 220), ("c", 330)]
+    assert playout.gaps.count == 0
+    playout.add_clip(l16(2), 8000, queue_play=True)
+    assert samples(playout.play(SECOND)) == [(2, SECOND, 8000)]
+
+
+def test_a_gap_is_also_behind_a_killed_clip_and_before_none_that_resumes() -> None:
+    playout = Playout(profile=WITH_GAPS)
+    playout.add_clip(l16(1) * 400, 8000, "a", queue_play=True)
+    playout.add_clip(l16(2) * 400, 8000, "b", queue_play=True)
+    playout.kill()
+    assert told(playout.play(40 * MILLISECOND)) == [("clip", "a", "killed", FRAME, 160)]
+    playout.add_clip(l16(3) * 400, 8000, "c")  # over b, which had not started
+    ends = [(name, at // MILLISECOND) for _, name, _, at, _ in told(playout.play(SECOND))]
+    assert ends == [("c", 90), ("b", 140)]
 
 
 @in_both_profiles
