@@ -31,7 +31,7 @@ from listenproto._observer import Observer
 from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL, Session
-from listenproto._splitter import damaged_metadata
+from listenproto._splitter import damaged_metadata, split_argument
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import stream_rate_for, way_of
@@ -168,7 +168,8 @@ class PlatformSession(Session):
             if over.fate not in (PlayoutFate.PLAYED, PlayoutFate.KILLED):
                 continue
             if isinstance(over.item, PlayoutClip):
-                self._commit(self._play_done(over.item, over.samples))
+                done = self._play_done(over.item, over.samples)
+                self._commit(done, payload=self._encode_play_done(done))
                 continue
             event = MarkEvent(
                 over.item.name, "playout" if over.fate is PlayoutFate.PLAYED else "cleared"
@@ -193,6 +194,12 @@ class PlatformSession(Session):
             "playbackLastOffsetPos": str(heard),
         }
         return PlayDone(clip.id, playback)
+
+    def _encode_play_done(self, done: PlayDone) -> str | None:
+        """Its text, if the profile makes something else of it than :func:`encode`."""
+        if self._profile.escapes_clip_ids:
+            return None
+        return split_argument(str(encode(done, self._peer)), " ")
 
     def send(self, message: Message) -> Message:
         """Put a message into the outbox: metadata, audio, dtmf.

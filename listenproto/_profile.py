@@ -78,7 +78,8 @@ class Profile:
     """D10: a killAudio stops only the clip that plays; its playDone comes, the next starts."""
 
     escapes_clip_ids: bool = True
-    """D11: a clip's id is escaped as JSON requires when it comes back."""
+    """D11: a clip's id is escaped as JSON requires when it comes back. Otherwise the playDone
+    passes a command line, and an app refuses ids that break it."""
 
     play_done_data: bool = False
     """playDone carries the clip's id and playback figures."""

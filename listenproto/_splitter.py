@@ -1,11 +1,12 @@
-"""What deployed platforms make of the metadata before they send it (LP-META-11).
+"""What deployed platforms make of metadata and playDones before they send them (LP-META-11).
 
-The feature server gives the metadata to the media server in a command line, as one argument in
-single quotes between bars. The media server splits and cleans such a line as follows:
+The feature server gives both to the media server in a command line, as one argument in single
+quotes: the metadata between bars, a playDone between spaces. The media server splits and cleans
+such a line as follows:
 
 - A backslash goes with the character behind it.
 - A quote opens or closes a quoted part and vanishes. One that would open a part stays as it is if
-  no other follows. A bar outside quoted parts ends the argument.
+  no other follows. A bar, or a space, outside quoted parts ends the argument.
 - An escaped quote, double quote, backslash or bar loses its backslash; an escaped n, r, t and s
   becomes a line feed, a carriage return, a tab and a space. Other backslashes stay.
 - Spaces at the end vanish, if they are outside quoted parts.
@@ -19,11 +20,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 __all__ = ["arrives_whole", "damaged_metadata", "split_argument"]
 
-_SEPARATORS: Final = re.compile(r"\\.|['|]", re.DOTALL)
+_SEPARATORS: Final = {end: re.compile(rf"\\.|['{end}]", re.DOTALL) for end in "| "}
 _PARTS: Final = re.compile(r"\\['\"\\|nrts]|'|[^'\\]+|\\")
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "s": " "}
 
@@ -47,10 +48,10 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def split_argument(text: str) -> str:
-    """What is left of a text in single quotes, as an argument between bars."""
+def split_argument(text: str, end: Literal["|", " "] = "|") -> str:
+    """What is left of a text in single quotes, as an argument between bars or between spaces."""
     line = f"'{text}'"
-    argument = line[: _bar(line)]
+    argument = line[: _end(line, end)]
     last = argument.rfind("'")
     is_quoted = False
     kept: list[str] = []
@@ -75,12 +76,12 @@ def split_argument(text: str) -> str:
     return whole[: len(whole) - spaces]
 
 
-def _bar(line: str) -> int:
+def _end(line: str, end: str) -> int:
     """Where the argument ends that the line starts with."""
     last = line.rfind("'")
     is_quoted = False
-    for match in _SEPARATORS.finditer(line):
-        if match[0] == "|" and not is_quoted:
+    for match in _SEPARATORS[end].finditer(line):
+        if match[0] == end and not is_quoted:
             return match.start()
         if match[0] == "'" and (is_quoted or match.start() < last):
             is_quoted = not is_quoted

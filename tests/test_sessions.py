@@ -930,6 +930,26 @@ class TestThePlatform:
         app.send(Mark('a"b'))
         assert clauses(app.receive(text)) == ["LP-ODD-2"]
 
+    @pytest.mark.parametrize(
+        ("clip_id", "back"),
+        [
+            ('a"b', '"id":"a"b",'),
+            ("a\nb", '"id":"a\nb",'),
+            ("a\\x", '"id":"a\\x",'),
+            ("a'b", '"id":"ab",'),
+            ("a.b", '"id":"a.b",'),
+        ],
+    )
+    def test_a_deployed_play_done_may_come_back_broken(self, clip_id: str, back: str) -> None:
+        platform = opened_platform(Mode.CLIPS, profile=DEPLOYED)
+        platform.receive(clip_text(0, id=clip_id))
+        (text,) = platform.data_to_send()
+        assert isinstance(text, str)
+        assert back in text
+        app = opened_app(Mode.CLIPS, safe_clip_ids=False)
+        app.send(PlayAudio(b"", sample_rate=8000, id=clip_id))
+        assert clauses(app.receive(text)) == ([] if clip_id == "a.b" else ["LP-ODD-2"])
+
     def test_deployed_texts_overtake_audio_and_share_a_message(self) -> None:
         for profile in (DOCUMENTED, DEPLOYED):
             platform = PlatformSession(Mode.CLIPS, profile=profile)

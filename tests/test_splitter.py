@@ -46,6 +46,13 @@ def test_what_is_left_of_an_argument(text: str, left: str) -> None:
     assert split_argument(text) == left
 
 
+@pytest.mark.parametrize(
+    ("text", "left"), [("a b|c", "a b|c"), ("a'b c'd", "ab"), ("a'b|c'd e", "ab|cd e")]
+)
+def test_a_space_ends_an_argument_between_spaces(text: str, left: str) -> None:
+    assert split_argument(text, " ") == left
+
+
 @given(st.text('ab |"\n'))
 def test_without_apostrophes_and_backslashes_an_argument_is_left_as_it_is(text: str) -> None:
     assert split_argument(text) == text
