@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.load import Load
+from tests.benchmarks.load import STEP, Load
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.report import Cell, Report
 
@@ -215,7 +215,8 @@ def main() -> None:
 
     def is_steady(name: str, calls: int) -> bool:
         load = run(name, calls)
-        return not load.lost and (load.echo_p99 or 0) * 1e3 <= options.limit
+        in_time = (load.echo_p99 or 0) * 1e3 <= options.limit and load.late_p99 <= STEP
+        return in_time and not load.lost
 
     for _ in range(options.rounds):
         for name in commands:
