@@ -18,10 +18,12 @@ from listenproto._task import MESSAGES_PER_SECOND, ListenTask
 from listenproto._terms import DIGITS
 from listenproto_trio._client import PlatformCall
 
-__all__ = ["Key", "hear_beep", "talk"]
+__all__ = ["STEP_TIME", "Caller", "Hear", "Key", "hear_beep", "talk"]
 
 STEP: Final = FLICKS // MESSAGES_PER_SECOND
 """20 ms of media time, in flicks."""
+STEP_TIME: Final = 1 / MESSAGES_PER_SECOND
+"""The same in seconds."""
 
 Hear = Callable[[list[Heard]], None]
 
@@ -43,7 +45,7 @@ class _Pace:
         if not speed > 0:
             raise ValueError(f"speed must be more than 0; it is {speed:g}")
         self._start = trio.current_time()
-        self._step = 1 / MESSAGES_PER_SECOND / speed
+        self._step = STEP_TIME / speed
         self._steps = 0
         self._lateness = lateness
 
@@ -93,25 +95,55 @@ async def talk(
 
     Raises ValueError if ``speed`` is 0, negative or NaN.
     """
-    task = call.task
-    frame = SAMPLE_BYTES * task.verb.channels
-    step_bytes = task.verb.sample_rate // MESSAGES_PER_SECOND * frame
-    if hang_up_after is None:
-        hang_up_after = len(audio) / frame / task.verb.sample_rate
-    pending = deque(sorted(keys, key=lambda key: key.at))
+    caller = Caller(call, audio, keys=keys, hang_up_after=hang_up_after, hear=hear)
     pace = _Pace(speed, call.lateness)
     patience = most = call.link.limits.ping_time if speed > 1 else 0.0
-    while task.result is None:
-        number = await pace.step()
-        now = number / MESSAGES_PER_SECOND
-        hear(call.play(STEP))
-        while pending and pending[0].at <= now:
-            key = pending.popleft()
-            call.key(key.digit, duration=key.duration)
-        start = (number - 1) * step_bytes
-        pcm = audio[start : start + step_bytes].ljust(step_bytes, b"\0")
+    while call.task.result is None:
+        pcm = caller.step(await pace.step())
         patience = most if await call.capture(pcm, patience=patience) else 0.0
-        if now >= hang_up_after:
-            call.hang_up()
+        caller.leave()
     await call.over()
-    return task.result
+    return call.task.result
+
+
+class Caller:
+    """What the caller of one call does, step by step of 20 ms; arguments as for :func:`talk`.
+
+    In each step call :meth:`step`, have the call capture what it returns, then :meth:`leave`.
+    """
+
+    def __init__(
+        self,
+        call: PlatformCall,
+        audio: bytes,
+        *,
+        keys: Iterable[Key],
+        hang_up_after: float | None,
+        hear: Hear,
+    ) -> None:
+        self._call = call
+        self._audio = audio
+        self._hear = hear
+        verb = call.task.verb
+        frame = SAMPLE_BYTES * verb.channels
+        self._step_bytes = verb.sample_rate // MESSAGES_PER_SECOND * frame
+        if hang_up_after is None:
+            hang_up_after = len(audio) / frame / verb.sample_rate
+        self._hang_up_after = hang_up_after
+        self._keys = deque(sorted(keys, key=lambda key: key.at))
+        self._now = 0.0
+
+    def step(self, number: int) -> bytes:
+        """Hear and press what is due in this step, from 1; returns what the caller says in it."""
+        self._now = number / MESSAGES_PER_SECOND
+        self._hear(self._call.play(STEP))
+        while self._keys and self._keys[0].at <= self._now:
+            key = self._keys.popleft()
+            self._call.key(key.digit, duration=key.duration)
+        start = (number - 1) * self._step_bytes
+        return self._audio[start : start + self._step_bytes].ljust(self._step_bytes, b"\0")
+
+    def leave(self) -> None:
+        """Hang up, if that is due."""
+        if self._now >= self._hang_up_after:
+            self._call.hang_up()

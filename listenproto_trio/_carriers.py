@@ -73,6 +73,22 @@ class StreamCarrier:
         self.front = self.front or data[:FRONT_SIZE]
         return data
 
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor of its socket; None if it has none, or has TLS."""
+        return None if self._socket is None else self._socket.fileno()
+
+    def receive_now(self) -> bytes | None:
+        """As :meth:`receive`, without waiting; None if nothing has come. Needs a descriptor."""
+        assert self._socket is not None
+        try:
+            return os.read(self._socket.fileno(), READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            self.failure = self.failure or in_words(exc)
+            return b""
+
     def send_now(self, data: bytes) -> bytes:
         if self._socket is None:
             return data

@@ -28,7 +28,7 @@ from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenTask
 from listenproto._upgrade import Accepted, Rejected
 from listenproto._violation import Violation
-from listenproto._wire import Closed
+from listenproto._wire import Closed, Pong
 from listenproto_trio._carriers import StreamCarrier, peer_of
 from listenproto_trio._connecting import connected
 from listenproto_trio._driver import Driver, check_trio
@@ -45,7 +45,13 @@ class PlatformCall:
     """
 
     def __init__(
-        self, link: Link[bytes], driver: Driver, task: ListenTask, stream: trio.abc.Stream
+        self,
+        connection: PlatformConnection,
+        link: Link[bytes],
+        driver: Driver,
+        carrier: StreamCarrier,
+        task: ListenTask,
+        stream: trio.abc.Stream,
     ) -> None:
         self.task: ListenTask = task
         self.link: Link[bytes] = link
@@ -56,7 +62,13 @@ class PlatformCall:
         """The address of the app, as host:port; None if it is not known."""
         self.accepted: Accepted | None = None
         """The app's answer to the upgrade request."""
+        self._connection = connection
         self._driver = driver
+        self._carrier = carrier
+        self._pings = 0
+        self._pinged_at = 0.0
+        self._on_pong: Callable[[float], None] | None = None
+        """What is told of the answer to the newest ping; None if it has come."""
         self.lateness: Lateness = Lateness(soonest=0.0)
         """How late the caller's steps are, in seconds; set by :func:`~listenproto_trio.talk`."""
         self.samples_dropped: int = 0
@@ -119,6 +131,11 @@ class PlatformCall:
         if not (link.ended or link.has_room):
             until = trio.current_time() + patience
             await self._driver.until(lambda: link.ended or link.has_room, until)
+        return self.capture_now(pcm)
+
+    def capture_now(self, pcm: bytes) -> bool:
+        """As :meth:`capture`, without waiting for room."""
+        link = self.link
         if link.ended:
             return True
         room = link.has_room
@@ -131,7 +148,8 @@ class PlatformCall:
     def play(self, flicks: int) -> list[Heard]:
         """Play the next ``flicks`` to the caller, as :meth:`ListenTask.play`."""
         heard = self.task.play(flicks)
-        self._driver.changed()
+        if self._connection.has_data_to_send:
+            self._driver.changed()
         return heard
 
     def key(self, digit: str, *, duration: int = 800) -> None:
@@ -143,6 +161,41 @@ class PlatformCall:
         """Hang up, as the caller."""
         self.task.hang_up()
         self._driver.changed()
+
+    def _ping(self, answered: Callable[[float], None]) -> None:
+        """Send a ping, unless one still waits for its answer.
+
+        ``answered`` is called with the seconds from the ping to its answer.
+        """
+        if self._on_pong is None and not self.link.ended:
+            self._pings += 1
+            self._pinged_at, self._on_pong = trio.current_time(), answered
+            self._connection.ping(b"%d" % self._pings)
+            self._driver.changed()
+
+    def _answered(self, pong: Pong) -> None:
+        if self._on_pong is not None and pong.payload == b"%d" % self._pings:
+            answered, self._on_pong = self._on_pong, None
+            answered(trio.current_time() - self._pinged_at)
+
+    def _lend(self) -> int | None:
+        """Leave reading to :meth:`_read_now`; returns the file descriptor that says when.
+
+        None, and nothing changes, if reading needs a task of its own, as with TLS.
+        """
+        if self._carrier.descriptor is not None:
+            self._driver.lend(True)
+        return self._carrier.descriptor
+
+    def _read_now(self) -> bool:
+        """Take what has come; returns whether more may come."""
+        if (data := self._carrier.receive_now()) is not None:
+            self._driver.take(data)
+        return self.link.reads
+
+    def _take_back(self) -> None:
+        """Read by itself again."""
+        self._driver.lend(False)
 
     async def over(self) -> None:
         """Wait until the connection is over, close handshake included."""
@@ -229,6 +282,8 @@ async def open_call_on(
             call.accepted = event
         elif isinstance(event, Rejected):
             rejected = event
+        elif isinstance(event, Pong):
+            call._answered(event)
         elif isinstance(event, AppMessage):
             call.events_dropped += isinstance(event, Violation) and event.dropped
             tell(event)
@@ -252,7 +307,7 @@ async def open_call_on(
     link = Link(connection, limits, peer=Peer.APP, dispatch=dispatch)
     link.tap = tap
     driver = Driver(link, link, carrier, after=log_notes)
-    call = PlatformCall(link, driver, task, stream)
+    call = PlatformCall(connection, link, driver, carrier, task, stream)
 
     def is_answered() -> bool:
         return call.accepted is not None or rejected is not None or not link.reads

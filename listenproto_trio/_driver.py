@@ -100,7 +100,7 @@ class Driver:
         self._standing_by: trio.CancelScope | None = None
         """What wakes the task that stands by."""
         self._reads_by_standby = False
-        self._done = False
+        self._done = self._lent = False
 
     def now(self) -> float:
         """The time on trio's clock, in seconds."""
@@ -163,7 +163,8 @@ class Driver:
     @property
     def _may_read(self) -> bool:
         """Whether a task that waits may read."""
-        return self._carrier.hands_over and self._link.reads and not self._driven.is_held
+        may = self._carrier.hands_over and self._link.reads and not self._driven.is_held
+        return may and not self._lent
 
     async def _park(self, waiter: _Waiter, deadline: float) -> None:
         with trio.CancelScope(deadline=deadline) as waiter.scope:
@@ -183,7 +184,7 @@ class Driver:
                 self._reader = waiter.scope = None
                 self._idle_since = trio.current_time()
         if data is not None:
-            self._take(data)
+            self.take(data)
 
     async def over(self) -> None:
         """Wait for the end of the connection, close handshake and last write included."""
@@ -201,7 +202,18 @@ class Driver:
             finally:
                 del self._waiters[waiter]
 
-    def _take(self, data: Any) -> None:
+    def lend(self, lent: bool) -> None:
+        """Let no task read the network until that is taken back: :meth:`take` gets what comes.
+
+        Only if what carries the data hands over.
+        """
+        self._lent = lent
+        if lent and self._reader is not None:
+            self._reader.cancel()
+        self._rest()
+
+    def take(self, data: Any) -> None:
+        """Take data from the network."""
         now = trio.current_time()
         self._link.broken(self._carrier.failure, now)
         self._driven.receive(data, now)
@@ -303,7 +315,7 @@ class Driver:
                 self._reader = self._standing_by = None
                 self._reads_by_standby = False
         if data is not None:
-            self._take(data)
+            self.take(data)
         if self._next is not None and self._next.scope is not None:
             self._next.scope.cancel()
 
@@ -324,7 +336,7 @@ class Driver:
             await self.until(lambda: not (self._driven.is_held and self._link.reads))
             data = await self._receive()
             if data is not None:
-                self._take(data)
+                self.take(data)
 
     async def _write_all(self) -> None:
         while True:

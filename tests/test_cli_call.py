@@ -33,6 +33,7 @@ from listenproto._wire import ServerWire
 from listenproto.recording import read_trace_file
 from listenproto.recording._resampling import mono
 from listenproto_trio import speech
+from listenproto_trio.cli import all_calls
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
 
 FAST = ("--speed", "20", "--hangup-after", "4")
@@ -150,6 +151,8 @@ def test_gaps_in_the_apps_audio_are_told(tmp_path: Path) -> None:
         assert 0 < call["gaps"] <= 100
         assert 0 < call["seconds_of_gaps"] <= 2
         run = listenproto("call", *words, cwd=tmp_path)
+        many = listenproto("call", *words, "--calls", "21", "--ramp", "0", cwd=tmp_path)
+    assert re.search(r"^the callers heard \d+ gaps .* in all \(.*\)$", many.out, re.MULTILINE)
     columns, row, told = run.out.splitlines()
     gaps = int(row.split()[columns.split().index("gaps") - 3])
     assert re.fullmatch(rf"the caller heard {gaps} gaps .*, \d\.\d\d s in all \(.*\)", told)
@@ -166,6 +169,37 @@ def test_calls_at_the_same_time_have_files_of_their_own(streaming: str, tmp_path
     again = listenproto("call", streaming, *words, *FAST, cwd=tmp_path)
     assert again.status == 2
     assert again.complaint == "heard-1.wav already exists; delete it, or choose another file"
+
+
+def test_a_load_is_summed_up(streaming: str, tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--calls", "22", "--hangup-after", "0.2", "--ramp", "0"]
+    run = listenproto("call", streaming, *words, cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    said, columns, *rows, load = run.out.partition("the callers heard")[0].splitlines()
+    assert said == "of 22 calls, the 20 with the latest sends:"
+    assert columns.startswith("call  ended by") and len(rows) == 20
+    times = r"\d+\.\d ms \(p50\), \d+\.\d ms \(p99\), \d+\.\d ms \(worst\)"
+    assert re.fullmatch(f"22 calls: sends late {times}; round trip {times}; 0.0% dropped", load)
+    told = json.loads(listenproto("call", streaming, *words, "--json", cwd=tmp_path).out)
+    assert len(told["calls"]) == 22
+    load = told["load"]
+    assert load["seconds_said"] == pytest.approx(22 * 0.2)
+    assert load["seconds_dropped"] == 0
+    for name in ("late", "round_trip"):
+        assert 0 <= load[f"{name}_p50"] <= load[f"{name}_p99"] <= load[f"{name}_worst"] + 1e-4
+
+
+def test_a_load_is_told_of_while_it_runs(
+    streaming: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(all_calls, "SHOWING", 0.05)
+    monkeypatch.setattr(all_calls, "TELLING", 0.05)
+    words = ["--mode", "streaming", "--calls", "2", "--hangup-after", "0.5"]
+    run = listenproto("call", streaming, *words, cwd=tmp_path)
+    assert re.search(r"^\d s: sends late .*; 0.0% dropped$", run.out, re.MULTILINE)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # takes the output for that of a terminal
+    run = listenproto("call", streaming, *words, cwd=tmp_path)
+    assert re.search("2 calls: .*sends late", run.out)
 
 
 @pytest.mark.parametrize("profile", ["documented", "deployed"])

@@ -518,7 +518,7 @@ async def accept(subprotocol: str | None, stream: trio.abc.Stream) -> None:
 NO_SERVERS = [
     (
         partial(say_and_close, b"SSH-2.0-OpenSSH_9.2p1\r\n"),
-        "it does not start with HTTP/ [RFC 9112 4]; it sent 'SSH-2",
+        "it does not start with HTTP/1. [RFC 9112 4]; it sent 'SSH-2",
     ),
     (partial(say_and_close, b"HTTP/2 200\r\n\r\n"), "not a valid HTTP response: "),
     (partial(say_and_close, b"HTTP/1.1 2"), "the call to app.example:80 failed: connection lost"),

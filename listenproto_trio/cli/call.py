@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,17 +23,18 @@ from listenproto._verb_judge import judge_verb
 from listenproto._verb_options import VerbError
 from listenproto_trio._caller import Key
 from listenproto_trio.cli import options
+from listenproto_trio.cli.all_calls import place_all, show_all
 from listenproto_trio.cli.files import numbered
 from listenproto_trio.cli.hook import Hook, read_hook
-from listenproto_trio.cli.placed import COLUMNS, Placed
-from listenproto_trio.cli.placing import CallPlan, place
-from listenproto_trio.cli.screen import Screen, complain
-from listenproto_trio.cli.signals import watch_signals
+from listenproto_trio.cli.placing import CallPlan
+from listenproto_trio.cli.screen import Screen
 from listenproto_trio.cli.sound import mixed, read_sound, spoken
 
 __all__ = ["call"]
 
 MOST_CALLS: Final = 1000
+APART: Final = 0.02
+"""Seconds between the starts of calls, unless an option says otherwise."""
 MOST_VERB: Final = 2**20
 """Maximum size of a verb's file in bytes."""
 
@@ -95,6 +95,12 @@ MOST_VERB: Final = 2**20
     metavar="N",
     help="Place N calls at once; their files are numbered.",
 )
+@click.option(
+    "--ramp",
+    type=options.Seconds(min=0),
+    metavar="S",
+    help="With --calls: start them evenly over S seconds.  [default: 20 ms apart]",
+)
 @click.option("--cafile", type=options.existing_file, help="Also trust the CAs in this file (PEM).")
 @click.option("--insecure", is_flag=True, help="Do not check certificates (testing only).")
 @options.verbose
@@ -120,6 +126,7 @@ def call(
     trace: Path | None,
     speed: float,
     calls: int,
+    ramp: float | None,
     cafile: Path | None,
     insecure: bool,
     verbose: bool,
@@ -161,13 +168,13 @@ def call(
     far = b""
     if audio_far is not None:
         far = read_sound(audio_far, verb.sample_rate, option="--audio-far", tell=screen.say)
-    trust = partial(_trust, cafile, insecure)
-    trust()  # reports what is wrong with the options before anything is done
+    trusted = _trust(cafile, insecure)  # reports what is wrong before anything is done
     if insecure:
         said = "INSECURE: certificates are not checked, so anybody can pose as the app"
         screen.say(said, style="bold red")
     for warning in judge_verb(verb, PROFILES[profile]):
         screen.say(f"note: {warning}")
+    hook = _hook(verb, verb_file)
     plan = CallPlan(
         verb=verb,
         audio=mixed(verb.mix_type, caller, far),
@@ -179,15 +186,18 @@ def call(
         subprotocols=subprotocols or (SUBPROTOCOL,),
         allow_no_subprotocol=allow_no_subprotocol,
         speed=speed,
-        hook=_hook(verb, verb_file),
-        trust=trust,
+        hook=hook,
+        hook_context=None if hook is None else _trust(cafile, insecure),
+        ramp=calls * APART if ramp is None else ramp,
+        calls=calls,
+        context=trusted,
     )
     _check_keys(plan)
     _check_metadata(plan, verb_file)
     files = [(_one(heard, n, calls), _one(trace, n, calls)) for n in range(1, calls + 1)]
-    placed = trio.run(_place_all, plan, files, screen)
-    _show(screen, placed)
-    screen.exit(failed=any(one.failures for one in placed))
+    placed = trio.run(place_all, plan, files, screen)
+    show_all(screen, placed)
+    screen.exit(failed=any(one.failures for one in placed.placed))
 
 
 def _one(path: Path | None, number: int, calls: int) -> Path | None:
@@ -299,68 +309,3 @@ def _trust(cafile: Path | None, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-async def _place_all(
-    plan: CallPlan, files: list[tuple[Path | None, Path | None]], screen: Screen
-) -> list[Placed]:
-    """Place the calls at the same time; returns their outcomes, in order."""
-    placed = [
-        Placed(
-            number=number,
-            prefix=f"#{number} " if len(files) > 1 else "",
-            task=plan.task(keep_passed=screen.verbose or trace is not None),
-        )
-        for number, (_, trace) in enumerate(files, 1)
-    ]
-    title = f"{len(files)} calls" if len(files) > 1 else "call"
-    progress, bar = screen.progress(title, plan.seconds)
-
-    def hang_up() -> None:
-        screen.say("hanging up; press Ctrl-C again to end at once")
-        for one in placed:
-            one.give_up()
-
-    def show(seconds: float) -> None:
-        progress.update(bar, completed=seconds)
-
-    def hooking() -> None:
-        if all(one.result is not None for one in placed):
-            said = f"{title}: waiting for the actionHook"
-            progress.update(bar, description=said, refresh=True)
-
-    with progress:
-        async with trio.open_nursery() as watching:
-
-            def at_once() -> None:
-                raise KeyboardInterrupt
-
-            await watching.start(watch_signals, hang_up, at_once)
-            async with trio.open_nursery() as nursery:
-                for one, (heard, trace) in zip(placed, files, strict=True):
-                    nursery.start_soon(place, plan, one, heard, trace, screen, show, hooking)
-            watching.cancel_scope.cancel()
-    return placed
-
-
-def _show(screen: Screen, placed: list[Placed]) -> None:
-    screen.figures({"calls": [one.figures() for one in placed]})
-    if any(one.call is not None for one in placed):
-        screen.table(COLUMNS, [one.row() for one in placed])
-    for one in placed:
-        if gaps := one.task.gaps.count:
-            missing = f"{gaps} gap{'s' * (gaps > 1)} in the app's audio"
-            seconds = f"{one.task.gaps.seconds:.2f} s in all"
-            screen.say(f"{one.prefix}the caller heard {missing}, {seconds} (see --help)")
-    for one in placed:
-        for file in one.files:
-            screen.say(f"{one.prefix}wrote {file}")
-        if one.hooked is not None and not one.hooked.failure:
-            screen.say(f"{one.prefix}{one.hooked}")
-    failed: dict[str, list[Placed]] = {}
-    for one in placed:
-        for failure in dict.fromkeys(one.failures):
-            failed.setdefault(failure, []).append(one)
-    for failure, them in failed.items():
-        whose = f"{len(them)} calls: " if len(them) > 1 else them[0].prefix
-        complain(f"{whose}{failure}")

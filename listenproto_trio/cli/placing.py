@@ -6,6 +6,7 @@ import ssl
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ from listenproto_trio._caller import Hear, Key, hear_beep, talk
 from listenproto_trio._client import open_call
 from listenproto_trio._failures import with_file
 from listenproto_trio._rejection import UNTRUSTED, CallRejected
+from listenproto_trio._stage import Stage
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.hook import Hook
 from listenproto_trio.cli.placed import Placed
@@ -64,8 +66,14 @@ class CallPlan:
     """Accept an app that names no subprotocol, whatever the profile says."""
     speed: float
     hook: Hook | None
-    trust: Callable[[], ssl.SSLContext]
-    """Makes a TLS context: a new one for each connection, as libraries change theirs."""
+    hook_context: ssl.SSLContext | None
+    """The TLS context of all requests to the hook, as their library changes it; None without."""
+    calls: int
+    """How many calls there are."""
+    ramp: float
+    """Seconds over which they are started."""
+    context: ssl.SSLContext
+    """The TLS context of all calls. To make one takes a tenth of a second."""
 
     @property
     def seconds(self) -> float:
@@ -113,31 +121,31 @@ async def place(
     heard_file: Path | None,
     trace_file: Path | None,
     screen: Screen,
-    progress: Callable[[float], None],
+    stage: Stage | None,
     hooking: Callable[[], None],
 ) -> None:
     """Place one call and note the outcome in ``placed``. A failure concerns this call only.
 
-    ``progress`` is called at each step, with the seconds of the call so far, ``hooking`` before
-    the actionHook.
+    It talks on the ``stage``, if there is one. ``hooking`` is called before the actionHook.
     """
     beside = Beside(screen.say)
     try:
         with ExitStack() as files:
-            hear = _hears(plan, placed, heard_file, beside, files, progress)
+            hear = _hears(plan, placed, heard_file, beside, files)
             trace = _traced(plan, placed, trace_file, beside, files)
             ladder = screen.ladder(plan.profile, plan.verb.stream_rate or 8000, placed.prefix)
-            await _talk(plan, placed, hear, tell_all(trace, ladder))
+            await _talk(plan, placed, stage, hear, tell_all(trace, ladder))
     except OSError as exc:
         placed.failures.append(("cannot write " if exc.filename else "") + with_file(exc))
     except CallRejected as exc:
         placed.failures.append(exc.advised(REMEDIES))
     _conclude(plan, placed, beside)
     if plan.hook is not None and placed.result is not None:
+        assert plan.hook_context is not None
         hooking()
         with trio.CancelScope() as waiting:
             placed.give_up = waiting.cancel
-            placed.hooked = await plan.hook.call(placed.result.action_hook(), plan.trust())
+            placed.hooked = await plan.hook.call(placed.result.action_hook(), plan.hook_context)
         if placed.hooked is None or placed.hooked.failure:
             placed.failures.append(str(placed.hooked or "the actionHook was given up"))
 
@@ -160,7 +168,9 @@ def _conclude(plan: CallPlan, placed: Placed, beside: Beside) -> None:
     placed.failures += beside.failures.values()
 
 
-async def _talk(plan: CallPlan, placed: Placed, hear: Hear, tap: Tap | None) -> None:
+async def _talk(
+    plan: CallPlan, placed: Placed, stage: Stage | None, hear: Hear, tap: Tap | None
+) -> None:
     task = placed.task
     with trio.CancelScope() as dialing:
 
@@ -169,24 +179,20 @@ async def _talk(plan: CallPlan, placed: Placed, hear: Hear, tap: Tap | None) -> 
             dialing.cancel()
 
         placed.give_up = stop_dialing
+        await trio.sleep((placed.number - 1) * plan.ramp / plan.calls)
         await hear_beep(task, hear=hear, speed=plan.speed)
         async with open_call(
             task,
             subprotocols=plan.subprotocols,
             allow_no_subprotocol=plan.allow_no_subprotocol or None,
-            ssl_context=plan.trust(),
+            ssl_context=plan.context,
             on_message=placed.take,
             tap=tap,
         ) as call:
             placed.call = call
             placed.give_up = call.hang_up
-            await talk(
-                call,
-                plan.audio,
-                keys=plan.keys,
-                hang_up_after=plan.hang_up_after,
-                hear=hear,
-                speed=plan.speed,
+            await (stage.talk if stage else partial(talk, speed=plan.speed))(
+                call, plan.audio, keys=plan.keys, hang_up_after=plan.hang_up_after, hear=hear
             )
 
 
@@ -196,7 +202,6 @@ def _hears(
     path: Path | None,
     beside: Beside,
     files: ExitStack,
-    progress: Callable[[float], None],
 ) -> Hear:
     """What to do with the audio that the caller hears."""
     task = placed.task
@@ -212,7 +217,6 @@ def _hears(
         placed.hear(heard)
         if write is not None:
             write(heard)
-        progress(task.clock / plan.verb.sample_rate)
 
     return hear
 
