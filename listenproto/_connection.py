@@ -66,7 +66,7 @@ _EndT = TypeVar("_EndT", bound=_End)
 class Connection(Generic[_EndT]):
     """What both ends share; see :class:`AppConnection` and :class:`PlatformConnection`."""
 
-    no_data: Final = b""
+    no_data: Final[bytes] = b""
     """What :meth:`data_to_send` gives if there is none."""
 
     def __init__(self, wire: Wire, end: _EndT) -> None:
