@@ -207,10 +207,13 @@ class AppCall(Generic[_Data]):
         return self._unread.held
 
     def _pass_time(self, now: float) -> float:
-        """The time that it is now; it does not go back, whatever the clock does."""
-        self.now = max(self.now, now)
-        self.session.pass_time(self.now)
-        return self.now
+        """The time that it is now; it does not go back, whatever the clock does.
+
+        The session learns of it, too, before anything that may end it.
+        """
+        now = self.now = max(self.now, now)
+        self.session.pass_time(now)
+        return now
 
     def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; what it means is in the events.
@@ -237,7 +240,8 @@ class AppCall(Generic[_Data]):
     def _settle(self, now: float) -> None:
         """Something has changed: act on the end of the call, on holding, and speak on."""
         if not self.link.reads:
-            self._close_at = math.inf
+            self._close_at = self._metadata_by = math.inf
+            self.session.pass_time(now)
             for event in self.session.connection_lost():
                 self._dispatch(event)
         if self._was_held:
@@ -245,11 +249,14 @@ class AppCall(Generic[_Data]):
         if self._unread.held != self._was_held:
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
-        self._talking.go_on(now)
+        if self._talking.utterances:
+            self._talking.go_on(now)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
-            self._lateness.note(self.now - self._media_time())
+            assert self.session.metadata is not None  # it comes before any audio
+            media_time = self.session.samples_received / self.session.metadata.sample_rate
+            self._lateness.note(self.now - media_time)
             if self.watchers:
                 self._tell_watchers(lambda watcher: watcher.received(event, self.now))
             self._unread.put(event)
@@ -258,6 +265,7 @@ class AppCall(Generic[_Data]):
         elif isinstance(event, Metadata):
             if event.flaw and event.flaw != self._reported:
                 self.notes.append(CallNote("warning", event.flaw))
+            self._metadata_by = math.inf
             self._unread.open(event)
             if self._bytes is not None:
                 self.link.keep_alive(self.now)
@@ -277,11 +285,6 @@ class AppCall(Generic[_Data]):
                 self.watchers.remove(watcher)
                 failed = "a watcher failed and is not called again"
                 self.notes.append(CallNote("error", failed, exc))
-
-    def _media_time(self) -> float:
-        """Seconds of the platform's audio that have come."""
-        assert self.session.metadata is not None  # it comes before any audio
-        return self.session.samples_received / self.session.metadata.sample_rate
 
     def _by_policy(self, request: Request) -> Accept | Reject:
         return judge_request(request, self.answering.policy)
@@ -304,7 +307,7 @@ class AppCall(Generic[_Data]):
 
     def next_event(self, now: float) -> CallEvent | None:
         """The next event that waits to be read; None if there is none."""
-        now = self._pass_time(now)
+        now = self.now = max(self.now, now)
         event = self._unread.get()
         if self._was_held:
             self._settle(now)
@@ -326,24 +329,28 @@ class AppCall(Generic[_Data]):
         Calling it says that all it gave before has been written. So call it until it gives none;
         otherwise the call counts as lost after ``write_time``.
         """
-        now = self._pass_time(now)
-        self._talking.go_on(now)
-        data = self.link.data_to_send(now)
-        self._talking.go_on(now)  # there is room again
-        return data
+        now = self.now = max(self.now, now)
+        if self._talking.utterances:
+            self._talking.go_on(now)
+        return self.link.data_to_send(now)
 
     def next_timeout(self) -> float:
         """When :meth:`handle_timeout` is due; infinite for never."""
-        due = min(self.link.next_timeout(), self._close_at, self.session.next_timeout())
-        if not self.is_ready:
-            due = min(due, self._metadata_by)
-        return min(due, self._talking.due(self.now))
+        due = min(
+            self.link.next_timeout(),
+            self.session.next_timeout(),
+            self._close_at,
+            self._metadata_by,
+        )
+        if self._talking.speech is not None:
+            due = min(due, self._talking.due(self.now))
+        return due
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due: pings, speech, outcomes, limits."""
         now = self._pass_time(now)
-        if not self.is_ready and self._metadata_by <= now:
-            self.is_late = True
+        if self._metadata_by <= now:
+            self.is_late, self._metadata_by = True, math.inf
             self.close(1002, "no metadata", now)
         if self._close_at <= now:
             self._close_at = math.inf
@@ -359,7 +366,7 @@ class AppCall(Generic[_Data]):
         A full outbox keeps everything back, the guard of a killAudio audio, clips and marks. Raises
         :class:`CallEnded` once the call is over.
         """
-        now = self._pass_time(now)
+        now = self.now = max(self.now, now)
         if not self.link.has_room:
             return math.inf
         if isinstance(message, PLAYED) and now < self.quiet_until:
@@ -372,8 +379,9 @@ class AppCall(Generic[_Data]):
         As :meth:`AppSession.send`. It is sent at once, see :meth:`ready_at`. A WAV clip is sent
         with the right length in its header; a wrong one is noted, once per call.
         """
-        now = self._pass_time(now)
-        self._check_goes_on()
+        now = self.now = max(self.now, now)
+        if self.link.ended or self.disconnected:
+            raise self._why_over()
         if isinstance(message, KillAudio):
             self._talking.fill_batch(now)
         sent = self.session.send(message, now)
@@ -390,12 +398,11 @@ class AppCall(Generic[_Data]):
             self._close_at = now + self.answering.limits.close_time
         return sent
 
-    def _check_goes_on(self) -> None:
-        """Raise CallEnded if nothing more can be sent."""
+    def _why_over(self) -> CallEnded:
+        """Why nothing more can be sent."""
         if self.link.ended:
-            raise CallEnded(str(self.link.ending(self.now)))
-        if self.disconnected:
-            raise CallEnded("the call is over: this end has disconnected")
+            return CallEnded(str(self.link.ending(self.now)))
+        return CallEnded("the call is over: this end has disconnected")
 
     def _note_what_changed(self, given: Message, sent: Message) -> None:
         """Note, once per call each, that a WAV's header was corrected, or a raw clip made a WAV."""
@@ -458,9 +465,10 @@ class AppCall(Generic[_Data]):
         Whatever else is being said is interrupted. Does nothing if ``speech`` was interrupted.
         Raises LocalProtocolError if the call does not stream.
         """
-        now = self._pass_time(now)
+        now = self.now = max(self.now, now)
         if speech is not self._talking.speech and not speech.interrupted:
-            self._check_goes_on()
+            if self.link.ended or self.disconnected:
+                raise self._why_over()
             self._talking.begin(speech, now)
         self._talking.go_on(now)
 

@@ -7,7 +7,7 @@ It has the verbs of a session, with bytes in the place of messages: iterate over
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,7 +28,6 @@ from listenproto._wire import (
     Pong,
     ServerWire,
     Wire,
-    WireEvent,
     WireState,
 )
 
@@ -69,16 +68,24 @@ class Connection(Generic[_EndT]):
     no_data: Final[bytes] = b""
     """What :meth:`data_to_send` gives if there is none."""
 
-    def __init__(self, wire: Wire, end: _EndT) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        end: _EndT,
+        take: Callable[[str | bytes, float], Sequence[AppEvent | PlatformEvent]],
+    ) -> None:
         self._wire = wire
         self._end = end
+        self._take = take
+        """Gives a message to the session, with the time."""
         self._error: RemoteProtocolError | None = None
         self._failed = False
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will be received: write what is left, then close the transport."""
-        return self._error is not None or self._wire.finished or self._failed
+        wire_is_over = self._wire.state is WireState.CLOSED
+        return wire_is_over or self._error is not None or self._failed
 
     @property
     def ended(self) -> bool:
@@ -132,27 +139,20 @@ class Connection(Generic[_EndT]):
             raise self._error.with_traceback(None)
         try:
             for event in self._wire.events():
-                yield from self._meaning(event, now)
+                if isinstance(event, (str, bytes)):
+                    yield from self._take(event, now)
+                elif isinstance(event, Closed):
+                    if event.clean:
+                        yield from self._end.closed(event.code, event.reason)
+                    else:
+                        yield from self._end.connection_lost()
+                    yield event
+                else:
+                    self._on_handshake(event)
+                    yield event
         except RemoteProtocolError as error:
             self._error = error
             raise
-
-    def _meaning(self, event: WireEvent, now: float) -> Iterator[ConnectionEvent]:
-        if isinstance(event, str | bytes):
-            yield from self._receive(event, now)
-        elif isinstance(event, Closed):
-            if event.clean:
-                yield from self._end.closed(event.code, event.reason)
-            else:
-                yield from self._end.connection_lost()
-            yield event
-        else:
-            self._on_handshake(event)
-            yield event
-
-    def _receive(self, payload: str | bytes, now: float) -> Sequence[AppEvent | PlatformEvent]:
-        """Give a message to the session."""
-        raise NotImplementedError
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         """Act on an event of the wire that the session does not see."""
@@ -177,15 +177,16 @@ class Connection(Generic[_EndT]):
 
     def data_to_send(self, limit: int = 65536) -> bytes:
         """The bytes to write next, about ``limit`` of them; empty if there are none."""
-        while self._wire.is_open and self._wire.pending < limit:
-            payload = next(self._end.data_to_send(), None)
-            if payload is None:
-                break
-            if isinstance(payload, Close):
-                self._wire.close(payload.code, payload.reason)
-            else:
-                self._wire.send(payload)
-        return self._wire.data_to_send()
+        wire = self._wire
+        if wire.state is WireState.OPEN:
+            for payload in self._end.data_to_send():
+                if isinstance(payload, Close):
+                    wire.close(payload.code, payload.reason)
+                    break
+                wire.send(payload)
+                if wire.pending >= limit:
+                    break
+        return wire.data_to_send()
 
 
 class AppConnection(Connection[AppSession]):
@@ -210,7 +211,7 @@ class AppConnection(Connection[AppSession]):
             max_message=max_message,
             lenient_first_text=session.salvages_metadata,
         )
-        super().__init__(wire, session)
+        super().__init__(wire, session, session.receive)
         self.session: AppSession = session
         """The session of the call."""
 
@@ -224,9 +225,6 @@ class AppConnection(Connection[AppSession]):
             self._wire.accept(verdict.subprotocol)
         else:
             self._wire.reject(verdict.status, verdict.headers, verdict.reason + "\n")
-
-    def _receive(self, payload: str | bytes, now: float) -> list[AppEvent]:
-        return self.session.receive(payload, now)
 
     def send(self, message: Message, now: float = 0.0) -> Sent | None:
         """Send a message; as :meth:`AppSession.send`."""
@@ -266,16 +264,13 @@ class PlatformConnection(Connection[ListenTask]):
             max_head=max_head,
             max_message=max_message,
         )
-        super().__init__(wire, task)
+        super().__init__(wire, task, lambda payload, now: task.receive(payload))
         self.task: ListenTask = task
         """The verb that is carried out."""
         if allow_no_subprotocol is None:
             allow_no_subprotocol = task.profile.accepts_no_subprotocol
         self._allow_no_subprotocol = allow_no_subprotocol
         self._offers = ", ".join(subprotocols) or "none"
-
-    def _receive(self, payload: str | bytes, now: float) -> list[PlatformEvent]:
-        return self.task.receive(payload)
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         if isinstance(event, Rejected):

@@ -307,16 +307,12 @@ class Link(Generic[_Data]):
 
     def next_timeout(self) -> float:
         """When :meth:`handle_timeout` is due; infinite for never."""
-        if self.over:
+        if not (self.reads or self._writes):
             return math.inf
-        due = min(self._ended_at + self.limits.close_time, self._stalls_at)
+        due = min(self._ended_at + self.limits.close_time, self._writing_since + self._write_time)
         if self._keeps_alive and self._ended_at == math.inf:
             due = min(due, self._ping_due)
         return due
-
-    @property
-    def _stalls_at(self) -> float:
-        return self._writing_since + self._write_time
 
     @property
     def _ping_due(self) -> float:
@@ -335,7 +331,7 @@ class Link(Generic[_Data]):
         if self._ended_at + limits.close_time <= now:
             why = f"no answer to the close within {limits.close_time:g} s"
             self._give_up(why if self._writes else "", now)
-        elif self._stalls_at <= now:
+        elif self._writing_since + self._write_time <= now:
             self._give_up(f"nothing could be written for {self._write_time:g} s", now)
         elif self._keeps_alive and self._ended_at == math.inf and self._ping_due <= now:
             if self._pinged_at > -math.inf and not self._held:

@@ -50,11 +50,6 @@ class _Line:
     """When the current playout began."""
     until: float = -math.inf
 
-    def add(self, now: float, seconds: float) -> None:
-        if self.until <= now:
-            self.began = self.until = now
-        self.until += seconds
-
 
 @attrs.frozen
 class Due:
@@ -95,7 +90,9 @@ class Pace:
     def plays(self, now: Clocks, seconds: float) -> None:
         """``seconds`` more are to be played."""
         for line, time in zip(self._lines, now, strict=True):
-            line.add(time, seconds)
+            if line.until <= time:
+                line.began = line.until = time
+            line.until += seconds
 
     def stopped(self, doubtful_until: float) -> None:
         """Some or all of what plays is stopped; this end cannot know when and where.

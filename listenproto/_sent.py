@@ -206,7 +206,7 @@ class Record:
 
     def lasts(self, seconds: float) -> None:
         """Something was sent that plays so long, after everything else."""
-        self._until = self.now + self.ahead + seconds
+        self._until = max(self.now, self._until) + seconds
         self._pace.plays(self.clocks, seconds)
 
     def cut(self, seconds: float) -> None:
@@ -300,7 +300,9 @@ class Record:
         """When :meth:`expire` is needed next; now, if something has ended; infinite for never."""
         if self.ended:
             return self.now
-        return min((sent.expires_at for sent in self._under_way), default=math.inf)
+        if not self._under_way:
+            return math.inf
+        return min(sent.expires_at for sent in self._under_way)
 
     def expire(self) -> None:
         """Stop waiting for what is overdue."""

@@ -89,7 +89,8 @@ class Session:
         """
         while self._outbox:
             payload = self._outbox.popleft()
-            self._waiting[type(payload)] -= _size(payload)
+            if not isinstance(payload, Close):
+                self._waiting[type(payload)] -= len(payload)
             yield payload
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
@@ -161,7 +162,8 @@ class Session:
             judgement = self.observer.judge(self._peer, message)
         sent = self.observer.take(self._peer, message, judgement, now)
         self._note(self._peer, payload)
-        self._waiting[type(payload)] += _size(payload)
+        if not isinstance(payload, Close):
+            self._waiting[type(payload)] += len(payload)
         self._push(payload)
         return sent
 
@@ -172,7 +174,3 @@ class Session:
         close = Close(code, reason)
         self._note(self._peer.other, close)
         return self.observer.see(self._peer.other, close)
-
-
-def _size(payload: Payload) -> int:
-    return 0 if isinstance(payload, Close) else len(payload)

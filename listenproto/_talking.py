@@ -37,6 +37,9 @@ class Talking:
     ) -> None:
         self.speech: Speech | None = None
         """What is being said; None if nothing is."""
+        self.utterances: list[Speech] = []
+        """That, and what the caller may still hear of what was said before; while there are none,
+        nothing is to be done."""
         self.quiet_until: float = -math.inf
         """Until when (as ``now``) the guard of a killAudio keeps back audio, clips and marks."""
         self._profile: Final = answering.profile
@@ -44,7 +47,6 @@ class Talking:
         self._link = link
         self._rate = rate
         self._send = send
-        self._still_heard: list[Speech] = []
         pads = answering.pad_speech
         self._pads = self._profile.stream_batch > 0 if pads is None else pads
 
@@ -70,8 +72,11 @@ class Talking:
         if self.speech is not None:
             self.speech.interrupt()
         self.speech = speech
-        self._still_heard = [one for one in self._still_heard if not one.is_heard(now)]
-        self._still_heard.append(speech)
+        self._forget_heard(now)
+        self.utterances.append(speech)
+
+    def _forget_heard(self, now: float) -> None:
+        self.utterances = [one for one in self.utterances if not one.is_heard(now)]
 
     def go_on(self, now: float) -> None:
         """Send what may be sent of the speech by now."""
@@ -86,6 +91,7 @@ class Talking:
                 self._send(Audio(speech.take(now, ahead)), now)
             else:
                 return
+        self._forget_heard(now)
 
     def due(self, now: float) -> float:
         """When there is more to send; infinite for never, or if nobody knows when."""
@@ -108,8 +114,9 @@ class Talking:
     def _silence(self, now: float) -> None:
         """The caller hears no more of what was said."""
         self.speech = None
-        for speech in self._still_heard:
+        for speech in self.utterances:
             speech.cut_off(now)
+        self.utterances.clear()
 
     def kill_audio(self, now: float, guard: float | None) -> None:
         """Send a killAudio, and keep quiet for ``guard`` seconds; None is as the profile says."""

@@ -66,10 +66,6 @@ class _Share:
     def full(self) -> bool:
         return self.size > self.max_size or len(self.waiting) > self.max_events
 
-    def add(self, newest: _Waiting) -> None:
-        self.waiting.append(newest)
-        self.size += newest.size
-
     def take(self) -> _Waiting:
         oldest = self.waiting.popleft()
         self.size -= oldest.size
@@ -116,7 +112,9 @@ class Unread:
             share, size = self._others, _size(event)
             self._came = samples, events + 1
         # An event counts at most what may wait in all, so that any event fits on its own.
-        share.add(_Waiting(event, min(size, share.max_size), before, self._came))
+        size = min(size, share.max_size)
+        share.waiting.append(_Waiting(event, size, before, self._came))
+        share.size += size
         if not share.full:
             return
         self.held = not self._drops
@@ -135,17 +133,18 @@ class Unread:
 
     def get(self) -> CallEvent | None:
         """Take the next event, or a Dropped for what is missing before it; None if none waits."""
-        shares = [share for share in (self._audio, self._others) if share.waiting]
+        audio, others = self._audio.waiting, self._others.waiting
         # If both have the same count before them, the audio came first: it had no samples.
-        first = min(shares, key=lambda share: share.waiting[0].before, default=None)
-        before = first.waiting[0].before if first else self._came
+        is_audio = bool(audio) and not (others and others[0].before < audio[0].before)
+        share = self._audio if is_audio else self._others
+        before = share.waiting[0].before if share.waiting else self._came
         if before != self._told:
             samples, events = self._told
             self._told = before
             return Dropped(before[0] - samples, before[1] - events)
-        if first is None:
+        if not share.waiting:
             return None
-        oldest = first.take()
+        oldest = share.take()
         self._told = oldest.after
         self.held = self.held and (self._audio.full or self._others.full)
         return oldest.event
