@@ -35,7 +35,7 @@ from tests.spec import ROOT, Vector, vectors
 
 TESTS: Final = {
     "rules": ["test_observer", "test_sessions", "spec/test_reference"],
-    "pace": ["test_sent", "test_app_call", "test_handler_pace"],
+    "pace": ["test_pace", "test_sent", "test_app_call"],
     "sent": ["test_sent", "test_sessions", "test_observer"],
     "clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "app_clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
