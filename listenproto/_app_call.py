@@ -115,7 +115,7 @@ class AppCall(Generic[_Data]):
         limits = self.answering.limits
         self.session: Final[AppSession] = self.answering.session()
         """The session of the call."""
-        self._judge_request = judge_request or self._by_policy
+        self._judge_request = judge_request
         self._bytes: AppConnection | None = None
         """The connection over bytes, which is also answered here."""
         if not over_messages:
@@ -153,9 +153,7 @@ class AppCall(Generic[_Data]):
         """The time: the latest that was passed in."""
         self._metadata_by = now + limits.handshake_time
         self._close_at = math.inf
-        self._talking = Talking(
-            self.answering, self.session, self.link, rate=self.stream_rate, send=self.send
-        )
+        self._talking = Talking(self.answering, self.session, self.link, rate=self.stream_rate)
         self._was_held = False
         self._told_of: set[str] = set()
         self._reported = ""  # the reason of the newest violation
@@ -250,7 +248,7 @@ class AppCall(Generic[_Data]):
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
         if self._talking.utterances:
-            self._talking.go_on(now)
+            self._talking.go_on(now, self.send)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
@@ -300,7 +298,8 @@ class AppCall(Generic[_Data]):
             raise
 
     def _judged(self, request: Request) -> Accept | Reject:
-        verdict = self._judge_request(request)
+        judge = self._judge_request or self._by_policy
+        verdict = judge(request)
         if isinstance(verdict, Accept):
             self._make_tap()
         return verdict
@@ -331,7 +330,7 @@ class AppCall(Generic[_Data]):
         """
         now = self.now = max(self.now, now)
         if self._talking.utterances:
-            self._talking.go_on(now)
+            self._talking.go_on(now, self.send)
         return self.link.data_to_send(now)
 
     def next_timeout(self) -> float:
@@ -437,7 +436,7 @@ class AppCall(Generic[_Data]):
         infinite or NaN; nothing is sent then.
         """
         check_guard(guard)
-        self._talking.kill_audio(self._pass_time(now), guard)
+        self._talking.kill_audio(self._pass_time(now), guard, self.send)
 
     def stop_clips(self, now: float) -> None:
         """Stop the clip that plays and drop all that wait.
@@ -445,7 +444,7 @@ class AppCall(Generic[_Data]):
         Where a killAudio stops only the clip that plays (D10), a short silent clip first takes the
         place of them all.
         """
-        self._talking.stop_clips(self._pass_time(now))
+        self._talking.stop_clips(self._pass_time(now), self.send)
 
     def clear_marks(self, now: float) -> None:
         """Remove the pending marks."""
@@ -470,7 +469,7 @@ class AppCall(Generic[_Data]):
             if self.link.ended or self.disconnected:
                 raise self._why_over()
             self._talking.begin(speech, now)
-        self._talking.go_on(now)
+        self._talking.go_on(now, self.send)
 
     def check_streams(self) -> None:
         """Raise LocalProtocolError if this end must not stream."""

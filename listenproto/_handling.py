@@ -38,10 +38,13 @@ class HandledCall(HandlerCall):
 
     def __init__(self, core: AppCall[Any], runtime: Runtime, *, peer: str | None) -> None:
         super().__init__(core, runtime, peer=peer)
-        self.log: Final[logging.LoggerAdapter[logging.Logger]] = CallLog(self._about)
-        """A log for the handler's own lines; their records have the fields of the call."""
         self._logged_failure: Exception | None = None
         """What the line of the end has told of."""
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A log for the handler's own lines; their records have the fields of the call."""
+        return CallLog(self._about)
 
     @asynccontextmanager
     async def _handling(self) -> AsyncIterator[None]:
@@ -82,6 +85,8 @@ class HandledCall(HandlerCall):
                 if not isinstance(exc, Exception):
                     raise
                 error = only_call_ended(exc) or exc
+                if error is not exc:  # out of a group, and raised it would lead back to that
+                    error = CallEnded(*error.args)
             if core.link.was_cut(self.runtime.now()):
                 code, reason = 1001, SHUTTING_DOWN
             else:
@@ -94,8 +99,11 @@ class HandledCall(HandlerCall):
             await self.close(code, reason)
         if core.link.failure is not None and isinstance(error, CallEnded | None):
             error = core.link.failure
-        if raises and error is not None:
-            raise error
+        try:
+            if raises and error is not None:
+                raise error
+        finally:
+            del error, failure  # their tracebacks lead here
 
     def _tell_of_lost(self) -> None:
         """The call was accepted, but its handler cannot start."""
@@ -104,7 +112,7 @@ class HandledCall(HandlerCall):
             try:
                 self.answering.on_lost(self.session, why_not_ready(self.core))
             except Exception as exc:
-                self.log.error("%s: on_lost failed", self, exc_info=exc)
+                self.log.error("%s: on_lost failed", str(self), exc_info=exc)
 
     def _about(self) -> dict[str, str | bool | None]:
         return about(self.core.metadata, self.path, self.peer, is_call=self._is_call)
@@ -114,10 +122,10 @@ class HandledCall(HandlerCall):
         notes = self.core.notes
         while notes:
             note = notes.popleft()
-            self.log.log(_level(note), "%s: %s", self, note.text, exc_info=note.error)
+            self.log.log(_level(note), "%s: %s", str(self), note.text, exc_info=note.error)
 
     def _log_warning(self, said: str) -> None:
-        self.log.warning("%s: %s", self, said)
+        self.log.warning("%s: %s", str(self), said)
 
     def _log_end(self, code: int | None, reason: str, failure: BaseException | None = None) -> None:
         """Log how it ended, before it is closed with this code: one line per call.
@@ -133,14 +141,14 @@ class HandledCall(HandlerCall):
         if not self._is_call and isinstance(verdict, Reject):
             extra["refused_by"] = verdict.clause
         level = logging.ERROR if failure else _level(note)
-        self.log.log(level, "%s: %s", self, note.text, exc_info=failure, extra=extra)
+        self.log.log(level, "%s: %s", str(self), note.text, exc_info=failure, extra=extra)
 
     def _log_late_failure(self) -> None:
         """Log what failed only when the last messages were sent, behind the line of the end."""
         failure = self.core.link.failure
         if failure is not self._logged_failure:
             why = self.core.link.ending().why
-            self.log.error("%s: %s", self, why, exc_info=failure)
+            self.log.error("%s: %s", str(self), why, exc_info=failure)
 
 
 def _level(note: CallNote) -> int:

@@ -218,7 +218,7 @@ class Link(Generic[_Data]):
                 if isinstance(event, Request) and not self.connection.ended:
                     self.tell(Peer.APP, TraceMoment.OPEN)
         except RemoteProtocolError as exc:
-            self.error = exc
+            self.error = exc.with_traceback(None)  # it leads here, and to what was received
             self.connection.fail(exc)
         except Exception as exc:
             self.fail(exc, now)
@@ -246,6 +246,7 @@ class Link(Generic[_Data]):
         if not self.reads and self._end is None:
             self._over_at = now
             self._end = self.ending(now)
+            self._dispatch = _to_nobody  # no more events come, and it belongs to what holds this
 
     def data_to_send(self, now: float) -> _Data:
         """The data to write next; empty if there is none. All data before has been written."""
@@ -393,6 +394,10 @@ class Link(Generic[_Data]):
 
 def _close_in_words(code: int, reason: str) -> str:
     return f"{code} ({reason})" if reason else str(code)
+
+
+def _to_nobody(event: ConnectionEvent) -> None:
+    """Replaces what gets the events once all have come."""
 
 
 def _failed_tap(sender: Peer, payload: Payload | TraceMoment) -> None:

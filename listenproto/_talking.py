@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from listenproto._answering import Answering
 from listenproto._app_session import AppSession
@@ -23,8 +23,14 @@ from listenproto._speech import Speech
 __all__ = ["Talking", "check_guard"]
 
 
+Send: TypeAlias = Callable[[Message, float], object]
+
+
 class Talking:
-    """What one end says in a call; ``send`` sends a message, for the call and all who watch it."""
+    """What one end says in a call.
+
+    The ``send`` that some methods get sends a message, for the call and all who watch it.
+    """
 
     def __init__(
         self,
@@ -33,7 +39,6 @@ class Talking:
         link: Link[Any],
         *,
         rate: int,
-        send: Callable[[Message, float], object],
     ) -> None:
         self.speech: Speech | None = None
         """What is being said; None if nothing is."""
@@ -46,7 +51,6 @@ class Talking:
         self._session = session
         self._link = link
         self._rate = rate
-        self._send = send
         pads = answering.pad_speech
         self._pads = self._profile.stream_batch > 0 if pads is None else pads
 
@@ -78,7 +82,7 @@ class Talking:
     def _forget_heard(self, now: float) -> None:
         self.utterances = [one for one in self.utterances if not one.is_heard(now)]
 
-    def go_on(self, now: float) -> None:
+    def go_on(self, now: float, send: Send) -> None:
         """Send what may be sent of the speech by now."""
         if self._link.ended:
             self._silence(now)
@@ -88,7 +92,7 @@ class Talking:
             elif now < self.quiet_until or not self._link.has_room:
                 return
             elif speech.due_in(ahead := self._session.ahead(now)) == 0:
-                self._send(Audio(speech.take(now, ahead)), now)
+                send(Audio(speech.take(now, ahead)), now)
             else:
                 return
         self._forget_heard(now)
@@ -118,11 +122,11 @@ class Talking:
             speech.cut_off(now)
         self.utterances.clear()
 
-    def kill_audio(self, now: float, guard: float | None) -> None:
+    def kill_audio(self, now: float, guard: float | None, send: Send) -> None:
         """Send a killAudio, and keep quiet for ``guard`` seconds; None is as the profile says."""
         if guard is None:
             guard = self._profile.kill_guard if self._streams else 0.0
-        self._send(KillAudio(), now)
+        send(KillAudio(), now)
         self.quiet_until = max(self.quiet_until, now + guard)
 
     def fill_batch(self, now: float) -> None:
@@ -134,12 +138,12 @@ class Talking:
             silence = round(self._profile.stream_batch * self._rate)
             self._session.send(Audio(bytes(silence * SAMPLE_BYTES)), now)
 
-    def stop_clips(self, now: float) -> None:
+    def stop_clips(self, now: float, send: Send) -> None:
         """Send a killAudio, behind a silent clip if the killAudio would spare clips that wait."""
         if self._profile.kill_spares_waiting_clips and not self._streams:
             silence = bytes(FLICKS // 50 // flicks_of(1, PLAY_RATES[0]) * SAMPLE_BYTES)
-            self._send(PlayAudio(silence, sample_rate=PLAY_RATES[0], queue_play=False), now)
-        self.kill_audio(now, None)
+            send(PlayAudio(silence, sample_rate=PLAY_RATES[0], queue_play=False), now)
+        self.kill_audio(now, None, send)
 
 
 def check_guard(guard: float | None) -> None:

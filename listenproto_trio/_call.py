@@ -39,9 +39,7 @@ class Call(HandledCall):
         """The stream of the call; None on another library's WebSocket."""
         self.stopping: trio.Event = trio.Event()
         """Set once the server is stopping; the call then has the server's ``grace`` to end."""
-        self._carrier = carrier
-        self._watch = _Watch(self)
-        self._watches = False
+        self._watch: _Watch | None = None
 
     @staticmethod
     @asynccontextmanager
@@ -78,11 +76,17 @@ class Call(HandledCall):
                 except Exception as exc:
                     error = exc
                 nursery.cancel_scope.cancel()
+            if error is not None:
+                raise error
         finally:
-            call._log_late_failure()
+            del error  # its traceback leads here
+            call._let_go()
             await carrier.drop()
-        if error is not None:
-            raise error
+
+    def _let_go(self) -> None:
+        """The connection is over: log what failed since the line of the end."""
+        self._log_late_failure()
+        self._driver.let_go()
 
     async def _until_ready(self) -> None:
         await self._driver.begin(lambda: self.core.is_ready)
@@ -105,12 +109,12 @@ class Call(HandledCall):
         """After each step: log, and learn of the end of the task that reads while it must read."""
         if self.core.notes:
             self._log_notes()
-        if self.core.is_held is not self._watches:
-            self._watches = self.core.is_held
-            if self._watches:
-                trio.lowlevel.add_instrument(self._watch)
-            else:
-                trio.lowlevel.remove_instrument(self._watch)
+        if self.core.is_held and self._watch is None:
+            self._watch = _Watch(self)
+            trio.lowlevel.add_instrument(self._watch)
+        elif self._watch is not None and not self.core.is_held:
+            trio.lowlevel.remove_instrument(self._watch)
+            self._watch = None
 
 
 @attrs.frozen

@@ -313,32 +313,36 @@ async def open_call_on(
         return call.accepted is not None or rejected is not None or not link.reads
 
     error: Exception | None = None
-    async with stream, trio.open_nursery() as nursery:
-        try:
-            driver.start(nursery)
-            await driver.begin(is_answered, now + limits.handshake_time)
-            if call.accepted is None:
-                if answered := is_answered():
+    try:
+        async with stream, trio.open_nursery() as nursery:
+            try:
+                driver.start(nursery)
+                await driver.begin(is_answered, now + limits.handshake_time)
+                if call.accepted is None:
+                    if answered := is_answered():
+                        await _close(link, driver)
+                    why = why_not(link, task, rejected, answered)
+                    if answered and rejected is None:
+                        why += hint_of(task, carrier.front)
+                    fault = link.error
+                    kind = fault.clause if fault else refused_by(rejected)
+                    raise CallRejected(why, rejected, kind=kind) from fault
+                link.keep_alive(trio.current_time())
+                yield call
+            except Exception as exc:  # kept out of the nursery, which would wrap it in a group
+                error = exc
+            finally:
+                if call.accepted is None:
+                    task.not_connected()
+                else:
+                    task.hang_up()
                     await _close(link, driver)
-                why = why_not(link, task, rejected, answered)
-                if answered and rejected is None:
-                    why += hint_of(task, carrier.front)
-                fault = link.error
-                kind = fault.clause if fault else refused_by(rejected)
-                raise CallRejected(why, rejected, kind=kind) from fault
-            link.keep_alive(trio.current_time())
-            yield call
-        except Exception as exc:  # kept out of the nursery, which would wrap it in a group
-            error = exc
-        finally:
-            if call.accepted is None:
-                task.not_connected()
-            else:
-                task.hang_up()
-                await _close(link, driver)
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+    finally:
+        driver.let_go()
+        del error  # its traceback leads here
 
 
 async def _close(link: Link[bytes], driver: Driver) -> None:

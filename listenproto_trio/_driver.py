@@ -53,6 +53,10 @@ class Driven(Protocol):
     def cancelled(self, now: float) -> None: ...
 
 
+def _nothing() -> None:
+    """What follows a step when all is over."""
+
+
 @attrs.define(eq=False)
 class _Waiter:
     """A task that waits, or a block that is left, once ``ready()`` is true."""
@@ -79,7 +83,7 @@ class Driver:
         link: Link[Any],
         carrier: Carrier[Any],
         *,
-        after: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = _nothing,
     ) -> None:
         self._driven = driven
         self._link = link
@@ -286,6 +290,10 @@ class Driver:
                 self._driven.cancelled(trio.current_time())
             self._done = True
             self.changed()
+
+    def let_go(self) -> None:
+        """Nobody uses the connection any more: call nobody back."""
+        self._after = _nothing
 
     async def _stand_by(self, nursery: trio.Nursery) -> None:
         while not (self._link.over or self._link.given_up):

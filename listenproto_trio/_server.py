@@ -151,10 +151,10 @@ class _Server:
                 nursery.cancel_scope.cancel()
         except* Exception as failure:
             # A stream that fails as none of trio's does; other calls go on.
-            call.log.error("%s: the call failed", call, exc_info=failure)
+            call.log.error("%s: the call failed", str(call), exc_info=failure)
         finally:
             self._open_calls -= accepted
-            call._log_late_failure()
+            call._let_go()
 
     @contextmanager
     def _cut_short(self, call: Call) -> Iterator[None]:

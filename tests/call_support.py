@@ -93,7 +93,10 @@ class Pipe:
         await self._news.until(lambda: bool(self._coming))
         payload = self._coming.popleft()
         if isinstance(payload, Exception):
-            raise payload
+            try:
+                raise payload
+            finally:
+                del payload  # its traceback leads here
         return payload
 
     async def send(self, payload: str | bytes) -> None:

@@ -98,6 +98,10 @@ class Interruption:
         return task.uncancel() <= self._before and kind is asyncio.CancelledError
 
 
+def _nothing() -> None:
+    """What follows a step when all is over."""
+
+
 @attrs.define(eq=False)
 class _Waiter:
     """A task that waits, or a block that is left, once ``ready()`` is true."""
@@ -262,11 +266,15 @@ class Driver:
                 await asyncio.wait(self._tasks)
             except asyncio.CancelledError as exc:
                 cancelled = exc
-        for task in self._tasks:
+        tasks, self._tasks, self._after = self._tasks, [], _nothing
+        for task in tasks:
             if not task.cancelled():
                 task.result()
-        if cancelled is not None:
-            raise cancelled
+        try:
+            if cancelled is not None:
+                raise cancelled
+        finally:
+            del cancelled  # its traceback leads here
 
     def _cancelled(self) -> None:
         """One of the tasks was cancelled; if nothing had ended the call, that does."""
