@@ -138,7 +138,7 @@ class Connection(Generic[_EndT]):
         if self._error is not None:
             raise self._error.with_traceback(None)
         try:
-            for event in self._wire.events():
+            while (event := self._wire.next_event()) is not None:
                 if isinstance(event, (str, bytes)):
                     yield from self._take(event, now)
                 elif isinstance(event, Closed):

@@ -130,7 +130,7 @@ class Wire(abc.ABC):
 
     def events(self) -> Iterator[WireEvent]:
         """Yield what the bytes mean; RemoteProtocolError at a fault of the peer, and ever after."""
-        while (event := self._next_event()) is not None:
+        while (event := self.next_event()) is not None:
             yield event
 
     def send(self, payload: str | bytes) -> None:
@@ -148,7 +148,8 @@ class Wire(abc.ABC):
             raise LocalProtocolError(
                 f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
             ) from error
-        self._answer_pings()
+        if self._pongs:
+            self._answer_pings()
         self._write(TEXT if isinstance(payload, str) else BINARY, data)
 
     def ping(self, payload: bytes = b"") -> None:
@@ -172,18 +173,18 @@ class Wire(abc.ABC):
 
     def data_to_send(self) -> bytes:
         """The bytes for the transport; each is returned once."""
-        self._answer_pings()
+        if self._pongs:
+            self._answer_pings()
         data = bytes(self._out)
         self._out.clear()
         return data
 
     def _answer_pings(self) -> None:
         """Add the pongs to what is to be sent, if they may still be sent."""
-        if self._pongs:
-            if self.is_open:
-                for payload in self._pongs:
-                    self._write(PONG, payload)
-            self._pongs.clear()
+        if self.is_open:
+            for payload in self._pongs:
+                self._write(PONG, payload)
+        self._pongs.clear()
 
     def _write(self, opcode: int, payload: bytes) -> None:
         """Add a frame to what is to be sent."""
@@ -206,7 +207,8 @@ class Wire(abc.ABC):
         del self._buffer[:size]
         return data
 
-    def _next_event(self) -> WireEvent | None:
+    def next_event(self) -> WireEvent | None:
+        """The next of :meth:`events`; None if more must come for it."""
         if self._error is not None:
             raise self._error.with_traceback(None)
         if self.state is WireState.CLOSED:

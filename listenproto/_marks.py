@@ -110,9 +110,6 @@ class _Marks:
     def _give_up(self, mark: MarkSent, why: Outcome) -> None:
         """No event is expected for a mark any more."""
 
-    def streamed(self, size: int) -> None:
-        """So many bytes of the stream pass."""
-
     def killed(self) -> None:
         """A killAudio passes: the pending marks come back as cleared (LP-KILL-5)."""
         self._kills += 1
@@ -217,9 +214,6 @@ class AppMarks(_Marks):
     def was_forgotten(self, name: str) -> bool:
         """Never, as seen from here: the event may have been on its way."""
         return False
-
-    def streamed(self, size: int) -> None:
-        self._record.streamed(size)
 
     def sent(self, message: Mark) -> Sent:
         mark = super().sent(message)

@@ -146,7 +146,7 @@ class Observer:
         """Whether an ``error`` of the app has ended the verb, but not the connection."""
         self._audio_bytes = dict.fromkeys(Peer, 0)
         self._frame_bytes = dict.fromkeys(Peer, SAMPLE_BYTES)
-        self._listen_rate = 8000
+        self._frame_flicks = flicks_of(1, 8000)
 
     @property
     def outstanding_clips(self) -> int:
@@ -348,15 +348,15 @@ class Observer:
 
     def _record_metadata(self, sender: Peer, message: Metadata) -> None:
         self._frame_bytes[Peer.PLATFORM] = SAMPLE_BYTES * message.mix_type.channels
-        self._listen_rate = message.sample_rate
+        self._frame_flicks = flicks_of(1, message.sample_rate)
 
     def _record_audio(self, sender: Peer, message: Audio) -> None:
         self._audio_bytes[sender] += len(message.pcm)
         if sender is Peer.PLATFORM:
             frames = self._audio_bytes[sender] // self._frame_bytes[sender]
-            self._record.media_time = flicks_of(frames, self._listen_rate)
-        else:
-            self._marks.streamed(len(message.pcm))
+            self._record.media_time = frames * self._frame_flicks
+        elif self._vantage is Peer.APP:
+            self._record.streamed(len(message.pcm))
 
     def _record_play_audio(self, sender: Peer, message: PlayAudio) -> Sent:
         return self._clips.sent(message)

@@ -43,7 +43,7 @@ OVERHEAD: Final = 64
 """Bytes that each value counts beside its content, so that tiny ones cannot fill the memory."""
 
 
-@attrs.frozen
+@attrs.define
 class _Waiting:
     """An event that waits, with the count of samples and other events before and after it."""
 
