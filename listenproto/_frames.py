@@ -49,7 +49,7 @@ _SHORT: Final = 4096  # bytes; beyond, a mask is not applied fastest as one long
 
 @attrs.frozen
 class Ping:
-    """The peer's ping; the pong is in data_to_send(), unless our close is already sent."""
+    """The peer's ping; the pong is in data_to_send(), unless our close was sent before."""
 
     payload: bytes
     """Up to 125 bytes, which the pong repeats."""
@@ -91,6 +91,7 @@ class FrameReader:
     _first: int  # byte of the frame being received
     _second: int
     _text: bool  # the message being received, not binary
+    _by_piece: bool  # whether the payload being received may be wrong before it is whole
 
     def __init__(self, *, masked: bool, max_message: int, lenient_first_text: bool) -> None:
         self._mask_bit = _MASK if masked else 0
@@ -105,8 +106,9 @@ class FrameReader:
     def next(self, buffer: bytearray) -> FrameEvent | None:
         """Take the next event off the front of the buffer; None if more must come for it.
 
-        What is taken is whole headers, and payload as it comes, so limits hold before memory is
-        used, and the same bytes give the same events in any chunks. Raises RemoteProtocolError.
+        What is taken is whole headers and whole payloads, of a text all that came. So limits hold
+        before memory is used, and the same bytes give the same events in any chunks. Raises
+        RemoteProtocolError.
         """
         while buffer:
             header = 0
@@ -117,8 +119,13 @@ class FrameReader:
                 header = self._header(buffer)
                 if not header:
                     break
-            size = header + min(self._left, len(buffer) - header)
-            self._left -= size - header
+            part = min(self._left, len(buffer) - header)
+            if part < self._left and not self._by_piece:
+                part = 0
+            size = header + part
+            if not size:
+                break
+            self._left -= part
             event = self._judged(buffer, size)
             if isinstance(event, ws.BytesMessage):
                 message = self._join(bytes(event.data), event.message_finished)
@@ -190,6 +197,7 @@ class FrameReader:
                 raise RemoteProtocolError(said, clause="RFC 6455 7.4.1", close_code=1009)
             self._fragmented = not self._first & _FIN
         self._left = length
+        self._by_piece = opcode <= BINARY and self._text and not self._lenient
         return size
 
     @property

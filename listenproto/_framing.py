@@ -119,7 +119,7 @@ class Wire(abc.ABC):
     @property
     def has_data_to_send(self) -> bool:
         """Whether data_to_send() would return anything."""
-        return bool(self._out) or (bool(self._pongs) and self.is_open)
+        return bool(self._out or self._pongs)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport; b"" is its end. What follows a close is ignored."""
@@ -148,8 +148,6 @@ class Wire(abc.ABC):
             raise LocalProtocolError(
                 f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
             ) from error
-        if self._pongs:
-            self._answer_pings()
         self._write(TEXT if isinstance(payload, str) else BINARY, data)
 
     def ping(self, payload: bytes = b"") -> None:
@@ -179,16 +177,16 @@ class Wire(abc.ABC):
         self._out.clear()
         return data
 
-    def _answer_pings(self) -> None:
-        """Add the pongs to what is to be sent, if they may still be sent."""
-        if self.is_open:
-            for payload in self._pongs:
-                self._write(PONG, payload)
-        self._pongs.clear()
-
     def _write(self, opcode: int, payload: bytes) -> None:
-        """Add a frame to what is to be sent."""
+        """Add a frame to what is to be sent, behind the answers that are due."""
+        if self._pongs:
+            self._answer_pings()
         self._out += frame(opcode, payload, masked=self._masks)
+
+    def _answer_pings(self) -> None:
+        for payload in self._pongs:
+            self._out += frame(PONG, payload, masked=self._masks)
+        self._pongs.clear()
 
     def _require(self, verb: str, clause: str, *allowed: WireState) -> None:
         if self.state not in allowed:
@@ -222,6 +220,7 @@ class Wire(abc.ABC):
             raise
         if event is None and self._eof:
             self._end()
+            self._pongs.clear()
             return Closed(1006, "", clean=False)
         return event
 
@@ -249,7 +248,8 @@ class Wire(abc.ABC):
     def _next_frame(self) -> WireEvent | None:
         event = self._frames.next(self._buffer)
         if isinstance(event, Ping):
-            self._pongs.append(event.payload)
+            if self.is_open:  # nothing may be sent behind our close
+                self._pongs.append(event.payload)
         elif isinstance(event, Closed):
             if self.is_open:
                 code = 1000 if event.code == 1005 else event.code

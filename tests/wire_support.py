@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, pairwise
+from operator import xor
 from typing import Any
 
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def frame(
     start = bytes([fin << 7 | rsv << 4 | opcode, bool(mask) << 7 | short])
     extended = b"" if form == 7 else length.to_bytes(form // 8, "big")
     if mask:
-        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+        payload = bytes(map(xor, payload, cycle(mask)))
     return start + extended + mask + payload
 
 
@@ -98,6 +99,21 @@ def open_client(**options: Any) -> ClientWire:
     return wire
 
 
+def read_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The opcode and the unmasked payload of each frame that an end has sent."""
+    while data:
+        masked, length, at = data[1] & 0x80, data[1] & 0x7F, 2
+        if length > 125:
+            size = 2 if length == 126 else 8
+            length, at = int.from_bytes(data[2 : 2 + size], "big"), 2 + size
+        mask = data[at : at + 4] if masked else bytes(4)
+        at += 4 if masked else 0
+        assert data[0] & 0xF0 == 0x80
+        assert len(data) >= at + length
+        yield data[0] & 0x0F, bytes(map(xor, data[at : at + length], cycle(mask)))
+        data = data[at + length :]
+
+
 def take(wire: Wire, data: bytes) -> list[WireEvent]:
     wire.feed(data)
     return list(wire.events())
@@ -114,18 +130,19 @@ def bytewise(stream: bytes) -> list[bytes]:
 
 
 @st.composite
-def frames(draw: st.DrawFn, masks: Sequence[bytes]) -> bytes:
-    """A frame, good or nearly so."""
+def frames(draw: st.DrawFn, masks: Sequence[bytes], *, whole: bool = False) -> bytes:
+    """A frame, good or nearly so; a whole one has as many bytes as it says."""
     form = draw(st.sampled_from([None] * 6 + [7, 16, 64]))
     payload = draw(st.binary(max_size=20) | st.builds(bytes, st.integers(120, 130)))
     if form == 7:
         payload = payload[:125]
+    lengths = st.sampled_from([None] * 10 + [100, 2**17] * (not whole))
     return frame(
         draw(st.sampled_from([CONT, TEXT, BINARY, CLOSE, PING, PONG] * 3 + [*range(16)])),
         payload,
         fin=draw(st.booleans()),
         rsv=draw(st.sampled_from([0] * 10 + [1, 2, 4])),
         mask=draw(st.sampled_from(masks)),
-        length=draw(st.sampled_from([None] * 10 + [100, 2**17])) if form in (None, 64) else None,
+        length=draw(lengths) if form in (None, 64) else None,
         form=form,
     )

@@ -59,7 +59,7 @@ TESTS: Final = {
     "listen_result": ["test_task"],
     "handshake": ["test_handshake", "test_connection"],
     "upgrade": ["test_upgrade", "test_handshake", "test_wire"],
-    "frames": ["test_wire", "test_connection"],
+    "frames": ["test_frames", "test_wire", "test_connection"],
     "framing": ["test_wire", "test_connection"],
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],

@@ -1,0 +1,1 @@
+"""Echo endpoints of both roles, at which Autobahn's testsuite can be pointed."""
