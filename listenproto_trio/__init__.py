@@ -28,6 +28,7 @@ try:
         open_call,
         open_call_on,
     )
+    from listenproto_trio._listening import Certificate
     from listenproto_trio._rejection import CallRejected
     from listenproto_trio._server import Handler, serve, serve_stream
     from listenproto_trio._speech import speech
@@ -45,6 +46,7 @@ __all__ = [
     "CallEnded",
     "CallEvent",
     "CallRejected",
+    "Certificate",
     "Dropped",
     "Handler",
     "HeardWav",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final, TypeAlias
@@ -19,6 +19,7 @@ from listenproto._upgrade import Request
 from listenproto_trio._call import Call
 from listenproto_trio._carriers import StreamCarrier
 from listenproto_trio._driver import check_trio
+from listenproto_trio._listening import Certificate, log_listening, open_listeners, secured
 
 __all__ = ["Handler", "serve", "serve_stream"]
 
@@ -34,23 +35,30 @@ Its request may be on the way and not seen here yet, as during the TLS handshake
 async def serve(
     handler: Handler,
     *,
-    port: int,
+    port: int | None = None,
     host: str | None = None,
+    reuse_port: bool = False,
+    listeners: Sequence[trio.SocketListener] | None = None,
     answering: Answering | None = None,
-    ssl_context: ssl.SSLContext | None = None,
+    ssl_context: ssl.SSLContext | Certificate | None = None,
     stop: trio.Event | None = None,
     grace: float = 30.0,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer calls on ``port`` until cancelled or stopped, each in its own task.
+    """Answer calls until cancelled or stopped, each in its own task.
 
     The handler starts once the metadata has been read. When it returns, the call is closed with
     1000; when it raises, with 1011, which is logged and does not affect other calls.
     :class:`CallEnded` is not an error. A hang-up does not cancel the handler: iterating ends, and
-    sending raises, so a handler that does neither runs until it returns. ``task_status`` returns
-    the listeners once the port is open; port 0 picks a free one. ``host`` is the address to listen
-    on, None for all; with an ``ssl_context`` calls come over TLS. Raises OSError if the port cannot
-    be opened.
+    sending raises, so a handler that does neither runs until it returns.
+
+    It listens on ``port`` of the address ``host``, None for all; port 0 picks a free one. With
+    ``reuse_port`` other processes can listen there as well, and the system shares new connections
+    out. Or pass ``listeners`` that are open already, as a supervisor hands them over; they are
+    closed at the end. ``task_status`` returns the listeners once they are open. With an
+    ``ssl_context`` calls come over TLS; a :class:`Certificate` can be replaced meanwhile. Raises
+    OSError if the port cannot be opened, and ValueError without exactly one of ``port`` and
+    ``listeners``.
 
     Each connection leaves one line in the log ``listenproto``, with the fields of
     :attr:`Call.log`: an ordinary end at level INFO, a health check at DEBUG, a call that was
@@ -70,21 +78,24 @@ async def serve(
         raise ValueError(f"grace must be 0 or more seconds; it is {grace:g}")
     stop = trio.Event() if stop is None else stop
     server = _Server(handler, answering or Answering(), stop)
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except UnicodeError as exc:
-        raise OSError(f"{host!r} is not a host name or an address") from exc
-    served: list[trio.abc.Listener[trio.abc.Stream]] = [*listeners]
+    if (port is None) is (listeners is None):
+        raise ValueError("serve() needs port or listeners, and not both")
+    opened = [*(listeners or ())]
+    if port is not None:
+        opened = await open_listeners(port, host=host, reuse_port=reuse_port)
+    served: list[trio.abc.Listener[trio.abc.Stream]] = [*opened]
+    if isinstance(ssl_context, ssl.SSLContext):
+        context = ssl_context
+        ssl_context = Certificate(lambda: context)
     if ssl_context is not None:
-        served = [trio.SSLListener(listener, ssl_context) for listener in listeners]
+        served = secured(opened, ssl_context)
     async with trio.open_nursery() as calls:
         async with trio.open_nursery() as listening:
             await listening.start(
                 partial(trio.serve_listeners, server.answer, served, handler_nursery=calls)
             )
-            for listener in listeners:
-                log.info("listening on %s port %d", *listener.socket.getsockname()[:2])
-            task_status.started(listeners)
+            log_listening(opened)
+            task_status.started(opened)
             await server.stopping.wait()
             listening.cancel_scope.cancel()
         server.stop(grace)

@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 
 import pytest
@@ -34,7 +35,7 @@ from listenproto.recording import read_trace_file
 from listenproto_trio import speech
 from listenproto_trio.cli.echo import MOST_CLIP
 from listenproto_trio.cli.screen import Screen, showing_log
-from tests.cli_support import Command, line_with, listenproto, serving, started
+from tests.cli_support import COMMAND, Command, line_with, listenproto, serving, started
 from tests.disk_support import make_read_only, small_disk
 
 FAST = ("--speed", "20", "--hangup-after", "3")
@@ -376,6 +377,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path, channels: int) -
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),
         (["--keyfile", "text.wav"], "--certfile"),
+        (["--fd", "3", "--reuse-port"], "--reuse-port is for a port; drop it, or --fd"),
         (["--certfile", "text.wav"], "--certfile: text.wav is not a PEM file with a certificate"),
         (["--play", "nowhere.wav"], "nowhere.wav"),
         (["--record", "text.wav"], "text.wav"),
@@ -455,6 +457,74 @@ def test_a_call_over_tls(tmp_path: Path, authority: trustme.CA) -> None:
         plain = url.replace("wss", "ws")
         run = listenproto("call", plain, *FAST, cwd=tmp_path)
         assert run.status == 1
+
+
+def test_a_certificate_is_read_again(tmp_path: Path, authority: trustme.CA) -> None:
+    later = trustme.CA()
+    later.cert_pem.write_to_path(tmp_path / "ca.pem")
+    identity = certificate(tmp_path, authority.issue_cert("127.0.0.1"))
+    with serving(*identity, cwd=tmp_path) as (url, process):
+        words = [url, "--cafile", "ca.pem", *FAST]
+        assert "not trusted" in listenproto("call", *words, cwd=tmp_path).complaint
+        (tmp_path / "server.pem").write_text("half a certi")
+        process.send_signal(signal.SIGHUP)
+        said = line_with(process, "the old one stays in use", on_stderr=True)
+        assert ": server.pem is not a PEM file with a certificate" in said
+        certificate(tmp_path, later.issue_cert("127.0.0.1"))
+        process.send_signal(signal.SIGHUP)
+        line_with(process, "certificate read again")
+        assert listenproto("call", *words, cwd=tmp_path).status == 0
+        stop(process)
+
+
+def test_processes_share_a_port(tmp_path: Path) -> None:
+    with serving("--reuse-port", cwd=tmp_path) as (url, _):
+        port = url.rpartition(":")[2].rstrip("/")
+        with started("serve", "--port", port, "--reuse-port", cwd=tmp_path) as second:
+            assert line_with(second, "listening on ").split()[-1] == url
+        run = listenproto("serve", "--port", port, cwd=tmp_path)
+    assert run.complaint == f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+
+
+@contextmanager
+def inheriting(sock: socket.socket) -> Iterator[subprocess.Popen[str]]:
+    """``listenproto serve`` with an open socket, as a supervisor starts it."""
+    descriptor = sock.fileno()
+    words = [*COMMAND, "serve", "--fd", str(descriptor)]
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, pass_fds=[descriptor], **piped) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_socket_is_taken_over_that_is_open_already(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock, inheriting(sock) as process:
+        url = f"ws://127.0.0.1:{sock.getsockname()[1]}/"
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"listening on {url}\n"
+        assert listenproto("call", url, *FAST, cwd=tmp_path).status == 0
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_a_unix_socket_is_taken_over(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "listen"))
+        sock.listen()
+        with inheriting(sock) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"listening on {tmp_path}/listen, path /\n"
+
+
+def test_what_is_no_listening_socket_is_told(tmp_path: Path) -> None:
+    with socket.socket() as sock, inheriting(sock) as process:
+        _, err = process.communicate()
+        assert "is not a listening socket" in err
+    said = "Invalid value for --fd: 999 is not a socket (Bad file descriptor); "
+    run = listenproto("serve", "--fd", "999", cwd=tmp_path)
+    assert (run.status, run.complaint) == (2, said + "pass the number of an open one")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
@@ -20,11 +20,13 @@ from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import judge_verb
 from listenproto_trio import _server
 from listenproto_trio._failures import in_words
+from listenproto_trio._listening import Certificate, open_listeners
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files
 from listenproto_trio.cli.files import check_folder
-from listenproto_trio.cli.screen import Failure, Screen, showing_log
+from listenproto_trio.cli.identity import server_context
+from listenproto_trio.cli.screen import Failure, Screen, complain, showing_log
 from listenproto_trio.cli.signals import watch_signals
 
 __all__ = ["serve"]
@@ -47,6 +49,18 @@ REMEDIES: Final = {
     show_default=True,
     metavar="N",
     help="Port; 0 picks a free one.",
+)
+@click.option(
+    "--reuse-port",
+    is_flag=True,
+    help="Let other processes listen on the same port, if they do the same.",
+)
+@click.option(
+    "--fd",
+    "descriptor",
+    type=click.IntRange(min=3),
+    metavar="N",
+    help="Listen on this open socket instead of --host and --port: 3 under systemd.",
 )
 @click.option(
     "--path",
@@ -126,6 +140,8 @@ REMEDIES: Final = {
 def serve(
     host: str,
     port: int,
+    reuse_port: bool,
+    descriptor: int | None,
     path: str,
     way: str | None,
     rate: int | None,
@@ -152,7 +168,8 @@ def serve(
     """Answer calls as an application: record them, echo them, play files.
 
     --mode must match the verb that the platform calls with. SIGTERM or Ctrl-C stops: no new calls
-    are answered, and open ones may go on for --grace seconds. A second Ctrl-C ends at once.
+    are answered, and open ones may go on for --grace seconds. A second Ctrl-C ends at once. With
+    --certfile, SIGHUP reads the certificate again, for new connections.
 
     \b
     Example:
@@ -174,6 +191,8 @@ def serve(
         raise click.BadParameter(said, param_hint="--host")
     for warning in judge_verb(_expected_verb(mode, rate, auth), PROFILES[profile]):
         screen.say(f"note: {warning}")
+    if descriptor is not None and reuse_port:
+        raise click.UsageError("--reuse-port is for a port; drop it, or --fd")
     answerer = Answerer(
         screen=screen,
         mode=mode,
@@ -204,22 +223,23 @@ def serve(
         tap=answerer.tap if verbose or trace else None,
         on_lost=answerer.lose,
     )
-    context = _identity(certfile, keyfile)
+    certificate = None
+    if certfile is not None:
+        certificate = Certificate(partial(server_context, certfile, keyfile))
+    elif keyfile is not None:
+        raise click.UsageError("--keyfile only works with --certfile")
     check_folder(record, option="--record")
     check_folder(trace, option="--trace")
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'ws' if context is None else 'wss'}://{shown}:{{port}}{path}"
     serving = partial(
-        _server.serve,
-        answerer.handle,
-        host=host,
-        port=port,
-        answering=answering,
-        ssl_context=context,
-        grace=grace,
+        _server.serve, answerer.handle, answering=answering, ssl_context=certificate, grace=grace
     )
+    opening = partial(open_listeners, port, host=host, reuse_port=reuse_port)
+    if descriptor is not None:
+        host = ""  # the socket's own is shown
+        opening = partial(_inherited, descriptor)
+    url = partial(_url, "ws" if certificate is None else "wss", host, path)
     try:
-        trio.run(_serve, answerer, serving, url)
+        trio.run(_serve, answerer, opening, serving, url, certificate)
     except OSError as exc:
         raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
     screen.exit(failed=bool(answerer.not_whole))
@@ -233,10 +253,40 @@ def _expected_verb(mode: Mode, rate: int, auth: WsAuth | None) -> ListenVerb:
     return ListenVerb(url="/", bidirectional_audio=way, ws_auth=auth)
 
 
-async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], url: str) -> None:
+async def _inherited(descriptor: int) -> list[trio.SocketListener]:
+    """The listening socket that this process was started with, as by systemd."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as exc:
+        said = f"{descriptor} is not a socket ({in_words(exc)}); pass the number of an open one"
+        raise click.BadParameter(said, param_hint="--fd") from exc
+    if not listens:
+        sock.detach()
+        said = f"{descriptor} is not a listening socket; whoever starts this must call listen()"
+        raise click.BadParameter(said, param_hint="--fd")
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(sock))]
+
+
+def _url(scheme: str, host: str, path: str, listener: trio.SocketListener) -> str:
+    """The URL of a listener, with the host that it was asked for, if it was."""
+    address = listener.socket.getsockname()
+    if not isinstance(address, tuple):  # a Unix socket
+        return f"{address}, path {path}"
+    own, port = address[:2]
+    host = host or own
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+
+
+async def _serve(
+    answerer: Answerer,
+    opening: Callable[[], Awaitable[list[trio.SocketListener]]],
+    serving: Callable[..., Awaitable[None]],
+    url: Callable[[trio.SocketListener], str],
+    certificate: Certificate | None,
+) -> None:
     """Serve until told to stop. Raises OSError if it cannot listen."""
     stop, screen = trio.Event(), answerer.screen
-    refused: OSError | None = None  # kept out of the nurseries, which would wrap it in groups
 
     def ask() -> None:
         calls = answerer.open_calls
@@ -247,59 +297,25 @@ async def _serve(answerer: Answerer, serving: Callable[..., Awaitable[None]], ur
     def at_once() -> None:
         raise KeyboardInterrupt
 
+    def reload() -> None:
+        assert certificate is not None
+        try:
+            certificate.reload()
+        except click.BadParameter as exc:
+            complain(f"certificate not read again, the old one stays in use: {exc.message}")
+        else:
+            screen.say("certificate read again")
+
+    listeners = await opening()
     async with trio.open_nursery() as nursery:
-        await nursery.start(watch_signals, ask, at_once)
+        await nursery.start(watch_signals, ask, at_once, reload if certificate else None)
         with showing_log(screen, REMEDIES), nullcontext() if screen.as_json else answerer.status:
             try:
                 async with trio.open_nursery() as calls:
-                    try:
-                        (listener, *_) = await calls.start(partial(serving, stop=stop))
-                    except OSError as exc:
-                        refused = exc
-                    else:
-                        port = listener.socket.getsockname()[1]
-                        screen.say(f"listening on {url.format(port=port)}")
-                        for note in answerer.files.notes:
-                            screen.say(note)
+                    await calls.start(partial(serving, listeners=listeners, stop=stop))
+                    screen.say(f"listening on {url(listeners[0])}")
+                    for note in answerer.files.notes:
+                        screen.say(note)
             finally:
-                if refused is None:
-                    answerer.sum_up()
+                answerer.sum_up()
         nursery.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
-
-
-def _identity(certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext | None:
-    """The server's certificate; None without TLS."""
-    if certfile is None:
-        if keyfile is not None:
-            raise click.UsageError("--keyfile only works with --certfile")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    key, hint, locked = keyfile or certfile, "--keyfile" if keyfile else "--certfile", False
-
-    def password() -> bytes:
-        nonlocal locked
-        locked = True
-        return b""
-
-    try:
-        ssl.create_default_context(cafile=certfile)  # fails for a key without a certificate
-    except OSError as exc:  # SSLError is one
-        said = f"{certfile} is not a PEM file with a certificate"
-        raise click.BadParameter(said, param_hint="--certfile") from exc
-    try:
-        context.load_cert_chain(certfile, keyfile, password=password)
-    except OSError as exc:
-        reason = getattr(exc, "reason", None)  # OpenSSL's name, if there is just one fault
-        said = f"{key} is not a PEM file with a private key"
-        if keyfile is None:
-            said = f"{key} has no private key in it; pass that with --keyfile FILE"
-        if locked:
-            said = f"the private key in {key} is encrypted; use one without a password"
-        elif reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
-            said = f"the key in {key} does not match the certificate in {certfile}"
-        elif reason:
-            said = f"{certfile} cannot be used: {reason}"
-        raise click.BadParameter(said, param_hint=hint) from exc
-    return context
