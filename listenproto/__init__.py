@@ -42,6 +42,7 @@ from listenproto._playout import (
     PlayoutMark,
 )
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
+from listenproto._review import TraceNote, judge_trace, review_trace
 from listenproto._rules import PeerState
 from listenproto._runtime import Runtime
 from listenproto._sent import Outcome, Sent
@@ -55,7 +56,6 @@ from listenproto._trace import (
     TraceHeader,
     TraceLine,
     TraceMoment,
-    judge_trace,
     read_trace,
 )
 from listenproto._unread import CallEvent, Dropped, UnreadPolicy
@@ -161,6 +161,7 @@ __all__ = [
     "TraceHeader",
     "TraceLine",
     "TraceMoment",
+    "TraceNote",
     "Traffic",
     "VerbError",
     "VerbWarning",
@@ -178,5 +179,6 @@ __all__ = [
     "judge_verb",
     "read_trace",
     "read_verbs",
+    "review_trace",
     "write_verbs",
 ]

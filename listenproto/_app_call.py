@@ -388,6 +388,7 @@ class AppCall(Generic[_Data]):
             assert sent.message is not None  # it is under way
             self._note_what_changed(message, sent.message)
             message = sent.message
+        self._note_caution(message)
         if self.watchers:
             self._tell_watchers(lambda watcher: watcher.sent(message, now))
         if isinstance(message, KillAudio | Disconnect):
@@ -416,6 +417,13 @@ class AppCall(Generic[_Data]):
         else:
             said = f"raw clips of {given.sample_rate} Hz are sent as WAV: platforms misread them"
             self.notes.append(CallNote("info", said))
+
+    def _note_caution(self, message: Message) -> None:
+        """Note, once per call each, what goes wrong with a message though it breaks nothing."""
+        caution = self.session.observer.caution(Peer.APP, message)
+        if caution is not None and caution not in self._told_of:
+            self._told_of.add(caution)
+            self.notes.append(CallNote("warning", caution))
 
     def send_if_room(self, message: PlayAudio | Mark, now: float) -> Sent:
         """As :meth:`send`; the outcome is REFUSED at once if too many are under way."""

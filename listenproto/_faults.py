@@ -9,10 +9,19 @@ from __future__ import annotations
 import re
 from typing import Final, TypeAlias
 
+from listenproto._clips import bits_read
 from listenproto._codec import MAX_METADATA
 from listenproto._jsontext import same
 from listenproto._l16 import SAMPLE_BYTES
-from listenproto._messages import Dtmf, Mark, Metadata, PlayAudio, UnknownMessage
+from listenproto._messages import (
+    Disconnect,
+    Dtmf,
+    Mark,
+    Message,
+    Metadata,
+    PlayAudio,
+    UnknownMessage,
+)
 from listenproto._profile import Profile
 from listenproto._splitter import arrives_whole
 from listenproto._verb import ListenVerb
@@ -20,8 +29,10 @@ from listenproto._wav import WavError
 
 __all__ = [
     "Found",
+    "caution",
     "clip_faults",
     "dtmf_faults",
+    "ends_verb",
     "mark_faults",
     "metadata_faults",
     "unknown_faults",
@@ -115,3 +126,23 @@ def unknown_faults(message: UnknownMessage) -> Found:
         reason = f"the platform may read {message.type!r:.60} as another type; leave U+0000 out"
         return [("LP-ODD-8", reason)]
     return []
+
+
+def ends_verb(message: Message, profile: Profile) -> bool:
+    """Whether a message of the app ends the verb and leaves the connection open."""
+    is_error = isinstance(message, UnknownMessage) and message.type == "error"
+    return is_error and profile.error_ends_verb
+
+
+def caution(message: Message, profile: Profile, *, verb_ended: bool) -> str | None:
+    """What goes wrong with a message of the app that breaks nothing, and what to do; or None."""
+    if verb_ended and isinstance(message, PlayAudio | Disconnect):
+        what = "clip" if isinstance(message, PlayAudio) else "disconnect"
+        return f"the platform ignores this {what}, as an 'error' has ended the verb; close the call"
+    if ends_verb(message, profile):
+        return "'error' ends the verb, but not the connection; send a disconnect instead"
+    if not isinstance(message, PlayAudio) or (bits := bits_read(message, profile)) == 16:
+        return None
+    if bits:
+        return f"the platform plays raw clips of {message.sample_rate} Hz as noise; send a WAV"
+    return f"the platform plays no raw clips of {message.sample_rate} Hz; send a WAV"

@@ -19,8 +19,10 @@ from listenproto._clips import ClipMatch, PlatformClips, bits_read
 from listenproto._codec import broken_clip
 from listenproto._faults import (
     Found,
+    caution,
     clip_faults,
     dtmf_faults,
+    ends_verb,
     mark_faults,
     metadata_faults,
     unknown_faults,
@@ -157,6 +159,12 @@ class Observer:
     def pending_marks(self) -> int:
         """How many marks count against the limit (LP-MARK-2)."""
         return self._marks.pending
+
+    def caution(self, sender: Peer, message: Message) -> str | None:
+        """What goes wrong with a message that breaks nothing, and what to do; None if nothing."""
+        if sender is Peer.PLATFORM:
+            return None
+        return caution(message, self._profile, verb_ended=self.verb_ended)
 
     def reaches_nobody(self, message: Message) -> bool:
         """Whether the platform takes a message of the app for nothing: a clip that it cannot read,
@@ -372,8 +380,7 @@ class Observer:
         self._marks.cleared()
 
     def _record_unknown(self, sender: Peer, message: UnknownMessage) -> None:
-        is_error = sender is Peer.APP and message.type == "error"
-        self.verb_ended |= is_error and self._profile.error_ends_verb
+        self.verb_ended |= sender is Peer.APP and ends_verb(message, self._profile)
 
     def _record_disconnect(self, sender: Peer, message: Disconnect) -> None:
         self._record.disconnected()

@@ -30,12 +30,10 @@ from listenproto._messages import (
     Payload,
     Peer,
 )
-from listenproto._observer import Observer
 from listenproto._profile import DOCUMENTED, PROFILES, Profile
 from listenproto._terms import sender_of
 from listenproto._verb import ListenVerb
 from listenproto._verb_options import VerbError
-from listenproto._violation import Violation
 from listenproto._way import way_of
 
 __all__ = [
@@ -47,7 +45,6 @@ __all__ = [
     "TraceHeader",
     "TraceLine",
     "TraceMoment",
-    "judge_trace",
     "messages_of",
     "read_trace",
 ]
@@ -340,22 +337,3 @@ def messages_of(trace: Trace) -> Iterator[tuple[int, TraceLine, Message | TraceM
     for number, line in enumerate(trace.lines, 2):
         for message in reading.messages(line.sender, line.payload):
             yield number, line, message
-
-
-def judge_trace(trace: Trace, *, vantage: Peer | str | None = None) -> list[tuple[int, Violation]]:
-    """Each protocol violation in a trace, with the number of its line in the file.
-
-    ``vantage`` is the end that saw the call: that of the trace's header, unless given.
-    """
-    observer = Observer(
-        trace.header.way,
-        profile=PROFILES[trace.header.profile],
-        vantage=vantage or trace.header.vantage,
-    )
-    if trace.header.mode is not None:
-        observer.mode = trace.header.mode  # that of the call, even if no verb could give it
-    found: list[tuple[int, Violation]] = []
-    for number, line, message in messages_of(trace):
-        if not isinstance(message, TraceMoment):
-            found += [(number, violation) for violation in observer.see(line.sender, message)]
-    return found

@@ -19,9 +19,10 @@ from listenproto._listen_result import ListenResult
 from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto._playback import Playback
 from listenproto._playout import Heard
+from listenproto._review import judge_trace
 from listenproto._sent import Outcome
 from listenproto._task import ListenTask
-from listenproto._trace import Trace, TraceHeader, TraceMoment, judge_trace
+from listenproto._trace import Trace, TraceHeader, TraceMoment
 from listenproto._verb import BidirectionalAudio, ListenVerb
 from listenproto._violation import Violation
 from listenproto._wav import GROWING_HEADER, wav_header

@@ -640,6 +640,22 @@ def test_a_raw_clip_that_is_made_a_wav_is_noted_once_besides(side: type[Side]) -
     assert mended.level == "warning"
 
 
+def test_what_goes_wrong_without_a_breach_is_noted_once(side: type[Side]) -> None:
+    call = side(answering("clips", profile=DEPLOYED, raw_as_wav=False)).call
+    raw = [PlayAudio(pcm(1), sample_rate=rate) for rate in (24000, 24000, 48000, 16000)]
+    for message in (*raw, UnknownMessage({"type": "error"}), clip(1), Disconnect()):
+        call.send(message, 0.0)
+    assert {note.level for note in call.notes} == {"warning"}
+    ignored = "the platform ignores this {}, as an 'error' has ended the verb; close the call"
+    assert [note.text for note in call.notes] == [
+        "the platform plays raw clips of 24000 Hz as noise; send a WAV",
+        "the platform plays no raw clips of 48000 Hz; send a WAV",
+        "'error' ends the verb, but not the connection; send a disconnect instead",
+        ignored.format("clip"),
+        ignored.format("disconnect"),
+    ]
+
+
 # Two faults that no two records can have, as there is one
 
 

@@ -48,6 +48,7 @@ from listenproto import (
     Trace,
     TraceHeader,
     TraceLine,
+    TraceNote,
     Violation,
     judge_trace,
 )
@@ -76,6 +77,7 @@ SAMPLES: tuple[Any, ...] = (
     PlayAudio(b""),
     PlaybackDone(Sent("m"), Outcome.PLAYED),
     PlayoutEnd(PlayoutMark("m"), PlayoutFate.PLAYED, 0),
+    TraceNote(Peer.APP, KillAudio(), "why"),
     Violation("LP-ODD-1", Peer.APP, KillAudio(), "why"),
 )
 """One of each class that has such a field."""
@@ -121,7 +123,7 @@ FIELDS = [
 
 def test_there_is_a_sample_of_each_public_class_that_has_such_a_field() -> None:
     assert {kind for kind in public_values() if [*choices(kind)]} == {*map(type, SAMPLES)}
-    assert len(FIELDS) == 19
+    assert len(FIELDS) == 20
 
 
 @pytest.mark.parametrize(("sample", "name", "allowed"), FIELDS)

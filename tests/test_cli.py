@@ -118,6 +118,20 @@ def test_lint_names_line_clause_and_sentence(tmp_path: Path) -> None:
     assert run.out.endswith(": 1 breach\n")
 
 
+def test_lint_tells_what_went_wrong_without_a_breach(tmp_path: Path) -> None:
+    error = '{"at":30000,"from":"app","position":160,"text":"{\\"type\\":\\"error\\"}"}'
+    header = GOOD[0].replace("documented", "deployed")
+    trace(tmp_path, "error.jsonl", [header, *GOOD[1:4], error, *GOOD[4:]])
+    run = listenproto("lint", "error.jsonl", cwd=tmp_path)
+    assert (run.status, run.err) == (0, "")
+    told, count = run.out.splitlines()
+    reason = "'error' ends the verb, but not the connection; send a disconnect instead"
+    assert told == f"error.jsonl:5: app: note: {reason}"
+    assert count.endswith(": no breaches, 1 note")
+    (note,) = json.loads(listenproto("lint", "--json", "error.jsonl", cwd=tmp_path).out)["notes"]
+    assert note == {"line": 5, "sender": "app", "reason": reason}
+
+
 def test_lint_shows_the_ladder_of_a_call(tmp_path: Path) -> None:
     trace(tmp_path, "good.jsonl", GOOD)
     run = listenproto("lint", "-v", "good.jsonl", cwd=tmp_path)
@@ -137,6 +151,7 @@ def test_lint_tells_programs_the_same(tmp_path: Path) -> None:
         "messages": 4,
         "unfinished": False,
         "breaches": [],
+        "notes": [],
     }
     (breach,) = twice["breaches"]
     assert (breach["line"], breach["sender"], breach["clause"]) == (4, "platform", "LP-META-4")

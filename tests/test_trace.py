@@ -28,6 +28,7 @@ from listenproto._messages import (
     PlayAudio,
     PlayDone,
 )
+from listenproto._review import judge_trace
 from listenproto._trace import (
     MAX_AUDIO,
     MAX_LINE,
@@ -36,7 +37,6 @@ from listenproto._trace import (
     TraceHeader,
     TraceLine,
     TraceMoment,
-    judge_trace,
     read_trace,
 )
 from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth

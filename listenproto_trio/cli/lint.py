@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from listenproto._messages import JSON
-from listenproto._trace import Trace, TraceError, judge_trace
+from listenproto._review import TraceNote, review_trace
+from listenproto._trace import Trace, TraceError
 from listenproto._violation import Violation
 from listenproto.recording import read_trace_file
 from listenproto_trio._failures import in_words
@@ -31,7 +32,9 @@ __all__ = ["lint"]
 def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     """Check recorded calls: each breach of the protocol, with its line and spec clause.
 
-    A trace without the end of the connection is reported as unfinished; that is not a breach.
+    A note is about what went wrong although nobody broke the protocol, such as a mark that never
+    came back. A trace without the end of the connection is reported as unfinished. Neither is a
+    breach.
 
     Exit status 1 if there is a breach, or if a trace cannot be read to its end.
 
@@ -44,12 +47,12 @@ def lint(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> None:
     for path in traces:
         trace, lack = _read(path)
         if trace is not None:
-            violations = judge_trace(trace)
+            found = review_trace(trace)
             if verbose:
                 for rung in ladder(trace):
                     screen.say(rung)
-            _show(screen, path, trace, violations, lack)
-            failed = failed or bool(violations)
+            _show(screen, path, trace, found, lack)
+            failed = failed or any(isinstance(one, Violation) for _, one in found)
         else:
             screen.figures({"trace": str(path), "error": lack})
         if lack is not None:
@@ -77,16 +80,21 @@ def _show(
     screen: Screen,
     path: Path,
     trace: Trace,
-    violations: list[tuple[int, Violation]],
+    found: list[tuple[int, Violation | TraceNote]],
     lack: str | None,
 ) -> None:
-    for number, violation in violations:
-        screen.say(f"{path}:{number}: {violation.sender.value}: {violation}")
+    for number, one in found:
+        what = "note: " if isinstance(one, TraceNote) else ""
+        screen.say(f"{path}:{number}: {one.sender.value}: {what}{one}")
     messages = f"{trace.messages} message{'' if trace.messages == 1 else 's'}"
     judged = f"{messages}, seen by the {trace.header.vantage.value}"
     if lack is not None:
         judged += f", judged up to line {len(trace.lines) + 1}"  # the first is the header
+    violations = [(number, one) for number, one in found if isinstance(one, Violation)]
+    notes = [(number, one) for number, one in found if isinstance(one, TraceNote)]
     count = f"{len(violations) or 'no'} breach{'' if len(violations) == 1 else 'es'}"
+    if notes:
+        count += f", {len(notes)} note{'' if len(notes) == 1 else 's'}"
     unfinished = not trace.finished
     no_close = unfinished and lack is None
     screen.say(f"{path}: {judged}: {count}{'; unfinished: no close' if no_close else ''}")
@@ -99,11 +107,16 @@ def _show(
         }
         for number, violation in violations
     ]
+    told: list[JSON] = [
+        {"line": number, "sender": note.sender.value, "reason": note.reason}
+        for number, note in notes
+    ]
     figures: dict[str, JSON] = {
         "trace": str(path),
         "vantage": trace.header.vantage.value,
         "messages": trace.messages,
         "unfinished": unfinished,
         "breaches": breaches,
+        "notes": told,
     }
     screen.figures(figures | ({} if lack is None else {"error": lack}))
