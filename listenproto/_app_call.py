@@ -207,7 +207,7 @@ class AppCall(Generic[_Data]):
     def _pass_time(self, now: float) -> float:
         """The time that it is now; it does not go back, whatever the clock does.
 
-        The session learns of it, too, before anything that may end it.
+        The session learns of it, too, as what comes next may end it.
         """
         now = self.now = max(self.now, now)
         self.session.pass_time(now)
@@ -218,7 +218,7 @@ class AppCall(Generic[_Data]):
 
         While :attr:`is_held`, do not read: what comes then is kept all the same.
         """
-        now = self._pass_time(now)
+        now = self.now = max(self.now, now)
         self.link.receive(data, now)
         self._settle(now)
 
@@ -444,7 +444,8 @@ class AppCall(Generic[_Data]):
         infinite or NaN; nothing is sent then.
         """
         check_guard(guard)
-        self._talking.kill_audio(self._pass_time(now), guard, self.send)
+        now = self.now = max(self.now, now)
+        self._talking.kill_audio(now, guard, self.send)
 
     def stop_clips(self, now: float) -> None:
         """Stop the clip that plays and drop all that wait.
@@ -452,7 +453,8 @@ class AppCall(Generic[_Data]):
         Where a killAudio stops only the clip that plays (D10), a short silent clip first takes the
         place of them all.
         """
-        self._talking.stop_clips(self._pass_time(now), self.send)
+        now = self.now = max(self.now, now)
+        self._talking.stop_clips(now, self.send)
 
     def clear_marks(self, now: float) -> None:
         """Remove the pending marks."""

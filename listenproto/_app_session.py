@@ -189,6 +189,8 @@ class AppSession(Session):
         """
         if self._error is not None:
             raise self._error.with_traceback(None)  # which would grow, with every payload
+        if now > self._record.now:
+            self._record.pass_time(now)
         self._note(Peer.PLATFORM, payload)
         if self.observer.states[Peer.APP] is PeerState.CLOSED:
             return [*self._ends()]

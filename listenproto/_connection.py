@@ -142,6 +142,7 @@ class Connection(Generic[_EndT]):
                 if isinstance(event, (str, bytes)):
                     yield from self._take(event, now)
                 elif isinstance(event, Closed):
+                    self._pass_time(now)
                     if event.clean:
                         yield from self._end.closed(event.code, event.reason)
                     else:
@@ -151,8 +152,12 @@ class Connection(Generic[_EndT]):
                     self._on_handshake(event)
                     yield event
         except RemoteProtocolError as error:
+            self._pass_time(now)
             self._error = error
             raise
+
+    def _pass_time(self, now: float) -> None:
+        """Tell a session that has a clock when its conversation ends."""
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         """Act on an event of the wire that the session does not see."""
@@ -214,6 +219,9 @@ class AppConnection(Connection[AppSession]):
         super().__init__(wire, session, session.receive)
         self.session: AppSession = session
         """The session of the call."""
+
+    def _pass_time(self, now: float) -> None:
+        self.session.pass_time(now)
 
     def _on_handshake(self, event: Request | Accepted | Rejected | Ping | Pong) -> None:
         if isinstance(event, Request):

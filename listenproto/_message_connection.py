@@ -100,6 +100,7 @@ class MessageConnection:
             payload = self._received.popleft()
             if isinstance(payload, Close):
                 self._closed = True
+                self._session.pass_time(now)
                 yield from self._session.closed(payload.code, payload.reason)
                 yield Closed(payload.code, payload.reason, clean=payload.code != ABNORMAL)
             else:

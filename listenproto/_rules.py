@@ -45,6 +45,8 @@ class PeerState(enum.Enum):
     CLOSED = "closed"
     """Its close has passed; it may send nothing more."""
 
+    __hash__ = object.__hash__
+
 
 _S = PeerState
 _Row = dict[type[Any], PeerState]

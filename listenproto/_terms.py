@@ -37,6 +37,8 @@ class Peer(enum.Enum):
     APP = "app"
     """The customer's application: the WebSocket server."""
 
+    __hash__ = object.__hash__  # that of Enum is in Python, and each message needs it many times
+
     @property
     def other(self) -> Peer:
         """The other end."""
@@ -52,6 +54,8 @@ class Mode(enum.Enum):
     """Clips (:class:`PlayAudio`) and killAudio; the default of a listen verb."""
     STREAMING = "streaming"
     """A stream of audio, with marks and killAudio."""
+
+    __hash__ = object.__hash__
 
 
 class MixType(enum.Enum):

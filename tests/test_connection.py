@@ -35,6 +35,7 @@ from listenproto import (
     Message,
     Metadata,
     Mode,
+    Outcome,
     Peer,
     Ping,
     PlatformConnection,
@@ -348,6 +349,23 @@ def test_what_knows_the_request_knows_the_mode() -> None:
         assert not isinstance(event, Violation)
     assert [type(event) for event in _given(app, platform.data_to_send())] == [Metadata]
     assert app.session.mode is Mode.STREAMING
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\x80\0\0\0\0", b""],
+    ids=["close", "fault", "loss"],
+)
+def test_what_is_cut_short_was_heard_until_then_by_the_clock(ending: bytes) -> None:
+    ends = Ends(Mode.CLIPS)
+    ends.exchange()
+    sent = ends.app.send(PlayAudio(bytes(32000), sample_rate=8000), now=1.0)
+    assert sent is not None
+    try:
+        list(ends.app.receive(ending, now=2.5))
+    except RemoteProtocolError as error:
+        ends.app.fail(error)
+    assert (sent.outcome, sent.heard) == (Outcome.LOST, 1.5)
 
 
 def test_what_came_with_the_request_is_read_after_a_later_answer() -> None:

@@ -17,7 +17,9 @@ from listenproto import (
     MessageConnection,
     Metadata,
     Mode,
+    Outcome,
     Payload,
+    PlayAudio,
     RemoteProtocolError,
 )
 
@@ -74,6 +76,16 @@ def test_a_loss_comes_behind_what_came_before() -> None:
     connection.receive([b"\1\0"])  # its event comes with the next ones
     assert [*connection.connection_lost()] == [Audio(b"\1\0"), Closed(1006, "", clean=False)]
     assert (connection.finished, connection.ended, connection.left) == (True, True, False)
+
+
+def test_what_is_cut_short_was_heard_until_then_by_the_clock() -> None:
+    session = AppSession()
+    connection = MessageConnection(session)
+    list(connection.receive(["{}"], 0.5))
+    sent = session.send(PlayAudio(bytes(32000), sample_rate=8000), 1.0)
+    assert sent is not None
+    list(connection.receive([Close(1000)], 2.5))
+    assert (sent.outcome, sent.heard) == (Outcome.LOST, 1.5)
 
 
 def test_what_is_sent_comes_out_in_batches() -> None:
