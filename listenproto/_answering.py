@@ -87,6 +87,21 @@ class Answering:
     )
     """Whether silence is sent behind speech and before a killAudio, so that platforms that play in
     batches keep nothing back; None leaves that to the profile."""
+    reset_marks: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    """Whether the stream is reset, by samples of -1 and silence, after a killAudio or a clearMarks
+    that makes platforms lose later marks, and after a mark that they have lost; None leaves that to
+    the profile."""
+    hold_behind_marks: bool | None = attrs.field(
+        default=None, validator=attrs.validators.optional(a_switch)
+    )
+    """Whether audio waits for the event of the mark before it, at most until that is overdue by a
+    second; None: where the profile's platforms would lose the mark, as the stream has another rate
+    than their calls."""
+    refuse_clear_marks: bool = attrs.field(default=False, validator=a_switch)
+    """Whether a clearMarks that makes the profile's platforms lose later marks is refused; else the
+    log says so, once per call."""
     salvage_metadata: bool | None = attrs.field(
         default=None, validator=attrs.validators.optional(a_switch)
     )

@@ -56,9 +56,6 @@ _Data = TypeVar("_Data")
 TOO_MANY: Final = REFUSALS | {"LP-CLIP-5", "LP-MARK-3"}
 """The clauses that a clip or a mark breaks if there is no room for it now."""
 
-PLAYED: Final = Audio | PlayAudio | Mark
-"""What a killAudio would take with it, and what its guard keeps back."""
-
 
 class AppCall(Generic[_Data]):
     """One call at the application's end, over bytes or ``over_messages``.
@@ -247,8 +244,8 @@ class AppCall(Generic[_Data]):
         if self._unread.held != self._was_held:
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
-        if self._talking.utterances:
-            self._talking.go_on(now, self.send)
+        if self._talking.utterances or self._talking.markers.in_doubt:
+            self._talking.go_on(now, self.send, self._fill)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
@@ -330,7 +327,7 @@ class AppCall(Generic[_Data]):
         """
         now = self.now = max(self.now, now)
         if self._talking.utterances:
-            self._talking.go_on(now, self.send)
+            self._talking.go_on(now, self.send, self._fill)
         return self.link.data_to_send(now)
 
     def next_timeout(self) -> float:
@@ -341,7 +338,7 @@ class AppCall(Generic[_Data]):
             self._close_at,
             self._metadata_by,
         )
-        if self._talking.speech is not None:
+        if self._talking.speech is not None or self._talking.markers.in_doubt:
             due = min(due, self._talking.due(self.now))
         return due
 
@@ -362,15 +359,14 @@ class AppCall(Generic[_Data]):
     def ready_at(self, message: Message, now: float) -> float:
         """From when this message may be sent: ``now``, later, or never (infinite) as it stands.
 
-        A full outbox keeps everything back, the guard of a killAudio audio, clips and marks. Raises
-        :class:`CallEnded` once the call is over.
+        A full outbox keeps everything back, the guard of a killAudio audio, clips and marks. Where
+        platforms have marks in the stream, audio may have to wait for the event of a mark, or a
+        mark for what was said. Raises :class:`CallEnded` once the call is over.
         """
         now = self.now = max(self.now, now)
         if not self.link.has_room:
             return math.inf
-        if isinstance(message, PLAYED) and now < self.quiet_until:
-            return self.quiet_until
-        return now
+        return self._talking.ready_at(message, now)
 
     def send(self, message: Message, now: float) -> Sent | None:
         """Send a message; for a clip or a mark, returns what becomes of it.
@@ -381,8 +377,9 @@ class AppCall(Generic[_Data]):
         now = self.now = max(self.now, now)
         if self.link.ended or self.disconnected:
             raise self._why_over()
-        if isinstance(message, KillAudio):
-            self._talking.fill_batch(now)
+        talking = self._talking
+        if talking.follows:
+            talking.prepare(message, now, self._fill)
         sent = self.session.send(message, now)
         if sent is not None:
             assert sent.message is not None  # it is under way
@@ -391,12 +388,20 @@ class AppCall(Generic[_Data]):
         self._note_caution(message)
         if self.watchers:
             self._tell_watchers(lambda watcher: watcher.sent(message, now))
+        if talking.follows:
+            talking.follow(message, sent, now)
         if isinstance(message, KillAudio | Disconnect):
-            self._talking.interrupt(now)
+            talking.interrupt(now)
         if isinstance(message, Disconnect):
             self.disconnected = True
             self._close_at = now + self.answering.limits.close_time
         return sent
+
+    def _fill(self, audio: Audio, now: float) -> None:
+        """Send audio that this end adds to what is said."""
+        self.session.fill(audio, now)
+        if self.watchers:
+            self._tell_watchers(lambda watcher: watcher.sent(audio, now))
 
     def _why_over(self) -> CallEnded:
         """Why nothing more can be sent."""
@@ -457,7 +462,11 @@ class AppCall(Generic[_Data]):
         self._talking.stop_clips(now, self.send)
 
     def clear_marks(self, now: float) -> None:
-        """Remove the pending marks."""
+        """Remove the pending marks.
+
+        Where that makes platforms lose later marks, it is noted once per call, or refused with
+        :class:`~listenproto.LocalProtocolError`, as the options say.
+        """
         self.send(ClearMarks(), now)
 
     def speech(self, lead: float = 0.2) -> Speech:
@@ -479,7 +488,7 @@ class AppCall(Generic[_Data]):
             if self.link.ended or self.disconnected:
                 raise self._why_over()
             self._talking.begin(speech, now)
-        self._talking.go_on(now, self.send)
+        self._talking.go_on(now, self.send, self._fill)
 
     def check_streams(self) -> None:
         """Raise LocalProtocolError if this end must not stream."""
@@ -491,7 +500,7 @@ class AppCall(Generic[_Data]):
 
     def ahead(self, now: float) -> float:
         """Seconds of audio that the caller is still to hear, as far as this end can compute."""
-        return self.session.ahead(now)
+        return self._talking.ahead(now)
 
     def all_heard_by(self, now: float) -> float:
         """As :meth:`AppSession.all_heard_by`."""

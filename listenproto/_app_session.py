@@ -283,6 +283,11 @@ class AppSession(Session):
         self._record.pass_time(now)
         return self._record.ahead
 
+    def plays_until(self, now: float = 0.0) -> float:
+        """When everything sent has been played, as far as this end can compute; or ``now``."""
+        self._record.pass_time(now)
+        return max(now, self._record.plays_until)
+
     def all_heard_by(self, now: float = 0.0) -> float:
         """By when the caller has heard everything sent so far; ``now`` if that is past.
 
@@ -348,6 +353,18 @@ class AppSession(Session):
         sent = self._commit(message, judgement, now=now)
         self._clips_sent = clips_sent
         return sent
+
+    def fill(self, audio: Audio, now: float = 0.0) -> None:
+        """Send audio, in whole samples, that is nothing that the app says: silence, or markers.
+
+        It takes time to play, but no mark counts it, and nobody has to hear it to the end.
+        """
+        judgement = self.check(audio)
+        self._record.fills = True
+        try:
+            self._commit(audio, judgement, now=now)
+        finally:
+            self._record.fills = False
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection; clips and marks without an answer are lost."""

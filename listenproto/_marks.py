@@ -262,10 +262,9 @@ class AppMarks(_Marks):
                 break
             self._give_up(mark, Outcome.SKIPPED)
         if not cleared:
-            certain = sum(mark.name == message.name for mark in self._line) == 1
-            early = certain and self._record.is_early(answered)
+            early = self._record.is_early(answered)
             self._record.answered(answered, Outcome.EARLY if early else Outcome.PLAYED)
-            if certain:
+            if sum(mark.name == message.name for mark in self._line) == 1:  # it is certainly this
                 self._record.check_mark(answered)
         elif answered.cut_at < math.inf:
             self._record.answered(answered, Outcome.CLEARED)

@@ -60,9 +60,12 @@ class Due:
     """When the audio before it began to play without a pause."""
     at: float
 
-    def is_early(self, now: float) -> bool:
-        """Whether an answer at ``now`` comes before its audio can have been played."""
-        return self.at - now > max(EARLY, PART * (self.at - self.sent))
+    def is_early(self, now: float, silence: float = 0.0) -> bool:
+        """Whether an answer at ``now`` comes before its audio can have been played.
+
+        The last ``silence`` seconds need not have been.
+        """
+        return self.at - silence - now > max(EARLY, PART * (self.at - self.sent))
 
     def is_late(self, now: float, since: float) -> bool:
         """Whether an answer at ``now`` is very late, even if it was due only at ``since``."""
@@ -114,20 +117,28 @@ class Pace:
         )
         return own, audio
 
-    def is_early(self, expected: Expected, now: Clocks) -> bool:
-        """Whether an answer comes before its audio can have been played, as both clocks show."""
+    def is_early(self, expected: Expected, now: Clocks, silence: float = 0.0) -> bool:
+        """Whether an answer comes before its audio can have been played, as both clocks show.
+
+        The last ``silence`` seconds of it need not have been.
+        """
         if expected[0].began < self._doubtful_until:
             return False
-        return all(due.is_early(time) for due, time in zip(expected, now, strict=True))
+        return all(due.is_early(time, silence) for due, time in zip(expected, now, strict=True))
 
-    def mark_came(self, name: ClipId | None, expected: Expected, now: Clocks) -> str | None:
-        """A mark was played; returns a sentence if that does not fit."""
+    def mark_came(
+        self, name: ClipId | None, expected: Expected, now: Clocks, silence: float = 0.0
+    ) -> str | None:
+        """A mark was played; returns a sentence if that does not fit.
+
+        The last ``silence`` seconds in front of it need not have been played.
+        """
         rate = self._stream_rate
         check = (
             f"is the verb's bidirectionalAudio.sampleRate really {rate}, this app's stream_rate?"
         )
         never = (-math.inf, -math.inf)
-        return self._judge(f"mark {name!r:.60}", expected, now, never, check)
+        return self._judge(f"mark {name!r:.60}", expected, now, never, check, silence)
 
     def clip_done(
         self, clip_id: ClipId | None, seconds: float, expected: Expected, now: Clocks
@@ -140,12 +151,18 @@ class Pace:
         return self._judge(f"the playDone of clip {clip_id!r:.60}", expected, now, since, check)
 
     def _judge(
-        self, what: str, expected: Expected, now: Clocks, since: Clocks, check: str
+        self,
+        what: str,
+        expected: Expected,
+        now: Clocks,
+        since: Clocks,
+        check: str,
+        silence: float = 0.0,
     ) -> str | None:
         if self._told or expected[0].began < self._doubtful_until:
             return None
         on_both = [*zip(expected, now, since, strict=True)]
-        if self.is_early(expected, now):
+        if self.is_early(expected, now, silence):
             how = "too fast, drops some of it or answers too early"
         elif expected[0].sent >= self._behind_until and all(
             due.is_late(time, start) for due, time, start in on_both

@@ -104,6 +104,8 @@ class Sent:
     """Once it has ended: how many seconds of it the caller has heard, as the platform says. If it
     does not say: all of it if PLAYED, 0 for a clip that is SKIPPED, else computed from when it was
     cut short."""
+    silence: float = attrs.field(default=0.0, repr=False)
+    """How many seconds of silence in front of a mark the platform may keep back."""
     cut_at: float = attrs.field(default=math.inf, repr=False)
     """When this end sent the message that cuts it short."""
     is_silenced: bool = attrs.field(default=False, repr=False)
@@ -155,9 +157,11 @@ class Record:
         """One sentence if the newest answer shows that the platform plays at another pace."""
         self.ended: deque[Sent] = deque(maxlen=MAX_ENDED)
         """What has ended, until somebody takes it out."""
+        self.fills = False
+        """Whether what is streamed is nothing that the app says."""
         self._sample = flicks_of(1, stream_rate)
         """The length of a sample of the stream, in flicks."""
-        self._until = -math.inf
+        self.plays_until = -math.inf
         """When everything sent has been heard, if it plays as soon as it is sent."""
         self._stream_heard_by = -math.inf
         """When the stream has been heard, at the latest."""
@@ -185,7 +189,7 @@ class Record:
     @property
     def ahead(self) -> float:
         """Seconds of audio still to be heard, if everything plays as soon as it is sent."""
-        return self._until - self.now if self._until > self.now else 0.0
+        return self.plays_until - self.now if self.plays_until > self.now else 0.0
 
     @property
     def under_way(self) -> list[Sent]:
@@ -195,9 +199,10 @@ class Record:
     def streamed(self, size: int) -> None:
         """``size`` bytes of the stream were sent."""
         flicks = size // SAMPLE_BYTES * self._sample
-        self._unmarked += flicks
         self.lasts(flicks / FLICKS)
-        self._stream_heard_by = self._until + MARGIN
+        if not self.fills:
+            self._unmarked += flicks
+            self._stream_heard_by = self.plays_until + MARGIN
 
     def take_unmarked(self) -> int:
         """The length of the stream since the last mark or killAudio, in flicks; starts anew."""
@@ -206,12 +211,12 @@ class Record:
 
     def lasts(self, seconds: float) -> None:
         """Something was sent that plays so long, after everything else."""
-        self._until = max(self.now, self._until) + seconds
+        self.plays_until = max(self.now, self.plays_until) + seconds
         self._pace.plays(self.clocks, seconds)
 
     def cut(self, seconds: float) -> None:
         """So much of it will not be heard."""
-        self._until = self.now + self.ahead - seconds
+        self.plays_until = self.now + self.ahead - seconds
 
     def stopping(self) -> None:
         """What plays is stopped, or some of it; the platform may still play it to its end."""
@@ -219,7 +224,7 @@ class Record:
 
     def stopped(self) -> None:
         """Nothing more will be heard of anything sent so far."""
-        self._until = self._stream_heard_by = -math.inf
+        self.plays_until = self._stream_heard_by = -math.inf
         self._unmarked = 0
 
     def disconnected(self) -> None:
@@ -236,7 +241,7 @@ class Record:
 
     def enter(self, sent: Sent) -> None:
         """Put an entry under way; it is heard after everything sent so far."""
-        sent.due = max(self.now, self._until)
+        sent.due = max(self.now, self.plays_until)
         sent.expires_at = sent.due + PATIENCE
         sent._expected = self._pace.expect(self.clocks)
         self._under_way[sent] = None
@@ -254,8 +259,8 @@ class Record:
         if not sent.is_open:
             return
         self._end(sent, outcome, heard)
-        if outcome is Outcome.PLAYED and sent.due >= self._until:  # it was the last
-            self._stream_heard_by = min(self._stream_heard_by, self._until)
+        if outcome is Outcome.PLAYED and sent.due >= self.plays_until:  # it was the last
+            self._stream_heard_by = min(self._stream_heard_by, self.plays_until)
 
     def is_early(self, mark: Sent) -> bool:
         """Whether the event of a mark comes before the audio in front of it can have been heard.
@@ -264,7 +269,7 @@ class Record:
         """
         assert mark._expected is not None
         clock_ran = self._clock_runs and self.now > mark._expected[0].sent
-        return clock_ran and self._pace.is_early(mark._expected, self.clocks)
+        return clock_ran and self._pace.is_early(mark._expected, self.clocks, mark.silence)
 
     def check_mark(self, mark: Sent) -> None:
         """Compare when the event of a mark came with when it was due; only for a certain match.
@@ -273,7 +278,9 @@ class Record:
         """
         if mark.outcome in (Outcome.PLAYED, Outcome.EARLY) and self._clock_runs:
             assert mark._expected is not None
-            self.wrong_pace = self._pace.mark_came(mark.name, mark._expected, self.clocks)
+            self.wrong_pace = self._pace.mark_came(
+                mark.name, mark._expected, self.clocks, mark.silence
+            )
 
     def check_clip(self, clip: Sent) -> None:
         """Do the same for the playDone of a clip."""

@@ -1170,13 +1170,32 @@ def test_silence_goes_out_before_a_killaudio_and_a_guard_behind_it(side: type[Si
     platform = deployed(side)
     platform.call.send(KillAudio(), 0.0)
     assert platform.hear(0.0) == [KILL]
-    say(platform, 1, 0.0)
+    platform.call.send(Audio(pcm(1, 5)), 0.0)
     platform.hear(0.0)
     platform.call.kill_audio(0.5)
     assert platform.hear(0.5) == [pcm(0.08), KILL]
     assert platform.call.ready_at(Mark("m"), 0.5) == pytest.approx(0.54)
     platform.call.kill_audio(1.0, guard=0.0)
     assert platform.call.ready_at(Mark("m"), 1.0) == 1.0
+
+
+def test_no_silence_goes_out_before_a_killaudio_if_the_stream_ends_with_it(
+    side: type[Side],
+) -> None:
+    """So the killAudio finds nothing behind a mark at the end of speech."""
+    platform = deployed(side)
+    say(platform, 1, 0.0)
+    platform.call.send(Mark("m"), 0.0)
+    platform.hear(0.0)
+    platform.call.kill_audio(0.5)
+    assert platform.hear(0.5) == [KILL]
+
+
+def test_a_first_short_piece_is_filled_up_before_a_killaudio(side: type[Side]) -> None:
+    platform = deployed(side)
+    platform.call.send(Audio(pcm(0.02, 5)), 0.0)
+    platform.call.kill_audio(0.0)
+    assert platform.hear(0.0) == [pcm(0.02, 5), pcm(0.14), KILL]
 
 
 def test_of_clips_a_killaudio_needs_neither(side: type[Side]) -> None:

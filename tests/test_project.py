@@ -186,6 +186,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_speech",
         "_statistics",
         "_answering",
+        "_markers",
         "_talking",
         "_app_call",
         "_account",
