@@ -68,6 +68,9 @@ WireEvent: TypeAlias = Request | Accepted | Rejected | FrameEvent
 """What a wire yields; each str or bytes is one whole message, its fragments joined."""
 
 
+_FRAMED: Final = (WireState.OPEN, WireState.CLOSING)
+
+
 class Wire(abc.ABC):
     """What both roles share. ``max_head`` and ``max_message`` are in bytes.
 
@@ -209,16 +212,21 @@ class Wire(abc.ABC):
         """The next of :meth:`events`; None if more must come for it."""
         if self._error is not None:
             raise self._error.with_traceback(None)
-        if self.state is WireState.CLOSED:
-            return None
-        framed = self.state in (WireState.OPEN, WireState.CLOSING)
+        event: WireEvent | None = None
         try:
-            event = self._next_frame() if framed else self._next_handshake()
+            if self.state in _FRAMED:
+                if self._buffer:
+                    event = self._frames.next_plain(self._buffer)
+                    if event is not None:
+                        return event
+                    event = self._next_frame()
+            elif self.state is not WireState.CLOSED:
+                event = self._next_handshake()
         except RemoteProtocolError as error:
             self._end(WireState.FAILED if self.is_open else WireState.CLOSED)
             self._error = error
             raise
-        if event is None and self._eof:
+        if event is None and self._eof and self.state is not WireState.CLOSED:
             self._end()
             self._pongs.clear()
             return Closed(1006, "", clean=False)
