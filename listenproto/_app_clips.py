@@ -36,7 +36,6 @@ class AppClips(Clips):
     def __init__(self, profile: Profile, record: Record) -> None:
         super().__init__(profile)
         self._record = record
-        self._last_ends_at = 0
         self._started_over: tuple[float, ClipSent] | None = None
         """When a clip was sent that starts over others, and the one that plays until then."""
         self._in_doubt = False
@@ -61,21 +60,23 @@ class AppClips(Clips):
         at_once = self.starts_at_once(message)
         if at_once:
             self._suspend()
-        self._last_ends_at = max(self._last_ends_at, self._record.media_time) + flicks
-        clip.ends_at = self._last_ends_at
+        ahead = [] if at_once else self._playing()
+        ends_at = (before.ends_at for before in ahead if self._may_play(before))
+        clip.ends_at = max([self._record.media_time, *ends_at]) + flicks
         self._record.lasts(clip.seconds)
         self._record.enter(clip)
-        before = [] if at_once else self._playing()
         self._add(clip, at_once=at_once)
-        self._delay(clip, before[-1] if before else None)
+        self._delay(clip, max([self._record.now, *(before.due for before in ahead)]))
         self._remember(MAX_CLIPS)
         return clip
+
+    def _may_play(self, clip: ClipSent) -> bool:
+        """Whether a clip in the line still plays, or waits to; deployed, also a killed one."""
+        return clip.over_at is None or self._profile.kill_spares_waiting_clips
 
     def _suspend(self) -> None:
         """A clip starts over those that play: the first is suspended, those behind it dropped."""
         now = self._record.now
-        if self._record.ahead:
-            self._record.stopping()
         playing = [clip for clip in self._playing() if clip.is_open and clip.due > now]
         for clip in playing[1:]:
             self._drop(clip)
@@ -89,21 +90,17 @@ class AppClips(Clips):
         clip.cut_at = min(clip.cut_at, now)
         clip.over_at = max(clip.ends_at, self._record.media_time) + GRACE
         self._record.cut(clip.seconds)
-        self._last_ends_at -= clip.flicks
         self._move(self._line[self._line.index(clip) + 1 :], -1, clip)
         self._record.flush(clip, now + ROUND_TRIP)
 
-    def _delay(self, clip: ClipSent, before: ClipSent | None) -> None:
+    def _delay(self, clip: ClipSent, starts: float) -> None:
         """A new clip plays before those that are suspended, and not after all others."""
         behind = self._line[self._line.index(clip) + 1 :]
-        if not behind:
-            return
-        now, media_time = self._record.now, self._record.media_time
-        clip.ends_at = max(media_time, before.ends_at if before else 0) + clip.flicks
-        clip.due = max(now, before.due if before else now) + clip.seconds
-        clip.expires_at = clip.due + PATIENCE
-        self._record.stopping()
-        self._move(behind, 1, clip)
+        if behind:
+            clip.due = starts + clip.seconds
+            clip.expires_at = clip.due + PATIENCE
+            self._record.stopping()
+            self._move(behind, 1, clip)
 
     def _move(self, clips: list[ClipSent], sign: int, by: ClipSent) -> None:
         """Those that are still to play do so later, or sooner, by the length of another clip."""
@@ -127,7 +124,6 @@ class AppClips(Clips):
         clip.ends_at = max([self._record.media_time, *(one.ends_at for one in ahead)]) + clip.flicks
         clip.expires_at, clip.expires_as = clip.due + PATIENCE, Outcome.TIMED_OUT
         self._record.lasts(clip.seconds)
-        self._last_ends_at += clip.flicks
         self._move(self._line[index + 1 :], 1, clip)
 
     def killed(self) -> None:
@@ -185,7 +181,6 @@ class AppClips(Clips):
         """What is outstanding may be done; deployed, killed clips may also play on."""
         plays_on = self._profile.kill_spares_waiting_clips
         now = self._record.media_time
-        self._last_ends_at = max(self._last_ends_at, now) if plays_on else now
         for clip in self._line:
             if clip.over_at is not None:
                 continue
@@ -230,12 +225,13 @@ class AppClips(Clips):
             behind = self._line[self._line.index(clip) + 1 :]
         for before in self._strike(match):
             self._record.give_up(before, Outcome.SKIPPED, heard=0.0)
+        # A clip that started over it, but came too late for it, plays before the next.
+        next_starts = match.in_order and not match.guessed and self._line == behind
         self._end(clip, _seconds_played(message, self._profile.channel_rate), behind)
         if not match.guessed:
             self._resume(clip)
-        if not match.guessed:
             self._record.check_clip(clip)
-        if match.in_order and not match.guessed:
+        if next_starts:
             self._has_started(behind)
         return clip
 
@@ -248,7 +244,7 @@ class AppClips(Clips):
         for clip in under[1:]:
             if not clip.is_dropped:
                 self._drop(clip)
-            self._record.give_up(clip, Outcome.FLUSHED, heard=0.0)
+            self._record.flush(clip, self._record.now)
         self._line = [clip for clip in self._line if clip not in under[1:]]
         over = done.under
         if over not in self._line or done.is_stopped_first:
@@ -295,7 +291,6 @@ class AppClips(Clips):
             if clip.over_at is None:
                 ends_at += clip.flicks
                 clip.ends_at = min(clip.ends_at, ends_at)
-        self._last_ends_at = min(self._last_ends_at, ends_at)
 
 
 def _seconds_played(done: PlayDone, channel_rate: int) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable
@@ -33,68 +32,32 @@ from listenproto import (
     Observer,
     Outcome,
     Peer,
-    PlayAudio,
     PlaybackDone,
     PlayDone,
     Profile,
     Sent,
-    Violation,
 )
 from listenproto._clips import starts_at_once
 from listenproto._playout import PlayoutEnd, PlayoutFate, PlayoutMark
 from tests.recorded_playout import RecordedPlayout
+from tests.sent_support import (
+    CLIPS,
+    RATE,
+    STREAMING,
+    audio,
+    clauses,
+    clip,
+    done,
+    ends,
+    event,
+    mark,
+    opened,
+    play,
+)
 
 P, C, F, S = Outcome.PLAYED, Outcome.CLEARED, Outcome.FLUSHED, Outcome.SKIPPED
 LOST, TIMED_OUT = Outcome.LOST, Outcome.TIMED_OUT
-CLIPS, STREAMING = Mode.CLIPS, Mode.STREAMING
 WITH_IDS = attrs.evolve(DOCUMENTED, name="with ids", play_done_data=True)
-RATE = 8000
-
-
-def audio(seconds: float) -> bytes:
-    return bytes(2 * round(seconds * RATE))
-
-
-def clip(seconds: float, name: str | None = None, queue: bool | None = None) -> PlayAudio:
-    return PlayAudio(audio(seconds), sample_rate=RATE, id=name, queue_play=queue)
-
-
-def opened(mode: Mode = CLIPS, profile: Profile = DOCUMENTED, **options: object) -> AppSession:
-    app = AppSession(mode=mode, profile=profile, **options)  # type: ignore[arg-type]
-    app.receive("{}")
-    return app
-
-
-def play(app: AppSession, clip: PlayAudio, now: float = 0.0) -> Sent:
-    sent = app.send(clip, now)
-    assert sent is not None
-    return sent
-
-
-def mark(app: AppSession, name: str, now: float = 0.0) -> Sent:
-    sent = app.send(Mark(name), now)
-    assert sent is not None
-    return sent
-
-
-def done(name: str | None = None, **figures: object) -> str:
-    data = figures if name is None else {"id": name} | figures
-    return json.dumps({"type": "playDone", "data": data})
-
-
-def event(name: str, what: str = "playout") -> str:
-    return json.dumps({"type": "mark", "data": {"name": name, "event": what}})
-
-
-def ends(events: object) -> list[tuple[Sent, Outcome]]:
-    """What has ended, so say some events, and how."""
-    assert isinstance(events, list)
-    return [(one.sent, one.outcome) for one in events if isinstance(one, PlaybackDone)]
-
-
-def clauses(events: object) -> list[str]:
-    assert isinstance(events, list)
-    return [one.clause for one in events if isinstance(one, Violation)]
 
 
 @pytest.mark.parametrize(

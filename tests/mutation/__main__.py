@@ -38,7 +38,7 @@ TESTS: Final = {
     "pace": ["test_pace", "test_sent", "test_app_call"],
     "sent": ["test_sent", "test_sessions", "test_observer"],
     "clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
-    "app_clips": ["test_sent", "test_observer", "test_sessions", "test_playout"],
+    "app_clips": ["test_app_clips", "test_sent", "test_observer", "test_sessions", "test_playout"],
     "marks": ["test_sent", "test_observer", "test_sessions", "test_playout"],
     "observer": ["test_observer", "test_sessions", "test_sent"],
     "lifecycle": ["test_observer", "test_sessions", "test_sent"],
