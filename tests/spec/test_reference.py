@@ -12,9 +12,19 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from listenproto import BidirectionalAudio, ListenVerb, MixType
+from listenproto import BidirectionalAudio, ListenVerb, MixType, Profile
 from listenproto._rules import HARMLESS
-from tests.spec import CLAUSE, KEYWORD, ROOT, SPEC, Requirement, held_by_tests, requirements, states
+from tests.spec import (
+    CLAUSE,
+    KEYWORD,
+    ROOT,
+    SPEC,
+    Requirement,
+    held_by_tests,
+    requirements,
+    states,
+    vectors,
+)
 
 SUBJECT = re.compile(r"(An app|A platform|A sender|A receiver) ")
 DOCUMENTS = [*SPEC.rglob("*.md"), ROOT / "README.md"]
@@ -112,6 +122,34 @@ def test_vectors_fit_their_schema() -> None:
     for path in files:
         errors = [*validator.iter_errors(json.loads(path.read_text()))]
         assert not errors, f"{path.name}: {errors[0].json_path}: {errors[0].message:.300}"
+
+
+STATUSES = ("played", "survived", "known")
+
+
+def deployed_rows() -> list[tuple[str, str, set[str]]]:
+    """Of each row of the register: its decision, its status, and what holds it."""
+    rows = []
+    for line in (SPEC / "deployed.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and re.fullmatch(r"D\d+", cells[1]):
+            rows.append((cells[1], cells[2], {*re.findall(r"`([^`]+)`", cells[3])}))
+    return rows
+
+
+def test_each_row_about_deployed_platforms_is_held_by_what_there_is() -> None:
+    rows, decisions = deployed_rows(), (SPEC / "decisions.md").read_text()
+    fields = {field.name for field in attrs.fields(Profile)} - {"name"}
+    named = {vector["name"] for vector in vectors()}
+    for decision, status, held_by in rows:
+        assert f"| {decision} |" in decisions
+        assert status in STATUSES
+        assert held_by or status == "known"
+        assert status != "played" or held_by & (fields | named)
+        for place in held_by - fields - named:
+            path, _, name = place.partition("::")
+            assert f"def {name.split('::')[-1]}(" in (ROOT / path).read_text(), place
+    assert fields <= {name for _, _, held_by in rows for name in held_by}
 
 
 def test_each_requirement_has_a_decision_behind_it() -> None:
