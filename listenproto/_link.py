@@ -218,7 +218,8 @@ class Link(Generic[_Data]):
                 if isinstance(event, Request) and not self.connection.ended:
                     self.tell(Peer.APP, TraceMoment.OPEN)
         except RemoteProtocolError as exc:
-            self.error = exc.with_traceback(None)  # it leads here, and to what was received
+            _forget_frames(exc)
+            self.error = exc
             self.connection.fail(exc)
         except Exception as exc:
             self.fail(exc, now)
@@ -394,6 +395,14 @@ class Link(Generic[_Data]):
 
 def _close_in_words(code: int, reason: str) -> str:
     return f"{code} ({reason})" if reason else str(code)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Take an error for a value: where it and its causes were raised leads to all of the call."""
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        one = one.__context__
 
 
 def _to_nobody(event: ConnectionEvent) -> None:
