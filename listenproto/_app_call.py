@@ -62,6 +62,7 @@ class AppCall(Generic[_Data]):
 
     Over bytes, what is received and sent is ``bytes``; ``b""`` is received at the end. The upgrade
     request is answered as ``judge_request`` says; by default the policy of ``answering`` decides.
+    The answer's Date is what ``date`` returns, as for :class:`~listenproto.AppConnection`.
 
     Over messages, as on another library's WebSocket that has been accepted, it is a list of
     ``str``, ``bytes`` or :class:`~listenproto.Close`. ``request`` is the upgrade request, for a
@@ -84,6 +85,7 @@ class AppCall(Generic[_Data]):
         *,
         now: float,
         judge_request: Callable[[Request], Accept | Reject] | None = None,
+        date: Callable[[], str] | None = None,
     ) -> None: ...
 
     @overload
@@ -103,6 +105,7 @@ class AppCall(Generic[_Data]):
         *,
         now: float,
         judge_request: Callable[[Request], Accept | Reject] | None = None,
+        date: Callable[[], str] | None = None,
         over_messages: bool = False,
         request: Request | None = None,
         verdict: Accept | Reject | None = None,
@@ -117,7 +120,10 @@ class AppCall(Generic[_Data]):
         """The connection over bytes, which is also answered here."""
         if not over_messages:
             self._bytes = AppConnection(
-                self.session, max_head=limits.head_size, max_message=limits.message_size
+                self.session,
+                max_head=limits.head_size,
+                max_message=limits.message_size,
+                date=date,
             )
         connection: Linked[Any] = self._bytes or MessageConnection(self.session)
         self.link: Final[Link[_Data]] = Link(

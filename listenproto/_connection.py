@@ -199,7 +199,9 @@ class AppConnection(Connection[AppSession]):
 
     The first event is the :class:`~listenproto.Request`; the connection then waits for
     :meth:`answer`. ``max_head`` and ``max_message`` are the largest head of a request and the
-    largest message that it takes, in bytes.
+    largest message that it takes, in bytes. ``date`` is called for the Date of the answer
+    (RFC 9110, 6.6.1), as ``lambda: email.utils.formatdate(usegmt=True)``; without it, an answer has
+    none.
     """
 
     _wire: ServerWire
@@ -210,11 +212,13 @@ class AppConnection(Connection[AppSession]):
         *,
         max_head: int = DEFAULT_MAX_HEAD,
         max_message: int = DEFAULT_MAX_MESSAGE,
+        date: Callable[[], str] | None = None,
     ) -> None:
         wire = ServerWire(
             max_head=max_head,
             max_message=max_message,
             lenient_first_text=session.salvages_metadata,
+            date=date,
         )
         super().__init__(wire, session, session.receive)
         self.session: AppSession = session

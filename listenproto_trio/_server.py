@@ -6,6 +6,7 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from email.utils import formatdate
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -30,6 +31,8 @@ ASKING_TIME: Final = 1.0
 """Seconds that a connected client has to send its request once the server is stopping.
 
 Its request may be on the way and not seen here yet, as during the TLS handshake."""
+_http_date: Final = partial(formatdate, usegmt=True)
+"""The date of now for a header (RFC 9110, 5.6.7)."""
 
 
 async def serve(
@@ -149,7 +152,7 @@ class _Server:
             return verdict
 
         now = trio.current_time()
-        core = AppCall(self._answering, now=now, judge_request=judged)
+        core = AppCall(self._answering, now=now, judge_request=judged, date=_http_date)
         call = Call(core, StreamCarrier(stream), stream=stream)
         call.stopping = self.stopping
         try:

@@ -176,6 +176,14 @@ def test_a_request_may_be_judged_by_a_function(status: int | None) -> None:
     assert platform.call.link.reads is (status is None)
 
 
+def test_its_answer_has_the_date_that_it_is_given() -> None:
+    call = AppCall(now=0.0, date=lambda: "Sun, 06 Nov 1994 08:49:37 GMT")
+    call.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0.0)
+    said = call.data_to_send(0.0)
+    assert said is not None
+    assert b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in said
+
+
 def raises(*args: object) -> Any:
     raise KeyError("a secret")
 

@@ -7,6 +7,8 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -264,6 +266,8 @@ async def test_a_refusal_is_written_to_its_end(
     [
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"426"),
         (b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),
+        (b"\r\nGET /alive HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /alive HTTP/2.0\r\nHost: a\r\n\r\n", b"505"),
         (b"\x16\x03\x01", b"400"),
         (b"what is this\r\n\r\n", b"400"),
     ],
@@ -277,6 +281,8 @@ async def test_what_asks_for_no_call_has_an_answer(request_: bytes, status: byte
         assert answer.startswith(b"HTTP/1.1 " + status)
         head, _, body = answer.partition(b"\r\n\r\n")
         assert f"Content-Length: {len(body)}".encode() in head
+        (date,) = re.findall(rb"\r\nDate: (.*)", head)
+        assert abs(datetime.now(UTC) - parsedate_to_datetime(date.decode())).days < 1
 
 
 @virtual
