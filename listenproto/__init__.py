@@ -11,6 +11,7 @@ from listenproto._answering import Answering
 from listenproto._app_call import AppCall
 from listenproto._app_session import AppEvent, AppSession, PlaybackDone
 from listenproto._connection import AppConnection, ConnectionEvent, PlatformConnection
+from listenproto._ended_call import EndedCall
 from listenproto._ends import CallEnded, Ending, EndKind
 from listenproto._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from listenproto._handshake import (
@@ -91,6 +92,7 @@ __all__ = [
     "Answering",
     "AppCall",
     "EndKind",
+    "EndedCall",
     "Ending",
     "Limits",
     "CallNote",

@@ -10,6 +10,7 @@ import attrs
 from listenproto._app_session import AppSession, check_assumed
 from listenproto._checks import a_function, a_number, a_switch, instance_of
 from listenproto._choices import one_of
+from listenproto._ended_call import EndedCall
 from listenproto._handshake import HandshakePolicy
 from listenproto._limits import Limits
 from listenproto._link import Tap
@@ -49,7 +50,8 @@ class Answering:
     raises, the call fails. If the call's tap raises, that is logged, it is not called again, and
     the call goes on. ``on_lost`` is called with the session and the reason if a server accepts a
     call but its handler cannot start, as no usable metadata came or a mode function failed; what it
-    raises is logged.
+    raises is logged. ``on_end`` is called with each call that had a handler, once it is over and
+    closed; what it raises is logged.
     """
 
     verb: ListenVerb | None = None
@@ -110,6 +112,7 @@ class Answering:
     on_lost: Callable[[AppSession, str], None] | None = attrs.field(
         default=None, validator=a_function
     )
+    on_end: Callable[[EndedCall], None] | None = attrs.field(default=None, validator=a_function)
 
     def __attrs_post_init__(self) -> None:
         mode_for(self.verb, self.mode)

@@ -13,7 +13,7 @@ is sent up to its lead; after a jump ahead everything is due at once.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
@@ -150,6 +150,8 @@ class AppCall(Generic[_Data]):
         """Whether the call was accepted, but ended before its handler could start."""
         self.disconnected: bool = False
         """Whether this end has sent a disconnect."""
+        self.violations: Counter[str] = Counter()
+        """How often the platform broke each clause so far; the call went on."""
         self._unread = Unread(self.answering.unread, limits)
         self._lateness = Lateness()
         self.now: float = now
@@ -273,6 +275,7 @@ class AppCall(Generic[_Data]):
         elif isinstance(event, CallEvent):
             if isinstance(event, Violation):
                 self._reported = event.reason
+                self.violations[event.clause] += 1
             elif isinstance(event, PlaybackDone) and event.wrong_pace is not None:
                 self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)

@@ -236,7 +236,8 @@ class AppConnection(Connection[AppSession]):
         if isinstance(verdict, Accept):
             self._wire.accept(verdict.subprotocol)
         else:
-            self._wire.reject(verdict.status, verdict.headers, verdict.reason + "\n")
+            body = verdict.reason + "\n" if verdict.page is None else verdict.page
+            self._wire.reject(verdict.status, verdict.headers, body)
 
     def send(self, message: Message, now: float = 0.0) -> Sent | None:
         """Send a message; as :meth:`AppSession.send`."""

@@ -6,6 +6,7 @@
    options say so, what it has sent is drained.
 3. One line in the log tells how the call ended, even if this end is cancelled.
 4. The call is closed. If this end is cancelled, its connection is dropped instead.
+5. ``on_end`` is told.
 
 The adapter drives the connection meanwhile. Around the handler it writes
 ``async with call._ending(), call._handling()``. What cuts a handler short, as the shutdown of a
@@ -15,12 +16,14 @@ server does, stands between the two: then the call is still logged and closed.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from listenproto._account import account, close_for, was_accepted, was_requested, why_not_ready
 from listenproto._app_call import AppCall
+from listenproto._ended_call import EndedCall
 from listenproto._ends import CallEnded, failure_in, only_call_ended
 from listenproto._handshake import Reject
 from listenproto._link import CallNote
@@ -40,6 +43,8 @@ class HandledCall(HandlerCall):
         super().__init__(core, runtime, peer=peer)
         self._logged_failure: Exception | None = None
         """What the line of the end has told of."""
+        self._close_code: int | None = None
+        """The code with which this end closes, once that is known."""
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -133,22 +138,43 @@ class HandledCall(HandlerCall):
         The code is None if this end is cancelled, which drops the connection without a close.
         ``failure`` is what the handler raised, if nobody else hears of it.
         """
-        self._logged_failure = self.core.link.failure
+        self._logged_failure, self._close_code = self.core.link.failure, code
         failure = failure or self.core.link.failure
-        note = account(self.core, code, reason, self.runtime.now())
-        extra: dict[str, object] = {"is_end": True} if self._is_call else {}
+        now = self.runtime.now()
+        note = account(self.core, code, reason, now)
+        extra: dict[str, object] = {}
+        if self._is_call:
+            extra = {"is_end": True, **self.core.statistics(now).to_json()}
         verdict = self.core.verdict
         if not self._is_call and isinstance(verdict, Reject):
             extra["refused_by"] = verdict.clause
         level = logging.ERROR if failure else _level(note)
         self.log.log(level, "%s: %s", str(self), note.text, exc_info=failure, extra=extra)
 
-    def _log_late_failure(self) -> None:
-        """Log what failed only when the last messages were sent, behind the line of the end."""
+    def _conclude(self) -> None:
+        """It is closed: log what failed since the line of the end, and tell ``on_end``."""
         failure = self.core.link.failure
         if failure is not self._logged_failure:
             why = self.core.link.ending().why
             self.log.error("%s: %s", str(self), why, exc_info=failure)
+        if self.core.metadata is not None and self.answering.on_end is not None:
+            try:
+                self.answering.on_end(self._ended())
+            except Exception as exc:
+                self.log.error("%s: on_end failed", str(self), exc_info=exc)
+
+    def _ended(self) -> EndedCall:
+        violations = Counter(self.core.violations)
+        if self.error is not None:
+            violations[self.error.clause] += 1
+        return EndedCall(
+            session=self.session,
+            peer=self.peer,
+            end=self.core.link.ending(),
+            close_code=self._close_code,
+            statistics=self.statistics,
+            violations=violations,
+        )
 
 
 def _level(note: CallNote) -> int:

@@ -104,9 +104,11 @@ class Reject:
     status: int
     """The HTTP status, such as 401."""
     reason: str
-    """The body of the answer: one sentence."""
+    """Why, in one sentence: the body of the answer, unless there is a page."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers of the answer: names and values."""
+    page: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    """The body of the answer, if that is not the reason."""
     clause: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 

@@ -23,7 +23,8 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
     a refused request. A request that was accepted and ended without usable metadata is a call, and
     lost. ``call_sid``, ``call_id``, ``peer`` and ``path`` are None if they are not known; a call
     may also come without the first two. ``is_end`` is true on the one record that says how a call
-    ended, and absent on all others; ``refused_by``, the clause by which a request was refused, is
+    ended, which also has the figures of its :class:`Statistics` by their names, and absent on all
+    others; ``refused_by``, the clause by which a request was refused, is
     only on the record of that. Your own ``extra`` is kept.
     """
 

@@ -84,8 +84,8 @@ class Call(HandledCall):
             await carrier.drop()
 
     def _let_go(self) -> None:
-        """The connection is over: log what failed since the line of the end."""
-        self._log_late_failure()
+        """The connection is over."""
+        self._conclude()
         self._driver.let_go()
 
     async def _until_ready(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from email.utils import formatdate
 from functools import partial
@@ -46,6 +46,7 @@ async def serve(
     ssl_context: ssl.SSLContext | Certificate | None = None,
     stop: trio.Event | None = None,
     grace: float = 30.0,
+    pages: Mapping[str, Callable[[], str]] | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls until cancelled or stopped, each in its own task.
@@ -62,6 +63,9 @@ async def serve(
     ``ssl_context`` calls come over TLS; a :class:`Certificate` can be replaced meanwhile. Raises
     OSError if the port cannot be opened, and ValueError without exactly one of ``port`` and
     ``listeners``.
+
+    ``pages`` are answers to a plain GET, by path: functions that return a text, such as figures for
+    operators. They are also answered where no more calls are taken.
 
     Each connection leaves one line in the log ``listenproto``, with the fields of
     :attr:`Call.log`: an ordinary end at level INFO, a health check at DEBUG, a call that was
@@ -80,7 +84,7 @@ async def serve(
     if not grace >= 0:
         raise ValueError(f"grace must be 0 or more seconds; it is {grace:g}")
     stop = trio.Event() if stop is None else stop
-    server = _Server(handler, answering or Answering(), stop)
+    server = _Server(handler, answering or Answering(), stop, pages or {})
     if (port is None) is (listeners is None):
         raise ValueError("serve() needs port or listeners, and not both")
     opened = [*(listeners or ())]
@@ -110,14 +114,21 @@ async def serve_stream(
 ) -> None:
     """Answer one call on a stream that is already open; closes the stream."""
     check_trio("serve_stream()")
-    await _Server(handler, answering or Answering(), trio.Event()).answer(stream)
+    await _Server(handler, answering or Answering(), trio.Event(), {}).answer(stream)
 
 
 class _Server:
     """Answers connections, and counts the open calls."""
 
-    def __init__(self, handler: Handler, answering: Answering, stopping: trio.Event) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        answering: Answering,
+        stopping: trio.Event,
+        pages: Mapping[str, Callable[[], str]],
+    ) -> None:
         self.stopping = stopping
+        self._pages = pages
         self.calls_cut = 0
         self._handler = handler
         self._answering = answering
@@ -144,6 +155,9 @@ class _Server:
 
         def judged(request: Request) -> Accept | Reject:
             nonlocal accepted
+            is_get = request.method in ("GET", "HEAD") and not request.is_upgrade
+            if is_get and request.path in self._pages:
+                return Reject(200, "OK", page=self._pages[request.path]())
             if self.stopping.is_set():
                 return Reject(503, "This server is shutting down.")
             verdict = judge_request(request, self._answering.policy, open_calls=self._open_calls)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
 
+import attrs
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -27,13 +28,23 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from listenproto import SUBPROTOCOL, Peer, judge_trace
+from listenproto import (
+    SUBPROTOCOL,
+    AppSession,
+    EndedCall,
+    Ending,
+    EndKind,
+    Peer,
+    Statistics,
+    judge_trace,
+)
 from listenproto._l16 import peak
 from listenproto._logs import CallLog
 from listenproto._wav import parse_wav, wav_header
 from listenproto.recording import read_trace_file
 from listenproto_trio import speech
 from listenproto_trio.cli.echo import MOST_CLIP
+from listenproto_trio.cli.metrics import Metrics
 from listenproto_trio.cli.screen import Screen, showing_log
 from tests.cli_support import COMMAND, Command, line_with, listenproto, serving, started
 from tests.disk_support import make_read_only, small_disk
@@ -372,6 +383,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path, channels: int) -
         (["--path", "/a b"], "'/'"),
         (["--health", "health"], "'/'"),
         (["--health", "/"], "--health and --path are both /"),
+        (["--health", "/a", "--metrics", "/a"], "--metrics and --health are both /a"),
         (["--host", ""], "--host"),
         (["--grace", "nan"], "not a finite number"),
         (["--auth", "secret"], "USER:PASSWORD"),
@@ -475,6 +487,68 @@ def test_a_certificate_is_read_again(tmp_path: Path, authority: trustme.CA) -> N
         line_with(process, "certificate read again")
         assert listenproto("call", *words, cwd=tmp_path).status == 0
         stop(process)
+
+
+def figure(text: str, name: str) -> float:
+    """The value of a sample in Prometheus' text format."""
+    (line,) = [line for line in text.splitlines() if line.startswith(name + " ")]
+    return float(line.rpartition(" ")[2])
+
+
+def test_figures_for_operators_are_on_a_page(tmp_path: Path) -> None:
+    words = ["--mode", "streaming", "--echo", "--metrics", "/metrics", "--max-calls", "1"]
+    with serving(*words, cwd=tmp_path) as (url, process):
+        port = int(url.rpartition(":")[2].rstrip("/"))
+        page = f"http://127.0.0.1:{port}/metrics"
+
+        def look() -> str:
+            with urllib.request.urlopen(page) as answer:
+                assert answer.headers["Content-Type"].startswith("text/plain")
+                text: str = answer.read().decode()
+                return text
+
+        assert figure(look(), "listenproto_calls_open") == 0
+        with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)]) as caller:
+            caller.send('{"sampleRate": 8000, "mixType": "mono"}')
+            caller.send(bytes(320))
+            assert caller.recv() == bytes(320)
+            during = look()  # although no more calls are taken
+            assert figure(during, "listenproto_calls_open") == 1
+            assert figure(during, 'listenproto_messages_total{direction="received"}') == 2
+            assert figure(during, 'listenproto_audio_bytes_total{direction="sent"}') == 320
+            caller.send("no JSON")
+        with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)]) as caller:
+            caller.send(bytes(320))
+            with pytest.raises(ConnectionClosed):
+                caller.recv()
+        line_with(process, "#2 failed")
+        after = look()
+    assert figure(after, "listenproto_calls_open") == 0
+    assert figure(after, 'listenproto_calls_ended_total{reason="closed"}') == 1
+    assert figure(after, 'listenproto_calls_ended_total{reason="no_metadata"}') == 1
+    assert figure(after, 'listenproto_messages_total{direction="received"}') == 3
+    assert figure(after, 'listenproto_audio_bytes_total{direction="received"}') == 320
+    assert figure(after, 'listenproto_violations_total{clause="LP-ODD-2"}') == 1
+    assert figure(after, "listenproto_samples_dropped_total") == 0
+    assert figure(after, "listenproto_call_lateness_seconds_count") == 1
+    assert figure(after, "process_resident_memory_bytes") > 0
+
+
+def test_a_handler_that_fails_is_a_failure_for_operators() -> None:
+    metrics = Metrics()
+    ended = EndedCall(
+        session=AppSession(),
+        peer=None,
+        end=Ending(EndKind.LEFT, "this end closed it"),
+        close_code=1011,
+        statistics=Statistics(),
+        violations={},
+    )
+    metrics.ended(ended)
+    metrics.ended(attrs.evolve(ended, close_code=1000))
+    text = metrics.page()
+    assert figure(text, 'listenproto_calls_ended_total{reason="failed"}') == 1
+    assert figure(text, 'listenproto_calls_ended_total{reason="left"}') == 1
 
 
 def test_processes_share_a_port(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import anyio
@@ -13,6 +14,7 @@ from listenproto import (
     Audio,
     ClearMarks,
     Dtmf,
+    EndedCall,
     KillAudio,
     Limits,
     Mark,
@@ -157,3 +159,30 @@ async def test_a_call_that_nothing_came_in_has_statistics_too() -> None:
         assert await anext(both.app) == Dtmf("1", 800)
         await both.platform.capture(audio(0.02))
         assert await anext(both.app) == Audio(audio(0.02))
+
+
+@virtual
+async def test_the_hook_of_the_end_has_the_figures_of_the_whole_call() -> None:
+    ended: list[EndedCall] = []
+    answering = Answering(mode=Mode.STREAMING, on_end=ended.append)
+    async with line(STREAM, answering=answering) as both:
+        await both.app.send_audio(audio(1))
+        await all_blocked()
+        assert ended == []
+    (one,) = ended
+    assert one.session is both.app.session
+    assert one.end == both.app.end
+    assert one.statistics.audio_sent == 16000
+    assert (one.close_code, one.violations) == (1000, {})
+
+
+@virtual
+async def test_what_the_hook_of_the_end_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(call: EndedCall) -> None:
+        raise OSError("disk full")
+
+    async with line(STREAM, answering=Answering(mode=Mode.STREAMING, on_end=fail)):
+        pass
+    (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert record.getMessage().endswith(": on_end failed")
+    assert record.exc_info and str(record.exc_info[1]) == "disk full"

@@ -185,6 +185,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_link",
         "_speech",
         "_statistics",
+        "_ended_call",
         "_answering",
         "_markers",
         "_talking",
@@ -211,9 +212,11 @@ def test_the_bare_install_is_the_core_and_the_rest_is_extras() -> None:
     bare = {re.split(r"[ <>=!;\[]", text)[0] for text in requirements if "extra ==" not in text}
     assert bare == {"attrs", "h11", "wsproto"}
     assert set(metadata.metadata("listenproto").get_all("Provides-Extra") or []) == {
+        "bench",
         "cli",
         "docs",
         "interop",
+        "metrics",
         "mutation",
         "recording",
         "test",
@@ -253,6 +256,14 @@ def test_the_command_without_its_packages_names_the_extra(missing: str) -> None:
     run = without(missing, RUN_COMMAND)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "listenproto needs the extra cli: pip install 'listenproto[cli]'\n"
+
+
+def test_figures_without_their_package_name_the_extra() -> None:
+    words = "['listenproto', 'serve', '--metrics', '/metrics']"
+    run = without("prometheus_client", f"sys.argv = {words}; {RUN_COMMAND}")
+    assert (run.returncode, run.stdout) == (2, "")
+    said = "--metrics needs the extra metrics: pip install 'listenproto[metrics]'"
+    assert run.stderr == f"listenproto: {said}\n"
 
 
 @pytest.mark.parametrize(

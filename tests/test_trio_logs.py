@@ -17,6 +17,8 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from listenproto import (
     DEPLOYED,
     SUBPROTOCOL,
+    EndedCall,
+    EndKind,
     HandshakePolicy,
     ListenTask,
     ListenVerb,
@@ -293,6 +295,42 @@ async def test_what_is_cancelled_from_outside_leaves_its_line(
     assert record.getMessage().startswith(f"{name}: this end was cancelled")
     assert record.levelno == level
     assert ("not cleaned up" in caplog.text) is (level == logging.ERROR)
+
+
+@virtual
+async def test_the_line_of_the_end_has_the_figures_as_fields(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with answered() as platform:
+        await platform.say(bytes(320))
+        platform.wire.close(1000)
+        await platform.flush()
+        await platform.closing()
+    (record,) = caplog.records
+    figures = ("messages_received", "messages_sent", "audio_received", "samples_dropped")
+    assert [getattr(record, name) for name in figures] == [2, 0, 320, 0]
+    assert record.worst_lateness == 0.0  # type: ignore[attr-defined]
+
+
+@virtual
+async def test_the_hook_of_the_end_has_what_the_platform_broke() -> None:
+    ended: list[EndedCall] = []
+    answering = Answering(on_end=ended.append)
+    async with answered(answering=answering, metadata=[METADATA, "no JSON", "none", "[]"]):
+        pass
+    async with answered(answering=answering) as platform:
+        await platform.stream.send_all(b"\x93\x00")  # reserved bits and opcode, no mask
+        await platform.closing()
+    async with answered(fail, answering=answering) as platform:
+        await platform.closing()
+        await platform.flush()
+    texts, frame, failed = ended
+    assert texts.violations == {"LP-ODD-2": 2, "LP-ODD-3": 1}
+    assert texts.end.kind is EndKind.LOST
+    assert frame.end.kind is EndKind.PROTOCOL_ERROR
+    (clause,) = frame.violations
+    assert clause.startswith("RFC 6455 ")
+    assert (failed.end.kind, failed.close_code) == (EndKind.LEFT, 1011)
 
 
 @virtual

@@ -15,7 +15,12 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import (
+    lockstep_stream_pair,
+    memory_stream_pair,
+    open_stream_to_socket_listener,
+    wait_all_tasks_blocked,
+)
 
 from listenproto import (
     AppSession,
@@ -283,6 +288,31 @@ async def test_what_asks_for_no_call_has_an_answer(request_: bytes, status: byte
         assert f"Content-Length: {len(body)}".encode() in head
         (date,) = re.findall(rb"\r\nDate: (.*)", head)
         assert abs(datetime.now(UTC) - parsedate_to_datetime(date.decode())).days < 1
+
+
+@real
+async def test_a_page_of_the_servers_own_is_shown_to_a_plain_get() -> None:
+    def broken() -> str:
+        raise ValueError("no figures")
+
+    pages = {"/figures": lambda: "calls 0\n", "/broken": broken}
+    answering = Answering(policy=HandshakePolicy(max_calls=0))
+    start = partial(serve, read_on, host="127.0.0.1", port=0, answering=answering, pages=pages)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(start)
+        for line, status, told in (
+            ("GET /figures", b"200", b"calls 0\n"),
+            ("HEAD /figures", b"200", b""),
+            ("POST /figures", b"503", b"The limit"),
+            ("GET /broken", b"500", b"This server failed."),
+        ):
+            async with await open_stream_to_socket_listener(listener) as stream:
+                await stream.send_all(f"{line} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                answer = b"".join([bytes(data) async for data in stream])
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 " + status)
+            assert body.startswith(told) and (told or not body)
+        nursery.cancel_scope.cancel()
 
 
 @virtual

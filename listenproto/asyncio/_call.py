@@ -80,7 +80,7 @@ async def answer(
             try:
                 await call._driver.stop()
             finally:
-                call._log_late_failure()
+                call._conclude()
 
 
 def _check_asyncio() -> None:

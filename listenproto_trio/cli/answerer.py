@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -33,6 +33,9 @@ from listenproto_trio.cli.echo import ClipEcho, Files, StreamEcho
 from listenproto_trio.cli.files import Beside
 from listenproto_trio.cli.screen import Screen, of_call, tell_all
 
+if TYPE_CHECKING:
+    from listenproto_trio.cli.metrics import Metrics  # needs an extra
+
 __all__ = ["Answerer"]
 
 SHOWN: Final = 20
@@ -53,6 +56,8 @@ class Answerer:
     both: bool
     fill_gaps: bool
     traces: Path | None
+    metrics: Metrics | None = None
+    """The figures for operators."""
     calls: int = 0
     open_calls: int = 0
     failed: int = 0
@@ -143,6 +148,8 @@ class Answerer:
         of_call.set(f"#{number} ")
         self.calls += 1
         self._opened(1)
+        if self.metrics is not None:
+            self.metrics.began(call)
         caller = call.metadata.attributes.get("from")
         if not isinstance(caller, str):
             caller = "an unknown caller"
@@ -202,6 +209,8 @@ class Answerer:
         self.calls += 1
         self.failed += 1
         self._opened(0)
+        if self.metrics is not None:
+            self.metrics.lost()
         self.screen.say(f"#{number} failed: {why}")
         trace = self._unnamed.pop(number, None)
         self._name(number, trace)

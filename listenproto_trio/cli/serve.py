@@ -6,8 +6,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import trio
@@ -28,6 +29,9 @@ from listenproto_trio.cli.files import check_folder
 from listenproto_trio.cli.identity import server_context
 from listenproto_trio.cli.screen import Failure, Screen, complain, showing_log
 from listenproto_trio.cli.signals import watch_signals
+
+if TYPE_CHECKING:
+    from listenproto_trio.cli.metrics import Metrics  # needs an extra
 
 __all__ = ["serve"]
 
@@ -121,6 +125,13 @@ REMEDIES: Final = {
     help="Health check: answer a plain GET or HEAD here with 200, or 503 when full.",
 )
 @click.option(
+    "--metrics",
+    "metrics_path",
+    type=options.path,
+    metavar="PATH",
+    help="Figures for operators: answer a plain GET here in Prometheus' text format.",
+)
+@click.option(
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
@@ -159,6 +170,7 @@ def serve(
     certfile: Path | None,
     keyfile: Path | None,
     health: str | None,
+    metrics_path: str | None,
     max_calls: int | None,
     grace: float,
     profile: str,
@@ -183,9 +195,11 @@ def serve(
         raise click.UsageError("--mode off cannot send audio back; drop --echo and --play")
     if record is None and (both or fill_gaps):
         raise click.UsageError(f"{'--both' if both else '--fill-gaps'} only works with --record")
-    if health == path:
-        said = f"--health and --path are both {path}; choose another path for --health"
-        raise click.UsageError(said)
+    taken = {"--path": path, "--health": health, "--metrics": metrics_path}
+    for (one, its), (other, others) in combinations(taken.items(), 2):
+        if its is not None and its == others:
+            said = f"{other} and {one} are both {its}; choose another path for {other}"
+            raise click.UsageError(said)
     if not host:
         said = "it is empty; use a host name or an address"
         raise click.BadParameter(said, param_hint="--host")
@@ -193,6 +207,7 @@ def serve(
         screen.say(f"note: {warning}")
     if descriptor is not None and reuse_port:
         raise click.UsageError("--reuse-port is for a port; drop it, or --fd")
+    metrics = None if metrics_path is None else _metrics()
     answerer = Answerer(
         screen=screen,
         mode=mode,
@@ -204,6 +219,7 @@ def serve(
         both=both,
         fill_gaps=fill_gaps,
         traces=trace,
+        metrics=metrics,
     )
     answering = Answering(
         mode=mode,
@@ -222,6 +238,7 @@ def serve(
         assume=assume,
         tap=answerer.tap if verbose or trace else None,
         on_lost=answerer.lose,
+        on_end=None if metrics is None else metrics.ended,
     )
     certificate = None
     if certfile is not None:
@@ -230,8 +247,16 @@ def serve(
         raise click.UsageError("--keyfile only works with --certfile")
     check_folder(record, option="--record")
     check_folder(trace, option="--trace")
+    pages = {}
+    if metrics_path is not None and metrics is not None:
+        pages[metrics_path] = metrics.page
     serving = partial(
-        _server.serve, answerer.handle, answering=answering, ssl_context=certificate, grace=grace
+        _server.serve,
+        answerer.handle,
+        answering=answering,
+        ssl_context=certificate,
+        grace=grace,
+        pages=pages,
     )
     opening = partial(open_listeners, port, host=host, reuse_port=reuse_port)
     if descriptor is not None:
@@ -243,6 +268,18 @@ def serve(
     except OSError as exc:
         raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
     screen.exit(failed=bool(answerer.not_whole))
+
+
+def _metrics() -> Metrics:
+    """The figures for operators; raises click.UsageError without the package for them."""
+    try:
+        from listenproto_trio.cli.metrics import Metrics
+    except ModuleNotFoundError as exc:
+        if exc.name != "prometheus_client":
+            raise
+        said = "--metrics needs the extra metrics: pip install 'listenproto[metrics]'"
+        raise click.UsageError(said) from exc
+    return Metrics()
 
 
 def _expected_verb(mode: Mode, rate: int, auth: WsAuth | None) -> ListenVerb:
