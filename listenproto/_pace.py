@@ -60,7 +60,7 @@ class Due:
     """When the audio before it began to play without a pause."""
     at: float
 
-    def is_early(self, now: float, silence: float = 0.0) -> bool:
+    def is_early(self, now: float, silence: float) -> bool:
         """Whether an answer at ``now`` comes before its audio can have been played.
 
         The last ``silence`` seconds need not have been.

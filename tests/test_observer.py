@@ -927,3 +927,24 @@ def test_a_deployed_platform_plays_a_clip_up_to_where_its_base64_breaks(
         assert observer.see(sender, broken) != []
     found = [observer.see(P, PlayDone(name)) for name in ("a", "b")]
     assert [one.clause for violations in found for one in violations] == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (8000, None),
+        (16000, None),
+        (24000, "plays raw clips of 24000 Hz as noise"),
+        (32000, "plays raw clips of 32000 Hz as noise"),
+        (48000, "plays no raw clips of 48000 Hz"),
+    ],
+)
+def test_a_raw_clip_that_platforms_misread_is_cautioned_against(
+    rate: int, said: str | None
+) -> None:
+    raw = PlayAudio(bytes(960), sample_rate=rate)
+    cautions = [
+        Observer(CLIPS, profile=profile, vantage=A).caution(A, raw)
+        for profile in (DOCUMENTED, DEPLOYED)
+    ]
+    assert cautions == [None, said and f"the platform {said}; send a WAV"]

@@ -99,7 +99,7 @@ TESTS: Final = {
 }
 """The modules that are mutated, and the tests that are there to kill their mutants."""
 
-CALLS: Final = ("speech", "link", "talking", "app_call", "account", "unread")
+CALLS: Final = ("pace", "speech", "link", "talking", "app_call", "account", "unread")
 """Modules of which no vector knows, as vectors are conversations without a clock."""
 
 SLOW: Final = (
