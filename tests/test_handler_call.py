@@ -583,7 +583,7 @@ async def test_a_mark_that_was_lost_does_not_take_the_answer_of_its_namesake() -
         both.platform.task.session.playout.clear_marks()  # so deployed platforms lose them
         assert await lost.wait() is Outcome.TIMED_OUT
         again = await both.app.mark("m")
-        await both.hear(30.0)
+        await both.hear(30.2)  # and what has reset the stream
         assert await again.wait() is Outcome.PLAYED
 
 
