@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -33,12 +33,15 @@ from listenproto._rules import MODES, PeerState
 from listenproto._sent import Outcome, Sent, outcome_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._shown import shown
+from listenproto._terms import APP, PLATFORM
 from listenproto._upgrade import Request
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import ModeOf, mode_for
 
 __all__ = ["AppEvent", "AppSession", "PlaybackDone", "check_assumed"]
+
+_CLOSED: Final = PeerState.CLOSED
 
 
 @attrs.frozen
@@ -191,9 +194,12 @@ class AppSession(Session):
             raise self._error.with_traceback(None)  # which would grow, with every payload
         if now > self._record.now:
             self._record.pass_time(now)
-        self._note(Peer.PLATFORM, payload)
-        if self.observer.states[Peer.APP] is PeerState.CLOSED:
+        self._note(PLATFORM, payload)
+        if self.observer.states[APP] is _CLOSED:
             return [*self._ends()]
+        if isinstance(payload, bytes) and self.observer.hears(len(payload)):
+            heard = self._whole(Audio(payload))
+            return [*self._ends(), *heard] if self._record.ended else heard
         if self.metadata is None:
             messages = decode_opening(payload, salvage=self.salvages_metadata, assume=self._assume)
         else:
@@ -218,11 +224,7 @@ class AppSession(Session):
                 )
                 raise self._error
         if isinstance(message, Audio) and not violations:
-            pcm = self._aligner.whole(message.pcm)
-            self.samples_received += len(pcm) // self._aligner.unit
-            if pcm is message.pcm:
-                return [message] if pcm else []
-            return [Audio(pcm)] if pcm else []
+            return self._whole(message)
         events: list[AppEvent] = [*violations]
         if dropped:
             return events
@@ -239,6 +241,14 @@ class AppSession(Session):
             self._aligner = Aligner(SAMPLE_BYTES * message.mix_type.channels)
         assert isinstance(message, Metadata | Dtmf | UnknownMessage)
         return [*events, message]
+
+    def _whole(self, message: Audio) -> list[AppEvent]:
+        """The audio as whole sample frames; none if it has no whole one."""
+        pcm = self._aligner.whole(message.pcm)
+        self.samples_received += len(pcm) // self._aligner.unit
+        if pcm is message.pcm:
+            return [message] if pcm else []
+        return [Audio(pcm)] if pcm else []
 
     def _ends(self) -> Iterator[PlaybackDone]:
         """An event for everything that has ended since the last call."""

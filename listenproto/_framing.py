@@ -68,6 +68,7 @@ WireEvent: TypeAlias = Request | Accepted | Rejected | FrameEvent
 """What a wire yields; each str or bytes is one whole message, its fragments joined."""
 
 
+_OPEN: Final = WireState.OPEN  # in Python 3.11 it is slow to look it up in its class
 _FRAMED: Final = (WireState.OPEN, WireState.CLOSING)
 
 
@@ -107,7 +108,7 @@ class Wire(abc.ABC):
     @property
     def is_open(self) -> bool:
         """Whether messages may be sent."""
-        return self.state is WireState.OPEN
+        return self.state is _OPEN
 
     @property
     def finished(self) -> bool:
@@ -144,7 +145,8 @@ class Wire(abc.ABC):
         """
         if not isinstance(payload, (str, bytes)):
             raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
-        self._require("send", "RFC 6455 6.1", WireState.OPEN)
+        if self.state is not _OPEN:
+            self._require("send", "RFC 6455 6.1", _OPEN)
         try:
             data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
         except UnicodeEncodeError as error:

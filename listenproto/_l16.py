@@ -87,7 +87,9 @@ class Aligner:
 
     def whole(self, pcm: bytes) -> bytes:
         """All whole frames so far, starting with the bytes that were kept."""
-        pcm = self._rest + pcm  # no copy if nothing was kept
+        if not (self._rest or len(pcm) % self.unit):
+            return pcm
+        pcm = self._rest + pcm
         cut = len(pcm) - len(pcm) % self.unit
         self._rest = pcm[cut:]
         return pcm[:cut]

@@ -52,6 +52,7 @@ from listenproto._messages import (
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._rules import MODES, REFUSALS, PeerState
 from listenproto._sent import Record, Sent
+from listenproto._terms import APP, PLATFORM
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import check_mode, stream_rate_for, way_of
@@ -88,6 +89,7 @@ class Judgement(NamedTuple):
 
 
 _FAULTLESS: Final = Judgement()
+_OPEN: Final = PeerState.OPEN
 
 
 class Observer:
@@ -233,7 +235,7 @@ class Observer:
             if violation.dropped and not refused_unseen:
                 return None
         message = judgement.played or message
-        if self._vantage is Peer.PLATFORM and self.reaches_nobody(message):
+        if self._vantage is PLATFORM and self.reaches_nobody(message):
             return None
         kind = type(message)
         # Metadata that follows unusable metadata comes too late: the app has to close.
@@ -254,6 +256,20 @@ class Observer:
         self.take(sender, message, judgement, now)
         return [*judgement.violations]
 
+    def hears(self, size: int) -> bool:
+        """Record audio of the platform, if none of it can be wrong at this point; else do nothing.
+
+        It is what :meth:`see` comes to for most of a call, in one step.
+        """
+        if self.states[PLATFORM] is not _OPEN:
+            return False
+        self._hear(size)
+        return True
+
+    def _hear(self, size: int) -> None:
+        self._audio_bytes[PLATFORM] = heard = self._audio_bytes[PLATFORM] + size
+        self._record.media_time = heard // self._frame_bytes[PLATFORM] * self._frame_flicks
+
     def left_over(self, sender: Peer) -> str | None:
         """A sentence if that peer's audio ends with an incomplete sample frame; else None."""
         rest = self._audio_bytes[sender] % self._frame_bytes[sender]
@@ -268,7 +284,7 @@ class Observer:
         if isinstance(message, Malformed):
             return message.clause, message.reason
         breach = self._lifecycle.breach(sender, kind)
-        if breach is not None or sender is Peer.PLATFORM or kind not in MODES:
+        if breach is not None or sender is PLATFORM or kind not in MODES:
             return breach
         modes, clause = MODES[kind]
         if self.mode in modes or (isinstance(message, Audio) and not message.pcm):
@@ -359,11 +375,11 @@ class Observer:
         self._frame_flicks = flicks_of(1, message.sample_rate)
 
     def _record_audio(self, sender: Peer, message: Audio) -> None:
+        if sender is PLATFORM:
+            self._hear(len(message.pcm))
+            return
         self._audio_bytes[sender] += len(message.pcm)
-        if sender is Peer.PLATFORM:
-            frames = self._audio_bytes[sender] // self._frame_bytes[sender]
-            self._record.media_time = frames * self._frame_flicks
-        elif self._vantage is Peer.APP:
+        if self._vantage is APP:
             self._record.streamed(len(message.pcm))
 
     def _record_play_audio(self, sender: Peer, message: PlayAudio) -> Sent:

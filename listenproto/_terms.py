@@ -8,8 +8,10 @@ from typing import Any, Final, Literal, TypeAlias
 from listenproto._choices import member
 
 __all__ = [
+    "APP",
     "DIGITS",
     "JSON",
+    "PLATFORM",
     "ClipContentType",
     "ClipId",
     "MarkFate",
@@ -43,6 +45,12 @@ class Peer(enum.Enum):
     def other(self) -> Peer:
         """The other end."""
         return Peer.APP if self is Peer.PLATFORM else Peer.PLATFORM
+
+
+PLATFORM: Final = Peer.PLATFORM
+APP: Final = Peer.APP
+"""The two ends, for code that runs for each message: in Python 3.11 it is slow to look them up in
+their class."""
 
 
 class Mode(enum.Enum):

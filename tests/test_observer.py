@@ -948,3 +948,30 @@ def test_a_raw_clip_that_platforms_misread_is_cautioned_against(
         for profile in (DOCUMENTED, DEPLOYED)
     ]
     assert cautions == [None, said and f"the platform {said}; send a WAV"]
+
+
+@pytest.mark.parametrize("vantage", [P, A])
+@pytest.mark.parametrize(
+    "before",
+    [
+        [],
+        [(P, Metadata())],
+        [(P, Metadata(mix_type="stereo")), (P, Audio(b"abc"))],
+        [(P, Metadata()), (A, Disconnect())],
+        [(P, Metadata()), (A, Close())],
+        [(P, Metadata()), (P, Close())],
+    ],
+)
+def test_audio_that_is_heard_is_as_audio_that_is_seen(
+    before: list[tuple[Peer, Message]], vantage: Peer
+) -> None:
+    """What cannot be wrong is recorded in one step; whatever can be is left to see()."""
+    one, other = (Observer(Mode.STREAMING, vantage=vantage) for _ in range(2))
+    for sender, message in before:
+        assert one.see(sender, message) == other.see(sender, message)
+    for pcm in (b"", b"ab", b"abcde"):
+        heard = one.hears(len(pcm))
+        breaches = other.see(P, Audio(pcm)) if heard else other.judge(P, Audio(pcm)).violations
+        assert heard is (not breaches)
+        assert one.left_over(P) == other.left_over(P)
+        assert one._record.clocks == other._record.clocks
