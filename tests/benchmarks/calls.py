@@ -1,9 +1,9 @@
 """How many calls a server carries, beside its peers: python -m tests.benchmarks.calls [--quick]
 
-Every server sends back what it hears. For each measurement it is started anew, on one core, and
-gets paced calls from a process on another. Its cost is what the operating system counts for its
-process. The servers take turns, for several rounds; a figure is the median of its rounds. Compare
-only figures of the same run.
+Every server sends back what it hears. For each measurement it is started anew, one process on one
+core, and gets paced calls from a process on another. Its cost is what the operating system counts
+for its process. The servers take turns, for several rounds; a figure is the median of its rounds.
+Compare only figures of the same run.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ __all__ = ["capacity", "measure"]
 
 STARTING: Final = 20.0
 """Seconds that a server has until it listens."""
+LISTEN: Final = "0A"
+"""The state of a listening socket in ``/proc/net/tcp``."""
 PRECISION: Final = 0.05
 """How exact the number of calls is that a server carries."""
 PACKAGES: Final = (
@@ -53,47 +55,54 @@ def own_command(peer: str) -> list[str]:
     return [sys.executable, "-m", "tests.benchmarks.peers", peer, "{port}"]
 
 
-def _on_core(place: int) -> Callable[[], None]:
-    """What keeps a new process on one of the cores that this one may use."""
+def _on_core(place: int | None) -> Callable[[], None]:
+    """What keeps a new process on one of the cores that this one may use; None: on any."""
     cores = sorted(os.sched_getaffinity(0))
-    return partial(os.sched_setaffinity, 0, {cores[place]})
+    return partial(os.sched_setaffinity, 0, cores if place is None else {cores[place]})
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """A server until the end of the block: its port, and the number of its process."""
+def started(command: Sequence[str], processes: int = 1) -> Iterator[tuple[int, list[int]]]:
+    """A server until the end of the block: its port, and the numbers of its processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     words = [word.replace("{port}", str(port)) for word in command]
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(words, stderr=said, preexec_fn=_on_core(0)) as server,
-    ):
-        try:
-            give_up = time.monotonic() + STARTING
-            while not _listens(port):
-                if server.poll() is not None or time.monotonic() > give_up:
-                    server.kill()
-                    said.seek(0)
-                    raise SystemExit(f"{shlex.join(words)} does not listen:\n{said.read()}")
-                time.sleep(0.05)
-            yield port, server.pid
-        finally:
-            server.kill()
+    with contextlib.ExitStack() as ending:
+        said = ending.enter_context(tempfile.TemporaryFile("w+"))
+        servers: list[subprocess.Popen[bytes]] = []
+        for place in range(processes):
+            pinned = _on_core(place % len(os.sched_getaffinity(0)))
+            server = subprocess.Popen(words, stderr=said, preexec_fn=pinned)
+            ending.callback(server.wait)
+            ending.callback(server.kill)
+            servers.append(server)
+        give_up = time.monotonic() + STARTING
+        while _listening(port) < processes:
+            if any(one.poll() is not None for one in servers) or time.monotonic() > give_up:
+                said.seek(0)
+                raise SystemExit(f"{shlex.join(words)} does not listen:\n{said.read()}")
+            time.sleep(0.05)
+        yield port, [server.pid for server in servers]
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _listening(port: int) -> int:
+    """How many sockets of IPv4 listen on this port."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    local = [(line.split()[1], line.split()[3]) for line in lines]
+    return sum(state == LISTEN and address.endswith(f":{port:04X}") for address, state in local)
 
 
-def measure(command: Sequence[str], *, calls: int, seconds: float, warm_up: float) -> Load:
+def measure(
+    command: Sequence[str], *, calls: int, seconds: float, warm_up: float, processes: int = 1
+) -> Load:
     """Start a server, place the calls, and tell what became of them."""
-    with started(command) as (port, pid):
-        load = [sys.executable, "-m", "tests.benchmarks.load", str(port), str(pid)]
+    with started(command, processes) as (port, pids):
+        load = [sys.executable, "-m", "tests.benchmarks.load", str(port), *map(str, pids)]
         load += [f"--calls={calls}", f"--seconds={seconds}", f"--warm-up={warm_up}"]
-        run = subprocess.run(load, stdout=subprocess.PIPE, preexec_fn=_on_core(-1), check=True)
+        spare = processes < len(os.sched_getaffinity(0))
+        pinned = _on_core(-1 if spare else None)
+        run = subprocess.run(load, stdout=subprocess.PIPE, preexec_fn=pinned, check=True)
     return Load(**json.loads(run.stdout))
 
 
@@ -145,7 +154,7 @@ def table(
         "load late p99 ms",
     ]
     if carried:
-        columns += ["calls a core carries", f"/ {reference}'s"]
+        columns += ["calls carried", f"/ {reference}'s"]
     costs = {name: _median([one.cost for one in some], 1e6) for name, some in loads.items()}
     rows: list[list[Cell]] = []
     for name, some in loads.items():
@@ -187,10 +196,12 @@ def main() -> None:
     add("--seconds", type=float, default=5.0, metavar="S", help="default: %(default)s")
     add("--warm-up", type=float, default=1.0, metavar="S", help="default: %(default)s")
     add("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
-    said = "also search how many calls a core carries: all echoed, p99 within the limit"
+    said = "also search how many calls a server carries: all echoed, p99 within the limit"
     add("--capacity", action="store_true", help=said)
     said = "limit of the p99 of an echo, in ms  [default: %(default)s]"
     add("--limit", type=float, default=100.0, metavar="MS", help=said)
+    said = "processes of each server, each on a core, that share its port  [default: %(default)s]"
+    add("--processes", type=int, default=1, metavar="N", help=said)
     add("--quick", action="store_true", help="20 calls, one second, one round: within a minute")
     add("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
@@ -207,7 +218,11 @@ def main() -> None:
 
     def run(name: str, calls: int) -> Load:
         load = measure(
-            commands[name], calls=calls, seconds=options.seconds, warm_up=options.warm_up
+            commands[name],
+            calls=calls,
+            seconds=options.seconds,
+            warm_up=options.warm_up,
+            processes=options.processes,
         )
         late[name] = max(late[name], load.late_p99)
         _tell(name, load)
@@ -223,7 +238,7 @@ def main() -> None:
             load = run(name, options.calls)
             loads[name].append(load)
             if options.capacity:
-                guess = round(1 / (load.cost or 1e-3) / 50)
+                guess = round(options.processes / (load.cost or 1e-3) / 50)
                 carried[name].append(capacity(partial(is_steady, name), guess))
     columns, rows = table(loads, carried, late, options.reference)
     report = Report.here(
@@ -233,6 +248,7 @@ def main() -> None:
         packages=PACKAGES,
         rounds=str(options.rounds),
         seconds=f"{options.seconds:g}",
+        processes=str(options.processes),
         load=f"{busy} at the start",
     )
     print(report)

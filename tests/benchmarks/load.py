@@ -1,4 +1,4 @@
-"""Many calls to an app that echoes, in real time: python -m tests.benchmarks.load PORT PID …
+"""Many calls to an app that echoes, in real time: python -m tests.benchmarks.load PORT PID…
 
 A process of its own, so that its work is not the server's. Each call sends 20 ms of 8000 Hz mono
 every 20 ms, the calls evenly spread over that time. What is sent is numbered, so that every echo is
@@ -71,9 +71,9 @@ class Load:
     """How late this process was with a send."""
     late_worst: float
     cost: float | None
-    """Time that the server's process has computed for an echo; None if nothing came back."""
+    """Time that the server's processes have computed for an echo; None if nothing came back."""
     share: float
-    """Share of one core that the server's process took."""
+    """How many cores the server's processes took."""
 
 
 def masked(payload: bytes, mask: bytes) -> bytes:
@@ -202,10 +202,13 @@ class Call:
         took.append(now - self.sent_at[number])
 
 
-def computed(pid: int) -> float:
-    """Seconds that a process has computed so far, in its own code and in the system's."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def computed(pids: Sequence[int]) -> float:
+    """Seconds that processes have computed so far, in their own code and in the system's."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: array[float], share: float) -> float | None:
@@ -215,11 +218,11 @@ def percentile(values: array[float], share: float) -> float | None:
 class _Run:
     """The calls while they talk, and what is measured of them."""
 
-    def __init__(self, placed: Sequence[Call], pid: int) -> None:
+    def __init__(self, placed: Sequence[Call], pids: Sequence[int]) -> None:
         self.placed = placed
         self.sent = 0
         self.took, self.late = array("d"), array("d")
-        self._pid = pid
+        self._pids = pids
         self._gap = STEP / len(placed)  # between two messages of all calls
         self._by_fd = {call.sock.fileno(): call for call in placed}
         self._epoll = select.epoll()
@@ -233,7 +236,7 @@ class _Run:
 
     def measured(self) -> tuple[float, float, int]:
         """The time, what the server has computed, and how many echoes came."""
-        return time.perf_counter(), computed(self._pid), self.echoes
+        return time.perf_counter(), computed(self._pids), self.echoes
 
     def send_until(self, last: int) -> None:
         """Send each message when it is due, and take the echoes that come meanwhile."""
@@ -269,16 +272,17 @@ class _Run:
                 self._epoll.unregister(fd)
 
 
-def run(port: int, pid: int, *, calls: int, seconds: float, warm_up: float) -> Load:
+def run(port: int, pids: Sequence[int], *, calls: int, seconds: float, warm_up: float) -> Load:
     """Place the calls, let them talk, and measure after the time for warming up."""
-    running = _Run([Call(port, number) for number in range(calls)], pid)
+    running = _Run([Call(port, number) for number in range(calls)], pids)
     gc.disable()
     running.send_until(round(warm_up / STEP) * calls)
     begun, busy_before, echoes_before = running.measured()
     running.took, running.late = array("d"), array("d")
     running.send_until(round((warm_up + seconds) / STEP) * calls)
-    ended, busy, echoes = running.measured()
+    ended, busy, _ = running.measured()
     running.drain()
+    _, computed_in_all, echoes = running.measured()
     for call in running.placed:
         call.close()
     return Load(
@@ -289,7 +293,9 @@ def run(port: int, pid: int, *, calls: int, seconds: float, warm_up: float) -> L
         echo_p99=percentile(running.took, 0.99),
         late_p99=percentile(running.late, 0.99) or 0.0,
         late_worst=max(running.late),
-        cost=(busy - busy_before) / (echoes - echoes_before) if echoes > echoes_before else None,
+        cost=(computed_in_all - busy_before) / (echoes - echoes_before)
+        if echoes > echoes_before
+        else None,
         share=(busy - busy_before) / (ended - begun),
     )
 
@@ -299,14 +305,14 @@ def main() -> None:
         prog="python -m tests.benchmarks.load", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("port", type=int)
-    parser.add_argument("pid", type=int, help="the server's process")
+    parser.add_argument("pids", type=int, nargs="+", help="the server's processes")
     parser.add_argument("--calls", type=int, default=100, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=5.0, help="default: %(default)s")
     parser.add_argument("--warm-up", type=float, default=1.0, help="default: %(default)s")
     options = parser.parse_args()
     load = run(
         options.port,
-        options.pid,
+        options.pids,
         calls=options.calls,
         seconds=options.seconds,
         warm_up=options.warm_up,

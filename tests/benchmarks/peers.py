@@ -35,7 +35,8 @@ def listenproto_trio(port: int) -> None:
             if isinstance(event, Audio):
                 await call.send_audio(event.pcm)
 
-    trio.run(partial(serve, echo, host=HOST, port=port, answering=ANSWERING))
+    serving = partial(serve, echo, host=HOST, port=port, reuse_port=True, answering=ANSWERING)
+    trio.run(serving)
 
 
 async def _echo(websocket: Any, request: Any = None) -> None:
@@ -51,7 +52,8 @@ def listenproto_websockets(port: int) -> None:
     from websockets.asyncio.server import serve
 
     async def main() -> None:
-        async with serve(_echo, HOST, port, **websockets_options(ANSWERING)):
+        options = websockets_options(ANSWERING)
+        async with serve(_echo, HOST, port, reuse_port=True, **options):
             await asyncio.Event().wait()
 
     asyncio.run(main())
@@ -141,7 +143,7 @@ def _serve_picows(listener: Callable[[], Any], port: int) -> None:
         return WSUpgradeResponseWithListener(response, listener())
 
     async def main() -> None:
-        server = await ws_create_server(upgrade, HOST, port)
+        server = await ws_create_server(upgrade, HOST, port, reuse_port=True)
         await server.serve_forever()
 
     uvloop.run(main())
@@ -171,7 +173,8 @@ def websockets(port: int) -> None:
 
     async def main() -> None:
         subprotocols: Any = [SUBPROTOCOL]
-        async with serve(echo, HOST, port, subprotocols=subprotocols, compression=None):
+        options: Any = {"subprotocols": subprotocols, "compression": None, "reuse_port": True}
+        async with serve(echo, HOST, port, **options):
             await asyncio.Event().wait()
 
     asyncio.run(main())
