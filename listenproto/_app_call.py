@@ -38,6 +38,7 @@ from listenproto._messages import (
     PlayAudio,
 )
 from listenproto._rules import REFUSALS
+from listenproto._sender import Sender
 from listenproto._sent import Sent
 from listenproto._speech import Speech
 from listenproto._statistics import Lateness, Statistics
@@ -140,8 +141,6 @@ class AppCall(Generic[_Data]):
         """The sample rate of this end's stream in Hz."""
         self.over_messages: Final[bool] = over_messages
         """Whether another library gives and takes whole messages, not bytes."""
-        self.watchers: list[Watcher] = []
-        """What is told of each message as it passes; add your own."""
         self.verdict: Accept | Reject | None = verdict
         """How the upgrade request was answered; None until then."""
         self.is_late: bool = False
@@ -158,9 +157,11 @@ class AppCall(Generic[_Data]):
         """The time: the latest that was passed in."""
         self._metadata_by = now + limits.handshake_time
         self._close_at = math.inf
-        self._talking = Talking(self.answering, self.session, self.link, rate=self.stream_rate)
+        self._sender = Sender(self.session, self.link.notes)
+        self._talking = Talking(
+            self.answering, self.session, self.link, self._sender.fill, rate=self.stream_rate
+        )
         self._was_held = False
-        self._told_of: set[str] = set()
         self._reported = ""  # the reason of the newest violation
         if over_messages:
             self.session.request = request
@@ -183,6 +184,11 @@ class AppCall(Generic[_Data]):
     def notes(self) -> deque[CallNote]:
         """What is to be logged; whoever logs it removes it from here."""
         return self.link.notes
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """What is told of each message as it passes; add your own."""
+        return self._sender.watchers
 
     @property
     def quiet_until(self) -> float:
@@ -253,15 +259,15 @@ class AppCall(Generic[_Data]):
             self._was_held = self._unread.held
             self.link.hold(self._was_held, now)
         if self._talking.utterances or self._talking.markers.in_doubt:
-            self._talking.go_on(now, self.send, self._fill)
+            self._talking.go_on(now, self.send)
 
     def _dispatch(self, event: ConnectionEvent) -> None:
         if isinstance(event, Audio):
             assert self.session.metadata is not None  # it comes before any audio
             media_time = self.session.samples_received / self.session.metadata.sample_rate
             self._lateness.note(self.now - media_time)
-            if self.watchers:
-                self._tell_watchers(lambda watcher: watcher.received(event, self.now))
+            if self._sender.watchers:
+                self._sender.tell(lambda watcher: watcher.received(event, self.now))
             self._unread.put(event)
         elif isinstance(event, Request):
             self._answer(event)
@@ -279,16 +285,6 @@ class AppCall(Generic[_Data]):
             elif isinstance(event, PlaybackDone) and event.wrong_pace is not None:
                 self.notes.append(CallNote("warning", event.wrong_pace))
             self._unread.put(event)
-
-    def _tell_watchers(self, tell: Callable[[Watcher], None]) -> None:
-        """Tell all who watch; one that fails is noted and told no more."""
-        for watcher in [*self.watchers]:
-            try:
-                tell(watcher)
-            except Exception as exc:
-                self.watchers.remove(watcher)
-                failed = "a watcher failed and is not called again"
-                self.notes.append(CallNote("error", failed, exc))
 
     def _by_policy(self, request: Request) -> Accept | Reject:
         return judge_request(request, self.answering.policy)
@@ -336,7 +332,7 @@ class AppCall(Generic[_Data]):
         """
         now = self.now = max(self.now, now)
         if self._talking.utterances:
-            self._talking.go_on(now, self.send, self._fill)
+            self._talking.go_on(now, self.send)
         return self.link.data_to_send(now)
 
     def next_timeout(self) -> float:
@@ -388,15 +384,8 @@ class AppCall(Generic[_Data]):
             raise self._why_over()
         talking = self._talking
         if talking.follows:
-            talking.prepare(message, now, self._fill)
-        sent = self.session.send(message, now)
-        if sent is not None:
-            assert sent.message is not None  # it is under way
-            self._note_what_changed(message, sent.message)
-            message = sent.message
-        self._note_caution(message)
-        if self.watchers:
-            self._tell_watchers(lambda watcher: watcher.sent(message, now))
+            talking.prepare(message, now)
+        message, sent = self._sender.send(message, now)
         if talking.follows:
             talking.follow(message, sent, now)
         if isinstance(message, KillAudio | Disconnect):
@@ -406,38 +395,11 @@ class AppCall(Generic[_Data]):
             self._close_at = now + self.answering.limits.close_time
         return sent
 
-    def _fill(self, audio: Audio, now: float) -> None:
-        """Send audio that this end adds to what is said."""
-        self.session.fill(audio, now)
-        if self.watchers:
-            self._tell_watchers(lambda watcher: watcher.sent(audio, now))
-
     def _why_over(self) -> CallEnded:
         """Why nothing more can be sent."""
         if self.link.ended:
             return CallEnded(str(self.link.ending(self.now)))
         return CallEnded("the call is over: this end has disconnected")
-
-    def _note_what_changed(self, given: Message, sent: Message) -> None:
-        """Note, once per call each, that a WAV's header was corrected, or a raw clip made a WAV."""
-        if not (isinstance(given, PlayAudio) and isinstance(sent, PlayAudio)):
-            return
-        if sent.content is given.content or given.content_type in self._told_of:
-            return
-        self._told_of.add(given.content_type)
-        if given.content_type == "wav":
-            said = f"a WAV clip was sent with its header corrected: {given.head.flaw}"
-            self.notes.append(CallNote("warning", said))
-        else:
-            said = f"raw clips of {given.sample_rate} Hz are sent as WAV: platforms misread them"
-            self.notes.append(CallNote("info", said))
-
-    def _note_caution(self, message: Message) -> None:
-        """Note, once per call each, what goes wrong with a message though it breaks nothing."""
-        caution = self.session.observer.caution(Peer.APP, message)
-        if caution is not None and caution not in self._told_of:
-            self._told_of.add(caution)
-            self.notes.append(CallNote("warning", caution))
 
     def send_if_room(self, message: PlayAudio | Mark, now: float) -> Sent:
         """As :meth:`send`; the outcome is REFUSED at once if too many are under way."""
@@ -497,7 +459,7 @@ class AppCall(Generic[_Data]):
             if self.link.ended or self.disconnected:
                 raise self._why_over()
             self._talking.begin(speech, now)
-        self._talking.go_on(now, self.send, self._fill)
+        self._talking.go_on(now, self.send)
 
     def check_streams(self) -> None:
         """Raise LocalProtocolError if this end must not stream."""

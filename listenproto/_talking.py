@@ -46,8 +46,8 @@ Fill: TypeAlias = Callable[[Audio, float], object]
 class Talking:
     """What one end says in a call.
 
-    The ``send`` that some methods get sends a message, for the call and all who watch it; ``fill``
-    does so with audio that this end adds to what is said.
+    ``fill`` sends audio that this end adds to what is said, and the ``send`` that some methods get
+    sends a message, for the call and all who watch it.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Talking:
         answering: Answering,
         session: AppSession,
         link: Link[Any],
+        fill: Fill,
         *,
         rate: int,
     ) -> None:
@@ -68,6 +69,7 @@ class Talking:
         self._profile: Final = answering.profile
         self._session = session
         self._link = link
+        self._fill = fill
         self._rate = rate
         profile, pads = answering.profile, answering.pad_speech
         self._pads = profile.stream_batch > 0 if pads is None else pads
@@ -114,12 +116,12 @@ class Talking:
     def _forget_heard(self, now: float) -> None:
         self.utterances = [one for one in self.utterances if not one.is_heard(now)]
 
-    def go_on(self, now: float, send: Send, fill: Fill) -> None:
+    def go_on(self, now: float, send: Send) -> None:
         """Send what may be sent of the speech by now, or what resets the stream."""
         if self._link.ended:
             self._silence(now)
         elif self.markers.in_doubt and self._reset_due(now) <= now and self._link.has_room:
-            self._reset(now, fill)
+            self._reset(now)
         while (speech := self.speech) is not None:
             if speech.over:
                 self.speech = None
@@ -172,30 +174,30 @@ class Talking:
             return due
         return max(due, self.quiet_until, self._session.plays_until(now))
 
-    def _reset(self, now: float, fill: Fill) -> None:
-        self._add(self.markers.reset(now), now, fill)
+    def _reset(self, now: float) -> None:
+        self._add(self.markers.reset(now), now)
         self._added = self.markers.reset_seconds
 
-    def _add(self, pcm: bytes, now: float, fill: Fill) -> None:
+    def _add(self, pcm: bytes, now: float) -> None:
         """Send audio that is nothing that is said."""
-        fill(audio := Audio(pcm), now)
+        self._fill(audio := Audio(pcm), now)
         self.follow(audio, None, now)
 
     def ahead(self, now: float) -> float:
         """Seconds of audio that the caller is still to hear, without a reset at the end."""
         return max(0.0, self._session.ahead(now) - self._added)
 
-    def prepare(self, message: Message, now: float, fill: Fill) -> None:
+    def prepare(self, message: Message, now: float) -> None:
         """A message is about to be sent: send what must stand before it.
 
         Raises :class:`LocalProtocolError` for a clearMarks that would leave markers stuck, if these
         are refused.
         """
         if isinstance(message, KillAudio):
-            self._fill_batch(now, fill)
+            self._fill_batch(now)
         elif isinstance(message, Audio):
             if self.markers.in_doubt and self._reset_due(now) <= now:
-                self._reset(now, fill)
+                self._reset(now)
         elif isinstance(message, ClearMarks) and (stuck := self.markers.sticks()):
             self._check_stuck(stuck)
 
@@ -261,7 +263,7 @@ class Talking:
         send(KillAudio(), now)
         self.quiet_until = max(self.quiet_until, now + guard)
 
-    def _fill_batch(self, now: float, fill: Fill) -> None:
+    def _fill_batch(self, now: float) -> None:
         """Have nothing of a stream stay behind a killAudio, to open what is said next.
 
         The platform plays a stream in batches, and keeps what does not fill one. Where that is
@@ -275,7 +277,7 @@ class Talking:
             for seconds in (self._profile.stream_batch, self._profile.prebuffer)
         )
         if self._silent < batch or sent < least:
-            self._add(bytes(max(batch, least - sent)), now, fill)
+            self._add(bytes(max(batch, least - sent)), now)
 
     def stop_clips(self, now: float, send: Send) -> None:
         """Send a killAudio, behind a silent clip if the killAudio would spare clips that wait."""

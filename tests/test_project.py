@@ -188,6 +188,7 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_ended_call",
         "_answering",
         "_markers",
+        "_sender",
         "_talking",
         "_app_call",
         "_account",

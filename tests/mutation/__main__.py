@@ -63,6 +63,7 @@ TESTS: Final = {
     "framing": ["test_wire", "test_connection"],
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],
+    "sender": ["test_app_call", "test_app_call_search"],
     "talking": ["test_app_call", "test_app_call_search"],
     "app_call": ["test_app_call", "test_app_call_search"],
     "account": ["test_app_call"],
@@ -99,7 +100,7 @@ TESTS: Final = {
 }
 """The modules that are mutated, and the tests that are there to kill their mutants."""
 
-CALLS: Final = ("pace", "speech", "link", "talking", "app_call", "account", "unread")
+CALLS: Final = ("pace", "speech", "link", "sender", "talking", "app_call", "account", "unread")
 """Modules of which no vector knows, as vectors are conversations without a clock."""
 
 SLOW: Final = (
