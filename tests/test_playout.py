@@ -1105,19 +1105,24 @@ def test_after_a_disconnect_nothing_is_heard_and_nothing_told(profile: Profile) 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rate", "killed_after", "figures"),
+    ("profile", "seconds", "rate", "killed_after", "figures"),
     [
-        (1, 8000, 0.24, ("1", "1000", "1920")),
-        (1, 8000, 2, ("1", "1000", "8000")),
-        (5, 16000, 0.24, ("2", "2048", "1920")),
-        (5, 8000, 2.06, ("4", "4096", "16480")),
-        (5, 8000, 4.2, ("5", "5000", "33600")),
+        (DEPLOYED, 1, 8000, 0.24, ("1", "1000", "1920")),
+        (DEPLOYED, 1, 8000, 2, ("1", "1000", "8000")),
+        (DEPLOYED, 5, 16000, 0.24, ("2", "2048", "1920")),
+        (DEPLOYED, 5, 8000, 2.06, ("4", "4096", "16480")),
+        (DEPLOYED, 5, 8000, 4.2, ("5", "5000", "33600")),
+        (attrs.evolve(DEPLOYED, clip_piece=0), 5, 8000, 2.06, ("2", "2060", "16480")),
     ],
 )
 def test_the_figures_of_a_killed_clip_are_what_was_read_ahead_but_for_the_offset(
-    seconds: int, rate: int, killed_after: float, figures: tuple[str, str, str]
+    profile: Profile,
+    seconds: int,
+    rate: int,
+    killed_after: float,
+    figures: tuple[str, str, str],
 ) -> None:
-    task = open_task(Mode.CLIPS, DEPLOYED)
+    task = open_task(Mode.CLIPS, profile)
     task.receive(play_audio(bytes(2 * seconds * rate), sampleRate=rate))
     task.play(round(killed_after * SECOND) - 1)
     task.receive(KILL)
