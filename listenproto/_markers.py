@@ -129,6 +129,8 @@ class Markers:
 
     def reset(self, now: float) -> bytes:
         """A reset goes out, behind everything: returns its samples."""
+        for mark in (*self._marked, *self._bare):
+            mark.was_reset = True
         self._may_be_stuck = False
         self._forget_marks()
         self.reset_until = now + self.reset_seconds

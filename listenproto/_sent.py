@@ -106,6 +106,8 @@ class Sent:
     cut short."""
     silence: float = attrs.field(default=0.0, repr=False)
     """How many seconds of silence in front of a mark the platform may keep back."""
+    was_reset: bool = attrs.field(default=False, repr=False)
+    """Whether the stream was reset as its event was overdue: how late that comes shows nothing."""
     cut_at: float = attrs.field(default=math.inf, repr=False)
     """When this end sent the message that cuts it short."""
     is_silenced: bool = attrs.field(default=False, repr=False)
@@ -276,7 +278,8 @@ class Record:
 
         A clock that stands still says nothing.
         """
-        if mark.outcome in (Outcome.PLAYED, Outcome.EARLY) and self._clock_runs:
+        is_played = mark.outcome in (Outcome.PLAYED, Outcome.EARLY)
+        if is_played and self._clock_runs and not mark.was_reset:
             assert mark._expected is not None
             self.wrong_pace = self._pace.mark_came(
                 mark.name, mark._expected, self.clocks, mark.silence

@@ -24,6 +24,7 @@ from listenproto import (
     Profile,
     Sent,
     Speech,
+    Violation,
 )
 from listenproto._l16 import SAMPLE_BYTES
 
@@ -108,8 +109,8 @@ class LineToDouble:
             payload = self.to_platform.popleft()[1]
             assert isinstance(payload, str | bytes)
             self.task.receive(payload)
-        while call.next_event(now) is not None:
-            pass
+        while (event := call.next_event(now)) is not None:
+            assert not isinstance(event, Violation)
 
     def _check(self) -> None:
         """No mark is called played before the caller has heard what stands in front of it."""

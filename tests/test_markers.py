@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +17,12 @@ from listenproto import (
     KillAudio,
     LocalProtocolError,
     Mark,
+    Message,
     Outcome,
 )
 from listenproto._l16 import SAMPLE_BYTES
 from tests.depth import FEW
-from tests.marks_support import LineToDouble
+from tests.marks_support import MARKS_INSIDE, LineToDouble
 
 RATES = [8000, 16000, 24000]
 
@@ -102,6 +104,7 @@ def test_no_mark_is_played_unheard_or_waits_for_ever_or_blocks_later_ones(
     line.wait(2)
     assert last.outcome is Outcome.PLAYED
     assert line.call.session.under_way == []
+    assert all("a clearMarks" in note.text for note in line.call.notes)
 
 
 def test_what_a_kill_leaves_stuck_is_reset_behind_its_guard() -> None:
@@ -140,6 +143,52 @@ def test_a_kill_of_a_mark_at_the_end_of_speech_leaves_nothing_stuck() -> None:
     sent(line)
     line.wait(3)
     assert sent(line) == []
+
+
+def test_audio_of_no_bytes_puts_no_marker_into_the_stream() -> None:
+    line = LineToDouble(8000)
+    line.speak(0.5)
+    line.mark("a")
+    line.call.send(Audio(b""), line.now)
+    line.kill()
+    line.wait(3)
+    assert "reset" not in sent(line)
+
+
+def test_where_streams_are_not_played_in_batches_markers_are_all_that_resets_them() -> None:
+    line = LineToDouble(8000, profile=attrs.evolve(MARKS_INSIDE, stream_batch=0.0, prebuffer=0.0))
+    line.speak(0.5)
+    line.mark("a")
+    line.speak(0.1)
+    line.kill()
+    line.take_sent()
+    line.wait(1)
+    assert line.take_sent() == [b"\xff\xff" * 30]
+
+
+def test_who_watches_a_call_is_told_of_what_is_added_to_the_stream() -> None:
+    """A recording has it at its place."""
+
+    class Watching:
+        def __init__(self) -> None:
+            self.audio: list[bytes] = []
+
+        def received(self, audio: Audio, now: float) -> None:
+            """Nothing of that."""
+
+        def sent(self, message: Message, now: float) -> None:
+            if isinstance(message, Audio):
+                self.audio.append(message.pcm)
+
+    line, watching = LineToDouble(8000), Watching()
+    line.call.watchers.append(watching)
+    line.speak(0.5)
+    line.mark("a")
+    line.call.send(Audio(b"\1\0"), line.now)
+    line.kill()
+    line.wait(1)
+    assert watching.audio == [one for one in line.take_sent() if isinstance(one, bytes)]
+    assert watching.audio[-2:] == [bytes(1280), burst(8000)]
 
 
 def test_a_reset_that_is_killed_is_sent_again() -> None:
@@ -234,6 +283,7 @@ def test_a_mark_that_was_lost_blocks_no_later_one() -> None:
     assert [mark.outcome for mark in marks] == [None] * 3
     line.wait(1)
     assert [mark.outcome for mark in marks] == [Outcome.PLAYED] * 3
+    assert not line.call.notes  # such as that the platform plays too slowly
 
 
 def test_a_clear_marks_that_leaves_a_marker_stuck_is_told_of_or_refused() -> None:
