@@ -1,8 +1,8 @@
 """The two reference behaviours: what the protocol says, and what deployed platforms do.
 
-A profile is frozen data, with one field for each decision in ``spec/decisions.md`` in which
-deployed platforms differ. Code looks at the field, never at the profile's name. The defaults of
-the fields are the documented behaviour.
+A profile is frozen data, with one field for each thing in ``spec/deployed.md`` that this package
+plays or avoids; D… is the decision in ``spec/decisions.md``. Code looks at the field, never at the
+profile's name. The defaults of the fields are the documented behaviour.
 """
 
 from __future__ import annotations
