@@ -105,6 +105,9 @@ def listenproto_picows(port: int) -> None:
                 self.received.put_nowait(frame.get_payload_as_utf8_text())
             elif frame.msg_type is WSMsgType.CLOSE:
                 self.received.put_nowait(Close(int(frame.get_close_code().value)))
+                if not transport.is_close_frame_sent:
+                    transport.send_close(frame.get_close_code())
+                transport.disconnect()
 
         def on_ws_disconnected(self, transport: WSTransport) -> None:
             self.received.put_nowait(Close(1006))
@@ -231,7 +234,7 @@ def picows(port: int) -> None:
             if frame.msg_type is WSMsgType.BINARY:
                 transport.send(WSMsgType.BINARY, frame.get_payload_as_bytes())
             elif frame.msg_type is WSMsgType.CLOSE:
-                transport.send_close()
+                transport.send_close(frame.get_close_code())
                 transport.disconnect()
 
     _serve_picows(Echo, port)
