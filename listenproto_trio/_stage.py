@@ -108,6 +108,8 @@ class Stage:
         actor = _Actor(call, caller, trio.current_time() + phase)
         descriptor = call._lend()
         if descriptor is not None:
+            if descriptor in self._sockets.get_map():  # a socket that was closed had this number
+                self._sockets.unregister(descriptor)
             self._sockets.register(descriptor, selectors.EVENT_READ, call)
         try:
             heapq.heappush(self._due, (actor.due, self._placed, actor))
@@ -115,7 +117,7 @@ class Stage:
             await actor.done.wait()
         finally:
             actor.done.set()
-            self._leave(descriptor)
+            self._leave(descriptor, call)
             call._take_back()
         if actor.error is not None:
             raise actor.error
@@ -123,9 +125,10 @@ class Stage:
         assert call.task.result is not None
         return call.task.result
 
-    def _leave(self, descriptor: int | None) -> None:
-        if descriptor is not None and descriptor in self._sockets.get_map():
-            self._sockets.unregister(descriptor)
+    def _leave(self, descriptor: int | None, call: PlatformCall) -> None:
+        key = None if descriptor is None else self._sockets.get_map().get(descriptor)
+        if key is not None and key.data is call:
+            self._sockets.unregister(key.fd)
 
     async def run(self) -> None:
         """Take the steps of all calls; runs until it is cancelled."""

@@ -12,9 +12,10 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from listenproto import Audio, Heard, ListenEnd, ListenTask, Mode, Payload, Peer, TraceMoment
-from listenproto_trio import Answering, Call, Handler, Key, open_call, serve
+from listenproto_trio import Answering, Call, Handler, Key, PlatformCall, open_call, serve
 from listenproto_trio._stage import GRAIN, Spread, Stage
 from tests.trio_support import ATTRIBUTES, STREAM, audio, calling, real, virtual
 
@@ -160,6 +161,38 @@ async def test_a_connection_that_is_lost_ends_its_call() -> None:
         async with staged() as stage, open_call(ListenTask(verb, ATTRIBUTES)) as call:
             result = await stage.talk(call, b"", hang_up_after=20)
         assert result.end is ListenEnd.LOST
+        server.cancel_scope.cancel()
+
+
+@real
+async def test_a_call_may_get_the_socket_number_of_one_that_is_closed() -> None:
+    async with trio.open_nursery() as server:
+        answering = Answering(mode=Mode.STREAMING, unread="hold")
+        serving = partial(serve, echo, host="127.0.0.1", port=0, answering=answering)
+        (listener,) = await server.start(serving)
+        verb = attrs.evolve(STREAM, url=f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/")
+        stage, ends = Stage(), []
+
+        async def talk(call: PlatformCall) -> None:
+            ends.append((await stage.talk(call, b"", hang_up_after=0.2)).end)
+
+        async with trio.open_nursery() as nursery:
+            async with open_call(ListenTask(verb, ATTRIBUTES)) as first:
+                number = first.stream.socket.fileno()  # type: ignore[attr-defined]
+                nursery.start_soon(talk, first)
+                await wait_all_tasks_blocked()
+                await trio.aclose_forcefully(first.stream)
+                async with open_call(ListenTask(verb, ATTRIBUTES)) as second:
+                    assert second.stream.socket.fileno() == number  # type: ignore[attr-defined]
+                    nursery.start_soon(talk, second)
+                    await wait_all_tasks_blocked()
+                    nursery.start_soon(stage.run)
+                    await second.over()
+                await first.over()
+            nursery.cancel_scope.cancel()
+        assert len(ends) == 2
+        assert second.result is not None and second.result.end is ListenEnd.HANGUP
+        assert second.statistics.audio_received > 0
         server.cancel_scope.cancel()
 
 
