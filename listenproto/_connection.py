@@ -61,6 +61,11 @@ class _End(Protocol):
 
 _EndT = TypeVar("_EndT", bound=_End)
 
+# Constants, as each message needs them, and Python 3.11 looks up members of an enum slowly.
+_OPEN: Final = WireState.OPEN
+_CLOSED: Final = WireState.CLOSED
+_ENDED: Final = (WireState.FAILED, WireState.CLOSED)
+
 
 class Connection(Generic[_EndT]):
     """What both ends share; see :class:`AppConnection` and :class:`PlatformConnection`."""
@@ -84,13 +89,13 @@ class Connection(Generic[_EndT]):
     @property
     def finished(self) -> bool:
         """Whether nothing more will be received: write what is left, then close the transport."""
-        wire_is_over = self._wire.state is WireState.CLOSED
+        wire_is_over = self._wire.state is _CLOSED
         return wire_is_over or self._error is not None or self._failed
 
     @property
     def ended(self) -> bool:
         """Whether no more messages can be sent."""
-        return self._end.ended or self._wire.state in (WireState.FAILED, WireState.CLOSED)
+        return self._end.ended or self._wire.state in _ENDED
 
     @property
     def left(self) -> bool:
@@ -183,7 +188,7 @@ class Connection(Generic[_EndT]):
     def data_to_send(self, limit: int = 65536) -> bytes:
         """The bytes to write next, about ``limit`` of them; empty if there are none."""
         wire = self._wire
-        if wire.state is WireState.OPEN:
+        if wire.state is _OPEN:
             for payload in self._end.data_to_send():
                 if isinstance(payload, Close):
                     wire.close(payload.code, payload.reason)

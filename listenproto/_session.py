@@ -23,6 +23,8 @@ from listenproto._violation import Violation
 
 __all__ = ["Session", "Traffic"]
 
+# Constants, as each message needs them, and Python 3.11 looks up members of an enum slowly.
+_ENDED: Final = (PeerState.CLOSING, PeerState.CLOSED)
 ABNORMAL: Final = 1006
 """The code that stands for a close that never came (RFC 6455, 7.1.5)."""
 
@@ -59,8 +61,7 @@ class Session:
     @property
     def ended(self) -> bool:
         """Whether nothing more may be sent: a close passed, or the connection was lost."""
-        states = self.observer.states
-        return states[self._peer] in (PeerState.CLOSING, PeerState.CLOSED) or self._lost
+        return self._lost or self.observer.states[self._peer] in _ENDED
 
     @property
     def left(self) -> bool:
