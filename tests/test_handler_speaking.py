@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -21,15 +22,18 @@ from listenproto import (
     Audio,
     BidirectionalAudio,
     CallEnded,
+    HandlerCall,
     Heard,
     KillAudio,
     ListenVerb,
     LocalProtocolError,
     Outcome,
+    Playback,
 )
 from tests.call_support import CALL_SID, CLIPS, STREAM, audio, small_outbox
 from tests.depth import FEW
 from tests.interop import noise
+from tests.marks_support import MARKS_INSIDE
 from tests.runtime_support import (
     BUSY,
     Line,
@@ -416,3 +420,36 @@ async def test_speech_may_come_from_any_iterable_of_bytes() -> None:
         await both.app.speak(audio(0.1))
         await all_blocked()
         assert spoken(both) == audio(0.3)
+
+
+@pytest.mark.parametrize("rate", [8000, 24000])
+@virtual
+async def test_sentences_with_marks_are_heard_whole_where_marks_are_inside_the_stream(
+    rate: int,
+) -> None:
+    """Also behind a killAudio that leaves markers stuck."""
+    both_ways = BidirectionalAudio(streaming=True, sample_rate=rate)
+    verb = ListenVerb(url="ws://app.example/", bidirectional_audio=both_ways)
+    heard: list[Heard] = []
+
+    async def said(call: HandlerCall, level: int, *, lead: float = 0.2) -> Playback:
+        await call.speak(level.to_bytes(2, "little") * (rate // 2), lead=lead)
+        return await call.mark(str(level))
+
+    answering = Answering(verb=verb, profile=MARKS_INSIDE)
+    async with (
+        line(verb, platform=MARKS_INSIDE, answering=answering) as both,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(playing, both, heard)
+        for start in (1, 21, 41):
+            marks = [await said(both.app, (start + n) * 100) for n in range(5)]
+            assert [await mark.wait() for mark in marks] == [Outcome.PLAYED] * 5
+            killed = [await said(both.app, (start + n) * 100, lead=2.0) for n in range(10, 14)]
+            await both.app.kill_audio()
+            assert await killed[-1].wait() is Outcome.CLEARED
+        tasks.cancel_scope.cancel()
+    samples = Counter(memoryview(b"".join(piece.pcm for piece in heard)).cast("h"))
+    for start in (1, 21, 41):
+        assert all(samples[(start + n) * 100] >= 4000 - 2 for n in range(5))
+        assert samples[(start + 13) * 100] < 4000 - 2
