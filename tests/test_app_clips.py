@@ -99,8 +99,8 @@ def test_what_was_suspended_before_resumes_sooner_by_what_is_dropped() -> None:
     call = Deployed()
     s = call.play(4, "s", queue=False)
     call.at(1)
-    p, q, r = call.play(3, "p"), call.play(2, "q"), call.play(1, "r")
-    assert (call.ends(p, q, r, s), call.ahead) == ([4, 6, 7, 10], 9)
+    p, q, r = call.play(3, "p"), call.play(20, "q"), call.play(1, "r")
+    assert (call.ends(p, q, r, s), call.ahead) == ([4, 24, 25, 28], 27)
     assert call.next_timeout == 14
     call.at(2)
     c = call.play(5, "c", queue=False)
@@ -187,6 +187,17 @@ def test_it_resumes_behind_all_that_started_over_it_but_for_what_was_dropped() -
     assert call.ends(d, p, c, b) == [1.75, 2.75, 4.75, 7.75]
 
 
+def test_it_resumes_now_if_the_one_over_it_must_be_done() -> None:
+    call = Deployed()
+    call.play(1, "a")
+    b = call.play(3, "b")
+    call.at(0.875)
+    call.play(0.125, "c", queue=False)
+    call.at(1.5)
+    call.done("a")
+    assert call.ends(b) == [4.5]
+
+
 def test_it_is_not_waited_for_any_more_if_that_is_known_too_late() -> None:
     call = Deployed()
     a, b = call.play(1, "a"), call.play(3, "b")
@@ -216,25 +227,26 @@ def test_a_kill_right_behind_a_clip_stops_the_one_that_plays_and_spares_the_clip
 
 
 @pytest.mark.parametrize(
-    ("clips", "killed", "stopped"),
+    ("start", "clips", "killed", "stopped"),
     [
-        ([0.0], 0.019, "a"),
-        ([0.0], 0.02, "0.0"),
-        ([0.0, 0.01], 0.01, "a"),
-        ([0.0, 0.02], 0.02, "0.0"),
+        (0.0, [0.0], 0.019, "a"),
+        (0.0, [0.0], 0.02, "0.0"),
+        (0.0, [0.0, 0.01], 0.01, "a"),
+        (START, [0.0, 0.01], 0.01, "a"),
+        (0.0, [0.0, 0.02], 0.02, "0.0"),
     ],
 )
 def test_a_kill_within_a_frame_of_clips_stops_the_one_before_them(
-    clips: list[float], killed: float, stopped: str
+    start: float, clips: list[float], killed: float, stopped: str
 ) -> None:
     """Platforms play a frame of 20 ms at a time."""
-    call = Deployed(0.0)
+    call = Deployed(start)
     call.now = -1.0
     sent = [call.play(5, "a")]
     for call.now in clips:
         sent.append(call.play(2, str(call.now), queue=False))
-    call.app.send(KillAudio(), killed)
-    assert [one.name for one in sent if one.cut_at == killed] == [stopped]
+    call.app.send(KillAudio(), start + killed)
+    assert [one.name for one in sent if one.cut_at == start + killed] == [stopped]
 
 
 def test_a_clip_that_was_killed_too_late_had_its_turn_before_the_one_over_it() -> None:
