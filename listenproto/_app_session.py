@@ -343,6 +343,8 @@ class AppSession(Session):
         Raises :class:`LocalProtocolError` for a message that must not be sent now; nothing has
         changed then. Audio must be whole samples.
         """
+        if isinstance(message, Audio) and self._stream(message.pcm, now):
+            return None
         clips_sent = self._clips_sent
         if isinstance(message, PlayAudio):
             if message.id is None:
@@ -354,8 +356,6 @@ class AppSession(Session):
                 message = attrs.evolve(message, queue_play=True)
             message = mended_clip(wav_for_raw(message, self._raw_rates))
         judgement = self.check(message)
-        if self._replaces_minus_one and isinstance(message, Audio):
-            message = Audio(without_minus_one(message.pcm))
         if isinstance(message, Audio) and len(message.pcm) % SAMPLE_BYTES:
             raise LocalProtocolError(
                 f"{len(message.pcm)} bytes are not a whole number of samples", clause="LP-AUD-6"
@@ -375,6 +375,14 @@ class AppSession(Session):
             self._commit(audio, judgement, now=now)
         finally:
             self._record.fills = False
+
+    def _stream(self, pcm: bytes, now: float) -> bool:
+        """Send audio, if there is nothing to be said against it; else do nothing."""
+        whole = isinstance(pcm, bytes) and not len(pcm) % SAMPLE_BYTES
+        if not whole or self._lost or not self.observer.says(len(pcm), now):
+            return False
+        self._put(without_minus_one(pcm) if self._replaces_minus_one else pcm)
+        return True
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection; clips and marks without an answer are lost."""

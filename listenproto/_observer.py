@@ -90,6 +90,8 @@ class Judgement(NamedTuple):
 
 _FAULTLESS: Final = Judgement()
 _OPEN: Final = PeerState.OPEN
+(_STREAMING,) = MODES[Audio][0]
+"""The mode in which the app may send audio."""
 
 
 class Observer:
@@ -266,6 +268,20 @@ class Observer:
         self._hear(size)
         return True
 
+    def says(self, size: int, now: float = 0.0) -> bool:
+        """As :meth:`hears`, for audio of the app."""
+        if self.states[APP] is not _OPEN or self.mode is not _STREAMING:
+            return False
+        if now > self._record.now:
+            self._record.pass_time(now)
+        self._say(size)
+        return True
+
+    def _say(self, size: int) -> None:
+        self._audio_bytes[APP] += size
+        if self._vantage is APP:
+            self._record.streamed(size)
+
     def _hear(self, size: int) -> None:
         self._audio_bytes[PLATFORM] = heard = self._audio_bytes[PLATFORM] + size
         self._record.media_time = heard // self._frame_bytes[PLATFORM] * self._frame_flicks
@@ -377,10 +393,8 @@ class Observer:
     def _record_audio(self, sender: Peer, message: Audio) -> None:
         if sender is PLATFORM:
             self._hear(len(message.pcm))
-            return
-        self._audio_bytes[sender] += len(message.pcm)
-        if self._vantage is APP:
-            self._record.streamed(len(message.pcm))
+        else:
+            self._say(len(message.pcm))
 
     def _record_play_audio(self, sender: Peer, message: PlayAudio) -> Sent:
         return self._clips.sent(message)

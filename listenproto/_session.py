@@ -162,11 +162,15 @@ class Session:
         if judgement is None:
             judgement = self.observer.judge(self._peer, message)
         sent = self.observer.take(self._peer, message, judgement, now)
+        self._put(payload)
+        return sent
+
+    def _put(self, payload: Payload) -> None:
+        """Note a payload, and put it into the outbox."""
         self._note(self._peer, payload)
         if not isinstance(payload, Close):
             self._waiting[type(payload)] += len(payload)
         self._push(payload)
-        return sent
 
     def _push(self, payload: Payload) -> None:
         self._outbox.append(payload)

@@ -951,6 +951,7 @@ def test_a_raw_clip_that_platforms_misread_is_cautioned_against(
 
 
 @pytest.mark.parametrize("vantage", [P, A])
+@pytest.mark.parametrize("mode", [STREAMING, CLIPS])
 @pytest.mark.parametrize(
     "before",
     [
@@ -962,16 +963,21 @@ def test_a_raw_clip_that_platforms_misread_is_cautioned_against(
         [(P, Metadata()), (P, Close())],
     ],
 )
-def test_audio_that_is_heard_is_as_audio_that_is_seen(
-    before: list[tuple[Peer, Message]], vantage: Peer
+def test_audio_in_one_step_is_as_audio_that_is_seen(
+    before: list[tuple[Peer, Message]], mode: Mode, vantage: Peer
 ) -> None:
     """What cannot be wrong is recorded in one step; whatever can be is left to see()."""
-    one, other = (Observer(Mode.STREAMING, vantage=vantage) for _ in range(2))
+    one, other = (Observer(mode, vantage=vantage) for _ in range(2))
     for sender, message in before:
         assert one.see(sender, message) == other.see(sender, message)
-    for pcm in (b"", b"ab", b"abcde"):
-        heard = one.hears(len(pcm))
-        breaches = other.see(P, Audio(pcm)) if heard else other.judge(P, Audio(pcm)).violations
-        assert heard is (not breaches)
-        assert one.left_over(P) == other.left_over(P)
-        assert one._record.clocks == other._record.clocks
+    for now, pcm in enumerate((b"abcd", b"ab", b"abcde"), 1):
+        for sender in Peer:
+            taken = one.hears(len(pcm)) if sender is P else one.says(len(pcm), now)
+            audio = Audio(pcm)
+            if taken:
+                assert other.see(sender, audio, now if sender is A else 0.0) == []
+            else:
+                assert other.judge(sender, audio).violations
+            assert one.left_over(sender) == other.left_over(sender)
+            assert one._record.clocks == other._record.clocks
+            assert one._record.ahead == other._record.ahead
