@@ -389,6 +389,7 @@ def test_a_killed_server_loses_nothing_recorded(tmp_path: Path, channels: int) -
         (["--auth", "secret"], "USER:PASSWORD"),
         (["--port", "70000"], "--port"),
         (["--keyfile", "text.wav"], "--certfile"),
+        (["--metrics-port", "9000"], "--metrics-port only works with --metrics"),
         (["--fd", "3", "--reuse-port"], "--reuse-port is for a port; drop it, or --fd"),
         (["--certfile", "text.wav"], "--certfile: text.wav is not a PEM file with a certificate"),
         (["--play", "nowhere.wav"], "nowhere.wav"),
@@ -532,6 +533,22 @@ def test_figures_for_operators_are_on_a_page(tmp_path: Path) -> None:
     assert figure(after, "listenproto_samples_dropped_total") == 0
     assert figure(after, "listenproto_call_lateness_seconds_count") == 1
     assert figure(after, "process_resident_memory_bytes") > 0
+
+
+def test_figures_may_have_a_port_of_their_own(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["--metrics", "/metrics", "--metrics-port", str(port)]
+    with serving(*words, cwd=tmp_path) as (url, _):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert figure(answer.read().decode(), "listenproto_calls_open") == 0
+        with pytest.raises(HTTPError, match="426"):
+            urllib.request.urlopen(url.replace("ws", "http") + "metrics")
+        with pytest.raises(InvalidStatus, match="503"):
+            connect(f"ws://127.0.0.1:{port}/")
+        run = listenproto("serve", "--port", "0", *words, cwd=tmp_path)
+        said = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+        assert (run.status, run.complaint) == (1, said)
 
 
 def test_a_handler_that_fails_is_a_failure_for_operators() -> None:

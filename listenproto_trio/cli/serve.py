@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import click
 import trio
 
@@ -20,14 +20,15 @@ from listenproto._profile import PROFILES
 from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
 from listenproto._verb_judge import judge_verb
 from listenproto_trio import _server
-from listenproto_trio._failures import in_words
-from listenproto_trio._listening import Certificate, open_listeners
+from listenproto_trio._call import Call
+from listenproto_trio._listening import Certificate
 from listenproto_trio.cli import options
 from listenproto_trio.cli.answerer import Answerer
 from listenproto_trio.cli.echo import Files
 from listenproto_trio.cli.files import check_folder
 from listenproto_trio.cli.identity import server_context
-from listenproto_trio.cli.screen import Failure, Screen, complain, showing_log
+from listenproto_trio.cli.places import Place, open_all
+from listenproto_trio.cli.screen import Screen, complain, showing_log
 from listenproto_trio.cli.signals import watch_signals
 
 if TYPE_CHECKING:
@@ -132,6 +133,12 @@ REMEDIES: Final = {
     help="Figures for operators: answer a plain GET here in Prometheus' text format.",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Answer --metrics at this port instead, for processes that share a port.",
+)
+@click.option(
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
@@ -171,6 +178,7 @@ def serve(
     keyfile: Path | None,
     health: str | None,
     metrics_path: str | None,
+    metrics_port: int | None,
     max_calls: int | None,
     grace: float,
     profile: str,
@@ -205,6 +213,8 @@ def serve(
         raise click.BadParameter(said, param_hint="--host")
     for warning in judge_verb(_expected_verb(mode, rate, auth), PROFILES[profile]):
         screen.say(f"note: {warning}")
+    if metrics_port is not None and metrics_path is None:
+        raise click.UsageError("--metrics-port only works with --metrics")
     if descriptor is not None and reuse_port:
         raise click.UsageError("--reuse-port is for a port; drop it, or --fd")
     metrics = None if metrics_path is None else _metrics()
@@ -247,26 +257,26 @@ def serve(
         raise click.UsageError("--keyfile only works with --certfile")
     check_folder(record, option="--record")
     check_folder(trace, option="--trace")
-    pages = {}
-    if metrics_path is not None and metrics is not None:
-        pages[metrics_path] = metrics.page
-    serving = partial(
+    pages = {metrics_path: metrics.page} if metrics_path and metrics else {}
+    own_port = metrics_port is not None
+    served = partial(
         _server.serve,
         answerer.handle,
         answering=answering,
         ssl_context=certificate,
         grace=grace,
+        pages={} if own_port else pages,
+    )
+    place = Place(host=host, port=port, reuse_port=reuse_port, descriptor=descriptor)
+    serving = _Serving(
+        place=place,
+        url=partial(place.url, "ws" if certificate is None else "wss", path),
+        serve=served,
+        certificate=certificate,
+        figures_place=Place(host=host, port=metrics_port) if metrics_port is not None else None,
         pages=pages,
     )
-    opening = partial(open_listeners, port, host=host, reuse_port=reuse_port)
-    if descriptor is not None:
-        host = ""  # the socket's own is shown
-        opening = partial(_inherited, descriptor)
-    url = partial(_url, "ws" if certificate is None else "wss", host, path)
-    try:
-        trio.run(_serve, answerer, opening, serving, url, certificate)
-    except OSError as exc:
-        raise Failure(f"cannot listen on {host} port {port}: {in_words(exc)}") from exc
+    trio.run(_serve, answerer, serving)
     screen.exit(failed=bool(answerer.not_whole))
 
 
@@ -290,40 +300,26 @@ def _expected_verb(mode: Mode, rate: int, auth: WsAuth | None) -> ListenVerb:
     return ListenVerb(url="/", bidirectional_audio=way, ws_auth=auth)
 
 
-async def _inherited(descriptor: int) -> list[trio.SocketListener]:
-    """The listening socket that this process was started with, as by systemd."""
-    try:
-        sock = socket.socket(fileno=descriptor)
-        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError as exc:
-        said = f"{descriptor} is not a socket ({in_words(exc)}); pass the number of an open one"
-        raise click.BadParameter(said, param_hint="--fd") from exc
-    if not listens:
-        sock.detach()
-        said = f"{descriptor} is not a listening socket; whoever starts this must call listen()"
-        raise click.BadParameter(said, param_hint="--fd")
-    return [trio.SocketListener(trio.socket.from_stdlib_socket(sock))]
+@attrs.frozen(kw_only=True)
+class _Serving:
+    """What is served, and where."""
+
+    place: Place
+    url: Callable[[trio.SocketListener], str]
+    serve: Callable[..., Awaitable[None]]
+    certificate: Certificate | None
+    figures_place: Place | None
+    """Where the pages are, if not with the calls."""
+    pages: Mapping[str, Callable[[], str]]
 
 
-def _url(scheme: str, host: str, path: str, listener: trio.SocketListener) -> str:
-    """The URL of a listener, with the host that it was asked for, if it was."""
-    address = listener.socket.getsockname()
-    if not isinstance(address, tuple):  # a Unix socket
-        return f"{address}, path {path}"
-    own, port = address[:2]
-    host = host or own
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+async def _no_call(call: Call) -> None:
+    raise AssertionError("a place without room for calls has answered one")
 
 
-async def _serve(
-    answerer: Answerer,
-    opening: Callable[[], Awaitable[list[trio.SocketListener]]],
-    serving: Callable[..., Awaitable[None]],
-    url: Callable[[trio.SocketListener], str],
-    certificate: Certificate | None,
-) -> None:
-    """Serve until told to stop. Raises OSError if it cannot listen."""
-    stop, screen = trio.Event(), answerer.screen
+async def _serve(answerer: Answerer, serving: _Serving) -> None:
+    """Serve until told to stop. Raises Failure if it cannot listen."""
+    stop, screen, certificate = trio.Event(), answerer.screen, serving.certificate
 
     def ask() -> None:
         calls = answerer.open_calls
@@ -343,14 +339,18 @@ async def _serve(
         else:
             screen.say("certificate read again")
 
-    listeners = await opening()
+    listeners, figures = await open_all(serving.place, serving.figures_place)
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, ask, at_once, reload if certificate else None)
+        if figures:
+            no_calls = Answering(policy=HandshakePolicy(max_calls=0))
+            show = partial(_server.serve, _no_call, answering=no_calls, pages=serving.pages)
+            nursery.start_soon(partial(show, listeners=figures))
         with showing_log(screen, REMEDIES), nullcontext() if screen.as_json else answerer.status:
             try:
                 async with trio.open_nursery() as calls:
-                    await calls.start(partial(serving, listeners=listeners, stop=stop))
-                    screen.say(f"listening on {url(listeners[0])}")
+                    await calls.start(partial(serving.serve, listeners=listeners, stop=stop))
+                    screen.say(f"listening on {serving.url(listeners[0])}")
                     for note in answerer.files.notes:
                         screen.say(note)
             finally:
