@@ -598,6 +598,24 @@ def test_an_app_that_plays_in_a_dial_is_told_of_with_what_helps(
     assert run.complaint.endswith("in a dial, pass --bidirectional-in-dial")
 
 
+def test_what_goes_wrong_without_a_breach_is_noted_once(tmp_path: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        accepted(connection)
+        connection.sendall(b'\x81\x10{"type":"error"}' * 2 + b"\x88\x02\x03\xe8")
+        read_on(connection)
+
+    words = ["--profile", "deployed", *FAST]
+    note = "'error' ends the verb, but not the connection; send a disconnect instead"
+    with answering(answer) as url:
+        run = listenproto("call", url, *words, cwd=tmp_path)
+    assert (run.status, run.complaint) == (1, "the app ended the verb with an 'error'")
+    assert run.out.splitlines().count(f"note: {note}") == 1
+    with answering(answer) as url:
+        run = listenproto("call", url, *words, "--json", cwd=tmp_path)
+    (call,) = json.loads(run.out)["calls"]
+    assert call["notes"] == [note]
+
+
 def test_an_app_that_breaks_websocket_is_told_by_name(tmp_path: Path) -> None:
     def answer(connection: socket.socket) -> None:
         accepted(connection)

@@ -51,6 +51,8 @@ class Placed:
     heard: int = 0
     """Flicks of audio that the caller heard."""
     breaches: Breaches = attrs.field(factory=Breaches)
+    notes: list[str] = attrs.field(factory=list)
+    """What went wrong with messages of the app that break nothing, each once."""
     files: list[Path] = attrs.field(factory=list)
     """The files that were written."""
     failures: list[str] = attrs.field(factory=list)
@@ -63,6 +65,9 @@ class Placed:
             self.breaches.add(message)
         else:
             self.came[type(message).__name__] += 1
+            note = self.task.session.observer.caution(Peer.APP, message)
+            if note is not None and note not in self.notes:
+                self.notes.append(note)
 
     def hear(self, heard: list[Heard]) -> None:
         """The caller has heard this."""
@@ -136,6 +141,7 @@ class Placed:
             **self.statistics.to_json(),
             "app_messages": dict(self.came),
             "breaches": self.breaches.to_json(),
+            "notes": [*self.notes],
             "action_hook": hooked and {"url": hooked.url, "status": hooked.status},
             "files": [str(path) for path in self.files],
             "failures": [*self.failures],

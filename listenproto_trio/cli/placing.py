@@ -140,6 +140,8 @@ async def place(
     except CallRejected as exc:
         placed.failures.append(exc.advised(REMEDIES))
     _conclude(plan, placed, beside)
+    for note in placed.notes:
+        screen.say(f"{placed.prefix}note: {note}")
     if plan.hook is not None and placed.result is not None:
         assert plan.hook_context is not None
         hooking()
@@ -159,6 +161,8 @@ def _conclude(plan: CallPlan, placed: Placed, beside: Beside) -> None:
         placed.files.clear()
         if not placed.failures:
             placed.failures.append("the call was given up before it was answered")
+    elif placed.task.session.observer.verb_ended:
+        placed.failures.append("the app ended the verb with an 'error'")
     elif ended in FAILED:
         how = placed.call.link.ending().why
         placed.failures.append(f"the call to {placed.call.peer} failed: {how}")
