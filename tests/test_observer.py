@@ -981,3 +981,21 @@ def test_audio_in_one_step_is_as_audio_that_is_seen(
             assert one.left_over(sender) == other.left_over(sender)
             assert one._record.clocks == other._record.clocks
             assert one._record.ahead == other._record.ahead
+
+
+@pytest.mark.parametrize(("profile", "killed"), [(DOCUMENTED, 0), (DEPLOYED, 3)])
+@pytest.mark.parametrize("vantage", [A, P])
+def test_killed_marks_count_until_they_have_come_back_where_kills_wait_for_a_frame(
+    profile: Profile, killed: int, vantage: Peer
+) -> None:
+    """LP-MARK-2."""
+    observer = Observer(STREAMING, profile=profile, vantage=vantage)
+    for message in (METADATA, mark("a"), mark("b"), mark("c")):
+        observer.see(*message)
+    assert observer.pending_marks == 3
+    observer.see(A, KillAudio())
+    assert observer.pending_marks == killed
+    observer.see(*cleared("a"))
+    assert observer.pending_marks == max(0, killed - 1)
+    observer.see(A, ClearMarks())
+    assert observer.pending_marks == 0
