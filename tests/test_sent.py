@@ -994,3 +994,34 @@ def test_whatever_its_clock_does_the_app_is_told_no_more_than_is_true(
     assert not [e for e in network.events if isinstance(e, PlaybackDone) and e.wrong_pace]
     assert network.app.under_way == [] and network.app.next_timeout() == math.inf
     assert {sent for sent, _ in ends(network.events)} == {*entries.values()}
+
+
+@pytest.mark.parametrize(("now", "outcome"), [(1.9, P), (2.0, Outcome.EARLY)])
+def test_what_a_kill_may_have_stopped_can_be_answered_early(now: float, outcome: Outcome) -> None:
+    """A second of audio was ahead, and the killAudio may take another to be read."""
+    app = opened(STREAMING)
+    app.send(Audio(audio(1)), 0.0)
+    app.send(KillAudio(), 0.0)
+    app.send(Audio(audio(1)), now)
+    sent = mark(app, "m", now)
+    app.receive(event("m"), now + 0.1)
+    assert sent.outcome is outcome
+
+
+def test_a_clock_that_stands_still_tells_nothing_of_the_pace() -> None:
+    app = opened(STREAMING)
+    app.send(Audio(audio(1)), 0.0)
+    sent = mark(app, "m", 0.0)
+    events = app.receive(event("m"), 0.0)
+    assert (ends(events), wrong_pace(events)) == ([(sent, P)], None)
+
+
+@pytest.mark.parametrize(("silence", "outcome"), [(0.0, Outcome.EARLY), (0.5, P)])
+def test_silence_in_front_of_a_mark_may_be_kept_back(silence: float, outcome: Outcome) -> None:
+    app = opened(STREAMING)
+    app.send(Audio(audio(1)), 0.0)
+    sent = mark(app, "m", 0.0)
+    sent.silence = silence
+    events = app.receive(event("m"), 0.6)
+    assert ends(events) == [(sent, outcome)]
+    assert (wrong_pace(events) is None) is (outcome is P)

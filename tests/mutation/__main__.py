@@ -64,8 +64,10 @@ TESTS: Final = {
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],
     "sender": ["test_app_call", "test_app_call_search"],
-    "talking": ["test_app_call", "test_app_call_search"],
-    "app_call": ["test_app_call", "test_app_call_search"],
+    "markers": ["test_markers"],
+    "playback": ["test_waiting", "test_handler_playback"],
+    "talking": ["test_markers", "test_app_call", "test_app_call_search"],
+    "app_call": ["test_app_call", "test_markers", "test_app_call_search"],
     "account": ["test_app_call"],
     "unread": ["test_unread", "test_app_call"],
     "wire": ["test_wire", "test_upgrade", "test_connection", "test_handshake"],
@@ -100,7 +102,17 @@ TESTS: Final = {
 }
 """The modules that are mutated, and the tests that are there to kill their mutants."""
 
-CALLS: Final = ("pace", "speech", "link", "sender", "talking", "app_call", "account", "unread")
+CALLS: Final = (
+    "pace",
+    "speech",
+    "link",
+    "sender",
+    "markers",
+    "talking",
+    "app_call",
+    "account",
+    "unread",
+)
 """Modules of which no vector knows, as vectors are conversations without a clock."""
 
 SLOW: Final = (
