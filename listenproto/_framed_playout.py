@@ -130,13 +130,18 @@ class FramedPlayout(Playout):
         """Let media time pass; returns what is heard and what is over, in order."""
         end = self.now + flicks
         items: list[Heard | PlayoutEnd] = []
-        while self._second or self._behind or self._is_killed:
+        while self._second or self._is_killed or self._answers_behind:
             at = (self.now // FRAME + 1) * FRAME
             if at > end:
                 break
             items += super().play(at - self.now)
             items += self._frame()
         return items + super().play(end - self.now)
+
+    @property
+    def _answers_behind(self) -> bool:
+        """Whether a frame that finds nothing to play answers a mark behind the audio."""
+        return bool(self._behind) and not (self._inside or self._swallowed)
 
     def _frame(self) -> list[PlayoutEnd]:
         """Take the next frame out of the second buffer; returns which marks are over."""

@@ -168,6 +168,7 @@ DEPLOYED: Final = Profile(
     clip_piece=16384,
     kill_grid=FLICKS // 50,
     pending_marks=30,
+    frames_streams=True,
     marks_get_lost=True,
     escapes_mark_names=False,
     prebuffer=0.16,

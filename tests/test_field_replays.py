@@ -32,7 +32,7 @@ FRAME = 20_000
 JITTER = 10_000
 """Microseconds by which an answer may be late on its way, beside the frame."""
 
-PROFILE = attrs.evolve(DEPLOYED, frames_streams=True, clip_gap=0.055)
+PROFILE = attrs.evolve(DEPLOYED, clip_gap=0.055)
 
 Said = tuple[int, object]
 """When something was said, in microseconds, and what: a JSON object, or a close."""

@@ -122,7 +122,7 @@ async def test_marks_end_as_they_do(profile: Profile, iterating: bool) -> None:
             marks.append(await both.app.mark("same"))
         refused = await both.app.mark("same")
         assert await refused.wait() is Outcome.REFUSED
-        await both.hear(1.0)
+        await both.hear(1.02)  # deployed platforms are up to a frame later
         assert await marks[0].wait() is Outcome.PLAYED
         assert await marks[1].wait(timeout=3.0) is Outcome.TIMED_OUT
         await both.hear(1.0)
@@ -576,7 +576,7 @@ async def test_a_call_tells_about_itself() -> None:
 @virtual
 async def test_a_mark_that_was_lost_does_not_take_the_answer_of_its_namesake() -> None:
     answering = Answering(mode=STREAM.mode(), profile=DEPLOYED)
-    async with line(STREAM, answering=answering, platform=DEPLOYED) as both:
+    async with line(STREAM, answering=answering) as both:
         await both.app.send_audio(audio(30.0))
         lost = await both.app.mark("m")
         await all_blocked()

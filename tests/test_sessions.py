@@ -912,7 +912,7 @@ class TestThePlatform:
     def test_a_deployed_kill_waits_for_the_next_frame_and_takes_what_came_behind_it(self) -> None:
         platform = opened_platform(Mode.STREAMING, profile=DEPLOYED)
         platform.receive(bytes(32000))
-        platform.play(FLICKS // 100)
+        platform.play(FLICKS // 50 + FLICKS // 100)
         platform.receive('{"type":"killAudio"}')
         platform.receive('{"type":"mark","data":{"name":"late"}}')
         assert platform.play(FLICKS // 200) != []
@@ -924,6 +924,7 @@ class TestThePlatform:
     def test_a_deployed_mark_may_come_back_broken(self) -> None:
         platform = opened_platform(Mode.STREAMING, profile=DEPLOYED)
         platform.receive(json.dumps({"type": "mark", "data": {"name": 'a"b'}}))
+        platform.play(FLICKS // 50)
         (text,) = platform.data_to_send()
         assert text == '{"type":"mark","data":{"name":"a"b","event":"playout"}}'
         app = opened_app(Mode.STREAMING, safe_mark_names=False)
