@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -179,33 +180,35 @@ def _invalid_verb_objects(draw: st.DrawFn) -> JSON:
     return verb
 
 
-_KILLS: Final = ("kill_grid", "kill_spares_waiting_clips")
-"""The two fields that belong together: a deployed killAudio stops the playing clip, at a frame."""
-
-_CLIPS: Final = ("clips_wait_unasked", "play_done_data")
-"""As do these: without ids, nothing tells which of several suspended clips is done."""
+_TOGETHER: Final = (
+    ("kill_grid", "kill_spares_waiting_clips", "frames_streams", "marks_get_lost"),
+    ("clips_wait_unasked", "play_done_data"),
+    ("cuts_metadata", "splits_metadata", "salvages_metadata"),
+)
+"""Fields that belong together. A deployed killAudio takes effect at a frame, for clips and streams,
+and marks in these get lost. Without ids, nothing tells which of several suspended clips is done. An
+app that does not read damaged metadata ends the call."""
 
 
 def profiles(*, mixed: bool = False) -> SearchStrategy[Profile]:
     """The two profiles; with ``mixed``, also ones that take each field from either of them.
 
-    The fields about killAudio are taken from the same one, and so are those about clips in line.
+    The fields about killAudio and streams are taken from the same one; so are those about clips in
+    line, and those about damaged metadata.
     """
     both = st.sampled_from([DOCUMENTED, DEPLOYED])
     if not mixed:
         return both
-    together = ("name", *_KILLS, *_CLIPS)
-    names = [field.name for field in attrs.fields(Profile) if field.name not in together]
-    fields = {
-        name: st.sampled_from([getattr(profile, name) for profile in (DOCUMENTED, DEPLOYED)])
-        for name in names
-    }
-    kills = both.map(lambda profile: {name: getattr(profile, name) for name in _KILLS})
-    clips = both.map(lambda profile: {name: getattr(profile, name) for name in _CLIPS})
-    mixtures = st.builds(
-        lambda kill, clip, rest: Profile(name="mixed", **kill, **clip, **rest),
-        kills,
-        clips,
-        st.fixed_dictionaries(fields),
-    )
-    return both | mixtures
+    names = [field.name for field in attrs.fields(Profile) if field.name != "name"]
+    alone = [(name,) for name in names if name not in chain(*_TOGETHER)]
+    groups = (*_TOGETHER, *alone)
+
+    def mixture(profiles: tuple[Profile, ...]) -> Profile:
+        fields = {
+            name: getattr(profile, name)
+            for group, profile in zip(groups, profiles, strict=True)
+            for name in group
+        }
+        return Profile(name="mixed", **fields)
+
+    return both | st.tuples(*(both for _ in groups)).map(mixture)
