@@ -1,8 +1,8 @@
 """Recordings of both sides: what the platform sent, and what the caller heard of the app.
 
-What the caller heard is computed: what the app sends goes into a :class:`~listenproto.Playout`, as
-at a platform. So clips are queued, a killAudio stops playout, and audio that was not heard before
-the end is not in the recording. Needs numpy and soxr, which come with the extra ``recording``.
+What the caller heard is computed: what the app sends is played as a platform of the call's profile
+plays it. So clips are queued, a killAudio stops playout, and audio that was not heard before the
+end is not in the recording. Needs numpy and soxr, which come with the extra ``recording``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,18 @@ import attrs
 import numpy as np
 
 from listenproto._codec import clip_audio
+from listenproto._framed_playout import playout_for
 from listenproto._l16 import SAMPLE_BYTES, flicks_of, samples_in
-from listenproto._messages import Audio, Disconnect, KillAudio, Message, Metadata, PlayAudio
+from listenproto._messages import (
+    Audio,
+    ClearMarks,
+    Disconnect,
+    KillAudio,
+    Mark,
+    Message,
+    Metadata,
+    PlayAudio,
+)
 from listenproto._playout import Heard, Playout
 from listenproto._profile import Profile
 from listenproto._wav import parse_wav
@@ -88,7 +98,8 @@ class Hearing:
     """
 
     def __init__(self, *, rate: int, stream_rate: int, profile: Profile) -> None:
-        self._playout = Playout(stream_rate=stream_rate, profile=profile, max_seconds=MOST_SECONDS)
+        self._stream = playout_for(profile, stream_rate=stream_rate, max_seconds=MOST_SECONDS)
+        self._clips = Playout(profile=profile, max_seconds=MOST_SECONDS)
         self._track = _Track(rate)
         self._line = HeardAtOneRate(self._track, rate)
 
@@ -99,26 +110,31 @@ class Hearing:
 
     def reach(self, now: int) -> None:
         """It is ``now``: the caller has heard everything up to then."""
-        if now > self._playout.now:
-            items = self._playout.play(now - self._playout.now)
+        if (step := now - self._stream.now) > 0:
+            items = self._stream.play(step) + self._clips.play(step)
             self._line.hear(item for item in items if isinstance(item, Heard))
             self._line.reach(now)
 
     def sent(self, message: Message) -> None:
         """The app sends a message now."""
-        playout = self._playout
         if isinstance(message, Audio):
-            playout.add_stream(message.pcm)
+            self._stream.add_stream(message.pcm)
+        elif isinstance(message, Mark):
+            self._stream.add_mark(message.name)
+        elif isinstance(message, ClearMarks):
+            self._stream.clear_marks()
         elif isinstance(message, PlayAudio):
             pcm, rate = _clip_audio(message)
             queue_play = message.queue_play is True
             flicks = flicks_of(len(pcm) // SAMPLE_BYTES, rate)
-            if playout.has_room_for_clip(flicks, queue_play=queue_play):
-                playout.add_clip(pcm, rate, queue_play=queue_play)
+            if self._clips.has_room_for_clip(flicks, queue_play=queue_play):
+                self._clips.add_clip(pcm, rate, queue_play=queue_play)
         elif isinstance(message, KillAudio):
-            playout.kill()
+            self._stream.kill()
+            self._clips.kill()
         elif isinstance(message, Disconnect):
-            playout.flush()
+            self._stream.flush()
+            self._clips.flush()
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """What was heard between two samples: the start of each piece, and its L16."""
@@ -130,7 +146,7 @@ class Hearing:
 
     def end(self) -> None:
         """The caller hears no more; everything is known now."""
-        self._line.end(self._playout.now)
+        self._line.end(self._stream.now)
 
 
 def _clip_audio(clip: PlayAudio) -> tuple[bytes, int]:
