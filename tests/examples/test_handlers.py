@@ -9,13 +9,26 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from listenproto import ListenEnd, ListenResult, ListenVerb, Mode, Peer
+from listenproto import (
+    DEPLOYED,
+    DOCUMENTED,
+    BidirectionalAudio,
+    ListenEnd,
+    ListenResult,
+    ListenVerb,
+    Mode,
+    Peer,
+    Profile,
+)
+from listenproto._l16 import converted, without_minus_one
 from listenproto._wav import GROWING_HEADER, parse_wav
 from listenproto_trio import (
     Answering,
@@ -156,10 +169,15 @@ async def conversation(
     verb: ListenVerb,
     said: bytes,
     keys: Sequence[Key] = (),
+    *,
+    profile: Profile = DOCUMENTED,
 ) -> tuple[ListenResult, bytes, list[str]]:
     """A call in virtual time: its end, what the caller heard, the texts that the app sent."""
     heard, record = bytearray(), Record(Peer.PLATFORM)
-    async with runtime_support.calling(handler, verb, tap=record) as platform:
+    answering = Answering(verb=verb, profile=profile)
+    async with runtime_support.calling(
+        handler, verb, tap=record, profile=profile, answering=answering
+    ) as platform:
         result = await runtime_support.talk(
             platform,
             said,
@@ -167,7 +185,7 @@ async def conversation(
             hang_up_after=120,
             hear=lambda pieces: heard.extend(b"".join(piece.pcm for piece in pieces)),
         )
-    assert record.breaches(verb) == []
+    assert record.breaches(verb, profile) == []
     texts = [line.payload for line in record.lines if line.sender is Peer.APP]
     kinds = [json.loads(text)["type"] for text in texts if isinstance(text, str)]
     return result, bytes(heard), kinds
@@ -216,6 +234,21 @@ def test_talker(
         *["interrupted"] * (interruption is not None),
         "0.0 s late at the worst",
     ]
+
+
+@pytest.mark.parametrize("rate", [8000, 24000])
+@virtual
+async def test_the_talker_is_heard_whole_on_deployed_platforms(rate: int) -> None:
+    """Its mark comes, and so it says nothing twice."""
+    way = BidirectionalAudio(streaming=True, sample_rate=rate)
+    verb = attrs.evolve(STREAM, bidirectional_audio=way)
+    result, heard, kinds = await conversation(talker.talk, verb, audio(60, 0), profile=DEPLOYED)
+    assert (result.end, kinds) == (ListenEnd.APP_CLOSED, ["mark"])
+    said = converted(without_minus_one(speech()), rate, 8000)
+    assert len(said) <= len(heard) <= len(said) + len(audio(0.16))
+    # The samples at the ends of the pieces that are converted by themselves are not the same.
+    same = map(eq, memoryview(said).cast("h"), memoryview(heard).cast("h"))
+    assert sum(same) > 0.98 * len(said) / 2
 
 
 MENU: dict[str, tuple[list[Key], list[str], bytes]] = {
