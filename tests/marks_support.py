@@ -30,7 +30,7 @@ from listenproto._l16 import SAMPLE_BYTES
 
 __all__ = ["MARKS_INSIDE", "LineToDouble", "Utterance"]
 
-MARKS_INSIDE: Final = attrs.evolve(DEPLOYED, frames_streams=True)
+MARKS_INSIDE: Final = DEPLOYED
 """Real platforms, with the marks inside of the stream."""
 
 LEVEL: Final = 100
