@@ -1,9 +1,9 @@
 """What one message costs without a network: python -m tests.benchmarks.core [--quick]
 
-Each message goes through the codec, a session and a connection, sent and received, beside what
-nobody can do without: ``json`` for its text, ``wsproto`` for its frame. All are measured in turn,
-several rounds, so that a change in the machine's speed affects all alike; a figure is the median of
-its rounds. Compare only figures of the same run.
+Each message goes through the codec, a session, a connection and a call, sent and received, beside
+what nobody can do without: ``json`` for its text, ``wsproto`` for its frame. Time is what this
+process has computed. All are measured in turn, several rounds, so that a change in the machine's
+speed affects all alike; a figure is the median of its rounds. Compare only figures of the same run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from wsproto.connection import Connection as BareConnection
 from wsproto.events import BytesMessage, TextMessage
 
 from listenproto import (
+    Answering,
+    AppCall,
     AppConnection,
     AppSession,
     Audio,
@@ -201,42 +203,74 @@ def session(case: Case, sending: bool) -> Work:
     return receiver.receive, payloads
 
 
-def connection(case: Case, sending: bool) -> Work | None:
-    """Message to bytes and back: everything but the socket.
+@attrs.frozen
+class _End:
+    """One end over bytes: how it takes them, sends a message, and gives bytes to write."""
 
-    How metadata is sent is not shown: a platform's connection does that by itself when it opens.
+    receive: Callable[[bytes], object]
+    send: Callable[[Message], object]
+    data_to_send: Callable[[], bytes]
+
+
+def connection(case: Case, sending: bool) -> Work | None:
+    """Message to bytes and back: everything but time and the socket."""
+    app = AppConnection(AppSession(mode=case.mode))
+
+    def accept(data: bytes) -> None:
+        (request,) = app.receive(data)
+        assert isinstance(request, Request)
+        app.answer(judge_request(request, HandshakePolicy()))
+
+    end = _End(lambda data: [*app.receive(data)], app.send, app.data_to_send)
+    return _over_bytes(case, sending, end, accept)
+
+
+def call(case: Case, sending: bool) -> Work | None:
+    """The same at the app's end, with all that a handler has: everything but the socket."""
+    if sending is not (case.sender is APP):
+        return None
+    app = AppCall(Answering(mode=case.mode), now=0.0)
+
+    def receive(data: bytes) -> None:
+        app.receive(data, 0.0)
+        while app.next_event(0.0) is not None:
+            pass
+
+    end = _End(receive, lambda message: app.send(message, 0.0), lambda: app.data_to_send(0.0))
+    return _over_bytes(case, sending, end, receive)
+
+
+def _over_bytes(
+    case: Case, sending: bool, app: _End, accept: Callable[[bytes], None]
+) -> Work | None:
+    """The work of an end of a call with a platform's connection.
+
+    How metadata is sent is not shown: that connection does it by itself when it opens.
     """
     streaming = case.mode is Mode.STREAMING
     way = BidirectionalAudio(streaming=streaming, sample_rate=8000 if streaming else None)
     verb = ListenVerb(url="ws://app.example/", pass_dtmf=True, bidirectional_audio=way)
     task = ListenTask(verb, ATTRIBUTES)
-    platform, app = PlatformConnection(task), AppConnection(AppSession(mode=case.mode))
-    ends: dict[Peer, AppConnection | PlatformConnection] = {PLATFORM: platform, APP: app}
-    sends: dict[Peer, Callable[[Message], object]] = {PLATFORM: task.session.send, APP: app.send}
-    sender, receiver, send = ends[case.sender], ends[case.sender.other], sends[case.sender]
-
-    def receive(data: bytes) -> None:
-        for _ in receiver.receive(data):
-            pass
-
-    (request,) = app.receive(platform.data_to_send())
-    assert isinstance(request, Request)
-    app.answer(judge_request(request, HandshakePolicy()))
-    list(platform.receive(app.data_to_send()))
+    opening = PlatformConnection(task)
+    platform = _End(lambda data: [*opening.receive(data)], task.session.send, opening.data_to_send)
+    ends = {PLATFORM: platform, APP: app}
+    sender, receiver = ends[case.sender], ends[case.sender.other]
+    accept(platform.data_to_send())
+    platform.receive(app.data_to_send())
     if case.opens:
-        return None if sending else (receive, [platform.data_to_send()])
-    list(app.receive(platform.data_to_send()))
+        return None if sending else (receiver.receive, [platform.data_to_send()])
+    app.receive(platform.data_to_send())
     for message in case.before * case.times:
-        sends[case.sender.other](message)
-        list(sender.receive(receiver.data_to_send()))
+        receiver.send(message)
+        sender.receive(receiver.data_to_send())
 
     def to_bytes(message: Message) -> bytes:
-        send(message)
+        sender.send(message)
         return sender.data_to_send()
 
     if sending:
         return to_bytes, [case.message] * case.times
-    return receive, [to_bytes(case.message) for _ in range(case.times)]
+    return receiver.receive, [to_bytes(case.message) for _ in range(case.times)]
 
 
 LEVELS: Final[tuple[Callable[[Case, bool], Work | None], ...]] = (
@@ -245,19 +279,20 @@ LEVELS: Final[tuple[Callable[[Case, bool], Work | None], ...]] = (
     codec,
     session,
     connection,
+    call,
 )
 
 
 def seconds(works: Iterable[Work]) -> float:
-    """How long one call of the function takes, over all that it is called with."""
+    """What one call of the function takes of the processor, over all that it is called with."""
     took = calls = 0.0
     gc.disable()  # the time of a collection would count for whoever it interrupts
     try:
         for function, inputs in works:
-            start = time.perf_counter()
+            start = time.process_time()
             for one in inputs:
                 function(one)
-            took += time.perf_counter() - start
+            took += time.process_time() - start
             calls += len(inputs)
     finally:
         gc.enable()
@@ -284,7 +319,7 @@ def measured(rounds: int, messages: int) -> list[list[Cell]]:
         ]
         floor = times[LEVELS.index(bare_wsproto)]
         assert floor is not None
-        shares = [None if one is None else one / floor for one in times[-2:]]
+        shares = [None if one is None else one / floor for one in times[-3:]]
         way = _way(case.sender, sending)
         rows.append([case.name, way, *times, *shares])
     return rows
@@ -306,7 +341,7 @@ def main() -> None:
     names = [level.__name__.replace("_", " ") for level in LEVELS]
     report = Report.here(
         "One message without a network, in microseconds",
-        ["message", "direction", *names, "session / wsproto", "connection / wsproto"],
+        ["message", "direction", *names, *(f"{name} / wsproto" for name in names[-3:])],
         measured(rounds, messages),
         packages=["wsproto", "h11", "attrs"],
         rounds=str(rounds),
