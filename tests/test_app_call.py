@@ -1072,6 +1072,21 @@ def test_what_is_under_way_as_the_call_ends_is_lost(side: type[Side]) -> None:
         assert platform.call.all_heard_by(2.0) == 2
 
 
+def test_what_was_overdue_as_the_call_ends_is_not_lost(side: type[Side]) -> None:
+    platform = side()
+    sent = platform.call.send(Mark("m"), 0.0)
+    platform.call.clear_marks(0.0)
+    platform.vanish(5.0)
+    assert sent is not None
+    assert sent.outcome is Outcome.FLUSHED
+
+
+def test_violations_are_counted_by_their_clauses(side: type[Side]) -> None:
+    platform = side()
+    platform.say("no JSON", mark_event("never sent"), "no JSON", now=0.0)
+    assert platform.call.violations == {"LP-ODD-2": 2, "LP-MARK-9": 1}
+
+
 def test_what_ends_by_what_this_end_does_is_told_when_it_is_due_which_is_at_once(
     side: type[Side],
 ) -> None:
