@@ -12,9 +12,9 @@ import argparse
 import importlib.abc
 import importlib.util
 import json
+import math
 import os
 import re
-import resource
 import signal
 import sys
 import time
@@ -31,6 +31,7 @@ import pytest
 import wsproto  # noqa: F401
 
 from tests.mutation.mutants import mutants
+from tests.mutation.swapped import SECONDS, Swapped, allow, in_child
 from tests.spec import ROOT, Vector, vectors
 
 TESTS: Final = {
@@ -126,11 +127,8 @@ LARGE: Final = "4_gib or 64_bits"
 
 KNOWN: Final = Path(__file__).with_name("equivalent.md")
 LONG: Final = 100
-"""From so many messages on a vector is slow: it runs with ``--slow`` alone, behind the tests."""
-CPU_SECONDS: Final = 3.0
-"""How long one vector, or one test, may take; a mutant that needs longer is killed by that."""
+"""From so many messages on a vector is slow: it runs with ``--slow`` alone."""
 LOG: Final = "takes a line of JSON for each mutant; what it says was killed is not run again"
-MEMORY: Final = 4 * 2**30
 
 
 @attrs.frozen
@@ -166,22 +164,17 @@ class Watch:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        allow(CPU_SECONDS)
+        allow(SECONDS)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed = report.nodeid
 
 
-def allow(seconds: float) -> None:
-    """Kill this process after so many more seconds of its own."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-
-
 def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
     """What kills a mutant, in this process: a vector or a test; nothing if it survives."""
     sys.meta_path.insert(0, Mutated(full_name(module), source))
-    allow(CPU_SECONDS)
+    allow(SECONDS)
     try:
         from tests.spec.runner import run
     except Exception as error:
@@ -189,7 +182,7 @@ def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
 
     def broken(some: list[Vector]) -> str:
         for vector in some:
-            allow(CPU_SECONDS)
+            allow(SECONDS)
             try:
                 if run(vector):
                     return str(vector["name"])
@@ -197,42 +190,32 @@ def killer(module: str, source: str, cases: list[Vector], slow: bool) -> str:
                 return str(vector["name"])
         return ""
 
-    short = [case for case in cases if length(case) < LONG]
-    long = [case for case in cases if slow and length(case) >= LONG]
-    return broken(short) or tested(module, slow) or broken(long)
+    return broken(cases) or tested(module, slow)
+
+
+def files(module: str) -> list[str]:
+    """The module's own tests."""
+    return [f"tests/{name}.py" for name in TESTS[module]]
+
+
+def left_out(slow: bool) -> str:
+    """Which tests do not run, as an expression for pytest."""
+    return LARGE if slow else f"{LARGE} or {SLOW}"
 
 
 def tested(module: str, slow: bool) -> str:
     """The first test that fails."""
     watch = Watch()
-    allow(CPU_SECONDS)
-    files = [f"tests/{name}.py" for name in TESTS[module]]
-    options = ["-k", f"not ({LARGE})" if slow else f"not ({LARGE} or {SLOW})"]
+    allow(SECONDS)
+    options = ["-k", f"not ({left_out(slow)})"]
     options += ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain"]
-    code = pytest.main([*options, *files], plugins=[watch])
+    code = pytest.main([*options, *files(module)], plugins=[watch])
     return "" if code == 0 else watch.failed or f"pytest ends with {code}"
 
 
 def outcome(module: str, source: str, cases: list[Vector], slow: bool) -> str:
-    """What kills a mutant, found out in a process of its own."""
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(1, 2)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        try:
-            found = killer(module, source, cases, slow)
-        except BaseException as error:
-            found = repr(error)
-        os.write(writing, found.encode()[:4000])
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        found = pipe.read().decode()
-    _, status = os.waitpid(child, 0)
-    return "timeout" if os.WIFSIGNALED(status) else found
+    """What kills a mutant, found out in a process that imports everything."""
+    return str(in_child(lambda: killer(module, source, cases, slow)))
 
 
 def length(vector: Vector) -> int:
@@ -263,16 +246,21 @@ def main() -> int:
     left = 0
     for module in options.modules or TESTS:
         source = (ROOT / f"{full_name(module).replace('.', '/')}.py").read_text()
-        cases = [] if module.startswith("recording/") or module in CALLS else [*vectors()]
-        if found := outcome(module, source, cases, options.slow):
-            parser.error(f"without a mutation {module} fails: {found}")
+        without = module.startswith("recording/") or module in CALLS
+        longest = math.inf if options.slow else LONG
+        cases = [] if without else [case for case in vectors() if length(case) < longest]
+        swapped = Swapped(full_name(module), files(module), cases, left_out(options.slow))
+        if swapped.fault:
+            parser.error(f"without a mutation {module} fails: {swapped.fault}")
         start = time.monotonic()
         total = killed = equivalent = 0
         for mutant, code in mutants(module, source, options.sample):
             if options.only not in mutant.name:
                 continue
             total += 1
-            found = before.get(mutant.name) or outcome(module, code, cases, options.slow)
+            found = before.get(mutant.name) or swapped.outcome(code)
+            if found is None:
+                found = outcome(module, code, cases, options.slow)
             cases.sort(key=lambda vector: vector["name"] != found)
             if options.log and mutant.name not in before:
                 print(json.dumps([mutant.name, found]), file=options.log, flush=True)
@@ -282,6 +270,7 @@ def main() -> int:
                 equivalent += 1
             else:
                 print(f"survived: {mutant.name}", flush=True)
+        swapped.close()
         survived = total - killed - equivalent
         left += survived
         seconds = time.monotonic() - start
