@@ -78,12 +78,11 @@ class FramedPlayout(Playout):
 
         Returns False if there is no room for it, and it is refused.
         """
-        pieces = [self._aligner.whole(pcm[at : at + PIECE]) for at in range(0, len(pcm), PIECE)]
-        samples = sum(map(len, pieces)) // SAMPLE_BYTES
-        if not self.has_room(flicks_of(samples, self._stream_rate)):
+        whole = self._aligner.whole(pcm)
+        if not self.has_room(flicks_of(len(whole) // SAMPLE_BYTES, self._stream_rate)):
             return False
-        for piece in pieces:
-            self._take(piece)
+        for at in range(0, len(whole), PIECE):
+            self._take(whole[at : at + PIECE])
         return True
 
     def _take(self, pcm: bytes) -> None:

@@ -144,9 +144,8 @@ async def test_stereo_to_the_last_sample_of_max_length(answer: Answer) -> None:
 
 
 @apps
-@profiles
 @trio_test
-async def test_an_echo_with_marks(answer: Answer, profile: Profile) -> None:
+async def test_an_echo_with_marks(answer: Answer) -> None:
     said: list[Said] = []
     marks = [f"after {fifth}/5" for fifth in range(1, 6)]
 
@@ -165,20 +164,19 @@ async def test_an_echo_with_marks(answer: Answer, profile: Profile) -> None:
         await app.hear_out()
 
     async with answer(echo) as url:
-        placed = await place_call(verb(url, Mode.STREAMING), SAID, profile=profile)
+        placed = await place_call(verb(url, Mode.STREAMING), SAID)
     assert placed.audio == SAID
     assert texts(said) == [
         {"type": "mark", "data": {"name": name, "event": "playout"}} for name in marks
     ]
     assert placed.result.end is ListenEnd.DISCONNECT
     assert violations(placed) == []
-    assert placed.breaches(profile) == []
+    assert placed.breaches() == []
 
 
 @apps
-@profiles
 @trio_test
-async def test_a_stream_that_is_killed(answer: Answer, profile: Profile) -> None:
+async def test_a_stream_that_is_killed(answer: Answer) -> None:
     said: list[Said] = []
     cleared = [{"type": "mark", "data": {"name": name, "event": "cleared"}} for name in "ab"]
 
@@ -196,14 +194,14 @@ async def test_a_stream_that_is_killed(answer: Answer, profile: Profile) -> None
         await app.hear_out()
 
     async with answer(speak) as url:
-        placed = await place_call(verb(url, Mode.STREAMING), profile=profile)
+        placed = await place_call(verb(url, Mode.STREAMING))
     assert texts(said)[:2] == cleared
     heard = placed.audio
     assert heard.endswith(SAID)
     assert heard[: -len(SAID)] == noise(60 * RATE)[: len(heard) - len(SAID)]
     assert len(heard) < 60 * RATE * 2
     assert violations(placed) == []
-    assert placed.breaches(profile) == []
+    assert placed.breaches() == []
 
 
 @apps
