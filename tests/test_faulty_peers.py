@@ -312,7 +312,7 @@ class Platform(ListenTask):
         self.playout = self.session.playout = self.make_playout(verb.stream_rate or 8000)
 
     def make_playout(self, rate: int) -> Playout:
-        return Playout(stream_rate=rate, profile=self.profile)
+        return self.session.playout
 
     def play(self, flicks: int) -> list[Heard] | None:
         heard = super().play(flicks)
