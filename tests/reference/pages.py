@@ -338,6 +338,11 @@ class Reference:
             ]
         files["index.html"] = pdoc.render.html_index(self.pages)
         template = env.get_template("requirements.html.jinja2")
-        files["requirements.html"] = template.render(requirements=self._requirements.values())
+        # What they refer to elsewhere in listen.md is not on the page.
+        stated = [
+            attrs.evolve(one, text=re.sub(r"\[([^]]*)\]\(#[^)]*\)", r"\1", one.text))
+            for one in self._requirements.values()
+        ]
+        files["requirements.html"] = template.render(requirements=stated)
         self.problems = sorted(set(self.problems))
         return files
