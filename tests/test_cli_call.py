@@ -194,7 +194,7 @@ def test_a_load_is_told_of_while_it_runs(
 ) -> None:
     monkeypatch.setattr(all_calls, "SHOWING", 0.05)
     monkeypatch.setattr(all_calls, "TELLING", 0.05)
-    words = ["--mode", "streaming", "--calls", "2", "--hangup-after", "0.5"]
+    words = ["--mode", "streaming", "--calls", "2", "--hangup-after", "1"]
     run = listenproto("call", streaming, *words, cwd=tmp_path)
     assert re.search(r"^\d s: sends late .*; 0.0% dropped$", run.out, re.MULTILINE)
     monkeypatch.setenv("FORCE_COLOR", "1")  # takes the output for that of a terminal

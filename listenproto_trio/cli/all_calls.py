@@ -117,7 +117,8 @@ async def place_all(
         """Tell what is no terminal from time to time."""
         while True:
             await trio.sleep(TELLING)
-            screen.say(f"{calls.seconds:.0f} s: {calls.load_in_words()}")
+            if load := calls.load_in_words():
+                screen.say(f"{calls.seconds:.0f} s: {load}")
 
     def hooking() -> None:
         if all(one.result is not None for one in placed):
