@@ -65,7 +65,7 @@ TESTS: Final = {
     "speech": ["test_speech", "test_app_call"],
     "link": ["test_link", "test_app_call"],
     "sender": ["test_app_call", "test_app_call_search"],
-    "markers": ["test_markers"],
+    "markers": ["test_markers_alone"],
     "playback": ["test_waiting", "test_handler_playback"],
     "talking": ["test_markers", "test_app_call", "test_app_call_search"],
     "app_call": ["test_app_call", "test_markers", "test_app_call_search"],
