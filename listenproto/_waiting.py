@@ -202,7 +202,7 @@ class HandlerCall:
         try:
             await self.runtime.checkpoint()
             if not core.has_event:
-                await self.runtime.until(lambda: core.has_event or not core.link.reads)
+                await self.runtime.until(self._has_news)
         finally:
             self._iterating = False
         was_held = core.is_held
@@ -212,6 +212,9 @@ class HandlerCall:
         if event is None:
             raise StopAsyncIteration
         return event
+
+    def _has_news(self) -> bool:
+        return self.core.has_event or not self.core.link.reads
 
     async def send(self, message: Message) -> Playback | None:
         """Send a message; returns a :class:`Playback` for a clip or a mark, else None.

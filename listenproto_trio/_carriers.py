@@ -36,8 +36,14 @@ class Carrier(Protocol[_Data]):
     def failure(self) -> str:
         """What broke it, in words; empty if nothing did, or if the reason is not known."""
 
-    async def receive(self) -> _Data:
-        """Wait for data. At any kind of end, return what tells the connection about it."""
+    async def receive(self) -> _Data | None:
+        """Wait for data. At any kind of end, return what tells the connection about it.
+
+        Returns None if :meth:`wake` was called meanwhile, or for no reason.
+        """
+
+    def wake(self) -> None:
+        """Have :meth:`receive` return at once. Only if it hands over."""
 
     def send_now(self, data: _Data) -> _Data:
         """Send what can be sent without waiting; returns the rest.
@@ -64,14 +70,44 @@ class StreamCarrier:
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self.sends_at_once = self._socket is not None
 
-    async def receive(self) -> bytes:
-        try:
-            data = bytes(await self._stream.receive_some(READ_SIZE))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self.failure = self.failure or in_words(exc)
+    async def receive(self) -> bytes | None:
+        if self._socket is not None:
+            return await self._receive_on(self._socket)
+        with trio.CancelScope() as self._receiving:
+            try:
+                return self._received(bytes(await self._stream.receive_some(READ_SIZE)))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                return self._failed(exc)
+        return None
+
+    async def _receive_on(self, socket: trio.socket.SocketType) -> bytes | None:
+        """As :meth:`receive`; it takes no scope for each message, and reads only once.
+
+        How trio waits for a socket: it may be let go without reason, and so can look again.
+        """
+        if socket.fileno() < 0:
             return b""
+        try:
+            await trio.lowlevel.wait_readable(socket)
+        except trio.ClosedResourceError:
+            return b"" if socket.fileno() < 0 else None
+        except OSError as exc:
+            return self._failed(exc)
+        return self.receive_now()
+
+    def wake(self) -> None:
+        if self._socket is None:
+            self._receiving.cancel()
+        elif self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)  # it stays open: they only look again
+
+    def _received(self, data: bytes) -> bytes:
         self.front = self.front or data[:FRONT_SIZE]
         return data
+
+    def _failed(self, error: Exception) -> bytes:
+        self.failure = self.failure or in_words(error)
+        return b""
 
     @property
     def descriptor(self) -> int | None:
@@ -82,30 +118,46 @@ class StreamCarrier:
         """As :meth:`receive`, without waiting; None if nothing has come. Needs a descriptor."""
         assert self._socket is not None
         try:
-            return os.read(self._socket.fileno(), READ_SIZE)
+            return self._received(os.read(self._socket.fileno(), READ_SIZE))
         except BlockingIOError:
             return None
         except OSError as exc:
-            self.failure = self.failure or in_words(exc)
-            return b""
+            return self._failed(exc)
 
     def send_now(self, data: bytes) -> bytes:
-        if self._socket is None:
-            return data
+        return data if self._socket is None else data[self._write(data) :]
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """Write what can be written without waiting; returns how many bytes that was."""
+        assert self._socket is not None
         try:
-            return data[os.write(self._socket.fileno(), data) :]
+            return os.write(self._socket.fileno(), data)
         except BlockingIOError:
-            return data
+            return 0
         except OSError as exc:
-            self.failure = self.failure or in_words(exc)
+            self._failed(exc)
             raise trio.BrokenResourceError from exc
 
     async def send(self, data: bytes) -> None:
+        if self._socket is not None:
+            await self._send_on(self._socket, data)
+            return
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as exc:
-            self.failure = self.failure or in_words(exc)
+            self._failed(exc)
             raise
+
+    async def _send_on(self, socket: trio.socket.SocketType, data: bytes) -> None:
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                try:
+                    await trio.lowlevel.wait_writable(socket)
+                except trio.ClosedResourceError:
+                    if socket.fileno() < 0:
+                        raise
+                done += self._write(view[done:])
 
     async def drop(self) -> None:
         await trio.aclose_forcefully(self._stream)

@@ -3,8 +3,8 @@
 So a message reaches the task that waits for it without passing through another one, and what is
 sent goes to the socket at once. One task stands by for everything else. It calls
 :meth:`~listenproto.Link.handle_timeout` in time, and reads while no task of the handler waits
-for anything: from a few milliseconds after the last one did, so that in the steady state the socket
-changes no hands.
+for anything: from some hundredths of a second after the last one did, so that in the steady state
+the socket changes no hands.
 
 Messages are queued, and handed to the socket, without awaiting anything. So cancelling a task that
 sends, at any await, never leaves half a message on the wire. Only a socket
@@ -28,8 +28,11 @@ from listenproto_trio._carriers import Carrier
 
 __all__ = ["Driven", "Driver", "check_trio"]
 
-IDLE: Final = 0.005
-"""Seconds without a task that waits, after which the one that stands by reads."""
+IDLE: Final = 0.05
+"""Seconds without a task that waits, after which the one that stands by reads, or half of that."""
+
+TURNS: Final = 4
+"""How often a task that has waited goes on at once: more than once for each event."""
 
 
 def check_trio(function: str) -> None:
@@ -62,12 +65,7 @@ class _Waiter:
     """A task that waits, or a block that is left, once ``ready()`` is true."""
 
     ready: Callable[[], bool]
-    scope: trio.CancelScope | None = None
-    """What to cancel then; None if the task does not wait just now."""
-
-    def look(self) -> None:
-        if self.scope is not None and self.ready():
-            self.scope.cancel()
+    wake: Callable[[], None]
 
 
 class Driver:
@@ -90,10 +88,15 @@ class Driver:
         self._carrier = carrier
         self._after = after
         self._waiters: dict[_Waiter, None] = {}
-        self._reader: trio.CancelScope | None = None
-        """What cancels the task that reads now."""
+        """Who waits without reading."""
+        self._reader: Callable[[], bool] | None = None
+        """What the task that reads waits for, if that is not a message; None if none reads."""
         self._next: _Waiter | None = None
         """Who reads next, once the task that stands by has left."""
+        self._woken: trio.lowlevel.Task | None = None
+        """The task that has waited last."""
+        self._turns = 0
+        """How often it may go on at once before others have their turn."""
         self._timeout = math.inf
         """When something is due in the call."""
         self._idle_since = -math.inf
@@ -103,7 +106,6 @@ class Driver:
         """Set if a task is needed to write it."""
         self._standing_by: trio.CancelScope | None = None
         """What wakes the task that stands by."""
-        self._reads_by_standby = False
         self._done = self._lent = False
 
     def now(self) -> float:
@@ -111,8 +113,15 @@ class Driver:
         return trio.current_time()
 
     async def checkpoint(self) -> None:
-        """Let other tasks run; raise trio.Cancelled if this one is cancelled."""
-        await trio.lowlevel.checkpoint()
+        """Raise trio.Cancelled if this task is cancelled; let others run, unless it just has.
+
+        That is when it has waited, as it does for most messages: each turn costs time.
+        """
+        if self._turns and self._woken is trio.lowlevel.current_task():
+            self._turns -= 1
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
 
     def task(self) -> object:
         """The task that runs now."""
@@ -139,30 +148,24 @@ class Driver:
 
     async def until(self, ready: Callable[[], bool], deadline: float = math.inf) -> None:
         """Wait until ``ready()`` is true, or until that time; read the network meanwhile."""
-        waiter = _Waiter(ready)
-        self._waiters[waiter] = None
+        if deadline == math.inf:
+            await self._until(ready)
+        elif not ready():
+            with trio.CancelScope(deadline=deadline):
+                await self._until(ready)
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
         try:
-            while not ready() and (deadline == math.inf or trio.current_time() < deadline):
-                if self._may_read and self._reader is None:
-                    await self._read(waiter, deadline)
+            while not ready():
+                if self._reader is None and self._may_read:
+                    await self._read(ready)
                 else:
-                    self._ask_for_the_socket(waiter)
-                    await self._park(waiter, deadline)
+                    await self._park(ready)
+                self._woken, self._turns = trio.lowlevel.current_task(), TURNS
                 # If it is woken and cancelled in the same turn, it must not go on.
                 await trio.lowlevel.checkpoint_if_cancelled()
         finally:
-            del self._waiters[waiter]
-            if self._next is waiter:
-                self._next = None
             self._rest()
-
-    def _ask_for_the_socket(self, waiter: _Waiter) -> None:
-        """Have the task that stands by leave the socket to this one."""
-        if self._reads_by_standby and self._next is None and self._reader is not None:
-            self._next = waiter
-            self._reader.cancel()
-        elif self._next is waiter:  # another task has been faster
-            self._next = None
 
     @property
     def _may_read(self) -> bool:
@@ -170,23 +173,30 @@ class Driver:
         may = self._carrier.hands_over and self._link.reads and not self._driven.is_held
         return may and not self._lent
 
-    async def _park(self, waiter: _Waiter, deadline: float) -> None:
-        with trio.CancelScope(deadline=deadline) as waiter.scope:
-            await trio.sleep_forever()
-        waiter.scope = None
+    async def _park(self, ready: Callable[[], bool]) -> None:
+        """Wait without reading; a task that stands by is to leave the socket to this one."""
+        woken = trio.Event()
+        waiter = _Waiter(ready, woken.set)
+        self._waiters[waiter] = None
+        try:
+            if self._reader == self._is_wanted and self._next is None:
+                self._next = waiter
+                self._carrier.wake()
+            await woken.wait()
+        finally:
+            del self._waiters[waiter]
+            if self._next is waiter:
+                self._next = None
 
-    async def _read(self, waiter: _Waiter, deadline: float) -> None:
+    async def _read(self, ready: Callable[[], bool]) -> None:
+        """Read once, or until ``ready()`` is true."""
         data = None
-        if self._next is waiter:
-            self._next = None
-        with trio.CancelScope(deadline=deadline) as scope:
-            self._reader = waiter.scope = scope
-            self._rest()
-            try:
-                data = await self._receive()
-            finally:
-                self._reader = waiter.scope = None
-                self._idle_since = trio.current_time()
+        self._reader = ready
+        try:
+            data = await self._receive()
+        finally:
+            self._reader = None
+            self._idle_since = trio.current_time()
         if data is not None:
             self.take(data)
 
@@ -199,7 +209,7 @@ class Driver:
     def stopping(self, ready: Callable[[], bool]) -> Iterator[None]:
         """Leave the block as soon as ``ready()`` is true, whatever it waits for."""
         with trio.CancelScope() as scope:
-            waiter = _Waiter(ready, scope)
+            waiter = _Waiter(ready, scope.cancel)
             self._waiters[waiter] = None
             try:
                 yield
@@ -213,7 +223,7 @@ class Driver:
         """
         self._lent = lent
         if lent and self._reader is not None:
-            self._reader.cancel()
+            self._carrier.wake()
         self._rest()
 
     def take(self, data: Any) -> None:
@@ -229,8 +239,11 @@ class Driver:
         self._link.settle(now)
         self._flush(now)
         self._after()
+        if self._reader is not None and self._reader():
+            self._carrier.wake()
         for waiter in [*self._waiters]:
-            waiter.look()
+            if waiter.ready():
+                waiter.wake()
         self._timeout = self._driven.next_timeout()
         self._rest()
 
@@ -251,10 +264,15 @@ class Driver:
         self._link.broken(self._carrier.failure, trio.current_time(), writing=True)
 
     def _rest(self) -> None:
-        """Have the task that stands by wake up in time."""
+        """Have the task that stands by wake up in time.
+
+        Waking it too early now and then costs less than moving its time with each message.
+        """
         scope = self._standing_by
-        if scope is not None and scope.deadline != (due := self._due()):
-            scope.deadline = due
+        if scope is not None:
+            due = self._due()
+            if due < scope.deadline or (self._is_idle and scope.deadline < due - IDLE / 2):
+                scope.deadline = due
 
     def _due(self) -> float:
         """When the task that stands by has something to do."""
@@ -312,23 +330,25 @@ class Driver:
                 self._standing_by = None
 
     async def _read_standing_by(self) -> None:
-        """Read until a task waits, or something is due."""
+        """Read once, until a task waits, or something is due."""
         data = None
-        with trio.CancelScope(deadline=self._timeout) as scope:
-            self._reader = self._standing_by = scope
-            self._reads_by_standby = True
+        with trio.CancelScope(deadline=self._timeout) as self._standing_by:
+            self._reader = self._is_wanted
             try:
                 data = await self._receive()
             finally:
                 self._reader = self._standing_by = None
-                self._reads_by_standby = False
         if data is not None:
             self.take(data)
-        if self._next is not None and self._next.scope is not None:
-            self._next.scope.cancel()
+        if self._next is not None:
+            self._next.wake()
+
+    def _is_wanted(self) -> bool:
+        """Whether a task waits that is to read in place of the one that stands by."""
+        return self._next is not None
 
     async def _receive(self) -> Any:
-        """Wait for data; None if what gives it failed, which ends the call."""
+        """Wait for data; None if it was woken, or if what gives it failed, which ends the call."""
         try:
             return await self._carrier.receive()
         except Exception as exc:

@@ -63,6 +63,9 @@ class MessageCarrier:
         self._closed = self._closed or isinstance(payload, Close)
         return [payload]
 
+    def wake(self) -> None:
+        raise NotImplementedError  # it does not hand over
+
     def send_now(self, data: list[Payload]) -> list[Payload]:
         return data
 
