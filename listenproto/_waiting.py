@@ -319,6 +319,10 @@ class HandlerCall:
     async def mark(self, name: str) -> Playback:
         """Send a mark after the audio sent so far; the result tells when playout reaches it.
 
+        On deployed platforms, it may first wait until what was said has been heard, and audio that
+        is sent next may wait for its event: see ``reset_marks`` and ``hold_behind_marks`` of
+        :class:`Answering`.
+
         It is REFUSED at once if the maximum number of marks is pending (LP-MARK-3).
         """
         return await self._send_if_room(Mark(name))
@@ -358,7 +362,12 @@ class HandlerCall:
         self.runtime.changed()
 
     async def clear_marks(self) -> None:
-        """Remove the pending marks: they end as FLUSHED, unless their event is on its way."""
+        """Remove the pending marks: they end as FLUSHED, unless their event is on its way.
+
+        Deployed platforms lose a later mark for each one behind which no audio was sent. The log
+        says so, or this raises :class:`~listenproto.LocalProtocolError`, as
+        ``refuse_clear_marks`` of :class:`Answering` says.
+        """
         await self.send(ClearMarks())
 
     async def disconnect(self) -> None:

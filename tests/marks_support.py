@@ -28,10 +28,7 @@ from listenproto import (
 )
 from listenproto._l16 import SAMPLE_BYTES
 
-__all__ = ["MARKS_INSIDE", "LineToDouble", "Utterance"]
-
-MARKS_INSIDE: Final = DEPLOYED
-"""Real platforms, with the marks inside of the stream."""
+__all__ = ["LineToDouble", "Utterance"]
 
 LEVEL: Final = 100
 """Each utterance consists of samples of a level of its own, a multiple of this."""
@@ -54,7 +51,7 @@ class LineToDouble:
         self,
         rate: int,
         *,
-        profile: Profile | str = MARKS_INSIDE,
+        profile: Profile | str = DEPLOYED,
         delay: float = 0.0,
         step: float = 0.01,
         **options: object,

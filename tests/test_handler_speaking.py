@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto import (
+    DEPLOYED,
     FLICKS,
     Answering,
     Audio,
@@ -33,7 +34,6 @@ from listenproto import (
 from tests.call_support import CALL_SID, CLIPS, STREAM, audio, small_outbox
 from tests.depth import FEW
 from tests.interop import noise
-from tests.marks_support import MARKS_INSIDE
 from tests.runtime_support import (
     BUSY,
     Line,
@@ -436,9 +436,9 @@ async def test_sentences_with_marks_are_heard_whole_where_marks_are_inside_the_s
         await call.speak(level.to_bytes(2, "little") * (rate // 2), lead=lead)
         return await call.mark(str(level))
 
-    answering = Answering(verb=verb, profile=MARKS_INSIDE)
+    answering = Answering(verb=verb, profile=DEPLOYED)
     async with (
-        line(verb, platform=MARKS_INSIDE, answering=answering) as both,
+        line(verb, platform=DEPLOYED, answering=answering) as both,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(playing, both, heard)

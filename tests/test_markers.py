@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listenproto import (
+    DEPLOYED,
     Audio,
     ClearMarks,
     Disconnect,
@@ -22,7 +23,7 @@ from listenproto import (
 )
 from listenproto._l16 import SAMPLE_BYTES
 from tests.depth import FEW
-from tests.marks_support import MARKS_INSIDE, LineToDouble
+from tests.marks_support import LineToDouble
 
 RATES = [8000, 16000, 24000]
 
@@ -156,7 +157,7 @@ def test_audio_of_no_bytes_puts_no_marker_into_the_stream() -> None:
 
 
 def test_where_streams_are_not_played_in_batches_markers_are_all_that_resets_them() -> None:
-    line = LineToDouble(8000, profile=attrs.evolve(MARKS_INSIDE, stream_batch=0.0, prebuffer=0.0))
+    line = LineToDouble(8000, profile=attrs.evolve(DEPLOYED, stream_batch=0.0, prebuffer=0.0))
     line.speak(0.5)
     line.mark("a")
     line.speak(0.1)
