@@ -62,9 +62,9 @@ class _End(Protocol):
 _EndT = TypeVar("_EndT", bound=_End)
 
 # Constants, as each message needs them, and Python 3.11 looks up members of an enum slowly.
-_OPEN: Final = WireState.OPEN
 _CLOSED: Final = WireState.CLOSED
 _ENDED: Final = (WireState.FAILED, WireState.CLOSED)
+_SENDING: Final = (WireState.OPEN, WireState.FAILED)
 
 
 class Connection(Generic[_EndT]):
@@ -111,7 +111,7 @@ class Connection(Generic[_EndT]):
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` gives anything."""
         wire = self._wire
-        return wire.has_data_to_send or (wire.is_open and self._end.has_data_to_send)
+        return wire.has_data_to_send or (wire.state in _SENDING and self._end.has_data_to_send)
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """What passed since the last call, sender and payload, if the session keeps it."""
@@ -176,19 +176,14 @@ class Connection(Generic[_EndT]):
         self._end.close(code, reason)
 
     def fail(self, error: ProtocolError) -> None:
-        """Close at once with the error's code; what waits to be sent is dropped."""
+        """Close with the error's code after what has been sent; nothing more is received."""
         self._failed = True
-        reason = str(error)
-        self._end.close(error.close_code, reason)
-        for _ in self._end.data_to_send():
-            pass
-        if self._wire.state in (WireState.OPEN, WireState.FAILED):
-            self._wire.close(error.close_code, reason)
+        self._end.close(error.close_code, str(error))
 
     def data_to_send(self, limit: int = 65536) -> bytes:
         """The bytes to write next, about ``limit`` of them; empty if there are none."""
         wire = self._wire
-        if wire.state is _OPEN:
+        if wire.state in _SENDING:
             for payload in self._end.data_to_send():
                 if isinstance(payload, Close):
                     wire.close(payload.code, payload.reason)

@@ -60,7 +60,7 @@ class WireState(enum.Enum):
     REJECTED = "rejected"  # client: the body of the server's refusal is being read
     OPEN = "open"
     CLOSING = "closing"  # our close frame is sent; waiting for the peer's
-    FAILED = "failed"  # the peer broke the framing: only close() is allowed
+    FAILED = "failed"  # the peer broke the framing: nothing more is read, send() and close() go on
     CLOSED = "closed"
 
 
@@ -70,6 +70,7 @@ WireEvent: TypeAlias = Request | Accepted | Rejected | FrameEvent
 
 _OPEN: Final = WireState.OPEN  # in Python 3.11 it is slow to look it up in its class
 _FRAMED: Final = (WireState.OPEN, WireState.CLOSING)
+_SENDING: Final = (WireState.OPEN, WireState.FAILED)
 
 
 class Wire(abc.ABC):
@@ -107,7 +108,7 @@ class Wire(abc.ABC):
 
     @property
     def is_open(self) -> bool:
-        """Whether messages may be sent."""
+        """Whether messages may pass both ways."""
         return self.state is _OPEN
 
     @property
@@ -138,7 +139,8 @@ class Wire(abc.ABC):
             yield event
 
     def send(self, payload: str | bytes) -> None:
-        """Send one message, unfragmented (RFC 6455, 6.1); LocalProtocolError if not open.
+        """Send one message, unfragmented (RFC 6455, 6.1); LocalProtocolError if neither open nor
+        failed: what an end has said before it learns of a fault goes out in front of its close.
 
         Surrogates that surrogateescape made of raw bytes are sent as these bytes, although the
         frame is text; LocalProtocolError for any other. TypeError for anything but str and bytes.
@@ -146,7 +148,7 @@ class Wire(abc.ABC):
         if not isinstance(payload, (str, bytes)):
             raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
         if self.state is not _OPEN:
-            self._require("send", "RFC 6455 6.1", _OPEN)
+            self._require("send", "RFC 6455 6.1", *_SENDING)
         try:
             data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
         except UnicodeEncodeError as error:
@@ -168,7 +170,7 @@ class Wire(abc.ABC):
         It can also be sent after the peer broke the framing. LocalProtocolError for a second close,
         if nothing is open yet, and for codes that must not be sent (RFC 6455, 7.4).
         """
-        self._require("close", "RFC 6455 5.5.1", WireState.OPEN, WireState.FAILED)
+        self._require("close", "RFC 6455 5.5.1", *_SENDING)
         check_close_code(code)
         cut = reason.encode(errors="replace")[:123].decode(errors="ignore")
         self._write(CLOSE, code.to_bytes(2, "big") + cut.encode())

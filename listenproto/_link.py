@@ -27,7 +27,7 @@ from listenproto._errors import ProtocolError, RemoteProtocolError
 from listenproto._limits import Limits
 from listenproto._messages import Close, Payload, Peer
 from listenproto._trace import TraceMoment
-from listenproto._upgrade import Accepted, Request
+from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._wire import Closed
 
 __all__ = ["CallNote", "Link", "Linked", "Tap"]
@@ -86,7 +86,7 @@ class Linked(Protocol[_Data]):
         """Close after what has been sent."""
 
     def fail(self, error: ProtocolError) -> None:
-        """Close at once with the error's code; what waits to be sent is dropped."""
+        """Close with the error's code after what has been sent; nothing more is received."""
 
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -147,6 +147,8 @@ class Link(Generic[_Data]):
         self.reads: bool = True
         """Whether there may be more to read."""
         self._writes = True
+        self._heard_out = False
+        """Whether the other end has said its last."""
         self._over_at = math.inf
         self._end: Ending | None = None
         """How it ended, once nothing more can be read."""
@@ -167,6 +169,14 @@ class Link(Generic[_Data]):
     def over(self) -> bool:
         """Whether nothing more is to be read or written."""
         return not (self.reads or self._writes)
+
+    @property
+    def may_lose_its_end(self) -> bool:
+        """Whether the other end may be sending still, as it was not heard out before this closed.
+
+        If its connection is closed while it does, what was written last can be lost on the way.
+        """
+        return not (self._heard_out or self._is_lost)
 
     @property
     def ended(self) -> bool:
@@ -209,6 +219,7 @@ class Link(Generic[_Data]):
                     self.tell(Peer.APP, TraceMoment.OPEN)
                 if self.tap is not None:
                     self.tell_passed()
+                self._heard_out = isinstance(event, Closed | Rejected)
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:

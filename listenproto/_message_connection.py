@@ -39,13 +39,13 @@ class MessageConnection:
         self._session = session
         self._received: deque[Payload] = deque()
         self._closed = False
-        self._last: list[Payload] | None = None
+        self._failed = False
         """What is still to be sent after a failure."""
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will be received."""
-        return self._closed or self._last is not None
+        return self._closed or self._failed
 
     @property
     def ended(self) -> bool:
@@ -70,8 +70,6 @@ class MessageConnection:
     @property
     def has_data_to_send(self) -> bool:
         """Whether :meth:`data_to_send` gives anything."""
-        if self._last is not None:
-            return bool(self._last)
         return not self._closed and self._session.has_data_to_send
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
@@ -114,16 +112,14 @@ class MessageConnection:
         self._session.close(code, reason)
 
     def fail(self, error: ProtocolError) -> None:
-        """Close at once with the error's code; what waits to be sent is dropped."""
+        """Close with the error's code after what has been sent; nothing more is received."""
+        self._failed = True
         self._session.close(error.close_code, str(error))
-        self._last = [one for one in self._session.data_to_send() if isinstance(one, Close)]
 
     def data_to_send(self) -> list[Payload]:
         """The messages to send next, and the close; empty if there are none."""
         data: list[Payload] = []
-        if self._last is not None:
-            data, self._last = self._last, []
-        elif not self._closed:
+        if not self._closed:
             size = 0
             for payload in self._session.data_to_send():
                 data.append(payload)

@@ -15,6 +15,9 @@ __all__ = ["Carrier", "StreamCarrier", "peer_of"]
 READ_SIZE: Final = 4096
 """Bytes that are handled before other tasks get a turn: at worst, all are frames of two bytes."""
 
+READ_OUT: Final = 2**24
+"""Bytes that are read of another end that does not stop: more than the buffers of a connection."""
+
 FRONT_SIZE: Final = 60
 """How many of the first bytes are kept, to tell what kind of server it is."""
 
@@ -53,6 +56,9 @@ class Carrier(Protocol[_Data]):
 
     async def send(self, data: _Data) -> None:
         """Raises trio.BrokenResourceError or trio.ClosedResourceError if it cannot be sent."""
+
+    async def finish(self) -> None:
+        """All has been sent: tell the other end so, and read out what it still sends."""
 
     async def drop(self) -> None:
         """Give up the connection at once, even in the middle of a message; does not wait."""
@@ -159,8 +165,30 @@ class StreamCarrier:
                         raise
                 done += self._write(view[done:])
 
+    async def finish(self) -> None:
+        # To close a socket with unread data resets it, and the other end loses what it has not read
+        # by then: the close, or the refusal.
+        stream = self._stream
+        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            if isinstance(stream, trio.SSLStream):
+                if isinstance(stream.transport_stream, trio.SocketStream):
+                    # TLS ends both ways at once; only its socket is open for longer.
+                    async with trio.SocketStream(stream.transport_stream.socket.dup()) as kept:
+                        await stream.aclose()
+                        await _read_out(kept)
+            elif isinstance(stream, trio.abc.HalfCloseableStream):
+                await _read_out(stream)
+
     async def drop(self) -> None:
         await trio.aclose_forcefully(self._stream)
+
+
+async def _read_out(stream: trio.abc.HalfCloseableStream) -> None:
+    """End what is written, and read until the other end does the same, or has sent too much."""
+    await stream.send_eof()
+    left = READ_OUT
+    while left > 0 and (data := await stream.receive_some(65536)):
+        left -= len(data)
 
 
 def peer_of(stream: trio.abc.Stream | None) -> str | None:

@@ -303,11 +303,21 @@ class Driver:
                 if self._link.given_up:
                     await self._carrier.drop()
                 nursery.cancel_scope.cancel()
+            await self._finish()
         finally:
             if not self._link.over:  # cancelled
                 self._driven.cancelled(trio.current_time())
             self._done = True
             self.changed()
+
+    async def _finish(self) -> None:
+        """See that what was written last arrives."""
+        if self._link.may_lose_its_end:
+            while self._reader is not None:
+                self._carrier.wake()
+                await trio.lowlevel.checkpoint()
+            with trio.move_on_after(self._link.limits.close_time):
+                await self._carrier.finish()
 
     def let_go(self) -> None:
         """Nobody uses the connection any more: call nobody back."""

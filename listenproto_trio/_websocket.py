@@ -77,6 +77,9 @@ class MessageCarrier:
             else:
                 await self._websocket.send(payload)
 
+    async def finish(self) -> None:
+        """Nothing is left to do: closing it is up to the other library."""
+
     async def drop(self) -> None:
         if not self._closed:
             self._closed = True

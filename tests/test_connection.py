@@ -304,18 +304,35 @@ def test_pings_are_answered_both_ways_with_what_they_carry() -> None:
     assert ends.app_saw == [Ping(b""), Pong(b"to the platform")]
 
 
-def test_a_failure_says_why_and_drops_what_waits() -> None:
+def test_a_failure_says_why_behind_what_waits() -> None:
     ends = opened()
-    ends.send(Mark("never sent"))
+    ends.send(Mark("said before"))
     error = RemoteProtocolError("too much of it", clause="LP-HS-5", close_code=1009)
     ends.app.fail(error)
     assert ends.app.session.ended
-    assert ends.app.waiting > 0  # the close
+    assert ends.app.waiting > 0
     ends.exchange()
-    (close, closed) = ends.platform_saw
+    (mark, close, closed) = ends.platform_saw
+    assert mark == Mark("said before")
     assert close == Close(1009, "too much of it [LP-HS-5]")
     assert closed == Closed(1009, "too much of it [LP-HS-5]", clean=True)
     assert ends.app.waiting == 0
+
+
+def test_what_waits_as_the_framing_breaks_is_sent_before_the_close() -> None:
+    ends = opened()
+    ends.app.ping(b"?")
+    ends.send(Mark("said before"))
+    with pytest.raises(RemoteProtocolError) as caught:
+        ends.to_app(b"\xff\x80" + bytes(4))
+    assert ends.app.has_data_to_send
+    ends.app.fail(caught.value)
+    ends.to_platform(ends.app.data_to_send())
+    (ping, mark, _, closed) = ends.platform_saw
+    assert (ping, mark) == (Ping(b"?"), Mark("said before"))
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.clean) == (1002, True)
+    assert not ends.app.has_data_to_send
 
 
 def test_a_failure_of_ones_own_finishes_the_connection_too() -> None:

@@ -100,7 +100,7 @@ def test_what_is_sent_comes_out_in_batches() -> None:
     assert (connection.finished, connection.ended, connection.left) == (False, True, True)
 
 
-def test_a_fault_is_raised_where_it_is_and_answered_before_all_else() -> None:
+def test_a_fault_is_raised_where_it_is_and_answered() -> None:
     connection = MessageConnection(AppSession())
     with pytest.raises(RemoteProtocolError) as fault:
         [*connection.receive([b"\0\0", "{}"])]
@@ -112,11 +112,11 @@ def test_a_fault_is_raised_where_it_is_and_answered_before_all_else() -> None:
     assert [*connection.receive([])] == []
 
 
-def test_after_a_fault_what_waits_is_dropped() -> None:
+def test_after_a_fault_what_waits_is_sent_before_the_close() -> None:
     connection, _ = opened()
     send(connection, b"\1\0")
     connection.fail(LocalProtocolError("enough", clause="LP-END-6"))
-    assert connection.data_to_send() == [Close(1002, "enough [LP-END-6]")]
+    assert connection.data_to_send() == [b"\1\0", Close(1002, "enough [LP-END-6]")]
 
 
 def test_pings_are_up_to_the_library() -> None:

@@ -722,12 +722,13 @@ def test_bad_frames_are_the_peers_fault(name: str, closing: bool) -> None:
     assert error.close_code == 1002
     assert error.clause.startswith("RFC 6455 5.")
     assert not wire.is_open
-    with pytest.raises(LocalProtocolError):
-        wire.send("x")
     if not closing:
         assert wire.state is WireState.FAILED
+        wire.send("said before this end knew")
         wire.close(error.close_code, str(error))
     assert wire.finished
+    with pytest.raises(LocalProtocolError):
+        wire.send("x")
     assert wire.data_to_send().count(b"\x88") == 1
 
 
@@ -830,13 +831,13 @@ def rejected_client() -> ClientWire:
             ServerWire,
             lambda w: w.send(""),
             "6.1",
-            "send() needs a wire that is open; this one is handshake",
+            "send() needs a wire that is open or failed; this one is handshake",
         ),
         (
             asked,
             lambda w: w.send(b""),
             "6.1",
-            "send() needs a wire that is open; this one is answering",
+            "send() needs a wire that is open or failed; this one is answering",
         ),
         (
             closing_server,
