@@ -151,7 +151,7 @@ async def test_who_has_spoken_before_is_counted_in() -> None:
         await both.app.send_audio(audio(3))
         await both.app.speak(audio(0.1))
         assert current_time() - began == pytest.approx(2.9)
-        await anyio.sleep(60)
+        await anyio.sleep(50)  # no ping is due as the call ends: trio-websocket fails on one then
         began = current_time()
         await both.app.speak(audio(0.2))
         assert current_time() == began
