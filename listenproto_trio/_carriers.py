@@ -91,14 +91,12 @@ class StreamCarrier:
 
         How trio waits for a socket: it may be let go without reason, and so can look again.
         """
-        if socket.fileno() < 0:
+        if (descriptor := socket.fileno()) < 0:
             return b""
         try:
-            await trio.lowlevel.wait_readable(socket)
+            await trio.lowlevel.wait_readable(descriptor)
         except trio.ClosedResourceError:
             return b"" if socket.fileno() < 0 else None
-        except OSError as exc:
-            return self._failed(exc)
         return self.receive_now()
 
     def wake(self) -> None:

@@ -106,6 +106,8 @@ class Driver:
         """Set if a task is needed to write it."""
         self._standing_by: trio.CancelScope | None = None
         """What wakes the task that stands by."""
+        self._alarm = -math.inf
+        """When it wakes; in the past if it is awake."""
         self._done = self._lent = False
 
     def now(self) -> float:
@@ -190,7 +192,6 @@ class Driver:
 
     async def _read(self, ready: Callable[[], bool]) -> None:
         """Read once, or until ``ready()`` is true."""
-        data = None
         self._reader = ready
         try:
             data = await self._receive()
@@ -229,7 +230,8 @@ class Driver:
     def take(self, data: Any) -> None:
         """Take data from the network."""
         now = trio.current_time()
-        self._link.broken(self._carrier.failure, now)
+        if self._carrier.failure:
+            self._link.broken(self._carrier.failure, now)
         self._driven.receive(data, now)
         self.changed()
 
@@ -266,21 +268,30 @@ class Driver:
     def _rest(self) -> None:
         """Have the task that stands by wake up in time.
 
-        Waking it too early now and then costs less than moving its time with each message.
+        Waking it too early now and then costs less than moving its alarm with each message.
         """
-        scope = self._standing_by
-        if scope is not None:
-            due = self._due()
-            if due < scope.deadline or (self._is_idle and scope.deadline < due - IDLE / 2):
-                scope.deadline = due
+        idle_until = self._idle_since + IDLE
+        is_idle = not idle_until - IDLE / 2 <= self._alarm <= idle_until and self._is_idle
+        if is_idle or self._timeout < self._alarm or self._is_needed:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Wake the task that stands by when it has something to do."""
+        if self._standing_by is not None:
+            self._alarm = self._standing_by.deadline = self._due()
 
     def _due(self) -> float:
         """When the task that stands by has something to do."""
-        if self._link.over or self._link.given_up or self._needs_writer:
+        if self._is_needed:
             return -math.inf
         if self._is_idle:
             return min(self._timeout, self._idle_since + IDLE)
         return self._timeout
+
+    @property
+    def _is_needed(self) -> bool:
+        """Whether the task that stands by has something to do now, whatever the time is."""
+        return self._link.given_up or self._link.over or self._needs_writer
 
     @property
     def _needs_writer(self) -> bool:
@@ -335,23 +346,35 @@ class Driver:
             elif self._is_idle and self._idle_since + IDLE <= now:
                 await self._read_standing_by()
             else:
-                with trio.CancelScope(deadline=self._due()) as self._standing_by:
-                    await trio.sleep_forever()
-                self._standing_by = None
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        with self._asleep(self._due()):
+            await trio.sleep_forever()
 
     async def _read_standing_by(self) -> None:
         """Read once, until a task waits, or something is due."""
         data = None
-        with trio.CancelScope(deadline=self._timeout) as self._standing_by:
+        with self._asleep(self._timeout):
             self._reader = self._is_wanted
             try:
                 data = await self._receive()
             finally:
-                self._reader = self._standing_by = None
+                self._reader = None
         if data is not None:
             self.take(data)
         if self._next is not None:
             self._next.wake()
+
+    @contextmanager
+    def _asleep(self, until: float) -> Iterator[None]:
+        """Let the task that stands by wait in the block, until its alarm."""
+        with trio.CancelScope(deadline=until) as self._standing_by:
+            self._alarm = until
+            try:
+                yield
+            finally:
+                self._standing_by, self._alarm = None, -math.inf
 
     def _is_wanted(self) -> bool:
         """Whether a task waits that is to read in place of the one that stands by."""
