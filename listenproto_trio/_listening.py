@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NoReturn
 
 import trio
 
 from listenproto._logs import log
 
-__all__ = ["Certificate", "log_listening", "open_listeners", "secured"]
+__all__ = ["Certificate", "log_listening", "open_listeners", "secured", "take_connections"]
 
 BACKLOG: Final = 65535
 """How many connections may wait to be taken; the system has a limit of its own."""
+
+
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Why a connection is not taken although there is one."""
+_PAUSE: Final = 0.5
+"""Seconds until it is tried again."""
+_SILENCE: Final = 60.0
+"""Seconds until that is logged again."""
 
 
 class Certificate:
@@ -89,6 +100,35 @@ class _Secured(trio.abc.Listener[trio.abc.Stream]):
 
     async def aclose(self) -> None:
         await self._listener.aclose()
+
+
+async def take_connections(
+    listener: trio.abc.Listener[trio.abc.Stream],
+    answer: Callable[[trio.abc.Stream], Awaitable[object]],
+    nursery: trio.Nursery,
+) -> NoReturn:
+    """Answer each connection in a task of ``nursery`` until cancelled; closes the listener.
+
+    When the system can open no more, they wait, and open ones are not affected.
+    """
+    silent_until = -math.inf
+    async with listener:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as exc:
+                if exc.errno not in _NO_ROOM:
+                    raise
+                if (now := trio.current_time()) >= silent_until:
+                    silent_until = now + _SILENCE
+                    log.error(
+                        "new connections have to wait: %s; raise the limit (ulimit -n) or take "
+                        "fewer calls (max_calls)",
+                        os.strerror(exc.errno),
+                    )
+                await trio.sleep(_PAUSE)
+            else:
+                nursery.start_soon(answer, stream)
 
 
 def log_listening(listeners: Sequence[trio.SocketListener]) -> None:

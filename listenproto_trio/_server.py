@@ -20,7 +20,13 @@ from listenproto._upgrade import Request
 from listenproto_trio._call import Call
 from listenproto_trio._carriers import StreamCarrier
 from listenproto_trio._driver import check_trio
-from listenproto_trio._listening import Certificate, log_listening, open_listeners, secured
+from listenproto_trio._listening import (
+    Certificate,
+    log_listening,
+    open_listeners,
+    secured,
+    take_connections,
+)
 
 __all__ = ["Handler", "serve", "serve_stream"]
 
@@ -98,9 +104,8 @@ async def serve(
         served = secured(opened, ssl_context)
     async with trio.open_nursery() as calls:
         async with trio.open_nursery() as listening:
-            await listening.start(
-                partial(trio.serve_listeners, server.answer, served, handler_nursery=calls)
-            )
+            for listener in served:
+                listening.start_soon(take_connections, listener, server.answer, calls)
             log_listening(opened)
             task_status.started(opened)
             await server.stopping.wait()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +17,17 @@ import pytest
 import trio
 import trustme
 
-from listenproto import ListenTask
-from listenproto_trio import Call, CallRejected, Certificate, open_call, serve
-from tests.trio_support import ATTRIBUTES, STREAM, real
+from listenproto import Audio, ListenTask, Mode
+from listenproto_trio import (
+    Answering,
+    AppMessage,
+    Call,
+    CallRejected,
+    Certificate,
+    open_call,
+    serve,
+)
+from tests.trio_support import ATTRIBUTES, STREAM, audio, real, virtual
 
 HOST = "127.0.0.1"
 
@@ -131,3 +143,56 @@ async def test_a_certificate_is_replaced_for_new_connections_alone() -> None:
             await open_one.capture(bytes(320))
             assert open_one.end is None
         nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Have this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    with socket.socket() as one:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 1, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    opened.append(os.dup(one.fileno()))
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for number in opened:
+                os.close(number)
+
+
+async def echo(call: Call) -> None:
+    async for event in call:
+        if isinstance(event, Audio):
+            await call.send_audio(event.pcm)
+
+
+@virtual
+async def test_without_files_new_connections_wait_and_open_calls_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each minute a line in the log, and no more."""
+    heard: list[AppMessage] = []
+    async with trio.open_nursery() as nursery:
+        answering = Answering(mode=Mode.STREAMING)
+        serving = partial(serve, echo, port=0, host=HOST, answering=answering)
+        (listener,) = await nursery.start(serving)
+        address = listener.socket.getsockname()
+        task = ListenTask(attrs.evolve(STREAM, url=f"ws://{HOST}:{address[1]}/"), ATTRIBUTES)
+        async with open_call(task, on_message=heard.append) as call:
+            with trio.socket.socket() as waiting:
+                with no_more_files():
+                    await waiting.connect(address)
+                    await waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    await trio.sleep(90)
+                    await call.capture(audio(0.02))
+                    await trio.sleep(1)
+                    assert heard == [Audio(audio(0.02))]
+                assert (await waiting.recv(100)).startswith(b"HTTP/1.1 426 ")
+        nursery.cancel_scope.cancel()
+    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert len(said) == 2
+    assert said[0] == said[1]
+    assert said[0].startswith("new connections have to wait: Too many open files; raise ")
