@@ -11,8 +11,8 @@ import math
 from contextlib import suppress
 from typing import Final
 
+from listenproto._clip_audio import clip_flicks
 from listenproto._clips import ClipMatch, Clips, ClipSent
-from listenproto._codec import clip_flicks
 from listenproto._l16 import FLICKS
 from listenproto._messages import ClipId, PlayAudio, PlayDone
 from listenproto._profile import Profile

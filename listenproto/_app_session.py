@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 import attrs
 
 from listenproto._choices import member
+from listenproto._clip_audio import mended_clip, wav_for_raw
 from listenproto._clips import ClipMatch
-from listenproto._codec import decode, decode_opening, mended_clip, wav_for_raw
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
 from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, Aligner, without_minus_one
 from listenproto._messages import (
@@ -38,6 +38,7 @@ from listenproto._upgrade import Request
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import ModeOf, mode_for
+from listenproto.codec import decode, decode_opening
 
 __all__ = ["AppEvent", "AppSession", "PlaybackDone", "check_assumed"]
 

@@ -10,7 +10,6 @@ import re
 from typing import Final, TypeAlias
 
 from listenproto._clips import bits_read
-from listenproto._codec import MAX_METADATA
 from listenproto._jsontext import same
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import (
@@ -26,6 +25,7 @@ from listenproto._profile import Profile
 from listenproto._splitter import arrives_whole
 from listenproto._verb import ListenVerb
 from listenproto._wav import WavError
+from listenproto.codec import MAX_METADATA
 
 __all__ = [
     "Found",

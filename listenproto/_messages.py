@@ -2,7 +2,7 @@
 
 The classes are values: compare them, hash them, print them, keep them. They have no behaviour:
 :mod:`listenproto._bodies` knows how the members of a message look on the wire,
-:mod:`listenproto._codec` how a message does, :mod:`listenproto._rules` when it may be sent.
+:mod:`listenproto.codec` how a message does, :mod:`listenproto._rules` when it may be sent.
 """
 
 from __future__ import annotations

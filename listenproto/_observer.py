@@ -16,7 +16,6 @@ import attrs
 from listenproto._app_clips import AppClips
 from listenproto._choices import check_texts, member
 from listenproto._clips import ClipMatch, PlatformClips, bits_read
-from listenproto._codec import broken_clip
 from listenproto._faults import (
     Found,
     caution,
@@ -56,6 +55,7 @@ from listenproto._terms import APP, PLATFORM
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import check_mode, stream_rate_for, way_of
+from listenproto.codec import broken_clip
 
 __all__ = ["AppLimits", "Judgement", "Observer"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Final, TypeAlias
 
+from listenproto._clip_audio import clip_audio, clip_flicks
 from listenproto._clips import bits_read
-from listenproto._codec import MAX_METADATA, clip_audio, clip_flicks, decode, encode
 from listenproto._errors import LocalProtocolError
 from listenproto._framed_playout import playout_for
 from listenproto._l16 import misread
@@ -35,6 +35,7 @@ from listenproto._splitter import damaged_metadata, split_argument
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
 from listenproto._way import stream_rate_for, way_of
+from listenproto.codec import MAX_METADATA, decode, encode
 
 __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 

@@ -13,13 +13,13 @@ from typing import Final
 
 import attrs
 
-from listenproto._codec import encode
 from listenproto._errors import LocalProtocolError, check_close_code
 from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._observer import Judgement, Observer
 from listenproto._rules import PeerState
 from listenproto._sent import Sent
 from listenproto._violation import Violation
+from listenproto.codec import encode
 
 __all__ = ["Session", "Traffic"]
 

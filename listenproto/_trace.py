@@ -17,7 +17,6 @@ import attrs
 
 from listenproto._bodies import read_base64
 from listenproto._choices import chosen, member, one_of
-from listenproto._codec import decode, decode_opening
 from listenproto._framing import DEFAULT_MAX_MESSAGE
 from listenproto._frozen import FrozenMapping
 from listenproto._jsontext import DECODER
@@ -35,6 +34,7 @@ from listenproto._terms import sender_of
 from listenproto._verb import ListenVerb
 from listenproto._verb_options import VerbError
 from listenproto._way import way_of
+from listenproto.codec import decode, decode_opening
 
 __all__ = [
     "FORMAT",

@@ -31,7 +31,6 @@ try:
     from listenproto_trio._listening import Certificate
     from listenproto_trio._rejection import CallRejected
     from listenproto_trio._server import Handler, serve, serve_stream
-    from listenproto_trio._speech import speech
     from listenproto_trio._websocket import TrioWebSocket, WebSocket
 except ModuleNotFoundError as exc:
     if exc.name not in ("trio", "trio_websocket"):
@@ -72,6 +71,5 @@ __all__ = [
     "recover_wav",
     "serve",
     "serve_stream",
-    "speech",
     "talk",
 ]

@@ -32,7 +32,7 @@ from listenproto_trio._caller import Key, talk
 from listenproto_trio._client import open_call
 from listenproto_trio._failures import first
 from listenproto_trio._server import serve
-from listenproto_trio._speech import speech
+from listenproto_trio.speech import speech
 
 __all__ = ["CALLS", "DemoCall", "Played", "play_call"]
 

@@ -25,10 +25,10 @@ from listenproto import (
     ListenTask,
     ListenVerb,
 )
-from listenproto._codec import encode
 from listenproto._messages import Peer
 from listenproto._upgrade import Accepted, Request
 from listenproto._wire import ServerWire, WireEvent
+from listenproto.codec import encode
 from listenproto_trio import (
     Answering,
     Call,

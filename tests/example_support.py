@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from listenproto import ListenEnd, Mode
-from listenproto_trio import speech
+from listenproto_trio.speech import speech
 from tests.interop import (
     place_call,
     verb,

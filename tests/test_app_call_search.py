@@ -35,7 +35,7 @@ from listenproto import (
     Sent,
     Speech,
 )
-from listenproto._codec import encode
+from listenproto.codec import encode
 from listenproto.testing import conversations, listen_verbs
 from tests.app_call_support import (
     RATE,

@@ -32,8 +32,8 @@ from listenproto._wav import Wav, parse_wav, wav_header
 from listenproto._wire import ServerWire
 from listenproto.recording import read_trace_file
 from listenproto.recording._resampling import mono
-from listenproto_trio import speech
 from listenproto_trio.cli import all_calls
+from listenproto_trio.speech import speech
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
 
 FAST = ("--speed", "20", "--hangup-after", "4")

@@ -42,10 +42,10 @@ from listenproto._l16 import peak
 from listenproto._logs import CallLog
 from listenproto._wav import parse_wav, wav_header
 from listenproto.recording import read_trace_file
-from listenproto_trio import speech
 from listenproto_trio.cli.echo import MOST_CLIP
 from listenproto_trio.cli.metrics import Metrics
 from listenproto_trio.cli.screen import Screen, showing_log
+from listenproto_trio.speech import speech
 from tests.cli_support import COMMAND, Command, line_with, listenproto, serving, started
 from tests.disk_support import make_read_only, small_disk
 

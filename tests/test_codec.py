@@ -13,15 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto._codec import (
-    MAX_METADATA,
-    clip_audio,
-    clip_flicks,
-    decode,
-    decode_opening,
-    encode,
-    mended_clip,
-)
+from listenproto._clip_audio import clip_audio, clip_flicks, mended_clip
 from listenproto._errors import LocalProtocolError
 from listenproto._l16 import FLICKS, PLAY_RATES, flicks_of
 from listenproto._messages import (
@@ -46,6 +38,7 @@ from listenproto._messages import (
 from listenproto._rules import MODES
 from listenproto._terms import DIGITS
 from listenproto._wav import WavError, growing_wav_header, parse_wav, wav_header
+from listenproto.codec import MAX_METADATA, decode, decode_opening, encode
 from listenproto.testing import (
     app_messages,
     json_values,

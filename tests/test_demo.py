@@ -19,7 +19,8 @@ import trio
 from listenproto import Peer, Trace, judge_trace, read_trace
 from listenproto.recording import WavFile
 from listenproto_trio import _demo as demo_module
-from listenproto_trio import cli, speech
+from listenproto_trio import cli
+from listenproto_trio.speech import speech
 from tests.cli_support import Ran, line_with, listenproto, started
 from tests.disk_support import make_read_only, small_disk
 

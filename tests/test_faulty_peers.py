@@ -43,9 +43,9 @@ from listenproto import (
     RemoteProtocolError,
     Violation,
 )
-from listenproto._codec import encode
 from listenproto._playout import Playout, PlayoutEnd
 from listenproto._rules import PeerState
+from listenproto.codec import encode
 from listenproto.testing import AppMachine, PlatformMachine, PlatformUnderTest, listen_verbs
 from tests.examples.my_app import Menu
 

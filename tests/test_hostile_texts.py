@@ -25,8 +25,8 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
-from listenproto._codec import encode
 from listenproto._jsontext import MAX_DEPTH, MAX_NUMBER, MAX_VALUES
+from listenproto.codec import encode
 from listenproto.testing import (
     app_messages,
     json_values,

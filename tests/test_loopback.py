@@ -31,7 +31,8 @@ from listenproto import (
     judge_trace,
 )
 from listenproto._l16 import without_minus_one
-from listenproto_trio import Answering, Call, Key, Outcome, open_call, serve, speech, talk
+from listenproto_trio import Answering, Call, Key, Outcome, open_call, serve, talk
+from listenproto_trio.speech import speech
 
 SPOKEN = speech()[: 2 * 8000]
 

@@ -32,10 +32,10 @@ from listenproto import (
     Profile,
     UnknownMessage,
 )
-from listenproto._codec import decode
 from listenproto._marks import AppMarks
 from listenproto._sent import Record
 from listenproto._wav import wav_header
+from listenproto.codec import decode
 
 P, A = Peer.PLATFORM, Peer.APP
 CLIPS, STREAMING, OFF = Mode.CLIPS, Mode.STREAMING, Mode.OFF

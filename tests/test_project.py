@@ -75,7 +75,7 @@ def test_the_core_brings_in_nothing_that_does_io() -> None:
     # Without the environment no measuring of coverage has brought some in already.
     run = subprocess.run(python, capture_output=True, text=True, check=True, env={})
     names, brought = json.loads(run.stdout)
-    assert {"_messages", "_codec", "_playout", "_task", "_wire", "_connection"} <= set(names)
+    assert {"_messages", "codec", "_playout", "_task", "_wire", "_connection"} <= set(names)
     assert "listenproto._playout" in brought
     assert [module for module in brought if module.split(".")[0] in IMPURE] == []
 
@@ -97,7 +97,10 @@ def brought_by(script: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("package", "public"),
-    [("listenproto", {"asyncio", "recording", "testing"}), ("listenproto_trio", {"cli"})],
+    [
+        ("listenproto", {"asyncio", "codec", "recording", "testing"}),
+        ("listenproto_trio", {"cli", "speech"}),
+    ],
 )
 def test_what_is_not_for_users_begins_with_an_underscore(package: str, public: set[str]) -> None:
     names = {module.name for module in pkgutil.iter_modules([str(ROOT / package)])}
@@ -143,7 +146,8 @@ def test_the_layers_of_the_core_point_one_way() -> None:
         "_bodies",
         "_messages",
         "_watcher",
-        "_codec",
+        "codec",
+        "_clip_audio",
         "_url",
         "_verb_options",
         "_verb",

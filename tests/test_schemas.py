@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from listenproto._codec import decode, decode_opening, encode
 from listenproto._errors import LocalProtocolError
 from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._messages import (
@@ -44,6 +43,7 @@ from listenproto._verb import ListenVerb
 from listenproto._verb_options import VerbError
 from listenproto._wav import WavError, parse_wav, wav_header
 from listenproto._webhook import ActionHook, WebhookError
+from listenproto.codec import decode, decode_opening, encode
 from listenproto.testing import (
     json_objects,
     json_values,

@@ -46,12 +46,13 @@ from listenproto import (
     Violation,
     _wav,
 )
-from listenproto._codec import clip_audio, decode
+from listenproto._clip_audio import clip_audio
 from listenproto._l16 import PLAY_RATES
 from listenproto._messages import JSON
 from listenproto._observer import Observer
 from listenproto._session import Traffic
 from listenproto._wav import wav_header
+from listenproto.codec import decode
 
 STREAMING_VERB = ListenVerb(
     url="/", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000)

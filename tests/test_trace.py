@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listenproto._codec import encode
 from listenproto._messages import (
     Audio,
     Close,
@@ -40,6 +39,7 @@ from listenproto._trace import (
     read_trace,
 )
 from listenproto._verb import BidirectionalAudio, ListenVerb, WsAuth
+from listenproto.codec import encode
 from listenproto.testing import app_messages, json_objects, metadata, platform_messages
 
 PASSWORD = "open-sesame"

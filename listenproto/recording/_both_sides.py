@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from listenproto._codec import clip_audio
+from listenproto._clip_audio import clip_audio
 from listenproto._framed_playout import playout_for
 from listenproto._l16 import SAMPLE_BYTES, flicks_of, samples_in
 from listenproto._messages import (

@@ -15,7 +15,6 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import SearchStrategy
 
-from listenproto._codec import decode
 from listenproto._l16 import FLICKS
 from listenproto._messages import (
     Malformed,
@@ -30,6 +29,7 @@ from listenproto._rules import PeerState
 from listenproto._terms import DIGITS
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
+from listenproto.codec import decode
 from listenproto.testing.exchange import (
     AppUnderTest,
     Exchange,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from listenproto._codec import decode, decode_opening
 from listenproto._messages import (
     Audio,
     Close,
@@ -22,6 +21,7 @@ from listenproto._messages import (
 )
 from listenproto._playout import Heard
 from listenproto._profile import Profile
+from listenproto.codec import decode, decode_opening
 from listenproto.testing.exchange import PlatformUnderTest
 
 __all__ = ["Compared", "joined"]

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from listenproto._codec import decode, decode_opening
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
 from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._observer import AppLimits, Observer
@@ -20,6 +19,7 @@ from listenproto._rules import PeerState
 from listenproto._trace import TraceMoment
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
+from listenproto.codec import decode, decode_opening
 
 __all__ = ["LATEST", "AppUnderTest", "Exchange", "PlatformUnderTest", "messages_in"]
 

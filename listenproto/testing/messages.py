@@ -11,11 +11,11 @@ from hypothesis.strategies import SearchStrategy
 
 import listenproto as lp
 from listenproto._choices import member
-from listenproto._codec import encode
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import JSON, ROWS, ClipId, Row
 from listenproto._terms import DIGITS
 from listenproto._wav import wav_header
+from listenproto.codec import encode
 
 __all__ = [
     "app_messages",

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from listenproto._app_session import AppSession
-from listenproto._codec import encode
 from listenproto._errors import LocalProtocolError
 from listenproto._l16 import FLICKS, PLAY_RATES, SAMPLE_BYTES
 from listenproto._messages import (
@@ -28,6 +27,7 @@ from listenproto._profile import Profile
 from listenproto._task import ListenTask
 from listenproto._verb import ListenVerb
 from listenproto._wav import wav_header
+from listenproto.codec import encode
 from listenproto.testing.call_machine import CallMachine, texts_without_meaning
 from listenproto.testing.compared import Compared
 from listenproto.testing.exchange import (

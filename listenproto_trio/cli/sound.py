@@ -20,8 +20,8 @@ from listenproto._playout import Heard
 from listenproto._wav import WavError, kind_of, mended_wav, read_wav_head
 from listenproto.recording import HeardWav
 from listenproto.recording._resampling import L16, HeardAtOneRate, Samples, mono
-from listenproto_trio._speech import speech
 from listenproto_trio.cli.options import read_file
+from listenproto_trio.speech import speech
 
 __all__ = [
     "MOST_SOUND",

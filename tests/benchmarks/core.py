@@ -51,7 +51,7 @@ from listenproto import (
     UnknownMessage,
     judge_request,
 )
-from listenproto._codec import decode, decode_opening, encode
+from listenproto.codec import decode, decode_opening, encode
 from tests.benchmarks.report import Cell, Report
 
 ROUNDS: Final = 7

@@ -5,7 +5,8 @@ import sys
 import trio
 
 from listenproto import BidirectionalAudio, ListenTask, ListenVerb
-from listenproto_trio import open_call, speech, talk
+from listenproto_trio import open_call, talk
+from listenproto_trio.speech import speech
 
 
 async def main(url: str, *, speed: float = 1.0) -> None:

@@ -14,7 +14,8 @@ from trio import sleep
 
 from listenproto import Answering, Audio, BidirectionalAudio, Dtmf, ListenVerb, Outcome
 from listenproto._l16 import peak
-from listenproto_trio import Call, serve, speech
+from listenproto_trio import Call, serve
+from listenproto_trio.speech import speech
 
 LOUD = 3000  # of 32768; a real agent asks a voice activity detector
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI, WebSocket
 from listenproto import Answering, Audio, BidirectionalAudio, CallEnded, Dtmf, ListenVerb, Outcome
 from listenproto._l16 import peak
 from listenproto.asyncio import Call, answer
-from listenproto_trio import speech
+from listenproto_trio.speech import speech
 
 LOUD = 3000  # of 32768; a real agent asks a voice activity detector
 

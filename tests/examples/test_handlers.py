@@ -38,9 +38,9 @@ from listenproto_trio import (
     Recorder,
     recover_wav,
     serve,
-    speech,
     talk,
 )
+from listenproto_trio.speech import speech
 from tests import runtime_support
 from tests.example_support import check_echo, program
 from tests.examples import caller_trio, ivr, recorder, server_trio, talker, talker_asyncio

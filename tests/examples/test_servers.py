@@ -16,7 +16,8 @@ from websockets.uri import parse_uri
 
 from listenproto import SUBPROTOCOL, Close, ListenEnd, ListenVerb, Mode, read_verbs
 from listenproto._wire import DEFAULT_MAX_MESSAGE
-from listenproto_trio import Key, speech
+from listenproto_trio import Key
+from listenproto_trio.speech import speech
 from tests.example_support import check_echo, program
 from tests.interop import (
     DIALS,

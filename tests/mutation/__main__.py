@@ -48,6 +48,7 @@ TESTS: Final = {
     "bodies": ["test_codec", "test_sessions"],
     "messages": ["test_messages", "test_codec", "test_observer", "spec/test_reference"],
     "codec": ["test_codec", "test_sessions"],
+    "clip_audio": ["test_codec", "test_sessions"],
     "jsontext": ["test_jsontext", "test_codec", "test_webhook"],
     "l16": ["test_l16", "test_codec"],
     "wav": ["test_wav", "test_codec"],

@@ -42,7 +42,7 @@ def test_every_public_name_is_explained_and_every_link_leads_somewhere() -> None
 FAULTY = '''
 """A module; see :func:`nothing`."""
 
-from listenproto._codec import decode
+from listenproto.codec import decode
 from listenproto._link import Link
 from listenproto._rules import TRANSITIONS
 

@@ -52,12 +52,12 @@ from listenproto import (
     judge_upgrade,
     judge_verb,
 )
-from listenproto._codec import decode, decode_opening, encode
 from listenproto._l16 import flicks_of, samples_in
 from listenproto._messages import ROWS
 from listenproto._profile import PROFILES
 from listenproto._rules import PeerState
 from listenproto._wire import ClientWire, ServerWire, Wire
+from listenproto.codec import decode, decode_opening, encode
 from tests.spec import Vector
 
 Failures = Iterator[str]
