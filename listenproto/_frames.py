@@ -45,6 +45,7 @@ _FIN: Final = 0x80
 _PLAIN_BINARY: Final = _FIN | BINARY
 _PLAIN: Final = (_PLAIN_BINARY, _FIN | TEXT)  # first bytes
 _MASK: Final = 0x80  # in the second byte
+_PIECE: Final = 65536  # bytes of a payload that wsproto gets at once, as it holds the last of them
 _from_bytes: Final = int.from_bytes
 _SHORT: Final = 4096  # bytes; beyond, a mask is not applied fastest as one long number
 
@@ -93,7 +94,7 @@ class FrameReader:
     _first: int  # byte of the frame being received
     _second: int
     _text: bool  # the message being received, not binary
-    _by_piece: bool  # whether the payload being received may be wrong before it is whole
+    _as_it_comes: bool  # whether the payload being received may be wrong before it is whole
 
     def __init__(self, *, masked: bool, max_message: int, lenient_first_text: bool) -> None:
         self._masked = masked
@@ -108,8 +109,8 @@ class FrameReader:
     def next(self, buffer: bytearray) -> FrameEvent | None:
         """Take the next event off the front of the buffer; None if more must come for it.
 
-        What is taken is whole headers and whole payloads, of a text all that came. So limits hold
-        before memory is used, and the same bytes give the same events in any chunks. Raises
+        What is taken is whole headers, and payloads in pieces; of a text, all that came. So limits
+        hold before memory is used, and the same bytes give the same events in any chunks. Raises
         RemoteProtocolError.
         """
         while buffer:
@@ -118,8 +119,9 @@ class FrameReader:
                 header = self._header(buffer)
                 if not header:
                     break
-            part = min(self._left, len(buffer) - header)
-            if part < self._left and not self._by_piece:
+            most = min(self._left, _PIECE)
+            part = min(most, len(buffer) - header)
+            if part < most and not self._as_it_comes:
                 part = 0
             size = header + part
             if not size:
@@ -197,7 +199,7 @@ class FrameReader:
                 raise RemoteProtocolError(said, clause="RFC 6455 7.4.1", close_code=1009)
             self._fragmented = not self._first & _FIN
         self._left = length
-        self._by_piece = opcode <= BINARY and self._text and not self._lenient
+        self._as_it_comes = opcode <= BINARY and self._text and not self._lenient
         return size
 
     @property

@@ -229,7 +229,8 @@ class Wire(abc.ABC):
         except RemoteProtocolError as error:
             self._end(WireState.FAILED if self.is_open else WireState.CLOSED)
             self._error = error
-            raise
+            # The frames of its traceback would hold what came.
+            raise error.with_traceback(None) from error.__cause__
         if event is None and self._eof and self.state is not WireState.CLOSED:
             self._end()
             self._pongs.clear()

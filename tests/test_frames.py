@@ -18,7 +18,7 @@ from wsproto import events as ws
 from wsproto.connection import Connection
 
 from listenproto._errors import RemoteProtocolError
-from listenproto._frames import Closed, FrameEvent, Ping, Pong, frame
+from listenproto._frames import Closed, FrameEvent, FrameReader, Ping, Pong, frame
 from listenproto._wire import Wire, WireState
 from tests import wire_support
 from tests.wire_support import (
@@ -460,6 +460,56 @@ def test_a_message_of_any_size_means_what_it_means_to_wsproto(role: str, size: i
         for places in ([], ends, [1], [2, 3], [ends[0] - 1], [ends[0] + 1], [ends[1] - 1]):
             assert by_ours(role, cut(stream, places)) == seen
         assert len(seen[0]) == 3
+
+
+def reader(role: str, max_message: int = 2**20) -> FrameReader:
+    return FrameReader(masked=role == "app", max_message=max_message, lenient_first_text=False)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 256, 257, 4095, 4096])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_short_message_in_one_frame_is_read_by_hand(role: str, size: int) -> None:
+    mask, behind = ROLES[role][1], b"\x82"
+    payload = (b"\x01\x80*" * size)[:size]
+    for opcode, data, message in ((BINARY, payload, payload), (TEXT, STAR * size, "*" * size)):
+        raw = wire_support.frame(opcode, data, mask=mask)
+        for rest in (b"", behind):
+            buffer = bytearray(raw + rest)
+            assert reader(role, max_message=size).next_plain(buffer) == message
+            assert buffer == rest
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_whatever_else_comes_is_left_to_wsproto(role: str) -> None:
+    mask = ROLES[role][1]
+    wrong = b"" if mask else b"mask"
+    plain = wire_support.frame(BINARY, bytes(200), mask=mask)
+    others = [
+        *(plain[:size] for size in range(len(plain))),
+        wire_support.frame(BINARY, bytes(4097), mask=mask),
+        wire_support.frame(BINARY, bytes(65536), mask=mask),
+        wire_support.frame(BINARY, bytes(200), mask=wrong),
+        wire_support.frame(BINARY, bytes(5), mask=wrong),
+        wire_support.frame(BINARY, bytes(125), mask=mask, form=16),
+        wire_support.frame(BINARY, bytes(125), mask=mask, form=64),
+        wire_support.frame(BINARY, bytes(5), mask=mask, fin=False),
+        wire_support.frame(TEXT, b"abc", mask=mask, rsv=4),
+        *(wire_support.frame(code, b"", mask=mask) for code in range(16) if code not in (1, 2)),
+    ]
+    for raw in others:
+        buffer = bytearray(raw)
+        assert reader(role).next_plain(buffer) is None
+        assert buffer == raw
+    assert reader(role, max_message=199).next_plain(bytearray(plain)) is None
+    begun = reader(role)
+    assert begun.next(bytearray(wire_support.frame(TEXT, b"a", mask=mask, fin=False))) is None
+    assert begun.next_plain(bytearray(plain)) is None
+    halfway = reader(role)
+    long = wire_support.frame(BINARY, plain, mask=mask)
+    buffer = bytearray(long[: 4 + len(mask)])
+    assert halfway.next(buffer) is None
+    buffer += plain  # as the front of the payload
+    assert halfway.next_plain(buffer) is None
 
 
 @given(st.binary(max_size=300) | st.sampled_from(SIZES).map(bytes), MASKS)

@@ -677,6 +677,15 @@ def test_behind_a_fault_nothing_of_what_came_is_held() -> None:
             list(wire.events())
 
     assert grown_by(fail) < 2**19
+    begun = open_server()
+
+    def fail_inside_a_message() -> None:
+        begun.feed(masked(BINARY, bytes(2**20), fin=False))
+        begun.feed(masked(BINARY))
+        with pytest.raises(RemoteProtocolError):
+            list(begun.events())
+
+    assert grown_by(fail_inside_a_message) < 2**19
 
 
 def test_one_byte_at_a_time_and_thousands_of_frames_at_once() -> None:
