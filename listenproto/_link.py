@@ -212,6 +212,7 @@ class Link(Generic[_Data]):
             self._take(self.connection.receive(data, now), now)
 
     def _take(self, events: Iterator[ConnectionEvent], now: float) -> None:
+        event: ConnectionEvent | None = None
         try:
             for event in events:
                 self._alive_at, self._pinged_at = now, -math.inf
@@ -219,7 +220,6 @@ class Link(Generic[_Data]):
                     self.tell(Peer.APP, TraceMoment.OPEN)
                 if self.tap is not None:
                     self.tell_passed()
-                self._heard_out = isinstance(event, Closed | Rejected)
                 if isinstance(event, Closed):
                     self.closed = event
                     if not event.clean:
@@ -236,6 +236,7 @@ class Link(Generic[_Data]):
             self.fail(exc, now)
         if self.error is not None or self.connection.finished:
             self.reads = False
+            self._heard_out = self.error is None and isinstance(event, Closed | Rejected)
         self.settle(now)
 
     def fail(self, error: Exception, now: float) -> None:
