@@ -69,7 +69,7 @@ class HandledCall(HandlerCall):
 
     async def _until_ready(self) -> None:
         """Wait until the handler can start, or never will."""
-        await self.runtime.until(lambda: self.core.is_ready)
+        raise NotImplementedError
 
     @asynccontextmanager
     async def _ending(self, *, raises: bool = True) -> AsyncIterator[None]:

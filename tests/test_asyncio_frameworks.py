@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -498,6 +498,30 @@ async def test_aiohttp_needs_its_request_and_subprotocols() -> None:
         "the WebSocketResponse does not select audio.jambonz.org; make it with"
         " protocols=SUBPROTOCOLS",
     ]
+
+
+@real
+async def test_a_message_that_someone_else_sends_is_finished_first() -> None:
+    begun, followed = asyncio.Event(), asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"\2\0"
+        begun.set()
+        await followed.wait()
+        yield b"\3\0"
+
+    async def endpoint(websocket: ServerConnection) -> None:
+        async with answer(websocket, answering=STREAMING) as call:
+            other = asyncio.create_task(websocket.send(parts()))
+            await begun.wait()
+            await call.send_audio(b"\1\0")
+            followed.set()
+            await other
+
+    serving = websockets_serve(endpoint, HOST, 0, **websockets_options(STREAMING))
+    async with serving as server, dialled(server.sockets[0].getsockname()[1]) as platform:
+        await platform.send(METADATA)
+        assert [message async for message in platform] == [b"\2\0\3\0", b"\1\0"]
 
 
 @real

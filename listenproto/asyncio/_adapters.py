@@ -100,6 +100,10 @@ class Adapter:
         self._over = self._over or isinstance(payload, Close)
         return payload
 
+    def send_now(self, payload: str | bytes) -> bool:
+        """Send a message without waiting; returns whether that was done."""
+        return False
+
     async def send(self, payload: str | bytes) -> None:
         await self._websocket.send(payload)
 
@@ -350,6 +354,10 @@ class _Websockets(Adapter):
 
     def __init__(self, websocket: Any, path: str, headers: Any) -> None:
         super().__init__(websocket, websocket.transport)
+        new = "websockets.asyncio.connection"
+        is_new = _is_a(websocket, new, "Connection")
+        self._broadcast: Any = sys.modules[new].broadcast if is_new else None
+        """The function of websockets that sends without waiting, to any number of connections."""
         self.request = head_of(path, headers)
         self.peer = _address(websocket.remote_address)
 
@@ -363,6 +371,16 @@ class _Websockets(Adapter):
                 self.own_close, self.why_closed = Close(sent.code, sent.reason), sent.reason
             return close
         return payload
+
+    def send_now(self, payload: str | bytes) -> bool:
+        is_open = self._broadcast is not None and self._websocket.state.name == "OPEN"
+        if not is_open or self._transport.get_write_buffer_size():
+            return False
+        try:
+            self._broadcast((self._websocket,), payload, raise_exceptions=True)
+        except ExceptionGroup:  # in the middle of a message that someone else sends
+            return False
+        return True
 
     async def send(self, payload: str | bytes) -> None:
         try:

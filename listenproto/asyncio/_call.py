@@ -127,6 +127,9 @@ class Call(HandledCall):
         self._watched: Any = None
         """The task that reads, while its end is to be noticed."""
 
+    async def _until_ready(self) -> None:
+        await self._driver.begin(lambda: self.core.is_ready)
+
     def _stop_reading(self) -> None:
         if self._watched is not None:
             self._watched.remove_done_callback(self._reader_done)

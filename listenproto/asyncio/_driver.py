@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -26,6 +26,9 @@ from listenproto._messages import Close, Payload
 from listenproto._session import ABNORMAL
 
 __all__ = ["Carrier", "Driver", "Interruption", "in_words"]
+
+TURNS: Final = 4
+"""How often a task goes on at once before others have their turn."""
 
 
 class Carrier(Protocol):
@@ -41,6 +44,9 @@ class Carrier(Protocol):
 
     async def receive(self) -> Payload:
         """Wait for a message, or for the end: a Close, or an OSError if it was lost."""
+
+    def send_now(self, payload: str | bytes) -> bool:
+        """Send without waiting; returns whether that was done."""
 
     async def send(self, payload: str | bytes) -> None:
         """Raises OSError if it cannot be sent."""
@@ -137,14 +143,21 @@ class Driver:
         """What is being written."""
         self._to_write = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._woken: asyncio.Task[Any] | None = None
+        """The task that has waited last."""
+        self._turns = 0
+        """How often it may go on at once before others have their turn."""
 
     def now(self) -> float:
         """The time on the loop's clock, in seconds."""
         return self._loop.time()
 
     async def checkpoint(self) -> None:
-        """Let other tasks run; raise CancelledError if this one is cancelled."""
-        await asyncio.sleep(0)
+        """Let other tasks run, unless this one has just waited: each turn costs time."""
+        if self._turns and self._woken is asyncio.current_task():
+            self._turns -= 1
+        else:
+            await asyncio.sleep(0)
 
     def task(self) -> object:
         """The task that runs now."""
@@ -158,6 +171,11 @@ class Driver:
         """What is raised if two tasks do what only one can."""
         return RuntimeError(why)
 
+    async def begin(self, ready: Callable[[], bool]) -> None:
+        """Wait as :meth:`until` for the beginning; that gives the task nothing ahead of others."""
+        await self.until(ready)
+        self._turns = 0
+
     async def until(self, ready: Callable[[], bool], deadline: float = math.inf) -> None:
         """Wait until ``ready()`` is true, or until that time."""
         while not ready() and self._loop.time() < deadline:
@@ -167,6 +185,7 @@ class Driver:
             timer = None if deadline == math.inf else self._loop.call_at(deadline, waiter.wake)
             try:
                 await future
+                self._woken, self._turns = asyncio.current_task(), TURNS
             finally:
                 del self._waiters[waiter]
                 if timer is not None:
@@ -187,9 +206,10 @@ class Driver:
         """Something was done to the call: write what is to be sent, wake who waits for it."""
         now = self._loop.time()
         self._link.settle(now)
-        if self._unsent is None and (data := self._core.data_to_send(now)):
-            self._unsent = data
-            self._to_write.set()
+        while self._unsent is None and (data := self._core.data_to_send(now)):
+            if rest := self._after_sent_now(data):
+                self._unsent = rest
+                self._to_write.set()
         self._after()
         for waiter in [*self._waiters]:
             if waiter.ready():
@@ -198,6 +218,13 @@ class Driver:
             self._end()
         else:
             self._set_timer()
+
+    def _after_sent_now(self, data: list[Payload]) -> list[Payload]:
+        """What is left of the messages after those that could be sent without waiting."""
+        for place, payload in enumerate(data):
+            if isinstance(payload, Close) or not self._carrier.send_now(payload):
+                return data[place:]
+        return []
 
     def _set_timer(self) -> None:
         """Be woken in time. A timer that is due too early is left, as most change often."""
@@ -287,7 +314,8 @@ class Driver:
         try:
             while link.reads and not self._ended:  # a library may swallow the cancellation
                 await asyncio.sleep(0)  # a WebSocket with much to give may never wait
-                await self.until(lambda: not (core.is_held and link.reads))
+                if core.is_held:
+                    await self.until(lambda: not (core.is_held and link.reads))
                 await self._read()
         except asyncio.CancelledError:
             self._cancelled()
