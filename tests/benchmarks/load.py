@@ -27,7 +27,7 @@ import attrs
 
 from listenproto import SUBPROTOCOLS
 
-__all__ = ["Load"]
+__all__ = ["Call", "Load", "Run", "frame", "percentile"]
 
 STEP: Final = 0.02
 """Seconds between two messages of a call."""
@@ -215,7 +215,7 @@ def percentile(values: array[float], share: float) -> float | None:
     return sorted(values)[int(share * (len(values) - 1))] if values else None
 
 
-class _Run:
+class Run:
     """The calls while they talk, and what is measured of them."""
 
     def __init__(self, placed: Sequence[Call], pids: Sequence[int]) -> None:
@@ -274,7 +274,7 @@ class _Run:
 
 def run(port: int, pids: Sequence[int], *, calls: int, seconds: float, warm_up: float) -> Load:
     """Place the calls, let them talk, and measure after the time for warming up."""
-    running = _Run([Call(port, number) for number in range(calls)], pids)
+    running = Run([Call(port, number) for number in range(calls)], pids)
     gc.disable()
     running.send_until(round(warm_up / STEP) * calls)
     begun, busy_before, echoes_before = running.measured()
