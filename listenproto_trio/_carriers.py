@@ -13,7 +13,13 @@ from listenproto_trio._failures import in_words
 __all__ = ["Carrier", "StreamCarrier", "peer_of"]
 
 READ_SIZE: Final = 4096
-"""Bytes that are handled before other tasks get a turn: at worst, all are frames of two bytes."""
+"""The most bytes that are handled before other tasks get a turn."""
+
+LEAST_SIZE: Final = 256
+"""So many are handled however long that takes."""
+
+TURN: Final = 0.001
+"""Seconds that handling them should take at most: bytes may be frames of two bytes each."""
 
 READ_OUT: Final = 2**24
 """Bytes that are read of another end that does not stop: more than the buffers of a connection."""
@@ -45,6 +51,9 @@ class Carrier(Protocol[_Data]):
         Returns None if :meth:`wake` was called meanwhile, or for no reason.
         """
 
+    def took(self, seconds: float) -> None:
+        """The data that came last took so long to handle: bring less next time, or more again."""
+
     def wake(self) -> None:
         """Have :meth:`receive` return at once. Only if it hands over."""
 
@@ -71,6 +80,8 @@ class StreamCarrier:
         self.failure = ""
         self.front = b""
         """The start of the first data that came."""
+        self.read_size = READ_SIZE
+        """How many bytes are received at once: less where these take too long to handle."""
         self.hands_over = isinstance(stream, CANCEL_SAFE)
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
@@ -81,7 +92,7 @@ class StreamCarrier:
             return await self._receive_on(self._socket)
         with trio.CancelScope() as self._receiving:
             try:
-                return self._received(bytes(await self._stream.receive_some(READ_SIZE)))
+                return self._received(bytes(await self._stream.receive_some(self.read_size)))
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 return self._failed(exc)
         return None
@@ -98,6 +109,12 @@ class StreamCarrier:
         except trio.ClosedResourceError:
             return b"" if socket.fileno() < 0 else None
         return self.receive_now()
+
+    def took(self, seconds: float) -> None:
+        if seconds > TURN:
+            self.read_size = max(self.read_size // 2, LEAST_SIZE)
+        elif self.read_size < READ_SIZE and seconds < TURN / 4:
+            self.read_size *= 2
 
     def wake(self) -> None:
         if self._socket is None:
@@ -122,7 +139,7 @@ class StreamCarrier:
         """As :meth:`receive`, without waiting; None if nothing has come. Needs a descriptor."""
         assert self._socket is not None
         try:
-            return self._received(os.read(self._socket.fileno(), READ_SIZE))
+            return self._received(os.read(self._socket.fileno(), self.read_size))
         except BlockingIOError:
             return None
         except OSError as exc:

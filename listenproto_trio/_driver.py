@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 import attrs
@@ -232,7 +233,9 @@ class Driver:
         now = trio.current_time()
         if self._carrier.failure:
             self._link.broken(self._carrier.failure, now)
+        began = perf_counter()
         self._driven.receive(data, now)
+        self._carrier.took(perf_counter() - began)
         self.changed()
 
     def changed(self) -> None:

@@ -66,6 +66,9 @@ class MessageCarrier:
     def wake(self) -> None:
         raise NotImplementedError  # it does not hand over
 
+    def took(self, seconds: float) -> None:
+        """It receives one message at a time anyway."""
+
     def send_now(self, data: list[Payload]) -> list[Payload]:
         return data
 

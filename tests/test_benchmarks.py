@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from listenproto import Peer
-from tests.benchmarks import calls, core
+from tests.benchmarks import calls, core, fairness
 from tests.benchmarks.report import Report
 
 SENT_BY_APP = {case.name for case in core.CASES if case.sender is Peer.APP}
@@ -55,6 +55,12 @@ def test_calls_are_placed_and_every_echo_of_a_server_comes_back() -> None:
 def test_a_server_that_does_not_start_is_told_with_what_it_said() -> None:
     with pytest.raises(SystemExit, match=r"(?s)does not listen:.*no server of that name"):
         calls.measure(calls.own_command("nobody"), calls=1, seconds=0.1, warm_up=0.1)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "empty fragments"])
+def test_a_good_call_is_heard_beside_a_flood(kind: str) -> None:
+    heard = fairness.measure("listenproto-trio", kind, flooding=1, seconds=0.2)
+    assert heard.share > 0
 
 
 @pytest.mark.parametrize("guess", [1, 50, 3000])

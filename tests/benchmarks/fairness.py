@@ -1,8 +1,8 @@
 """What a good call hears beside peers that flood the server: python -m tests.benchmarks.fairness
 
-Other calls send small frames as fast as the server takes them, from a process of their own, and read
-what comes back. The good call sends 20 ms of audio every 20 ms; measured is how much of the echo has
-come by the end, and how late.
+Other calls send small frames as fast as the server takes them, from a process of their own, and
+read what comes back. The good call sends 20 ms of audio every 20 ms; measured is how much of the
+echo has come by the end, and how late.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def flooded(port: int, kind: str, peers: int) -> Iterator[None]:
 def measure(peer: str, kind: str, *, flooding: int, seconds: float) -> Heard:
     """Start a server, flood it, and tell what a good call hears."""
     with started(own_command(peer)) as (port, pids):
-        running = Run([Call(port, 0)], pids)
-        with flooded(port, kind, flooding):
-            running = Run(running.placed, pids)
+        call = Call(port, 0)
+        with contextlib.closing(call), flooded(port, kind, flooding):
+            running = Run([call], pids)
             running.send_until(round(seconds / STEP))
             return Heard(running.echoes / running.sent, percentile(running.took, 0.99))
 
