@@ -24,6 +24,7 @@ from listenproto._handshake import (
     judge_request,
     judge_upgrade,
 )
+from listenproto._heard import Heard, PlayoutClip, PlayoutEnd, PlayoutFate, PlayoutGaps, PlayoutMark
 from listenproto._l16 import FLICKS, LISTEN_RATES, PLAY_RATES
 from listenproto._limits import Limits
 from listenproto._link import CallNote, Link, Linked, LogLevel, Tap
@@ -33,15 +34,7 @@ from listenproto._messages import *  # noqa: F403 - its __all__ is all public
 from listenproto._observer import AppLimits, Judgement, Observer
 from listenproto._platform_session import AppMessage, PlatformEvent, PlatformSession
 from listenproto._playback import Playback
-from listenproto._playout import (
-    Heard,
-    Playout,
-    PlayoutClip,
-    PlayoutEnd,
-    PlayoutFate,
-    PlayoutGaps,
-    PlayoutMark,
-)
+from listenproto._playout import Playout
 from listenproto._profile import DEPLOYED, DOCUMENTED, Profile
 from listenproto._review import TraceNote, judge_trace, review_trace
 from listenproto._rules import PeerState

@@ -153,7 +153,7 @@ class AppSession(Session):
             safe_clip_ids = not profile.escapes_clip_ids
         self._raw_rates = PLAY_RATES if raw_as_wav is False else profile.raw_clip_rates
         self._replaces_minus_one = (
-            profile.takes_samples_for_marks if replace_minus_one is None else replace_minus_one
+            profile.plays_in_frames if replace_minus_one is None else replace_minus_one
         )
         self._clips_sent = 0
         self.request: Request | None = None

@@ -75,13 +75,13 @@ class _Marks:
     @property
     def pending(self) -> int:
         """How many marks count against the limit (LP-MARK-2)."""
-        killed = self._counts[_State.KILLED] if self._profile.kill_grid else 0
+        killed = self._counts[_State.KILLED] if self._profile.plays_in_frames else 0
         return self._counts[_State.PENDING] + killed
 
     def sent(self, message: Mark) -> Sent:
         """A mark passes."""
         # A killAudio that waits for its frame takes what comes until then as well.
-        kill = self._kills if self._profile.kill_grid else 0
+        kill = self._kills if self._profile.plays_in_frames else 0
         mark = MarkSent(
             message.name, kill=kill, doubtful=self.pending >= self._profile.pending_marks
         )
@@ -150,14 +150,14 @@ class _Marks:
 
     def _may_be_lost(self, mark: MarkSent) -> bool:
         """Whether the event of a mark may never come although nothing took the mark."""
-        lost = self._profile.marks_get_lost or mark.doubtful
+        lost = self._profile.plays_in_frames or mark.doubtful
         return lost or mark.outcome is Outcome.TIMED_OUT
 
     def _fits(self, mark: MarkSent, event: str) -> bool:
         """Whether a mark can come back with that event."""
         if event == "cleared":
             return mark.kill > 0
-        at_once = not self._profile.kill_grid
+        at_once = not self._profile.plays_in_frames
         return not (at_once and mark.state is _State.KILLED and mark.kill <= self._kills_read)
 
     def done(self, message: MarkEvent, match: MarkMatch) -> Sent:
@@ -238,7 +238,7 @@ class AppMarks(_Marks):
         now = self._record.now
         for mark in self._line:
             # A killAudio that waits for its frame may find its marks gone.
-            if mark.state is _State.PENDING or self._profile.kill_grid:
+            if mark.state is _State.PENDING or self._profile.plays_in_frames:
                 self._turn(mark, _State.FORGOTTEN)
             mark.is_silenced = True
             on_its_way = mark.cut_at < math.inf or mark.due <= now + ROUND_TRIP

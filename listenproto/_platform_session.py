@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from listenproto._clip_audio import clip_audio, clip_flicks
 from listenproto._clips import bits_read
 from listenproto._errors import LocalProtocolError
-from listenproto._framed_playout import playout_for
+from listenproto._heard import Heard, PlayoutClip, PlayoutEnd, PlayoutFate
 from listenproto._l16 import misread
 from listenproto._messages import (
     Audio,
@@ -28,7 +28,7 @@ from listenproto._messages import (
     PlayDone,
 )
 from listenproto._observer import Observer
-from listenproto._playout import Heard, Playout, PlayoutClip, PlayoutEnd, PlayoutFate
+from listenproto._playout import Playout
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._splitter import damaged_metadata, split_argument
@@ -42,8 +42,7 @@ __all__ = ["AppMessage", "PlatformEvent", "PlatformSession"]
 AppMessage: TypeAlias = FromApp | Violation
 """What the app sent, as the platform read it."""
 PlatformEvent: TypeAlias = AppMessage | Close
-"""What :meth:`PlatformSession.receive` returns: messages of the app, and what was wrong with them.
-What :meth:`PlatformSession.receive` returns: messages of the app, and what was wrong with them."""
+"""What :meth:`PlatformSession.receive` returns: messages of the app, or what is wrong with them."""
 
 MAX_ANSWERS: Final = 2**20
 """The most characters of answers that may wait for an app; it refuses what would add more."""
@@ -80,8 +79,7 @@ class PlatformSession(Session):
         )
         """The observer that judges both ends' messages."""
         rate = stream_rate_for(way if isinstance(way, ListenVerb) else None, stream_rate)
-        streams = self.observer.mode is Mode.STREAMING
-        self.playout: Playout = (playout_for if streams else Playout)(
+        self.playout: Playout = Playout(
             profile=self._profile, stream_rate=rate, max_seconds=max_seconds
         )
         """What is buffered for the caller."""

@@ -4,24 +4,28 @@ Playout is one line of sounds and marks, moved on by flicks of media time. A sou
 one before it ends, or now if nothing plays; a sample has been heard when its whole duration has
 passed. All positions are whole flicks since the start, so the number of steps in which time passes
 makes no difference.
+
+Where the profile plays in frames, a stream and its marks are kept in a
+:class:`~listenproto._framed_stream.FramedStream`. At the end of each frame, a killAudio that waits
+takes effect, or the next frame of the stream is put into the line.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 import attrs
 
-from listenproto._choices import member
 from listenproto._clips import starts_at_once
+from listenproto._framed_stream import FRAME, FramedStream
+from listenproto._heard import Heard, PlayoutClip, PlayoutEnd, PlayoutFate, PlayoutGaps, PlayoutMark
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, Aligner, check_stream_rate, flicks_of
 from listenproto._messages import ClipId
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 
-__all__ = ["Heard", "Playout", "PlayoutEnd", "PlayoutFate", "PlayoutGaps"]
+__all__ = ["Playout"]
 
 
 MAX_JOINED: Final = 8192
@@ -29,91 +33,6 @@ MAX_JOINED: Final = 8192
 
 LONGEST_GAP: Final = FLICKS
 """The longest silence that counts as a gap and not as a pause in speech, in flicks."""
-
-
-class PlayoutFate(enum.Enum):
-    """How a clip or a mark ended."""
-
-    PLAYED = "played"
-    """Played to its end; a mark was reached."""
-    KILLED = "killed"
-    """Stopped by a killAudio, and the app is told: a mark is cleared, a deployed clip is done."""
-    FLUSHED = "flushed"
-    """Dropped without telling the app: a clip by a killAudio, anything by the end of the listen."""
-    FORGOTTEN = "forgotten"
-    """A mark that was removed by a clearMarks."""
-
-
-def _fate(value: PlayoutFate | str) -> PlayoutFate:
-    return member(PlayoutFate, value, "fate")
-
-
-@attrs.frozen
-class Heard:
-    """What the caller heard: L16 of one channel at ``rate``, from ``start`` (in flicks) on."""
-
-    pcm: bytes = attrs.field(repr=lambda pcm: f"<{len(pcm)} bytes>")
-    """The samples, as bytes of L16."""
-    rate: int
-    start: int
-
-    @property
-    def end(self) -> int:
-        """Where it ends, in flicks."""
-        return self.start + flicks_of(len(self.pcm) // SAMPLE_BYTES, self.rate)
-
-
-@attrs.define
-class PlayoutGaps:
-    """How often playout ran out of audio while the app was speaking, and for how long in all.
-
-    A gap is a silence of at most a second of media time between two sounds. A longer silence
-    counts as a pause in speech, and silence after a killAudio is what the app asked for. So is
-    silence after a playDone or a mark event told the app that everything was played: therefore only
-    a stream has gaps, and pauses after a mark at the end of a sentence do not count.
-    """
-
-    count: int = 0
-    """How many gaps there were."""
-    flicks: int = 0
-    """The length of all gaps together, in flicks."""
-
-    @property
-    def seconds(self) -> float:
-        """The length of all gaps together."""
-        return self.flicks / FLICKS
-
-
-@attrs.frozen
-class PlayoutEnd:
-    """A clip or a mark is over, ``at`` flicks; ``samples`` of a clip were heard."""
-
-    item: PlayoutClip | PlayoutMark
-    """What is over."""
-    fate: PlayoutFate = attrs.field(converter=_fate)
-    """How it ended."""
-    at: int
-    samples: int = 0
-
-
-@attrs.frozen
-class PlayoutClip:
-    """A clip in the line; two clips may have the same id."""
-
-    id: ClipId | None
-    """The id that the app gave it; None if it gave none."""
-    rate: int
-    """Its sample rate in Hz."""
-    length: int
-    """How many samples it has."""
-
-
-@attrs.frozen
-class PlayoutMark:
-    """A mark in the line; two marks may have the same name."""
-
-    name: str
-    """The name that the app gave it."""
 
 
 @attrs.define(eq=False)
@@ -165,7 +84,7 @@ class Playout:
 
     ``stream_rate`` is the sample rate of :meth:`add_stream`'s audio in Hz; ValueError for one that
     no verb can have. ``max_seconds`` bounds what is buffered (LP-STRM-5); ``profile`` says which
-    clips wait, and when a killAudio takes effect.
+    clips wait, and whether audio is played in frames.
     """
 
     gaps: PlayoutGaps
@@ -193,9 +112,12 @@ class Playout:
         self._started_over: tuple[int, Sound] | None = None
         """The frame in which one started last, and the clip that played when that frame began."""
         self._buffered = 0
-        self._kill_at: int | None = None
-        self._doomed: deque[_Item] = deque()
-        """What came while a kill waits for its frame."""
+        """How much is in the line, and suspended."""
+        self._stream: FramedStream | None = None
+        if self._profile.plays_in_frames:
+            self._stream = FramedStream(stream_rate=stream_rate, profile=self._profile)
+        self._kill_waits = False
+        """Whether a killAudio waits for the end of the frame."""
         self.gaps = PlayoutGaps()
         self._heard_until: int | None = None
         """The end of what was heard last; None if silence after it is not a gap."""
@@ -204,8 +126,8 @@ class Playout:
 
     @property
     def buffered(self) -> int:
-        """How much the caller still has to hear, in flicks."""
-        return self._buffered
+        """How much the caller still has to hear, in flicks, unless more audio comes."""
+        return self._buffered + (0 if self._stream is None else self._stream.flicks)
 
     def has_room(self, flicks: int) -> bool:
         """Whether ``flicks`` more of a stream can be buffered (LP-STRM-5)."""
@@ -250,9 +172,11 @@ class Playout:
         return over + self._settle()
 
     def _note_start(self, front: Sound) -> None:
-        grid = self._profile.kill_grid
-        if grid and (self._started_over is None or self._started_over[0] != self.now // grid):
-            self._started_over = self.now // grid, front
+        if self._stream is None:
+            return  # a killAudio takes effect at once, and stops the clip that plays
+        frame = self.now // FRAME
+        if self._started_over is None or self._started_over[0] != frame:
+            self._started_over = frame, front
 
     def add_sound(self, pcm: bytes, rate: int) -> None:
         """Put a sound of the platform itself, such as a beep, at the end of the line."""
@@ -266,38 +190,43 @@ class Playout:
         sound = Sound(self._aligner.whole(pcm), self._stream_rate)
         if not self.has_room(sound.flicks):
             return False
-        if sound.pcm:
-            self._append(sound, doomed=self._kill_at is not None)
+        if self._stream is not None:
+            self._stream.add(sound.pcm)
+        elif sound.pcm:
+            self._append(sound)
         return True
 
     def add_mark(self, name: str) -> list[PlayoutEnd]:
-        """Put a mark after what is buffered; if nothing is buffered, it is over at once."""
-        self._append(PlayoutMark(name), doomed=self._kill_at is not None)
+        """Put a mark after what is buffered; if nothing is, it is over at once, or in a frame."""
+        if self._stream is not None:
+            self._stream.add_mark(name)
+            return []
+        self._append(PlayoutMark(name))
         return self._settle()
 
     def clear_marks(self) -> list[PlayoutEnd]:
         """Remove all marks (LP-MARK-15)."""
-        marks = [item for item in (*self._line, *self._doomed) if isinstance(item, PlayoutMark)]
+        if self._stream is not None:
+            return self._over(self._stream.clear_marks(), PlayoutFate.FORGOTTEN)
+        marks = [item.name for item in self._line if isinstance(item, PlayoutMark)]
         self._line = _joined(item for item in self._line if isinstance(item, Sound))
-        self._doomed = _joined(item for item in self._doomed if isinstance(item, Sound))
-        return [PlayoutEnd(mark, PlayoutFate.FORGOTTEN, self.now) for mark in marks]
+        return self._over(marks, PlayoutFate.FORGOTTEN)
+
+    def _over(self, marks: Iterable[str], fate: PlayoutFate) -> list[PlayoutEnd]:
+        return [PlayoutEnd(PlayoutMark(name), fate, self.now) for name in marks]
 
     def kill(self) -> list[PlayoutEnd]:
-        """Stop what plays and flush what waits, now or at the profile's next frame (LP-KILL).
-
-        Streamed audio that comes before that frame is flushed as well, unheard.
-        """
-        grid = self._profile.kill_grid
-        if not grid:
+        """Stop what plays and flush what waits, now or at the end of the frame (LP-KILL)."""
+        if self._stream is None:
             return self._kill()
-        if self._kill_at is None:
-            self._kill_at = (self.now // grid + 1) * grid
+        self._kill_waits = True
         return []
 
     def flush(self) -> list[PlayoutEnd]:
         """The listen is over: drop everything, and tell the app nothing (LP-END-4)."""
-        self._kill_at = None
-        return self._drop_all()
+        self._kill_waits = False
+        marks = [] if self._stream is None else self._stream.flush()
+        return self._drop_all() + self._over(marks, PlayoutFate.FLUSHED)
 
     def play(self, flicks: int) -> list[Heard | PlayoutEnd]:
         """Let media time pass; returns what is heard and what is over, in order.
@@ -305,21 +234,36 @@ class Playout:
         ``play(a)`` then ``play(b)`` equals ``play(a + b)``, except for where :class:`Heard` is cut.
         """
         end = self.now + flicks
-        heard: list[Heard | PlayoutEnd] = []
-        if self._kill_at is not None and self._kill_at <= end:
-            heard += self._advance(self._kill_at)
-            self.now, self._kill_at = self._kill_at, None
-            heard += self._kill()
-        heard += self._advance(end)
+        items: list[Heard | PlayoutEnd] = []
+        while self._stream is not None and (self._kill_waits or self._stream.has_frame):
+            frame_end = (self.now // FRAME + 1) * FRAME
+            if frame_end > end:
+                break
+            items += self._advance(frame_end)
+            self.now = frame_end
+            items += self._next_frame(self._stream)
+        items += self._advance(end)
         self.now = end
-        return heard
+        return items
 
-    def _append(self, item: _Item, *, doomed: bool = False) -> None:
+    def _next_frame(self, stream: FramedStream) -> list[PlayoutEnd]:
+        """Do what is due at the end of a frame; returns what is over."""
+        if self._kill_waits:
+            self._kill_waits = False
+            return self._kill() + self._over(stream.kill(), PlayoutFate.KILLED)
+        pcm, marks = stream.next_frame()
+        if pcm:
+            self._append(Sound(pcm, self._profile.channel_rate))
+        if marks:
+            self._note_told()
+        return self._over(marks, PlayoutFate.PLAYED)
+
+    def _append(self, item: _Item) -> None:
         if isinstance(item, Sound):
             self._buffered += item.flicks
-        if not (doomed or self._line):
+        if not self._line:
             self._head = self.now
-        _join(self._doomed if doomed else self._line, item)
+        _join(self._line, item)
 
     def _advance(self, end: int) -> Iterator[Heard | PlayoutEnd]:
         """Play the line up to ``end``, from where the next sample of its first item starts."""
@@ -395,17 +339,16 @@ class Playout:
         if self._started_over is None:
             return None
         frame, front = self._started_over
-        ends_now = (frame + 1) * self._profile.kill_grid == self.now
+        ends_now = (frame + 1) * FRAME == self.now
         return front if ends_now and front in self._suspended else None
 
     def _drop_all(self, *, told: bool = False) -> list[PlayoutEnd]:
         """Empty the line; with ``told``, the app is told of its marks."""
         over: list[PlayoutEnd] = []
-        for item in (*self._line, *self._doomed, *reversed(self._suspended)):
+        for item in (*self._line, *reversed(self._suspended)):
             killed = told and isinstance(item, PlayoutMark)
             over += self._drop(item, PlayoutFate.KILLED if killed else PlayoutFate.FLUSHED)
         self._line.clear()
-        self._doomed.clear()
         self._suspended.clear()
         self._heard_until = None
         return over

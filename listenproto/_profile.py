@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from listenproto._choices import listed
-from listenproto._l16 import FLICKS, PLAY_RATES
+from listenproto._l16 import PLAY_RATES
 from listenproto._shown import shown
 
 __all__ = ["DEPLOYED", "DOCUMENTED", "PROFILES", "Profile", "profile_of"]
@@ -92,21 +92,17 @@ class Profile:
     """D11: a clip is read this many samples of ``channel_rate`` at a time, and what was read counts
     as played in the seconds and milliseconds of its playDone; 0: they are what was heard."""
 
-    kill_grid: int = 0
-    """D13: killAudio takes effect at the next multiple of this many flicks; 0: at once."""
-
     pending_marks: int = 1000
     """D15: how many marks may be pending; one more is dropped."""
 
     channel_rate: int = 8000
     """The sample rate of the call in Hz, in whose samples deployed platforms count and buffer."""
 
-    frames_streams: bool = False
-    """D14: a stream is played in frames from buffers that hold ``prebuffer`` and ``stream_batch``
-    seconds, with its marks in it as samples of -1; otherwise exactly as it comes."""
-
-    marks_get_lost: bool = False
-    """D14, D15: a mark that was accepted may never come back."""
+    plays_in_frames: bool = False
+    """D13, D14, D35: audio is played in frames of 20 ms. A killAudio takes effect at the end of the
+    frame. A stream is played from buffers that hold ``prebuffer`` and ``stream_batch`` seconds,
+    with its marks in it as samples of -1; marks get lost, and any sample of -1 is taken for one, so
+    an app sends -2 instead. Otherwise a stream is played exactly as it comes."""
 
     escapes_mark_names: bool = True
     """D15: a mark's name is escaped as JSON requires when it comes back."""
@@ -125,9 +121,6 @@ class Profile:
     kill_guard: float = 0.0
     """D34: for how many seconds an app that streams sends no audio and no marks after a killAudio,
     unless it is told otherwise; they would be dropped."""
-
-    takes_samples_for_marks: bool = False
-    """D35: a sample of -1 in the stream is taken for a pending mark; an app sends -2 instead."""
 
     error_ends_verb: bool = False
     """D20: a message of type ``error`` from the app ends the verb, but not the connection. What
@@ -166,15 +159,12 @@ DEPLOYED: Final = Profile(
     escapes_clip_ids=False,
     play_done_data=True,
     clip_piece=16384,
-    kill_grid=FLICKS // 50,
     pending_marks=30,
-    frames_streams=True,
-    marks_get_lost=True,
+    plays_in_frames=True,
     escapes_mark_names=False,
     prebuffer=0.16,
     stream_batch=0.08,
     kill_guard=0.04,
-    takes_samples_for_marks=True,
     reads_any_case=True,
     error_ends_verb=True,
     finish_on_whole_string=True,

@@ -77,7 +77,7 @@ class Talking:
         """How many bytes of silence the stream ends with."""
         self._added = 0.0
         """How many seconds of a reset the stream ends with."""
-        inside = profile.takes_samples_for_marks
+        inside = profile.plays_in_frames
         resets, holds = answering.reset_marks, answering.hold_behind_marks
         self._resets = inside if resets is None else resets
         holds = inside and rate != profile.channel_rate if holds is None else holds

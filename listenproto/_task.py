@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from listenproto._errors import LocalProtocolError
+from listenproto._heard import Heard, PlayoutGaps
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, beep, samples_in
 from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._messages import (
@@ -26,7 +27,6 @@ from listenproto._messages import (
     Peer,
 )
 from listenproto._platform_session import PlatformEvent, PlatformSession
-from listenproto._playout import Heard, PlayoutGaps
 from listenproto._profile import DOCUMENTED, Profile, profile_of
 from listenproto._session import ABNORMAL
 from listenproto._silence import Silence

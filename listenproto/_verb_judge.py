@@ -113,7 +113,7 @@ def _judge_timeout(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
 
 def _judge_stream(verb: ListenVerb, profile: Profile) -> Iterator[VerbWarning]:
     rate = verb.stream_rate
-    if profile.marks_get_lost and rate not in (None, _CALL_RATE):
+    if profile.plays_in_frames and rate not in (None, _CALL_RATE):
         text = (
             f"bidirectionalAudio.sampleRate is {rate}: deployed platforms resample the stream to"
             f" the rate of the call, mostly {_CALL_RATE}, and lose marks with audio behind them;"

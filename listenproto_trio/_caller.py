@@ -10,9 +10,9 @@ import attrs
 import trio
 
 from listenproto._choices import one_of
+from listenproto._heard import Heard
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._listen_result import ListenResult
-from listenproto._playout import Heard
 from listenproto._statistics import Lateness
 from listenproto._task import MESSAGES_PER_SECOND, ListenTask
 from listenproto._terms import DIGITS

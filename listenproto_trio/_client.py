@@ -16,6 +16,7 @@ from listenproto._connection import ConnectionEvent, PlatformConnection
 from listenproto._ends import Ending
 from listenproto._errors import ProtocolError
 from listenproto._handshake import SUBPROTOCOL
+from listenproto._heard import Heard
 from listenproto._l16 import FLICKS, SAMPLE_BYTES
 from listenproto._limits import Limits
 from listenproto._link import CallNote, Link, Tap
@@ -23,7 +24,6 @@ from listenproto._listen_result import ListenResult
 from listenproto._logs import CallLog, about
 from listenproto._messages import Peer
 from listenproto._platform_session import AppMessage
-from listenproto._playout import Heard
 from listenproto._statistics import Lateness, Statistics
 from listenproto._task import ListenTask
 from listenproto._upgrade import Accepted, Rejected

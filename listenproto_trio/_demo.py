@@ -13,12 +13,12 @@ import trio
 
 from listenproto._answering import MOST_CLIPS, Answering
 from listenproto._app_session import AppSession
+from listenproto._heard import Heard
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
 from listenproto._link import Tap
 from listenproto._listen_result import ListenResult
 from listenproto._messages import Audio, Dtmf, Mode, Payload, Peer, PlayAudio
 from listenproto._playback import Playback
-from listenproto._playout import Heard
 from listenproto._review import judge_trace
 from listenproto._sent import Outcome
 from listenproto._task import ListenTask

@@ -1,7 +1,7 @@
 """What the caller hears, played one sample at a time from a flat list.
 
-A second implementation of the playout decisions (D8, D10, D12, D13, D14, D15), slow and simple.
-listenproto._playout is compared with it; they share no code.
+A second implementation of the playout decisions (D8, D10, D12, D13, D14), slow and simple, without
+streams on deployed platforms. listenproto._playout is compared with it; they share no code.
 """
 
 from __future__ import annotations
@@ -26,19 +26,15 @@ class FlatModel:
     is left to be heard.
     """
 
-    def __init__(
-        self, *, deployed: bool, max_waiting: float | None = None, max_marks: float | None = None
-    ) -> None:
+    def __init__(self, *, deployed: bool, max_waiting: float | None = None) -> None:
         self.deployed = deployed
         self.max_waiting = (11 if deployed else 10) if max_waiting is None else max_waiting
-        self.max_marks = (30 if deployed else float("inf")) if max_marks is None else max_marks
         self.pending: list[Entry] = []
         self.suspended: list[list[Entry]] = []  # what other clips started over
         self.started_over: tuple[int, Entry] | None = None  # first in which frame, and the clip
         self.now = 0
         self.head_start = 0  # where the first pending sample started
         self.kill_at: int | None = None
-        self.doomed: list[Entry] = []  # what of a stream came while a kill waits for its frame
         self.carry = b""
         self.heard: list[tuple[int, int, int]] = []
         self.over: list[Entry] = []
@@ -72,19 +68,15 @@ class FlatModel:
         data = self.carry + data
         self.carry = data[len(data) // 2 * 2 :]
         for value in whole_samples(data):
-            self._append_or_doom(("sample", value, rate))
+            self._append(("sample", value, rate))
 
-    def mark(self, name: str) -> bool:
-        """Add a mark behind what is pending; False when too many are."""
-        if len(self._all("mark")) >= self.max_marks:
-            return False
-        self._append_or_doom(("mark", name))
-        return True
+    def mark(self, name: str) -> None:
+        """Add a mark behind what is pending."""
+        self._append(("mark", name))
 
     def clear_marks(self) -> None:
         """Forget the pending marks."""
         self.pending = [entry for entry in self.pending if entry[0] != "mark"]
-        self.doomed = [entry for entry in self.doomed if entry[0] != "mark"]
 
     def kill(self) -> None:
         """Stop what plays: now, or as deployed at the next frame."""
@@ -95,7 +87,7 @@ class FlatModel:
 
     def flush(self) -> None:
         """Drop everything without a word."""
-        self.pending, self.doomed, self.suspended = [], [], []
+        self.pending, self.suspended = [], []
         self.kill_at = None
         self.excused = True
 
@@ -122,14 +114,8 @@ class FlatModel:
         return self.head_start + self.left() - self.now if self.left() else 0
 
     def _all(self, kind: str) -> list[Entry]:
-        everything = sum(self.suspended, self.pending + self.doomed)
+        everything = sum(self.suspended, self.pending)
         return [entry for entry in everything if entry[0] == kind]
-
-    def _append_or_doom(self, entry: Entry) -> None:
-        if self.kill_at is None:
-            self._append(entry)
-        else:
-            self.doomed.append(entry)
 
     def _append(self, entry: Entry) -> None:
         if not self.pending:
@@ -185,7 +171,7 @@ class FlatModel:
             return
         for _, name in self._all("mark"):
             self.over.append(("mark", name, "cleared", at))
-        self.pending, self.doomed = [], []
+        self.pending = []
 
 
 def whole_samples(pcm: bytes) -> list[int]:

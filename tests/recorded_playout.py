@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from listenproto._playout import Heard, Playout, PlayoutEnd
+from listenproto._heard import Heard, PlayoutEnd
+from listenproto._playout import Playout
 
 __all__ = ["RecordedPlayout"]
 
@@ -20,20 +21,20 @@ class RecordedPlayout(Playout):
         return items
 
     def add_clip(self, *args: object, **options: object) -> list[PlayoutEnd]:
-        return self._over(super().add_clip(*args, **options))  # type: ignore[arg-type]
+        return self._keep(super().add_clip(*args, **options))  # type: ignore[arg-type]
 
     def add_mark(self, name: str) -> list[PlayoutEnd]:
-        return self._over(super().add_mark(name))
+        return self._keep(super().add_mark(name))
 
     def clear_marks(self) -> list[PlayoutEnd]:
-        return self._over(super().clear_marks())
+        return self._keep(super().clear_marks())
 
     def kill(self) -> list[PlayoutEnd]:
-        return self._over(super().kill())
+        return self._keep(super().kill())
 
     def flush(self) -> list[PlayoutEnd]:
-        return self._over(super().flush())
+        return self._keep(super().flush())
 
-    def _over(self, overs: list[PlayoutEnd]) -> list[PlayoutEnd]:
+    def _keep(self, overs: list[PlayoutEnd]) -> list[PlayoutEnd]:
         self.overs += overs
         return overs

@@ -43,7 +43,8 @@ from listenproto import (
     RemoteProtocolError,
     Violation,
 )
-from listenproto._playout import Playout, PlayoutEnd
+from listenproto._heard import PlayoutEnd
+from listenproto._playout import Playout
 from listenproto._rules import PeerState
 from listenproto.codec import encode
 from listenproto.testing import AppMachine, PlatformMachine, PlatformUnderTest, listen_verbs

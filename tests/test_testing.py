@@ -95,16 +95,18 @@ def without_ends(verb: ListenVerb) -> ListenVerb:
     return ListenVerb.from_json(verb.to_json() | plain)
 
 
-def known(profile: Profile) -> Profile:
-    """The profile without what the flat platform does not do to metadata and streams."""
-    return attrs.evolve(profile, splits_metadata=False, frames_streams=False)
+def known_profiles(mode: Mode) -> st.SearchStrategy[Profile]:
+    """Those that the flat platform knows: for metadata and streams, that of the documents."""
+    if mode is Mode.STREAMING:
+        return st.just(DOCUMENTED)
+    return profiles().map(lambda profile: attrs.evolve(profile, splits_metadata=False))
 
 
 class AgainstTheFlatList(OurPlatform):
     """Queue, playout and marks are those of a flat list of samples, after every step."""
 
     verbs = listen_verbs().map(without_ends)
-    profiles = profiles().map(known)
+    profiles = st.runner().flatmap(lambda machine: known_profiles(machine.verb.mode()))
     odd_texts = False
 
     def make_reference(self, verb: ListenVerb, profile: Profile) -> Flat:

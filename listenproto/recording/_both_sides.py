@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from listenproto._clip_audio import clip_audio
-from listenproto._framed_playout import playout_for
+from listenproto._heard import Heard
 from listenproto._l16 import SAMPLE_BYTES, flicks_of, samples_in
 from listenproto._messages import (
     Audio,
@@ -29,7 +29,7 @@ from listenproto._messages import (
     Metadata,
     PlayAudio,
 )
-from listenproto._playout import Heard, Playout
+from listenproto._playout import Playout
 from listenproto._profile import Profile
 from listenproto._wav import parse_wav
 from listenproto.recording._resampling import L16, HeardAtOneRate, Samples, mono
@@ -98,7 +98,7 @@ class Hearing:
     """
 
     def __init__(self, *, rate: int, stream_rate: int, profile: Profile) -> None:
-        self._stream = playout_for(profile, stream_rate=stream_rate, max_seconds=MOST_SECONDS)
+        self._stream = Playout(profile=profile, stream_rate=stream_rate, max_seconds=MOST_SECONDS)
         self._clips = Playout(profile=profile, max_seconds=MOST_SECONDS)
         self._track = _Track(rate)
         self._line = HeardAtOneRate(self._track, rate)

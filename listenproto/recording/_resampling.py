@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from listenproto._playout import Heard
+from listenproto._heard import Heard
 
 __all__ = ["L16", "HeardAtOneRate", "Resampler", "Samples", "mono"]
 

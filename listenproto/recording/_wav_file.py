@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from listenproto._heard import Heard
 from listenproto._l16 import SAMPLE_BYTES, samples_in
-from listenproto._playout import Heard
 from listenproto._wav import GROWING_HEADER, growing_wav_header
 from listenproto.recording._files import AnyPath, beginning, create, lock, put
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from listenproto._heard import Heard
 from listenproto._messages import (
     Audio,
     Close,
@@ -19,7 +20,6 @@ from listenproto._messages import (
     PlayDone,
     UnknownMessage,
 )
-from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto.codec import decode, decode_opening
 from listenproto.testing.exchange import PlatformUnderTest

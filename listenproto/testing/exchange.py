@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from listenproto._heard import Heard
 from listenproto._l16 import FLICKS, SAMPLE_BYTES, samples_in
 from listenproto._messages import Close, Message, Payload, Peer
 from listenproto._observer import AppLimits, Observer
-from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto._rules import PeerState
 from listenproto._trace import TraceMoment

@@ -276,7 +276,7 @@ class PlatformMachine(CallMachine):
         observer = self.exchange.observers[Peer.PLATFORM]
         clips, marks = observer.outstanding_clips, observer.pending_marks
         assert not clips, f"LP-CLIP-23: all has played, but {clips} playDones have not come"
-        lost = self.profile.marks_get_lost
+        lost = self.profile.plays_in_frames
         assert lost or not marks, (
             f"LP-MARK-8: all has played, but {marks} mark events have not come"
         )

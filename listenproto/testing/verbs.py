@@ -181,7 +181,7 @@ def _invalid_verb_objects(draw: st.DrawFn) -> JSON:
 
 
 _TOGETHER: Final = (
-    ("kill_grid", "kill_spares_waiting_clips", "frames_streams", "marks_get_lost"),
+    ("plays_in_frames", "kill_spares_waiting_clips"),
     ("clips_wait_unasked", "play_done_data"),
     ("cuts_metadata", "splits_metadata", "salvages_metadata"),
 )

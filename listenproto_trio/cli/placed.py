@@ -9,10 +9,10 @@ from typing import Final
 
 import attrs
 
+from listenproto._heard import Heard
 from listenproto._l16 import FLICKS
 from listenproto._listen_result import ListenEnd, ListenResult
 from listenproto._messages import JSON, Peer
-from listenproto._playout import Heard
 from listenproto._statistics import Statistics
 from listenproto._task import ListenTask
 from listenproto._violation import Violation

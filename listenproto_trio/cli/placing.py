@@ -13,11 +13,11 @@ from typing import Final
 import attrs
 import trio
 
+from listenproto._heard import Heard
 from listenproto._l16 import SAMPLE_BYTES, samples_in
 from listenproto._link import Tap
 from listenproto._listen_result import ListenEnd
 from listenproto._messages import JSON, Mode, Peer
-from listenproto._playout import Heard
 from listenproto._profile import Profile
 from listenproto._rules import MODES
 from listenproto._task import ListenTask

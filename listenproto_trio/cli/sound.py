@@ -14,9 +14,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from listenproto._heard import Heard
 from listenproto._l16 import SAMPLE_BYTES
 from listenproto._messages import MixType
-from listenproto._playout import Heard
 from listenproto._wav import WavError, kind_of, mended_wav, read_wav_head
 from listenproto.recording import HeardWav
 from listenproto.recording._resampling import L16, HeardAtOneRate, Samples, mono

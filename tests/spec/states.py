@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from listenproto import DEPLOYED, DOCUMENTED, FLICKS, Close, Mode, Peer, Profile
+from listenproto import DEPLOYED, DOCUMENTED, Close, Mode, Peer, Profile
 from listenproto._messages import ROWS
 from listenproto._rules import (
     BREACHES,
@@ -117,8 +117,6 @@ def profiles() -> Iterator[str]:
 
     def shown(profile: Profile, field: str) -> str:
         value = getattr(profile, field)
-        if field == "kill_grid" and value:
-            return f"{value * 1000 // FLICKS} ms"
         return "—" if value is None else str(value).lower()
 
     fields = [field.name for field in attrs.fields(Profile) if field.name != "name"]

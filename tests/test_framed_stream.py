@@ -16,8 +16,9 @@ from listenproto import (
     ListenTask,
     ListenVerb,
 )
-from listenproto._framed_playout import FRAME, playout_for
-from listenproto._playout import Heard, Playout, PlayoutEnd, PlayoutFate, PlayoutMark
+from listenproto._framed_stream import FRAME
+from listenproto._heard import Heard, PlayoutEnd, PlayoutFate, PlayoutMark
+from listenproto._playout import Playout
 
 PLAYED, CLEARED = PlayoutFate.PLAYED, PlayoutFate.KILLED
 
@@ -31,7 +32,7 @@ def audio(milliseconds: int, level: int = 5, rate: int = 8000) -> bytes:
 
 
 def opened(stream_rate: int = 8000, *, max_seconds: float = 60.0) -> Playout:
-    playout = playout_for(DEPLOYED, stream_rate=stream_rate, max_seconds=max_seconds)
+    playout = Playout(profile=DEPLOYED, stream_rate=stream_rate, max_seconds=max_seconds)
     assert playout.add_stream(audio(160, rate=stream_rate))  # from now on less is enough
     playout.play(10 * FRAME)
     return playout
@@ -54,7 +55,7 @@ def heard(items: object) -> bytes:
 
 
 def test_nothing_is_played_before_there_is_enough() -> None:
-    playout = playout_for(DEPLOYED, stream_rate=8000, max_seconds=60)
+    playout = Playout(profile=DEPLOYED, stream_rate=8000, max_seconds=60)
     playout.add_stream(audio(150))
     playout.add_mark("m")
     items = playout.play(FLICKS)
@@ -75,7 +76,7 @@ def test_a_remainder_opens_the_next_utterance_also_behind_a_kill() -> None:
 
 
 def test_a_message_is_taken_in_pieces() -> None:
-    playout = playout_for(DEPLOYED, stream_rate=8000, max_seconds=60)
+    playout = Playout(profile=DEPLOYED, stream_rate=8000, max_seconds=60)
     playout.add_stream(audio(345))
     assert playout.buffered == FLICKS * 320 // 1000
     assert heard(playout.play(FLICKS)) == audio(320)
@@ -182,7 +183,7 @@ def test_another_rate_loses_marks_inside_but_not_one_behind_everything(rate: int
 
 def test_a_stream_of_a_lower_rate_is_converted_too() -> None:
     profile = attrs.evolve(DEPLOYED, channel_rate=16000)
-    playout = playout_for(profile, stream_rate=8000, max_seconds=60)
+    playout = Playout(profile=profile, stream_rate=8000, max_seconds=60)
     playout.add_stream(audio(160))
     (sound,) = {item.rate for item in playout.play(FLICKS) if isinstance(item, Heard)}
     assert (sound, playout.buffered) == (16000, 0)
@@ -226,7 +227,7 @@ def test_it_makes_no_difference_in_how_many_steps_time_passes(
     script: list[tuple[str, int]], rate: int, data: st.DataObject
 ) -> None:
     """LP-TIME-1; and every mark is over once, or still there."""
-    whole, split = (playout_for(DEPLOYED, stream_rate=rate, max_seconds=60) for _ in range(2))
+    whole, split = (Playout(profile=DEPLOYED, stream_rate=rate, max_seconds=60) for _ in range(2))
     items: dict[Playout, list[Heard | PlayoutEnd]] = {whole: [], split: []}
     marks = 0
     for what, size in script:
