@@ -67,8 +67,8 @@ def test_each_rule_that_the_code_has_is_broken_by_a_vector() -> None:
     broken = {
         clause for vector in ALL if vector["kind"] in OBSERVED for _, clause in breaches(vector)
     }
-    for module in ("codec", "rules", "observer", "marks", "handshake"):
-        source = (ROOT / "listenproto" / f"_{module}.py").read_text()
+    for module in ("codec", "_rules", "_observer", "_marks", "_handshake"):
+        source = (ROOT / "listenproto" / f"{module}.py").read_text()
         rules = set(re.findall(rf'"({CLAUSE.pattern})"', source))
         assert rules - broken <= {*held_by_tests()}, module
 
