@@ -13,7 +13,7 @@ is sent up to its lead; after a jump ahead everything is due at once.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
@@ -181,7 +181,7 @@ class AppCall(Generic[_Data]):
             self.link.tap = self.answering.tap(self.session)
 
     @property
-    def notes(self) -> deque[CallNote]:
+    def notes(self) -> list[CallNote]:
         """What is to be logged; whoever logs it removes it from here."""
         return self.link.notes
 

@@ -254,7 +254,7 @@ class AppSession(Session):
     def _ends(self) -> Iterator[PlaybackDone]:
         """An event for everything that has ended since the last call."""
         while self._record.ended:
-            sent = self._record.ended.popleft()
+            sent = self._record.ended.pop(0)
             assert sent.outcome is not None
             yield PlaybackDone(sent, sent.outcome)
 

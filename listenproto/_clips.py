@@ -85,7 +85,7 @@ class Clips:
         self._profile = profile
         self._line: list[ClipSent] = []
         self._number = 0
-        self._passed_over: deque[ClipSent] = deque(maxlen=MAX_REMEMBERED)
+        self._passed_over: list[ClipSent] = []
         """Those without a playDone before one that had its own."""
 
     def starts_at_once(self, message: PlayAudio) -> bool:
@@ -162,6 +162,7 @@ class Clips:
         before = [clip for clip in ahead if clip.number < number]
         self._line = [clip for clip in self._line if clip not in (match.clip, *before)]
         self._passed_over += [clip for clip in before if clip.over_at is None]
+        del self._passed_over[:-MAX_REMEMBERED]
         return before
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 import struct
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, TypeAlias
 
 import attrs
@@ -100,7 +100,6 @@ class FrameReader:
         self._masked = masked
         self._max_message = max_message
         self._lenient = lenient_first_text
-        self._judge = Connection(ConnectionType.SERVER if masked else ConnectionType.CLIENT)
         self._left = 0  # bytes still to come of a frame whose header wsproto has
         self._message = bytearray()  # what came of a message that is not whole
         self._fragmented = False  # whether that message goes on in another frame
@@ -202,15 +201,21 @@ class FrameReader:
         self._as_it_comes = opcode <= BINARY and self._text and not self._lenient
         return size
 
+    @cached_property
+    def _judge(self) -> Connection:
+        """What judges all that is unusual; most calls need none, and it takes kilobytes."""
+        return Connection(ConnectionType.SERVER if self._masked else ConnectionType.CLIENT)
+
     @property
     def _opcode(self) -> int:
         return self._first & 0x0F
 
     def _judged(self, buffer: bytearray, size: int) -> ws.Event | None:
         """What wsproto makes of the front of the buffer, which has no more than one frame."""
-        self._judge.receive_data(bytes(buffer[:size]))
+        judge = self._judge
+        judge.receive_data(bytes(buffer[:size]))
         del buffer[:size]
-        event = next(self._judge.events(), None)
+        event = next(judge.events(), None)
         if isinstance(event, ws.CloseConnection):  # so wsproto words a fault that it found
             said, code = event.reason or "a bad frame", int(event.code)
             raise RemoteProtocolError(said, clause=self._broken(), close_code=code)

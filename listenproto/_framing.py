@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import enum
 import re
-from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar, Final, TypeAlias
 
@@ -102,7 +101,7 @@ class Wire(abc.ABC):
         self._error: RemoteProtocolError | None = None
         self._out = bytearray()
         # The answers to a peer that asks and never reads must not pile up.
-        self._pongs: deque[bytes] = deque(maxlen=_ANSWERED_PINGS)
+        self._pongs: list[bytes] = []
         self._buffer = bytearray()
         self._eof = False
 
@@ -237,6 +236,11 @@ class Wire(abc.ABC):
             return Closed(1006, "", clean=False)
         return event
 
+    def _open(self) -> None:
+        """The handshake is done, and what was for it alone is no longer needed."""
+        self.state = _OPEN
+        del self._http
+
     @abc.abstractmethod
     def _next_handshake(self) -> WireEvent | None: ...
 
@@ -263,6 +267,7 @@ class Wire(abc.ABC):
         if isinstance(event, Ping):
             if self.is_open:  # nothing may be sent behind our close
                 self._pongs.append(event.payload)
+                del self._pongs[:-_ANSWERED_PINGS]
         elif isinstance(event, Closed):
             if self.is_open:
                 code = 1000 if event.code == 1005 else event.code

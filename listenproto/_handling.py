@@ -126,7 +126,7 @@ class HandledCall(HandlerCall):
         """Log what the call without IO has to say."""
         notes = self.core.notes
         while notes:
-            note = notes.popleft()
+            note = notes.pop(0)
             self.log.log(_level(note), "%s: %s", str(self), note.text, exc_info=note.error)
 
     def _log_warning(self, said: str) -> None:

@@ -14,7 +14,6 @@ does not. While reading is held back, no answer can be read, so none is due.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
@@ -137,7 +136,7 @@ class Link(Generic[_Data]):
         """When a shutdown cuts the call short."""
         self.tap: Tap | None = None
         """What gets each payload as it passes; None if nothing does."""
-        self.notes: deque[CallNote] = deque()
+        self.notes: list[CallNote] = []
         """What is to be logged; whoever logs it removes it from here."""
         self.given_up: bool = False
         """Whether the connection is to be dropped at once, in the middle of whatever it does."""

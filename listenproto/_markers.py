@@ -27,6 +27,7 @@ was not needed does no harm.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from listenproto._l16 import SAMPLE_BYTES
@@ -39,14 +40,19 @@ MARKER: Final = b"\xff\xff"
 """A sample of -1."""
 
 
+@lru_cache(maxsize=16)
+def _reset(markers: int, silence: int) -> bytes:
+    """So many markers and samples of silence, once for all calls."""
+    return MARKER * markers + bytes(silence * SAMPLE_BYTES)
+
+
 class Markers:
     """Marks that have no event yet, and what may be stuck in a stream of ``rate`` Hz."""
 
     def __init__(self, profile: Profile, rate: int, *, resets: bool, holds: bool) -> None:
         # Resampling makes one marker of so many samples of -1.
         each = max(1, rate // profile.channel_rate)
-        markers = MARKER * (profile.pending_marks * each)
-        self._reset = markers + bytes(round(profile.prebuffer * rate) * SAMPLE_BYTES)
+        self._reset = _reset(profile.pending_marks * each, round(profile.prebuffer * rate))
         self.reset_seconds: Final = len(self._reset) / SAMPLE_BYTES / rate
         """How long a reset plays."""
         self._most = profile.pending_marks

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 from itertools import pairwise
 from typing import Final
 
@@ -66,7 +65,7 @@ class _Marks:
         self.size = 0
         """The length of all names together, in characters."""
         self._places = frozenset({0})
-        self._overtaken: deque[MarkSent] = deque(maxlen=MAX_REMEMBERED)
+        self._overtaken: list[MarkSent] = []
         """Those without an event before one that had its own."""
         self._kills = 0
         self._kills_read = 0
@@ -170,6 +169,7 @@ class _Marks:
         self._kills_read = max(self._kills_read, match.kill)
         before = self._line[: over - 1]
         self._overtaken += [mark for mark in before if mark.state is not _State.FORGOTTEN]
+        del self._overtaken[:-MAX_REMEMBERED]
         for mark in before:
             self._give_up(mark, Outcome.SKIPPED)
         answered = self._answered(message, match)

@@ -83,7 +83,7 @@ def _ends(record: Record) -> Iterator[str]:
     """What is odd about how clips and marks have ended since the last call."""
     wrong_pace, record.wrong_pace = record.wrong_pace, None
     while record.ended:
-        sent = record.ended.popleft()
+        sent = record.ended.pop(0)
         if sent.outcome is Outcome.EARLY:
             wrong_pace = None
             yield f"{_name(sent)} was answered before the audio in front of it can have been heard"

@@ -5,7 +5,6 @@ It also notes what goes wrong with a message though nobody breaks the protocol.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from listenproto._app_session import AppSession
@@ -20,7 +19,7 @@ __all__ = ["Sender"]
 class Sender:
     """Sends what it is given at once; what is to be logged goes into ``notes``."""
 
-    def __init__(self, session: AppSession, notes: deque[CallNote]) -> None:
+    def __init__(self, session: AppSession, notes: list[CallNote]) -> None:
         self.watchers: list[Watcher] = []
         """What is told of each message as it passes."""
         self._session = session

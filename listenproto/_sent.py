@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 from typing import Final
 
 import attrs
@@ -157,7 +156,7 @@ class Record:
         """The length of the platform's audio so far, in flicks."""
         self.wrong_pace: str | None = None
         """One sentence if the newest answer shows that the platform plays at another pace."""
-        self.ended: deque[Sent] = deque(maxlen=MAX_ENDED)
+        self.ended: list[Sent] = []
         """What has ended, until somebody takes it out."""
         self.fills = False
         """Whether what is streamed is nothing that the app says."""
@@ -305,6 +304,7 @@ class Record:
         sent.outcome, sent.heard, sent.message = outcome, heard, None
         self._under_way.pop(sent, None)
         self.ended.append(sent)
+        del self.ended[:-MAX_ENDED]
 
     def next_timeout(self) -> float:
         """When :meth:`expire` is needed next; now, if something has ended; infinite for never."""

@@ -7,7 +7,6 @@ shows when its turn comes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -60,14 +59,14 @@ class _Share:
     max_size: int
     max_events: float = float("inf")
     size: int = 0
-    waiting: deque[_Waiting] = attrs.field(factory=deque)
+    waiting: list[_Waiting] = attrs.field(factory=list)
 
     @property
     def full(self) -> bool:
         return self.size > self.max_size or len(self.waiting) > self.max_events
 
     def take(self) -> _Waiting:
-        oldest = self.waiting.popleft()
+        oldest = self.waiting.pop(0)
         self.size -= oldest.size
         return oldest
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -109,7 +110,7 @@ class ServerWire(Wire):
                 status_code=101, headers=answer, reason="Switching Protocols"
             )
         self._out += self._http.send(response)
-        self.state = WireState.OPEN
+        self._open()
 
     def reject(self, status: int, headers: Pairs = (), body: str = "") -> None:
         """Answer with a final status and a text; the wire is finished then.
@@ -251,7 +252,7 @@ class ClientWire(Wire):
             offered = ", ".join(self._offered) or "none"
             message = f"the server chose subprotocol {chosen!r:.60}; this end offered {offered}"
             raise RemoteProtocolError(message, clause="LP-HS-18")
-        self.state = WireState.OPEN
+        self._open()
         return attrs.evolve(answer, subprotocol=chosen)
 
     def _read_body(self) -> Rejected | None:
@@ -292,7 +293,8 @@ def _check_offers(subprotocols: Sequence[str]) -> None:
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> HttpHeaders:
-    return tuple((name.decode(), value.decode("latin-1")) for name, value in headers)
+    # Names are the same in all calls, and one of each is enough.
+    return tuple((sys.intern(name.decode()), value.decode("latin-1")) for name, value in headers)
 
 
 @contextlib.contextmanager

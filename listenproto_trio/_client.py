@@ -290,7 +290,7 @@ async def open_call_on(
 
     def log_notes() -> None:
         while link.notes:
-            note = link.notes.popleft()
+            note = link.notes.pop(0)
             said.error(note.text, exc_info=note.error)
 
     connection = PlatformConnection(

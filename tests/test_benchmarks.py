@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from listenproto import Peer
-from tests.benchmarks import calls, core, fairness
+from tests.benchmarks import calls, core, fairness, memory
 from tests.benchmarks.report import Report
 
 SENT_BY_APP = {case.name for case in core.CASES if case.sender is Peer.APP}
@@ -50,6 +50,10 @@ def test_calls_are_placed_and_every_echo_of_a_server_comes_back() -> None:
     load = calls.measure(command, calls=2, seconds=0.2, warm_up=0.1)
     assert (load.calls, load.sent, load.lost) == (2, 30, 0)
     assert load.echo_median is not None and load.echo_p99 is not None
+
+
+def test_what_a_call_takes_of_memory_is_more_than_nothing() -> None:
+    assert memory.measure("listenproto-trio", calls=100) > 0
 
 
 def test_a_server_that_does_not_start_is_told_with_what_it_said() -> None:
