@@ -8,7 +8,7 @@ from typing import Final, get_args
 import attrs
 
 from listenproto._app_session import AppSession, check_assumed
-from listenproto._checks import a_function, a_number, a_switch, instance_of
+from listenproto._checks import a_duration, a_function, a_number, a_switch, instance_of
 from listenproto._choices import one_of
 from listenproto._ended_call import EndedCall
 from listenproto._handshake import HandshakePolicy
@@ -69,6 +69,10 @@ class Answering:
     unread: UnreadPolicy = attrs.field(
         default="drop_oldest", validator=one_of(get_args(UnreadPolicy))
     )
+    chunk: float = attrs.field(default=0.0, validator=a_duration)
+    """How many seconds of audio make one event, as for a recognizer that wants 0.1; 0: each message
+    is one. There is less in front of another event, of dropped audio and of the end, and more if
+    messages do not end there."""
     drain: bool = attrs.field(default=False, validator=a_switch)
     max_clips: int | None = attrs.field(default=MOST_CLIPS, validator=a_number)
     """How many clips may be outstanding; None leaves the limit to the platform (LP-CLIP-5)."""

@@ -151,7 +151,7 @@ class AppCall(Generic[_Data]):
         """Whether this end has sent a disconnect."""
         self.violations: Counter[str] = Counter()
         """How often the platform broke each clause so far; the call went on."""
-        self._unread = Unread(self.answering.unread, limits)
+        self._unread = Unread(self.answering.unread, limits, self.answering.chunk)
         self._lateness = Lateness()
         self.now: float = now
         """The time: the latest that was passed in."""
@@ -253,6 +253,7 @@ class AppCall(Generic[_Data]):
             self.session.pass_time(now)
             for event in self.session.connection_lost():
                 self._dispatch(event)
+            self._unread.end()
         if self._was_held:
             self.session.held_back(now)
         if self._unread.held != self._was_held:

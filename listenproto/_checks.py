@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import attrs
 from listenproto._shown import shown
 
 __all__ = [
+    "a_duration",
     "a_function",
     "a_number",
     "a_size",
@@ -49,6 +51,10 @@ def _is_a_time(value: object) -> bool:
 
 a_time = _validator(_is_a_time, "a number of seconds, 0 or more")
 """A validator for a field that says how long; infinite for any time."""
+a_duration = _validator(
+    lambda value: _is_a_time(value) and value != math.inf, "a finite number of seconds, 0 or more"
+)
+"""A validator for a field that says how long something is."""
 a_while = _validator(
     lambda value: _is_a_time(value) and value != 0, "a number of seconds, more than 0"
 )

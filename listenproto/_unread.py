@@ -74,8 +74,13 @@ class _Share:
 class Unread:
     """A queue of events, with a bound on the audio in it and one on all the others."""
 
-    def __init__(self, policy: UnreadPolicy, limits: Limits) -> None:
+    def __init__(self, policy: UnreadPolicy, limits: Limits, chunk: float = 0.0) -> None:
         self.samples_dropped = self.events_dropped = 0
+        self._chunk = chunk
+        """How many seconds of audio make one event; less does when something else follows."""
+        self._chunk_size = 0
+        """The same in bytes, once that is known."""
+        self._ended = False
         self._drops = policy == "drop_oldest"
         self._seconds = limits.unread_seconds
         self._frame = SAMPLE_BYTES
@@ -91,13 +96,20 @@ class Unread:
         """Take the rate and the channels of the audio, now that they are known."""
         self._frame = SAMPLE_BYTES * metadata.mix_type.channels
         second = metadata.sample_rate * self._frame + 50 * OVERHEAD
+        self._chunk_size = round(self._chunk * metadata.sample_rate) * self._frame
         # At least 1, so that with a limit of no time two messages are still too many.
         self._audio.max_size = max(1, int(self._seconds * second))
 
     @property
     def waiting(self) -> bool:
         """Whether :meth:`get` gives something."""
-        return self._came != self._told
+        if self._came == self._told or not self._chunk_size or self._ended:
+            return self._came != self._told
+        audio = self._audio
+        size = audio.size - OVERHEAD * len(audio.waiting)
+        # What may wait is not to overflow for want of a little audio.
+        is_whole = size >= self._chunk_size or audio.size * 2 > audio.max_size
+        return is_whole or bool(self._others.waiting)
 
     def put(self, event: CallEvent) -> None:
         """Add an event."""
@@ -122,6 +134,10 @@ class Unread:
             self.samples_dropped += oldest.after[0] - oldest.before[0]
             self.events_dropped += oldest.after[1] - oldest.before[1]
 
+    def end(self) -> None:
+        """No more comes: what waits is complete."""
+        self._ended = True
+
     def abandon(self) -> None:
         """Nobody will read any more: keep nothing, and hold nothing back."""
         self._abandoned = True
@@ -132,6 +148,8 @@ class Unread:
 
     def get(self) -> CallEvent | None:
         """Take the next event, or a Dropped for what is missing before it; None if none waits."""
+        if not self.waiting:
+            return None
         audio, others = self._audio.waiting, self._others.waiting
         # If both have the same count before them, the audio came first: it had no samples.
         is_audio = bool(audio) and not (others and others[0].before < audio[0].before)
@@ -141,12 +159,25 @@ class Unread:
             samples, events = self._told
             self._told = before
             return Dropped(before[0] - samples, before[1] - events)
-        if not share.waiting:
-            return None
         oldest = share.take()
         self._told = oldest.after
+        event = oldest.event
+        if isinstance(event, Audio) and len(event.pcm) < self._chunk_size:
+            event = self._joined(event)
         self.held = self.held and (self._audio.full or self._others.full)
-        return oldest.event
+        return event
+
+    def _joined(self, audio: Audio) -> Audio:
+        """That with what follows, up to a chunk; whole messages, and nothing is between them."""
+        pieces, size = [audio.pcm], len(audio.pcm)
+        waiting = self._audio.waiting
+        while size < self._chunk_size and waiting and waiting[0].before == self._told:
+            piece = self._audio.take()
+            self._told = piece.after
+            assert isinstance(piece.event, Audio)
+            pieces.append(piece.event.pcm)
+            size += len(piece.event.pcm)
+        return Audio(b"".join(pieces))
 
 
 def _size(event: CallEvent) -> int:

@@ -318,6 +318,23 @@ def test_what_comes_is_read_in_its_order(side: type[Side]) -> None:
     assert (call.samples_dropped, call.is_held) == (0, False)
 
 
+def test_audio_comes_in_chunks_if_that_is_asked_for(side: type[Side]) -> None:
+    platform = side(answering(chunk=0.1))
+    call = platform.call
+    for number in range(7):
+        platform.say(pcm(0.02, number), now=0.02 * number)
+        assert call.has_event is (number >= 4)
+    assert read(call) == [Audio(b"".join(pcm(0.02, number) for number in range(5)))]
+    platform.say(Close(1000), now=0.2)
+    assert read(call) == [Audio(pcm(0.02, 5) + pcm(0.02, 6))]
+
+
+@pytest.mark.parametrize("chunk", [-1.0, math.nan, math.inf, True])
+def test_a_chunk_has_a_length(chunk: float) -> None:
+    with pytest.raises(ValueError, match="chunk must be a finite number of seconds, 0 or more"):
+        Answering(chunk=chunk)
+
+
 def test_what_is_not_read_is_held_back(side: type[Side]) -> None:
     platform = side(answering(unread="hold", limits=Limits(unread_seconds=0.1, ping_interval=1e6)))
     call = platform.call

@@ -233,3 +233,43 @@ def test_reading_is_held_by_audio_of_more_than_may_wait_and_more(seconds: int) -
         queue.put(Audio(bytes(2 * 16000)))
         held.append(queue.held)
     assert held == [False, True]
+
+
+def chunked(**limits: float) -> Unread:
+    """A queue that gives audio in pieces of 0.1 s."""
+    queue = Unread("drop_oldest", Limits(**limits), chunk=0.1)  # type: ignore[arg-type]
+    queue.open(Metadata())
+    return queue
+
+
+def test_audio_is_joined_to_chunks_of_whole_messages() -> None:
+    queue = chunked()
+    pieces = [Audio(bytes([number]) * 600) for number in range(4)]
+    for piece in pieces[:2]:
+        queue.put(piece)
+        assert (queue.waiting, queue.get()) == (False, None)
+    for piece in pieces[2:]:
+        queue.put(piece)
+    assert queue.get() == Audio(b"".join(piece.pcm for piece in pieces[:3]))
+    assert (queue.waiting, queue.get()) == (False, None)
+    queue.end()
+    assert (queue.waiting, queue.get(), queue.get()) == (True, pieces[3], None)
+
+
+def test_a_chunk_ends_at_another_event() -> None:
+    queue = chunked()
+    for event in (TINY, TINY, KEY, TINY):
+        queue.put(event)
+    assert rest(queue) == [Audio(TINY.pcm * 2), KEY]
+    queue.put(Audio(bytes(1600)))
+    assert rest(queue) == [Audio(TINY.pcm + bytes(1600))]
+
+
+def test_a_chunk_is_read_before_the_queue_overflows() -> None:
+    queue = chunked(unread_seconds=0.1)
+    read = []
+    for _ in range(100):
+        queue.put(TINY)
+        read += rest(queue)
+    queue.end()
+    assert b"".join(event.pcm for event in read + rest(queue)) == TINY.pcm * 100
