@@ -18,6 +18,7 @@ import pytest
 from listenproto._wav import wav_header
 from listenproto_trio import WavFile
 from tests.cli_support import line_with, listenproto, started
+from tests.differing import first_difference
 
 COMMANDS = ["demo", "serve", "call", "lint", "recover"]
 
@@ -264,7 +265,7 @@ def test_recover_mends_what_was_cut_short(tmp_path: Path) -> None:
         "half.wav: 1.00 s of audio: repaired; removed 1 byte of an incomplete sample",
     ]
     assert run.complaint.startswith("text.wav cannot be repaired: this is not a WAV file")
-    assert cut.read_bytes() == wav_header(16000, 8000) + bytes(16000)
+    assert not first_difference(cut.read_bytes(), wav_header(16000, 8000) + bytes(16000))
     again = listenproto("recover", "--json", "cut.wav", "text.wav", cwd=tmp_path)
     mended, failed = map(json.loads, again.out.splitlines())
     assert (mended["mended"], mended["samples"], mended["claimed"]) == (False, 8000, 8000)

@@ -35,6 +35,7 @@ from listenproto.recording._resampling import mono
 from listenproto_trio.cli import all_calls
 from listenproto_trio.speech import speech
 from tests.cli_support import Ran, answering, line_with, listenproto, serving, started
+from tests.differing import first_difference
 
 FAST = ("--speed", "20", "--hangup-after", "4")
 
@@ -131,7 +132,7 @@ def test_a_call_is_shown_and_heard_and_on_record(streaming: str, tmp_path: Path)
         for line in recorded.lines
         if isinstance(line.payload, bytes) and line.sender.value == "platform"
     )
-    assert said == speech()[: 4 * 16000]
+    assert not first_difference(said, speech()[: 4 * 16000])
 
 
 def test_figures_are_told_to_programs(clips: str, tmp_path: Path) -> None:

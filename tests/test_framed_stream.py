@@ -19,6 +19,7 @@ from listenproto import (
 from listenproto._framed_stream import FRAME
 from listenproto._heard import Heard, PlayoutEnd, PlayoutFate, PlayoutMark
 from listenproto._playout import Playout
+from tests.differing import first_difference
 
 PLAYED, CLEARED = PlayoutFate.PLAYED, PlayoutFate.KILLED
 
@@ -247,7 +248,7 @@ def test_it_makes_no_difference_in_how_many_steps_time_passes(
                 cut = data.draw(st.integers(0, size))
                 found += playout.play(cut) + playout.play(size - cut)
     assert told(items[split]) == told(items[whole])
-    assert heard(items[split]) == heard(items[whole])
+    assert not first_difference(heard(items[split]), heard(items[whole]))
     over = told(items[whole] + whole.flush())
     assert sorted(name for name, *_ in over) == sorted(str(n + 1) for n in range(marks))
 

@@ -36,6 +36,7 @@ from listenproto import (
     UnreadAudioError,
 )
 from tests.call_support import CALL_SID, CLIPS, STREAM, audio, clip, small_outbox
+from tests.differing import first_difference
 from tests.runtime_support import (
     BUSY,
     Line,
@@ -271,7 +272,7 @@ async def test_drop_oldest_says_exactly_what_is_missing() -> None:
         heard = b"".join(event.pcm for event in events if isinstance(event, Audio))
         said = b"".join(audio(0.02, number) for number in range(50))
         assert len(heard) >= 0.4 * 16000
-        assert heard == said[gaps[2] * 2 :]
+        assert not first_difference(heard, said[gaps[2] * 2 :])
         assert both.app.samples_dropped == sum(gaps)
 
 

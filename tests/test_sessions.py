@@ -53,6 +53,7 @@ from listenproto._observer import Observer
 from listenproto._session import Traffic
 from listenproto._wav import wav_header
 from listenproto.codec import decode
+from tests.differing import first_difference
 
 STREAMING_VERB = ListenVerb(
     url="/", bidirectional_audio=BidirectionalAudio(streaming=True, sample_rate=8000)
@@ -1123,7 +1124,9 @@ def test_tiny_messages_of_a_stream_are_joined() -> None:
     heard = platform.play(2 * FLICKS)
     assert [len(piece.pcm) for piece in heard] == [8192, 8192, 3616]
     pcm = b"".join(piece.pcm for piece in heard)
-    assert pcm == b"".join(number.to_bytes(2, "little") for number in range(10_000))
+    assert not first_difference(
+        pcm, b"".join(number.to_bytes(2, "little") for number in range(10_000))
+    )
 
 
 def test_marks_that_are_not_awaited_do_not_pile_up() -> None:

@@ -21,6 +21,7 @@ from wsproto.utilities import generate_accept_token
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
 from listenproto._upgrade import Accepted, Rejected, Request
 from listenproto._wire import ClientWire, Closed, Ping, Pong, ServerWire, Wire, WireEvent, WireState
+from tests.differing import first_difference
 from tests.wire_support import (
     BINARY,
     CLOSE,
@@ -1307,7 +1308,7 @@ def test_wsproto_as_client() -> None:
     assert accepted.subprotocol == "a"
     assert isinstance(text, ws.TextMessage)
     assert text.data == "Grüße"
-    assert b"".join(part.data for part in parts) == bytes(70_000)
+    assert not first_difference(b"".join(part.data for part in parts), bytes(70_000))
     assert isinstance(ping, ws.Ping)
     stream = peer.send(ping.response()) + peer.send(ws.TextMessage("ä", message_finished=False))
     stream += peer.send(ws.TextMessage("ö")) + peer.send(ws.CloseConnection(1001, "bye"))
@@ -1363,7 +1364,7 @@ def test_websockets_as_client() -> None:
     assert text.data == "Grüße".encode()
     assert text.opcode == TEXT
     assert isinstance(data, Frame)
-    assert data.data == bytes(70_000)
+    assert not first_difference(data.data, bytes(70_000))
     assert data.opcode == BINARY
     peer.send_text(b"a", fin=False)
     peer.send_ping(b"p")
