@@ -35,6 +35,9 @@ IDLE: Final = 0.05
 TURNS: Final = 4
 """How often a task that has waited goes on at once: more than once for each event."""
 
+OVERDUE: Final = 0.5
+"""Seconds late that say that the process was suspended, and not only that others had their turn."""
+
 
 def check_trio(function: str) -> None:
     """Raise RuntimeError outside of trio, as under asyncio, where trio's own would be no help."""
@@ -341,6 +344,8 @@ class Driver:
         while not (self._link.over or self._link.given_up):
             now = trio.current_time()
             if self._timeout <= now:
+                if self._timeout + OVERDUE <= now:
+                    await trio.lowlevel.checkpoint()  # what has come by now is read first
                 self._driven.handle_timeout(now)
                 self.changed()
             elif self._needs_writer:

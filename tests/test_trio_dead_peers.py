@@ -7,11 +7,17 @@ from functools import partial
 
 import pytest
 import trio
-from trio.testing import lockstep_stream_one_way_pair, memory_stream_one_way_pair
+from trio.testing import (
+    MockClock,
+    lockstep_stream_one_way_pair,
+    memory_stream_one_way_pair,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
 
-from listenproto import Audio, HandshakePolicy, Mode
+from listenproto import Audio, Closed, HandshakePolicy, Mode, Ping
 from listenproto._upgrade import Accepted, Rejected
-from listenproto_trio import Answering, Call, Limits, serve
+from listenproto_trio import Answering, Call, Limits, serve, serve_stream
 from tests.trio_support import Bare, Listening, asking, audio, bare_platform, virtual
 
 LIMITS = Limits(
@@ -125,3 +131,33 @@ async def test_the_place_of_a_dead_peer_is_free_after_its_time(
             await trio.sleep_until(began + seconds + 2 * STEP)
             assert isinstance(await answer_to_another(), Accepted)
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("turn", range(8))  # trio shuffles its tasks
+@virtual
+async def test_a_live_peer_is_not_taken_for_dead_after_this_process_has_slept(turn: int) -> None:
+    """As when its machine is suspended: the time is over, but the answer has come meanwhile."""
+    app_stream, platform_stream = memory_stream_pair()
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    ended = trio.Event()
+
+    async def read_on(call: Call) -> None:
+        async for _ in call:
+            pass
+        assert call.closed == Closed(1000, "", clean=True)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        answering = Answering(limits=LIMITS)
+        nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
+        platform = await bare_platform(platform_stream)
+        await platform.say(METADATA)
+        assert isinstance(await platform.hear(), Ping)
+        await platform.flush()
+        clock.jump(1000)
+        await wait_all_tasks_blocked()
+        platform.wire.close()
+        await platform.flush()
+        assert (await platform.closing()).clean
+        await ended.wait()
