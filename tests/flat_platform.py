@@ -1,7 +1,7 @@
 """A platform that plays from a flat list of samples: nothing of it is listenproto's.
 
 A second implementation of a platform's end, short and slow: the playout of :mod:`tests.flat_model`
-and the spec's JSON. It behaves as documented, or as real deployments do.
+and the spec's JSON. It behaves as documented, or as real deployments do, but for their streams.
 """
 
 from __future__ import annotations
