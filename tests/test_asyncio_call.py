@@ -65,6 +65,27 @@ def this_task() -> asyncio.Task[Any]:
     return task
 
 
+@virtual
+async def test_a_task_that_has_waited_and_sends_and_sends_lets_others_run() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    platform = MemoryPlatform(STREAM)
+    async with answer(platform.socket, answering=STREAMING) as call:
+        platform.key("5")
+        await anext(call)
+        counting = asyncio.create_task(count())
+        for _ in range(40):
+            await call.send_audio(audio(0.02))
+        counting.cancel()
+    assert turns > 30
+
+
 # Cancelling.
 
 
