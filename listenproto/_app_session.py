@@ -33,7 +33,7 @@ from listenproto._rules import MODES, PeerState
 from listenproto._sent import Outcome, Sent, outcome_of
 from listenproto._session import ABNORMAL, Session
 from listenproto._shown import shown
-from listenproto._terms import APP, PLATFORM
+from listenproto._terms import APP
 from listenproto._upgrade import Request
 from listenproto._verb import ListenVerb
 from listenproto._violation import Violation
@@ -195,7 +195,7 @@ class AppSession(Session):
             raise self._error.with_traceback(None)  # which would grow, with every payload
         if now > self._record.now:
             self._record.pass_time(now)
-        self._note(PLATFORM, payload)
+        self._note(payload)
         if self.observer.states[APP] is _CLOSED:
             return [*self._ends()]
         if isinstance(payload, bytes) and self.observer.hears(len(payload)):

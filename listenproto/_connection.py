@@ -50,7 +50,7 @@ class _End(Protocol):
     def waiting(self) -> int: ...
     @property
     def has_data_to_send(self) -> bool: ...
-    def data_to_send(self) -> Iterator[Payload]: ...
+    def take(self, limit: int) -> list[Payload]: ...
     def passed(self) -> Iterator[tuple[Peer, Payload]]: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def closed(
@@ -184,13 +184,11 @@ class Connection(Generic[_EndT]):
         """The bytes to write next, about ``limit`` of them; empty if there are none."""
         wire = self._wire
         if wire.state in _SENDING:
-            for payload in self._end.data_to_send():
+            for payload in self._end.take(limit):
                 if isinstance(payload, Close):
                     wire.close(payload.code, payload.reason)
                     break
                 wire.send(payload)
-                if wire.pending >= limit:
-                    break
         return wire.data_to_send()
 
 

@@ -47,6 +47,7 @@ _PLAIN: Final = (_PLAIN_BINARY, _FIN | TEXT)  # first bytes
 _MASK: Final = 0x80  # in the second byte
 _PIECE: Final = 65536  # bytes of a payload that wsproto gets at once, as it holds the last of them
 _from_bytes: Final = int.from_bytes
+_pack_short: Final = struct.Struct(">BBH").pack
 _SHORT: Final = 4096  # bytes; beyond, a mask is not applied fastest as one long number
 
 
@@ -281,7 +282,7 @@ def frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
     if length < 126:
         header = bytes((first, bit | length))
     elif length < 65536:
-        header = struct.pack(">BBH", first, bit | 126, length)
+        header = _pack_short(first, bit | 126, length)
     else:
         header = struct.pack(">BBQ", first, bit | 127, length)
     if not masked:

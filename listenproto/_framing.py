@@ -99,7 +99,7 @@ class Wire(abc.ABC):
             masked=not self._masks, max_message=max_message, lenient_first_text=lenient_first_text
         )
         self._error: RemoteProtocolError | None = None
-        self._out = bytearray()
+        self._out: list[bytes] = []
         # The answers to a peer that asks and never reads must not pile up.
         self._pongs: list[bytes] = []
         self._buffer = bytearray()
@@ -118,7 +118,7 @@ class Wire(abc.ABC):
     @property
     def pending(self) -> int:
         """Bytes waiting in data_to_send()."""
-        return len(self._out)
+        return sum(map(len, self._out))
 
     @property
     def has_data_to_send(self) -> bool:
@@ -144,17 +144,15 @@ class Wire(abc.ABC):
         Surrogates that surrogateescape made of raw bytes are sent as these bytes, although the
         frame is text; LocalProtocolError for any other. TypeError for anything but str and bytes.
         """
-        if not isinstance(payload, (str, bytes)):
+        if isinstance(payload, bytes):
+            opcode, data = BINARY, payload
+        elif isinstance(payload, str):
+            opcode, data = TEXT, _encoded(payload)
+        else:
             raise TypeError(f"a message must be str or bytes, not {type(payload).__name__}")
         if self.state is not _OPEN:
             self._require("send", "RFC 6455 6.1", *_SENDING)
-        try:
-            data = payload.encode(errors="surrogateescape") if isinstance(payload, str) else payload
-        except UnicodeEncodeError as error:
-            raise LocalProtocolError(
-                f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
-            ) from error
-        self._write(TEXT if isinstance(payload, str) else BINARY, data)
+        self._write(opcode, data)
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of at most 125 bytes (RFC 6455, 5.5.2); LocalProtocolError if not open."""
@@ -179,7 +177,7 @@ class Wire(abc.ABC):
         """The bytes for the transport; each is returned once."""
         if self._pongs:
             self._answer_pings()
-        data = bytes(self._out)
+        data = b"".join(self._out)  # the frame itself, if it is the only one
         self._out.clear()
         return data
 
@@ -187,11 +185,11 @@ class Wire(abc.ABC):
         """Add a frame to what is to be sent, behind the answers that are due."""
         if self._pongs:
             self._answer_pings()
-        self._out += frame(opcode, payload, masked=self._masks)
+        self._out.append(frame(opcode, payload, masked=self._masks))
 
     def _answer_pings(self) -> None:
         for payload in self._pongs:
-            self._out += frame(PONG, payload, masked=self._masks)
+            self._out.append(frame(PONG, payload, masked=self._masks))
         self._pongs.clear()
 
     def _require(self, verb: str, clause: str, *allowed: WireState) -> None:
@@ -274,3 +272,12 @@ class Wire(abc.ABC):
                 self._write(CLOSE, code.to_bytes(2, "big"))
             self._end()
         return event
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(
+            f"this text cannot be sent: {error}", clause="RFC 6455 8.1"
+        ) from error

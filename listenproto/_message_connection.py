@@ -118,12 +118,4 @@ class MessageConnection:
 
     def data_to_send(self) -> list[Payload]:
         """The messages to send next, and the close; empty if there are none."""
-        data: list[Payload] = []
-        if not self._closed:
-            size = 0
-            for payload in self._session.data_to_send():
-                data.append(payload)
-                size += 0 if isinstance(payload, Close) else len(payload)
-                if size >= BATCH:
-                    break
-        return data
+        return [] if self._closed else self._session.take(BATCH)

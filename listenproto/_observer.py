@@ -274,7 +274,9 @@ class Observer:
             return False
         if now > self._record.now:
             self._record.pass_time(now)
-        self._say(size)
+        self._audio_bytes[APP] += size
+        if self._vantage is APP:
+            self._record.streamed(size)
         return True
 
     def _say(self, size: int) -> None:

@@ -92,10 +92,14 @@ class Pace:
 
     def plays(self, now: Clocks, seconds: float) -> None:
         """``seconds`` more are to be played."""
-        for line, time in zip(self._lines, now, strict=True):
-            if line.until <= time:
-                line.began = line.until = time
-            line.until += seconds
+        own, audio = self._lines  # without a loop, as each message of audio comes here
+        time, media_time = now
+        if own.until <= time:
+            own.began = own.until = time
+        own.until += seconds
+        if audio.until <= media_time:
+            audio.began = audio.until = media_time
+        audio.until += seconds
 
     def stopped(self, doubtful_until: float) -> None:
         """Some or all of what plays is stopped; this end cannot know when and where.

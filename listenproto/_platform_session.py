@@ -91,7 +91,7 @@ class PlatformSession(Session):
         it was dropped, before it if it was acted on all the same (LP-ODD). Messages that were on
         their way when the listen ended are ignored (LP-END-7).
         """
-        self._note(Peer.APP, payload)
+        self._note(payload)
         rate = self._profile.string_sample_rate
         events: list[PlatformEvent] = []
         for message in decode(payload, Peer.APP, string_sample_rate=rate):
@@ -136,7 +136,7 @@ class PlatformSession(Session):
     def _lack(self, message: PlayAudio | Mark) -> str | None:
         """Why there is no room for the message; None if there is."""
         # Otherwise an app that asks and never reads could make this end keep any number of answers.
-        if self._waiting[str] + self.observer._marks.size >= MAX_ANSWERS:
+        if self._waiting_text + self.observer._marks.size >= MAX_ANSWERS:
             return f"at most {MAX_ANSWERS} characters of answers may wait for the app"
         if isinstance(message, Mark) or self._has_room(message):
             return None

@@ -160,15 +160,14 @@ class Record:
         """What has ended, until somebody takes it out."""
         self.fills = False
         """Whether what is streamed is nothing that the app says."""
-        self._sample = flicks_of(1, stream_rate)
-        """The length of a sample of the stream, in flicks."""
+        self._stream_rate = stream_rate
         self.plays_until = -math.inf
         """When everything sent has been heard, if it plays as soon as it is sent."""
         self._stream_heard_by = -math.inf
         """When the stream has been heard, at the latest."""
         self._under_way: dict[Sent, None] = {}
         self._unmarked = 0
-        """How many flicks of the stream have no mark after them."""
+        """How many samples of the stream have no mark after them."""
         self._pace = Pace(stream_rate)
         self._clock_runs = False
 
@@ -199,21 +198,22 @@ class Record:
 
     def streamed(self, size: int) -> None:
         """``size`` bytes of the stream were sent."""
-        flicks = size // SAMPLE_BYTES * self._sample
-        self.lasts(flicks / FLICKS)
+        samples = size // SAMPLE_BYTES
+        self.lasts(samples / self._stream_rate)
         if not self.fills:
-            self._unmarked += flicks
+            self._unmarked += samples
             self._stream_heard_by = self.plays_until + MARGIN
 
     def take_unmarked(self) -> int:
         """The length of the stream since the last mark or killAudio, in flicks; starts anew."""
-        flicks, self._unmarked = self._unmarked, 0
-        return flicks
+        samples, self._unmarked = self._unmarked, 0
+        return flicks_of(samples, self._stream_rate)
 
     def lasts(self, seconds: float) -> None:
         """Something was sent that plays so long, after everything else."""
-        self.plays_until = max(self.now, self.plays_until) + seconds
-        self._pace.plays(self.clocks, seconds)
+        now = self.now
+        self.plays_until = (now if now > self.plays_until else self.plays_until) + seconds
+        self._pace.plays((now, self.media_time / FLICKS), seconds)
 
     def cut(self, seconds: float) -> None:
         """So much of it will not be heard."""

@@ -7,7 +7,7 @@ may be sent and what was wrong with what came.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -50,7 +50,8 @@ class Session:
 
     def __init__(self, *, keep_passed: bool) -> None:
         self._outbox: deque[Payload] = deque()
-        self._waiting: Counter[type] = Counter()  # by kind of payload
+        self._waiting_audio = 0  # bytes
+        self._waiting_text = 0  # characters
         self._passed: deque[tuple[Peer, Payload]] | None = deque() if keep_passed else None
         self._lost = False
         self.sent: Traffic = Traffic()
@@ -76,7 +77,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """How much waits in the outbox: bytes of audio and characters of text."""
-        return self._waiting.total()
+        return self._waiting_audio + self._waiting_text
 
     @property
     def has_data_to_send(self) -> bool:
@@ -90,9 +91,29 @@ class Session:
         """
         while self._outbox:
             payload = self._outbox.popleft()
-            if not isinstance(payload, Close):
-                self._waiting[type(payload)] -= len(payload)
+            if isinstance(payload, bytes):
+                self._waiting_audio -= len(payload)
+            elif isinstance(payload, str):
+                self._waiting_text -= len(payload)
             yield payload
+
+    def take(self, limit: int) -> list[Payload]:
+        """What to send next, of about ``limit`` bytes and characters; empty if nothing is left.
+
+        As :meth:`data_to_send`, up to the payload that reaches the limit.
+        """
+        if self._waiting_audio + self._waiting_text < limit:
+            taken = [*self._outbox]
+            self._outbox.clear()
+            self._waiting_audio = self._waiting_text = 0
+            return taken
+        taken, size = [], 0
+        for payload in self.data_to_send():
+            taken.append(payload)
+            size += 0 if isinstance(payload, Close) else len(payload)
+            if size >= limit:
+                break
+        return taken
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """With ``keep_passed``: what passed here since the last call, as sender and payload."""
@@ -118,14 +139,15 @@ class Session:
             return []
         return [Violation("LP-AUD-5", self._peer.other, Close(ABNORMAL), left_over)]
 
-    def _note(self, sender: Peer, payload: Payload) -> None:
+    def _note(self, payload: Payload) -> None:
+        """Note a payload of the other peer."""
         if self._passed is not None:
-            self._passed.append((sender, payload))
-        if not isinstance(payload, Close):
-            way = self.sent if sender is self._peer else self.received
-            way.messages += 1
-            if isinstance(payload, bytes):
-                way.audio += len(payload)
+            self._passed.append((self._peer.other, payload))
+        if isinstance(payload, bytes):
+            self.received.messages += 1
+            self.received.audio += len(payload)
+        elif isinstance(payload, str):
+            self.received.messages += 1
 
     def check(self, message: Message) -> Judgement:
         """Judge a message; raise :class:`LocalProtocolError` if it must not be sent now."""
@@ -167,9 +189,16 @@ class Session:
 
     def _put(self, payload: Payload) -> None:
         """Note a payload, and put it into the outbox."""
-        self._note(self._peer, payload)
-        if not isinstance(payload, Close):
-            self._waiting[type(payload)] += len(payload)
+        if self._passed is not None:
+            self._passed.append((self._peer, payload))
+        if isinstance(payload, bytes):
+            size = len(payload)
+            self.sent.messages += 1
+            self.sent.audio += size
+            self._waiting_audio += size
+        elif isinstance(payload, str):
+            self.sent.messages += 1
+            self._waiting_text += len(payload)
         self._push(payload)
 
     def _push(self, payload: Payload) -> None:
@@ -177,5 +206,5 @@ class Session:
 
     def _closed(self, code: int, reason: str) -> list[Violation]:
         close = Close(code, reason)
-        self._note(self._peer.other, close)
+        self._note(close)
         return self.observer.see(self._peer.other, close)

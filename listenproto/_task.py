@@ -282,6 +282,10 @@ class ListenTask:
         """The payloads to be sent, in order; each is removed from the outbox as it is returned."""
         return self.session.data_to_send()
 
+    def take(self, limit: int) -> list[Payload]:
+        """The same in a list, of about ``limit`` bytes and characters."""
+        return self.session.take(limit)
+
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
         """With ``keep_passed``: what passed here since the last call, sender and payload."""
         return self.session.passed()

@@ -109,7 +109,7 @@ class ServerWire(Wire):
             response = h11.InformationalResponse(
                 status_code=101, headers=answer, reason="Switching Protocols"
             )
-        self._out += self._http.send(response)
+        self._out.append(self._http.send(response))
         self._open()
 
     def reject(self, status: int, headers: Pairs = (), body: str = "") -> None:
@@ -130,9 +130,9 @@ class ServerWire(Wire):
         # request's method (HEAD, CONNECT), which would limit what may be written.
         with _local_errors("response"):
             response = h11.Response(status_code=status, headers=[*headers, *framing])
-            self._out += h11.Connection(h11.SERVER).send(response)
+            self._out.append(h11.Connection(h11.SERVER).send(response))
         if self._request is None or self._request.method != "HEAD":
-            self._out += content
+            self._out.append(content)
         self._end()
 
     def _next_handshake(self) -> Request | None:
@@ -213,7 +213,9 @@ class ClientWire(Wire):
         if subprotocols:
             asked.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
         with _local_errors("request"):
-            self._out += self._http.send(h11.Request(method="GET", target=target, headers=asked))
+            self._out.append(
+                self._http.send(h11.Request(method="GET", target=target, headers=asked))
+            )
 
     def _next_handshake(self) -> Accepted | Rejected | None:
         if self.state is WireState.HANDSHAKE:

@@ -464,8 +464,8 @@ def test_the_bytes_of_one_write_are_bounded() -> None:
 
 def test_a_write_of_64_kib_is_full() -> None:
     ends = opened()
-    ends.send(Audio(bytes(65532)), Audio(bytes(2)))  # each has a header of 4 or 2 bytes
-    assert [len(ends.app.data_to_send()) for _ in range(3)] == [65536, 4, 0]
+    ends.send(Audio(bytes(65536)), Audio(bytes(2)))  # each has a header of 10 or 2 bytes
+    assert [len(ends.app.data_to_send()) for _ in range(3)] == [65546, 4, 0]
 
 
 def test_what_was_not_sent_when_the_other_end_closed_is_dropped() -> None:

@@ -11,6 +11,8 @@ from unittest import mock
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from listenproto import (
     DEPLOYED,
@@ -1171,3 +1173,33 @@ def test_both_ends_count_what_passes() -> None:
             platform.receive(payload)
     platform.receive(bytes(2))
     assert (platform.received, platform.sent) == (Traffic(4, 24), Traffic(1))
+
+
+SAID = st.one_of(
+    st.builds(Audio, st.integers(0, 9).map(lambda samples: bytes(2 * samples))),
+    st.just(KillAudio()),
+)
+
+
+@given(said=st.lists(SAID, max_size=8), closes=st.booleans(), limit=st.integers(1, 100))
+def test_what_is_taken_together_is_what_comes_one_by_one(
+    said: list[Message], closes: bool, limit: int
+) -> None:
+    one_by_one, together = (opened_app(Mode.STREAMING) for _ in range(2))
+    for session in (one_by_one, together):
+        for message in said:
+            session.send(message)
+        if closes:
+            session.close()
+    left = [*one_by_one.data_to_send()]
+    while left:
+        taken = together.take(limit)
+        assert taken == left[: len(taken)]
+        del left[: len(taken)]
+        *before, last = (0 if isinstance(payload, Close) else len(payload) for payload in taken)
+        assert sum(before) < limit
+        assert sum(before) + last >= limit or not left
+        assert together.waiting == sum(
+            len(payload) for payload in left if not isinstance(payload, Close)
+        )
+    assert (together.take(limit), together.has_data_to_send) == ([], False)
