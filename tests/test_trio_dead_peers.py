@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import attrs
 import pytest
 import trio
 from trio.testing import (
@@ -161,3 +163,30 @@ async def test_a_live_peer_is_not_taken_for_dead_after_this_process_has_slept(tu
         await platform.flush()
         assert (await platform.closing()).clean
         await ended.wait()
+
+
+@virtual
+async def test_a_platform_that_never_reads_costs_no_more_however_long_it_sends() -> None:
+    """What waits for it fits into the outbox, and what is not read in time is dropped."""
+    to_app, at_app = memory_stream_one_way_pair()
+    to_platform, at_platform = lockstep_stream_one_way_pair()
+    limits = attrs.evolve(LIMITS, write_time=math.inf, unread_seconds=2 * STEP)
+    answering = Answering(mode=Mode.STREAMING, limits=limits)
+    calls: list[Call] = []
+
+    async def echo_on(call: Call) -> None:
+        calls.append(call)
+        await echo(call)
+
+    async with trio.open_nursery() as nursery:
+        app_stream = trio.StapledStream(to_platform, at_app)
+        nursery.start_soon(partial(serve_stream, echo_on, app_stream, answering=answering))
+        platform = await bare_platform(trio.StapledStream(to_app, at_platform))
+        await platform.say(METADATA)
+        with trio.move_on_after(100):
+            platform.wire.send(audio(STEP))
+            await say_on(platform, platform.wire.data_to_send())
+        (call,) = calls
+        assert call.core.link.connection.waiting <= limits.outbox_size + len(audio(STEP))
+        assert call.samples_dropped > 90 * 8000
+        nursery.cancel_scope.cancel()
