@@ -990,7 +990,10 @@ def test_whatever_its_clock_does_the_app_is_told_no_more_than_is_true(
     network.wait(1)
     network.events += network.app.handle_timeout(network.clock.now())
     assert clauses(network.events) == []
-    assert not [e for e in network.events if isinstance(e, PlaybackDone) and e.wrong_pace]
+    # What deployed platforms hold back of a stream makes marks really come early or late.
+    holds_back = mode is STREAMING and profile.plays_in_frames
+    wrong_pace = [e for e in network.events if isinstance(e, PlaybackDone) and e.wrong_pace]
+    assert holds_back or wrong_pace == []
     assert network.app.under_way == [] and network.app.next_timeout() == math.inf
     assert {sent for sent, _ in ends(network.events)} == {*entries.values()}
 
