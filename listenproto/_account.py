@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from listenproto._app_call import AppCall
-from listenproto._ends import CallEnded
+from listenproto._ends import CallEnded, EndKind
 from listenproto._handshake import Accept, Reject
 from listenproto._link import CallNote
 
@@ -78,13 +78,13 @@ def account(call: AppCall[Any], code: int | None, reason: str, now: float) -> Ca
         why = reason if code == 1001 else why_not_ready(call)
         asked_for_health = isinstance(call.verdict, Reject) and call.verdict.status == 200
         return CallNote("warning" if call.is_lost else "debug" if asked_for_health else "info", why)
-    closed, error = call.link.closed, call.link.error
     cut = call.link.was_cut(now) or code is None
-    how = call.link.ending(now).why
+    ending = call.link.ending(now)
+    how = ending.why
     if not (cut or call.link.ended):
         how = f"this end closes with {code}"
     if reason and not cut:
         how += f": {reason}"
-    unclean = code != 1000 or error is not None or (closed is not None and not closed.clean)
-    unclean = unclean or call.link.closed_by_itself
+    unclean = ending.kind in (EndKind.LOST, EndKind.PROTOCOL_ERROR) or call.link.closed_by_itself
+    unclean = unclean or code != 1000
     return CallNote("warning" if unclean else "info", f"{how}; {call.statistics(now)}")

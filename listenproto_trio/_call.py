@@ -80,13 +80,16 @@ class Call(HandledCall):
                 raise error
         finally:
             del error  # its traceback leads here
-            call._let_go()
-            await carrier.drop()
+            try:
+                await call._driver.drop()
+            finally:
+                call._let_go()
 
     def _let_go(self) -> None:
         """The connection is over."""
-        self._conclude()
         self._driver.let_go()
+        self._watch_reader(False)  # reading may still be held back
+        self._conclude()
 
     async def _until_ready(self) -> None:
         await self._driver.begin(lambda: self.core.is_ready)
@@ -109,10 +112,13 @@ class Call(HandledCall):
         """After each step: log, and learn of the end of the task that reads while it must read."""
         if self.core.notes:
             self._log_notes()
-        if self.core.is_held and self._watch is None:
+        self._watch_reader(self.core.is_held)
+
+    def _watch_reader(self, watch: bool) -> None:
+        if watch and self._watch is None:
             self._watch = _Watch(self)
             trio.lowlevel.add_instrument(self._watch)
-        elif self._watch is not None and not self.core.is_held:
+        elif self._watch is not None and not watch:
             trio.lowlevel.remove_instrument(self._watch)
             self._watch = None
 

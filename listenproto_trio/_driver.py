@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 import attrs
 import trio
 
-from listenproto._link import Link
+from listenproto._link import CallNote, Link
 from listenproto_trio._carriers import Carrier
 
 __all__ = ["Driven", "Driver", "check_trio"]
@@ -318,7 +318,7 @@ class Driver:
                     nursery.start_soon(self._write_all)
                 await self._stand_by(nursery)
                 if self._link.given_up:
-                    await self._carrier.drop()
+                    await self.drop()
                 nursery.cancel_scope.cancel()
             await self._finish()
         finally:
@@ -335,6 +335,17 @@ class Driver:
                 await trio.lowlevel.checkpoint()
             with trio.move_on_after(self._link.limits.close_time):
                 await self._carrier.finish()
+
+    async def drop(self) -> None:
+        """Give up the connection; what fails then is logged, and hides nothing of the call."""
+        try:
+            await self._carrier.drop()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it is gone
+        except Exception as exc:
+            note = CallNote("error", "the connection could not be given up", exc)
+            self._link.notes.append(note)
+            self.changed()
 
     def let_go(self) -> None:
         """Nobody uses the connection any more: call nobody back."""

@@ -42,12 +42,13 @@ def first(error: BaseException) -> BaseException:
     return error
 
 
-def _broken_by(error: BaseException) -> BaseException | None:
+def _broken_by(error: BaseException) -> BaseException:
     """The error that broke a stream of trio's, if one did and trio says which; else the error."""
-    inner: BaseException | None = error
-    while isinstance(inner, trio.BrokenResourceError | trio.ClosedResourceError):
-        inner = inner.__cause__
-    return inner
+    while isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError):
+        if error.__cause__ is None:
+            break
+        error = error.__cause__
+    return error
 
 
 def is_untrusted(error: BaseException) -> bool:
@@ -60,10 +61,7 @@ def is_untrusted(error: BaseException) -> bool:
 
 def in_words(error: BaseException) -> str:
     """What broke a connection, in words; empty if the error does not say."""
-    broken_by = _broken_by(error)
-    if broken_by is None:
-        return ""
-    error = broken_by
+    error = _broken_by(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message.rstrip(".")
         return f"{_CERTIFICATE.get(error.verify_code, _UNTRUSTED)} ({said})"

@@ -37,6 +37,7 @@ class WebSocket(Protocol):
     async def close(self, code: int, reason: str) -> None:
         """Close, and wait for the answer. Called once; nothing is sent after it.
 
+        Raises trio.BrokenResourceError or trio.ClosedResourceError if the connection is lost.
         If cancelled, it must drop the connection at once, even in the middle of a message, as
         trio's ``aclose`` methods do; nothing may be received after that.
         """
@@ -73,12 +74,16 @@ class MessageCarrier:
         return data
 
     async def send(self, data: list[Payload]) -> None:
-        for payload in data:
-            if isinstance(payload, Close):
-                self._closed = True
-                await self._websocket.close(payload.code, payload.reason)
-            else:
-                await self._websocket.send(payload)
+        try:
+            for payload in data:
+                if isinstance(payload, Close):
+                    self._closed = True
+                    await self._websocket.close(payload.code, payload.reason)
+                else:
+                    await self._websocket.send(payload)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.failure = self.failure or in_words(exc)
+            raise
 
     async def finish(self) -> None:
         """Nothing is left to do: closing it is up to the other library."""

@@ -24,6 +24,7 @@ from listenproto import (
     Close,
     Dtmf,
     HandlerCall,
+    Limits,
     ListenTask,
     Mode,
     Payload,
@@ -213,6 +214,26 @@ async def test_a_block_that_is_cancelled() -> None:
         tasks.start_soon(partial(run, held, pipe(METADATA), wait, answering=STREAMING))
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()
+    assert held.parts == []
+
+
+@trio_support.virtual
+async def test_a_call_that_is_cancelled_as_too_much_comes() -> None:
+    held = Held()
+
+    def mode(request: object, metadata: object) -> Mode:
+        scope.cancel()
+        return Mode.STREAMING
+
+    limits = Limits(unread_seconds=0.001)
+    answering = Answering(mode=mode, tap=held.tap, unread="hold", limits=limits)
+    app_stream, platform_stream = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        scope = nursery.cancel_scope
+        nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
+        platform = await bare_platform(platform_stream)
+        await platform.say(METADATA, *[audio(0.01)] * 5)
+        await trio.sleep_forever()
     assert held.parts == []
 
 

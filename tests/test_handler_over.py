@@ -209,6 +209,75 @@ async def test_a_platform_that_says_nothing_for_hours_is_kept() -> None:
         await call.play(clip(1))
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+@virtual
+async def test_a_connection_that_is_lost_as_it_is_dropped_hides_nothing(
+    cancelled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    websocket = pipe(METADATA)
+    caught: list[Exception] = []
+    with anyio.move_on_after(60) as scope:
+        try:
+            async with over(websocket, answering=STREAMING) as call:
+                websocket.broken = True
+                if not cancelled:
+                    await call.send_audio(audio(1))
+                    await anyio.sleep(1)
+                    raise KeyError("a handler's own")
+                await anyio.sleep_forever()
+        except Exception as exc:
+            caught.append(exc)
+    assert scope.cancelled_caught is cancelled
+    assert [type(exc) for exc in caught] == ([] if cancelled else [KeyError])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@virtual
+async def test_a_websocket_that_fails_as_it_is_dropped_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close(code: int, reason: str) -> None:
+        raise ValueError("close is broken")
+
+    websocket = pipe(METADATA)
+    monkeypatch.setattr(websocket, "close", close)
+    with anyio.move_on_after(5) as scope:
+        async with over(websocket, answering=STREAMING):
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    failure = caplog.records[-1]
+    assert failure.levelname == "ERROR"
+    assert failure.getMessage() == f"call {CALL_SID}: the connection could not be given up"
+    assert failure.exc_info is not None
+    assert str(failure.exc_info[1]) == "close is broken"
+
+
+@pytest.mark.parametrize("reading", [True, False])
+@virtual
+async def test_a_connection_that_breaks_says_why(
+    reading: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "listenproto")
+    websocket = pipe(METADATA)
+    lost = type(websocket).lost
+
+    async def send(payload: object) -> None:
+        raise lost("the line was cut")
+
+    monkeypatch.setattr(websocket, "send", send)
+    async with over(websocket, answering=STREAMING) as call:
+        if reading:
+            websocket.come(lost("the line was cut"))
+            assert await read_on(call) == []
+        else:
+            await call.send_audio(audio(1))
+            await anyio.sleep(1)
+        assert call.how_it_ended() == "the call is over: connection lost: the line was cut"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"  # also if it broke while writing
+    assert "connection lost: the line was cut; " in record.getMessage()
+
+
 @virtual
 async def test_the_request_is_for_whoever_asks() -> None:
     asked: list[Request | None] = []

@@ -534,7 +534,8 @@ def broken_by(cause: Exception) -> trio.BrokenResourceError:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (trio.BrokenResourceError("somehow"), ""),
+        (trio.BrokenResourceError(), ""),
+        (trio.BrokenResourceError("somehow"), "somehow"),
         (broken_by(ConnectionResetError(104, "Connection reset by peer")), "Connection reset by p"),
         (broken_by(broken_by(OSError("just so"))), "just so"),
         (broken_by(ssl.SSLError(1, "[SSL: ODD] odd")), "TLS failed ("),
