@@ -274,9 +274,7 @@ class Observer:
             return False
         if now > self._record.now:
             self._record.pass_time(now)
-        self._audio_bytes[APP] += size
-        if self._vantage is APP:
-            self._record.streamed(size)
+        self._say(size)
         return True
 
     def _say(self, size: int) -> None:
