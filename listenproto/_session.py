@@ -108,11 +108,11 @@ class Session:
             self._waiting_audio = self._waiting_text = 0
             return taken
         taken, size = [], 0
-        for payload in self.data_to_send():
+        payloads = self.data_to_send()
+        while size < limit:  # so much waits, at least
+            payload = next(payloads)
             taken.append(payload)
             size += 0 if isinstance(payload, Close) else len(payload)
-            if size >= limit:
-                break
         return taken
 
     def passed(self) -> Iterator[tuple[Peer, Payload]]:
