@@ -35,8 +35,9 @@ IDLE: Final = 0.05
 TURNS: Final = 4
 """How often a task that has waited goes on at once: more than once for each event."""
 
-OVERDUE: Final = 0.5
-"""Seconds late that say that the process was suspended, and not only that others had their turn."""
+READING_TURNS: Final = 2
+"""After how many turns a task that reads has read what had come: over TLS it may be at another
+checkpoint first."""
 
 
 def check_trio(function: str) -> None:
@@ -355,9 +356,8 @@ class Driver:
         while not (self._link.over or self._link.given_up):
             now = trio.current_time()
             if self._timeout <= now:
-                if self._timeout + OVERDUE <= now:
-                    await trio.lowlevel.checkpoint()  # what has come by now is read first
-                self._driven.handle_timeout(now)
+                await self._catch_up()
+                self._driven.handle_timeout(trio.current_time())
                 self.changed()
             elif self._needs_writer:
                 self._to_write = trio.Event()
@@ -366,6 +366,17 @@ class Driver:
                 await self._read_standing_by()
             else:
                 await self._sleep()
+
+    async def _catch_up(self) -> None:
+        """Have what has come by now read before a limit is acted on.
+
+        Another task may have kept all others waiting meanwhile, or the process was suspended.
+        """
+        if self._is_idle:
+            await self._read_standing_by()  # as the limit is over, what is there and no more
+        else:
+            for _ in range(READING_TURNS):
+                await trio.lowlevel.checkpoint()
 
     async def _sleep(self) -> None:
         with self._asleep(self._due()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -135,30 +136,49 @@ async def test_the_place_of_a_dead_peer_is_free_after_its_time(
             nursery.cancel_scope.cancel()
 
 
+def sockets() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+    here, there = trio.socket.socketpair()
+    return trio.SocketStream(here), trio.SocketStream(there)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("late", [0.001, 1000])
+@pytest.mark.parametrize("pair", [sockets, memory_stream_pair])
 @pytest.mark.parametrize("turn", range(8))  # trio shuffles its tasks
 @virtual
-async def test_a_live_peer_is_not_taken_for_dead_after_this_process_has_slept(turn: int) -> None:
-    """As when its machine is suspended: the time is over, but the answer has come meanwhile."""
-    app_stream, platform_stream = memory_stream_pair()
+async def test_a_live_peer_is_not_taken_for_dead_after_this_process_has_slept(
+    turn: int,
+    pair: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]],
+    late: float,
+    reads: bool,
+) -> None:
+    """As when its machine is suspended, or another task lets none run: the answer has come."""
+    app_stream, platform_stream = pair()
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
-    ended = trio.Event()
+    slept, ended = trio.Event(), trio.Event()
 
     async def read_on(call: Call) -> None:
+        if not reads:
+            await slept.wait()
         async for _ in call:
             pass
         assert call.closed == Closed(1000, "", clean=True)
         ended.set()
 
-    async with trio.open_nursery() as nursery:
+    async with platform_stream, trio.open_nursery() as nursery:
         answering = Answering(limits=LIMITS)
         nursery.start_soon(partial(serve_stream, read_on, app_stream, answering=answering))
         platform = await bare_platform(platform_stream)
         await platform.say(METADATA)
         assert isinstance(await platform.hear(), Ping)
-        await platform.flush()
-        clock.jump(1000)
+        if isinstance(platform_stream, trio.SocketStream):  # at once: nobody has read it yet
+            os.write(platform_stream.socket.fileno(), platform.wire.data_to_send())
+        else:
+            await platform.flush()
+        clock.jump(LIMITS.ping_time + late)
         await wait_all_tasks_blocked()
+        slept.set()
         platform.wire.close()
         await platform.flush()
         assert (await platform.closing()).clean
