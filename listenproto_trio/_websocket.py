@@ -120,8 +120,8 @@ class TrioWebSocket:
         """Send a message."""
         try:
             await self._websocket.send_message(payload)
-        except trio_websocket.ConnectionClosed as exc:
-            raise trio.BrokenResourceError from exc
+        except trio_websocket.ConnectionClosed:
+            raise trio.BrokenResourceError from None  # its text is no sentence
 
     async def close(self, code: int, reason: str) -> None:
         """Close, and wait for the answer."""
