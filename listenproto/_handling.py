@@ -100,8 +100,13 @@ class HandledCall(HandlerCall):
                 code, reason = close_for(core, error)
         finally:
             self._log_end(code, reason, None if raises else failure)
-        if was_requested(core) or not core.link.reads:
-            await self.close(code, reason)
+        try:
+            if was_requested(core) or not core.link.reads:
+                await self.close(code, reason)
+        except BaseException:  # this end is cancelled, and that is raised instead
+            if raises and failure is not None:
+                self.log.error("%s: the handler failed", str(self), exc_info=failure)
+            raise
         if core.link.failure is not None and isinstance(error, CallEnded | None):
             error = core.link.failure
         try:

@@ -101,6 +101,27 @@ async def test_what_is_raised_in_the_block_comes_out_as_it_is() -> None:
     assert websocket.sent == [Close(1011, "the handler failed")]
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (ValueError("a handler's own"), [f"call {CALL_SID}: the handler failed"]),
+        (CallEnded("over"), []),
+    ],
+)
+@virtual
+async def test_what_the_block_raised_is_logged_if_the_close_after_it_is_cancelled(
+    raised: Exception, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    websocket = pipe(METADATA, answers=False)
+    with anyio.move_on_after(1) as scope:
+        async with over(websocket, answering=STREAMING):
+            raise raised
+    assert scope.cancelled_caught
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage() for record in errors] == said
+    assert all(record.exc_info and record.exc_info[1] is raised for record in errors)
+
+
 @virtual
 async def test_call_ended_comes_out_alone_and_closes_with_1000() -> None:
     websocket = pipe(METADATA)
