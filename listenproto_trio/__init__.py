@@ -2,7 +2,8 @@
 
 try:
     from listenproto._answering import Answering
-    from listenproto._ends import CallEnded
+    from listenproto._ended_call import EndedCall
+    from listenproto._ends import CallEnded, Ending, EndKind
     from listenproto._limits import Limits
     from listenproto._link import Tap
     from listenproto._playback import Playback
@@ -47,6 +48,9 @@ __all__ = [
     "CallRejected",
     "Certificate",
     "Dropped",
+    "EndKind",
+    "EndedCall",
+    "Ending",
     "Handler",
     "HeardWav",
     "Key",

@@ -17,8 +17,6 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from listenproto import (
     DEPLOYED,
     SUBPROTOCOL,
-    EndedCall,
-    EndKind,
     HandshakePolicy,
     ListenTask,
     ListenVerb,
@@ -34,6 +32,9 @@ from listenproto_trio import (
     Call,
     CallEnded,
     CallRejected,
+    EndedCall,
+    Ending,
+    EndKind,
     Handler,
     Limits,
     TrioWebSocket,
@@ -326,6 +327,7 @@ async def test_the_hook_of_the_end_has_what_the_platform_broke() -> None:
         await platform.flush()
     texts, frame, failed = ended
     assert texts.violations == {"LP-ODD-2": 2, "LP-ODD-3": 1}
+    assert isinstance(texts.end, Ending)
     assert texts.end.kind is EndKind.LOST
     assert frame.end.kind is EndKind.PROTOCOL_ERROR
     (clause,) = frame.violations
