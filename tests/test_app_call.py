@@ -50,7 +50,7 @@ from listenproto import (
     UnknownMessage,
     Violation,
 )
-from listenproto._account import account, close_for, how_it_ended, why_not_ready
+from listenproto._account import account, close_for, how_it_ended, was_accepted, why_not_ready
 from listenproto._ends import failure_in, only_call_ended
 from tests.app_call_support import (
     RATE,
@@ -154,6 +154,14 @@ def test_a_request_is_judged_by_the_policy() -> None:
     assert (call.is_ready, call.over) == (True, True)
     assert why_not_ready(call) == f"answered 404: {call.verdict.reason}"
     assert account(call, 1002, "", 0.0) == CallNote("info", why_not_ready(call))
+
+
+def test_over_messages_a_call_is_accepted_unless_its_adapter_says_otherwise() -> None:
+    assert was_accepted(OverBytes(metadata=None).call)
+    assert not was_accepted(AppCall(now=0.0))
+    for verdict, accepted in ((None, True), (Accept(None), True), (Reject(404, ""), False)):
+        call = AppCall(now=0.0, over_messages=True, verdict=verdict)
+        assert was_accepted(call) is accepted
 
 
 def test_a_health_check_is_no_more_than_a_detail() -> None:
@@ -438,6 +446,16 @@ def test_who_watches_sees_it_as_it_happens(side: type[Side]) -> None:
         platform.call.send(Mark("m"), 3.0)
     sent = PlayAudio(pcm(1), sample_rate=RATE, id="clip-1", queue_play=True)
     assert watching.seen == [(Audio(pcm(0.02)), 1.0), (sent, 2.0)]
+
+
+def test_who_watches_sees_what_this_end_adds_to_what_is_said(side: type[Side]) -> None:
+    platform = deployed(side)
+    watching = Watching()
+    platform.call.watchers.append(watching)
+    platform.call.send(Audio(pcm(1, 5)), 1.0)
+    platform.call.kill_audio(2.0)
+    silence = Audio(pcm(0.08))
+    assert watching.seen == [(Audio(pcm(1, 5)), 1.0), (silence, 2.0), (KillAudio(), 2.0)]
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -145,6 +145,12 @@ def test_a_clip_that_takes_too_long_itself_is_late_whenever_it_began() -> None:
     assert said.endswith(CLIP)
 
 
+def test_a_clip_that_is_done_too_early_is_told() -> None:
+    pace = Pace(8000)
+    said = pace.clip_done("a", 1.0, sent(pace, 1.0, at(0)), at(0.5)) or ""
+    assert said.startswith("the playDone of clip 'a' was due after 1.00 s and came after 0.50 s: ")
+
+
 def test_it_is_told_once_with_what_to_check() -> None:
     pace = Pace(16000)
     expected = sent(pace, 1.0, at(0))
