@@ -12,7 +12,7 @@ import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from listenproto import DOCUMENTED, FLICKS, Audio, Metadata
+from listenproto import DOCUMENTED, FLICKS, Audio, Metadata, UnknownMessage
 from listenproto._l16 import flicks_of
 from listenproto.recording import WavFile
 from listenproto.recording._both_sides import BothSides, Hearing
@@ -153,3 +153,13 @@ def test_each_sample_has_both_its_sides(happening: list[Event], fills_gaps: bool
         written = heard_in(wav.path, 2)
     pairs = list(struct.iter_unpack("<2h", written))
     assert pairs == [(left, 0 if place is None else place + 1) for left, place in model.samples]
+
+
+def test_of_what_a_platform_does_not_know_the_caller_hears_nothing() -> None:
+    hearing = Hearing(rate=RATE, stream_rate=RATE, profile=DOCUMENTED)
+    pcm = struct.pack("<4h", 1, 2, 3, 4)
+    hearing.sent(Audio(pcm[:4]))
+    hearing.sent(UnknownMessage({"type": "json"}))
+    hearing.sent(Audio(pcm[4:]))
+    hearing.reach(flicks_of(4, RATE))
+    assert b"".join(piece for _, piece in hearing.pieces(0, 4)) == pcm

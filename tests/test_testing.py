@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from listenproto import (
+    DEPLOYED,
     DOCUMENTED,
     AppSession,
     Audio,
@@ -230,3 +231,14 @@ def test_the_one_breach_of_a_conversation_is_named_and_nothing_else(
     found = [observer.see(sender, message) for sender, message in passed]
     assert found[:-1] == [[]] * (len(passed) - 1)
     assert [violation.clause for violation in found[-1]] == [clause]
+
+
+@counted
+@given(profiles(mixed=True))
+def test_a_mixed_profile_takes_what_belongs_together_from_one_profile(profile: Profile) -> None:
+    alone = [(name,) for name in attrs.fields_dict(Profile) if name != "name"]
+    for group in (("plays_in_frames", "kill_spares_waiting_clips"), *alone):
+        values = tuple(getattr(profile, name) for name in group)
+        assert values in [
+            tuple(getattr(one, name) for name in group) for one in (DOCUMENTED, DEPLOYED)
+        ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from listenproto import HandlerCall, Outcome
+from listenproto import AppCall, HandlerCall, Outcome
 from tests.app_call_support import OverMessages, pcm
 
 _Result = TypeVar("_Result")
@@ -80,3 +80,8 @@ def test_a_guard_is_waited_for() -> None:
     done(one.send_audio(pcm(1)))
     assert one.runtime.now() == 0.5
     assert one.ahead == 1
+
+
+def test_before_the_metadata_its_name_says_so() -> None:
+    one = HandlerCall(AppCall(now=0, over_messages=True), Alone(), peer="192.0.2.1:4000")
+    assert (repr(one), str(one)) == ("<Call without metadata>", "connection from 192.0.2.1:4000")
