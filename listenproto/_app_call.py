@@ -75,8 +75,8 @@ class AppCall(Generic[_Data]):
     A call is *ready* for its handler once the metadata has come. If it does not come within
     ``handshake_time``, the call closes by itself. Sending raises :class:`~listenproto.CallEnded`
     once the call is over, and :class:`~listenproto.LocalProtocolError` for what the protocol
-    forbids; nothing was sent then. Receiving raises nothing but TypeError, for what is no list
-    of messages.
+    forbids; nothing was sent then. Receiving raises nothing but TypeError, for data of another
+    type.
     """
 
     @overload
@@ -118,7 +118,7 @@ class AppCall(Generic[_Data]):
         """The session of the call."""
         self._judge_request = judge_request
         self._bytes: AppConnection | None = None
-        """The connection over bytes, which is also answered here."""
+        """The connection over bytes; its upgrade request is answered through it."""
         if not over_messages:
             self._bytes = AppConnection(
                 self.session,
@@ -452,11 +452,11 @@ class AppCall(Generic[_Data]):
     def say(self, speech: Speech, now: float) -> None:
         """Begin to speak, or go on as it was fed: it is sent at the pace of playout.
 
-        Whatever else is being said is interrupted. Does nothing if ``speech`` was interrupted.
-        Raises LocalProtocolError if the call does not stream.
+        Whatever else is being said is interrupted. Does nothing if ``speech`` is over:
+        interrupted, or sent to its end. Raises LocalProtocolError if the call does not stream.
         """
         now = self.now = max(self.now, now)
-        if speech is not self._talking.speech and not speech.interrupted:
+        if speech is not self._talking.speech and not speech.over:
             if self.link.ended or self.disconnected:
                 raise self._why_over()
             self._talking.begin(speech, now)

@@ -366,7 +366,7 @@ class AppSession(Session):
         return sent
 
     def fill(self, audio: Audio, now: float = 0.0) -> None:
-        """Send audio, in whole samples, that is nothing that the app says: silence, or markers.
+        """Send audio, in whole samples, that does not belong to the app's speech, as silence.
 
         It takes time to play, but no mark counts it, and nobody has to hear it to the end.
         """

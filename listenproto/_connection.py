@@ -124,8 +124,10 @@ class Connection(Generic[_EndT]):
         ``now`` is the time in seconds, for an :class:`AppSession`. What is not taken from the
         iterator comes with the next one. It raises :class:`RemoteProtocolError` exactly where the
         fault is, and so does each later one; answer that with :meth:`fail`. Data after a fault is
-        ignored.
+        ignored. Raises TypeError for what is not bytes.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"pass bytes from the network, not {type(data).__name__}")
         if self._error is None:
             self._wire.feed(data)
         return self.events(now)

@@ -8,6 +8,7 @@ import attrs
 
 from listenproto._app_session import AppSession
 from listenproto._ends import Ending
+from listenproto._frozen import FrozenMapping
 from listenproto._statistics import Statistics
 
 __all__ = ["EndedCall"]
@@ -28,5 +29,5 @@ class EndedCall:
     if this end was cancelled."""
     statistics: Statistics
     """What passed in it, what was dropped, and how late audio came."""
-    violations: Mapping[str, int]
+    violations: Mapping[str, int] = attrs.field(converter=FrozenMapping)
     """How often the platform broke each clause that it broke."""

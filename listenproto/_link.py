@@ -205,7 +205,7 @@ class Link(Generic[_Data]):
     def receive(self, data: _Data, now: float) -> None:
         """Take data from the network; events before a fault are dispatched.
 
-        Raises nothing but TypeError, for messages that are not in a list.
+        Raises nothing but TypeError, for data of another type.
         """
         if self.reads:
             self._take(self.connection.receive(data, now), now)

@@ -81,11 +81,15 @@ class MessageConnection:
 
         What is not taken from the iterator comes with the next one. It raises
         :class:`~listenproto.RemoteProtocolError` at a fault; answer that with :meth:`fail`. Raises
-        TypeError for what is no list of messages.
+        TypeError for what is no list of messages; none of it is taken then.
         """
         if not isinstance(data, list):
             kind = type(data).__name__
             raise TypeError(f"pass a list of messages, each str, bytes or Close, not a {kind}")
+        for payload in data:
+            if not isinstance(payload, str | bytes | Close):
+                kind = type(payload).__name__
+                raise TypeError(f"each message must be str, bytes or Close, not {kind}")
         self._received += data
         return self._events(now)
 

@@ -171,7 +171,7 @@ class Observer:
         return caution(message, self._profile, verb_ended=self.verb_ended)
 
     def reaches_nobody(self, message: Message) -> bool:
-        """Whether the platform takes a message of the app for nothing: a clip that it cannot read,
+        """Whether the platform ignores a message of the app: a clip that it cannot read,
         or, once the verb has ended, any clip and a disconnect."""
         if isinstance(message, PlayAudio) and not bits_read(message, self._profile):
             return True
@@ -261,7 +261,7 @@ class Observer:
     def hears(self, size: int) -> bool:
         """Record audio of the platform, if none of it can be wrong at this point; else do nothing.
 
-        It is what :meth:`see` comes to for most of a call, in one step.
+        Does the same as :meth:`see` for audio that is in place.
         """
         if self.states[PLATFORM] is not _OPEN:
             return False

@@ -52,7 +52,8 @@ class Sender:
             try:
                 tell(watcher)
             except Exception as exc:
-                self.watchers.remove(watcher)
+                # By identity, as equal ones are others; it may have removed itself already.
+                self.watchers[:] = [one for one in self.watchers if one is not watcher]
                 failed = "a watcher failed and is not called again"
                 self._notes.append(CallNote("error", failed, exc))
 

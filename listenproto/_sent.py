@@ -159,7 +159,7 @@ class Record:
         self.ended: list[Sent] = []
         """What has ended, until somebody takes it out."""
         self.fills = False
-        """Whether what is streamed is nothing that the app says."""
+        """Whether what is streamed does not belong to the app's speech."""
         self._stream_rate = stream_rate
         self.plays_until = -math.inf
         """When everything sent has been heard, if it plays as soon as it is sent."""

@@ -179,7 +179,7 @@ class Talking:
         self._added = self.markers.reset_seconds
 
     def _add(self, pcm: bytes, now: float) -> None:
-        """Send audio that is nothing that is said."""
+        """Send audio that does not belong to the app's speech."""
         self._fill(audio := Audio(pcm), now)
         self.follow(audio, None, now)
 

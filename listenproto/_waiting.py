@@ -265,7 +265,7 @@ class HandlerCall:
                 await call.kill_audio(guard=0.1)
 
         If you cancel speak() instead, send a killAudio as well: some audio has been sent ahead.
-        :attr:`spoken` says then how much of it was heard.
+        :attr:`spoken` says how much was heard, unless it was still waiting for room in the outbox.
 
         Raises :class:`~listenproto.LocalProtocolError` at once if the call does not stream,
         TypeError if the speech is neither bytes nor an async iterable, ValueError if the lead is

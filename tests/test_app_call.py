@@ -892,6 +892,16 @@ def test_speech_in_the_place_of_other_speech_interrupts_it(side: type[Side]) -> 
     assert (first.heard_by(9.0), second.heard_by(9.0)) == (pytest.approx(0.2), pytest.approx(0.06))
 
 
+def test_speech_that_was_sent_to_its_end_does_not_interrupt_when_said_again(
+    side: type[Side],
+) -> None:
+    call = side().call
+    short, long = speech(0.1), speech(1)
+    for said in (short, long, short):
+        call.say(said, 0.0)
+    assert (short.over, short.interrupted, long.interrupted) == (True, False, False)
+
+
 def test_speech_that_is_stopped_is_heard_as_far_as_it_was_sent(side: type[Side]) -> None:
     platform = side()
     first, second = speech(1.0), speech(1.0)
@@ -1346,6 +1356,46 @@ def test_a_watcher_that_fails_is_noted_and_told_no_more(side: type[Side]) -> Non
         ("error", failed, "bad"),
     ]
     assert [event for event in read(call) if isinstance(event, Audio)] == [Audio(pcm(0.1))]
+
+
+def test_a_watcher_that_removes_itself_and_fails_is_noted(side: type[Side]) -> None:
+    class Once:
+        def received(self, audio: Audio, now: float) -> None:
+            call.watchers.remove(self)
+            raise RuntimeError("bad")
+
+        def sent(self, message: Message, now: float) -> None:
+            call.watchers.remove(self)
+            raise RuntimeError("worse")
+
+    platform = side()
+    call = platform.call
+    call.watchers.append(Once())
+    call.send(Audio(pcm(0.1)), 0.0)
+    call.watchers.append(Once())
+    platform.say(pcm(0.1), now=0.1)
+    assert [str(note.error) for note in call.notes] == ["worse", "bad"]
+    assert (call.watchers, call.end) == ([], None)
+
+
+def test_of_equal_watchers_the_one_that_fails_is_told_no_more(side: type[Side]) -> None:
+    class Equal(Watching):
+        fails = False
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Equal)
+
+        def sent(self, message: Message, now: float) -> None:
+            if self.fails:
+                raise RuntimeError("bad")
+
+    call = side().call
+    good, bad = Equal(), Equal()
+    bad.fails = True
+    call.watchers.extend((good, bad))
+    call.send(Audio(pcm(0.1)), 0.0)
+    (left,) = call.watchers
+    assert left is good
 
 
 def test_what_is_due_is_sent_though_nobody_called_in_time(side: type[Side]) -> None:

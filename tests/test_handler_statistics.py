@@ -174,6 +174,7 @@ async def test_the_hook_of_the_end_has_the_figures_of_the_whole_call() -> None:
     assert one.end == both.app.end
     assert one.statistics.audio_sent == 16000
     assert (one.close_code, one.violations) == (1000, {})
+    assert {one: "kept"}[one] == "kept"
 
 
 @virtual

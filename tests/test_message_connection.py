@@ -63,6 +63,26 @@ def test_messages_come_in_a_list(data: Any) -> None:
     assert call.metadata is not None
 
 
+@pytest.mark.parametrize("payload", [5, None, bytearray(b"\1\0"), [b"\1\0"]])
+def test_what_is_no_message_is_refused_with_all_that_came_with_it(payload: Any) -> None:
+    call = AppCall(now=0.0, over_messages=True)
+    kind = type(payload).__name__
+    with pytest.raises(TypeError, match=f"^each message must be str, bytes or Close, not {kind}$"):
+        call.receive(["{}", payload], 0.0)
+    assert call.metadata is None
+    call.receive(["{}"], 0.0)
+    assert call.metadata is not None
+
+
+@pytest.mark.parametrize("data", ["GET", None, [b"GET"], 5])
+def test_what_is_not_bytes_is_refused(data: Any) -> None:
+    call = AppCall(now=0.0)
+    kind = type(data).__name__
+    with pytest.raises(TypeError, match=f"^pass bytes from the network, not {kind}$"):
+        call.receive(data, 0.0)
+    assert not call.over
+
+
 def test_nothing_is_sent_after_the_other_ends_close() -> None:
     connection, _ = opened()
     send(connection, b"\1\0")
