@@ -11,6 +11,7 @@ import attrs
 from listenproto._choices import member
 from listenproto._clip_audio import mended_clip, wav_for_raw
 from listenproto._clips import ClipMatch
+from listenproto._ends import without_frames
 from listenproto._errors import LocalProtocolError, RemoteProtocolError
 from listenproto._l16 import PLAY_RATES, SAMPLE_BYTES, Aligner, without_minus_one
 from listenproto._messages import (
@@ -308,6 +309,11 @@ class AppSession(Session):
         """
         self._record.pass_time(now)
         return max(now, self._record.all_heard_by)
+
+    def forget_frames(self) -> None:
+        """What the mode function raised was told: from now on hold it without its frames."""
+        if self._error is not None and not isinstance(self._error, RemoteProtocolError):
+            self._error = without_frames(self._error)
 
     def _told_by(self, mode_of: ModeOf, metadata: Metadata) -> Mode:
         """Ask the function for the mode before anything of the metadata is kept: it may raise."""

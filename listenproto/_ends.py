@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 
 import attrs
 
 from listenproto._choices import member
 
-__all__ = ["CallEnded", "EndKind", "Ending", "failure_in", "only_call_ended"]
+__all__ = ["CallEnded", "EndKind", "Ending", "failure_in", "only_call_ended", "without_frames"]
 
 
 class CallEnded(Exception):
@@ -33,6 +34,17 @@ def failure_in(error: BaseException) -> BaseException | None:
     while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
         (found,) = found.exceptions
     return found
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error as a value, as where it was raised leads to all of the call.
+
+    One that cannot be copied is returned as it is.
+    """
+    try:
+        return copy.copy(error)
+    except Exception:  # a class of the app's may raise anything
+        return error
 
 
 def _is_failure(error: BaseException) -> bool:

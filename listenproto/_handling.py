@@ -167,6 +167,13 @@ class HandledCall(HandlerCall):
                 self.answering.on_end(self._ended())
             except Exception as exc:
                 self.log.error("%s: on_end failed", str(self), exc_info=exc)
+        self._forget_frames()
+
+    def _forget_frames(self) -> None:
+        """What failed has been logged, and is raised: hold none of its frames, which lead here."""
+        self._logged_failure = None
+        self.core.link.forget_frames()
+        self.session.forget_frames()
 
     def _ended(self) -> EndedCall:
         violations = Counter(self.core.violations)

@@ -21,7 +21,7 @@ import attrs
 
 from listenproto._choices import one_of
 from listenproto._connection import ConnectionEvent
-from listenproto._ends import CallEnded, Ending, EndKind
+from listenproto._ends import CallEnded, Ending, EndKind, without_frames
 from listenproto._errors import ProtocolError, RemoteProtocolError
 from listenproto._limits import Limits
 from listenproto._messages import Close, Payload, Peer
@@ -248,6 +248,13 @@ class Link(Generic[_Data]):
             self.reads = False
             self.connection.close(1011, f"the {self._peer.other.value} failed")
         self.settle(now)
+
+    def forget_frames(self) -> None:
+        """All is over, and what failed was told: from now on hold it without its frames."""
+        if self.failure is not None:
+            self.failure = without_frames(self.failure)
+            assert self._end is not None
+            self._end = attrs.evolve(self._end, error=self.failure)
 
     def settle(self, now: float) -> None:
         """Take note of what was done to the connection: a close may have begun."""

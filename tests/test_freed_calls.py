@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 import trio
@@ -246,6 +247,72 @@ async def test_a_call_without_metadata(coming: tuple[Payload, ...]) -> None:
         async with over(pipe(*coming), answering=Answering(tap=held.tap)):
             pytest.fail("it has begun")
     assert held.parts == []
+
+
+def broken(*_: object) -> Any:
+    raise ValueError("broken")
+
+
+class CannotBeCopied(Exception):
+    def __init__(self, *, of: str) -> None:
+        super().__init__(of)
+
+
+@pytest.mark.parametrize("failing", ["mode", "tap", "receive", "send"])
+@pytest.mark.usefixtures("each_runtime")
+@virtual
+async def test_a_call_whose_own_end_failed(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+
+    def tap(session: AppSession) -> Tap:
+        held.tap(session)
+        return broken() if failing == "tap" else lambda sender, payload: None
+
+    async def fail() -> None:
+        async with over(websocket, answering=Answering(mode=mode, tap=tap)) as call:
+            await call.send_audio(b"")
+            await read_on(call)
+
+    mode: Any = broken if failing == "mode" else Mode.STREAMING
+    websocket = pipe(METADATA)
+    if failing == "receive":
+        websocket.come(ValueError("broken"))
+    elif failing == "send":
+        monkeypatch.setattr(websocket, "send", broken)
+    with pytest.raises(ValueError, match="broken") as raised:
+        await fail()
+    assert raised.traceback[-1].name in ("broken", "receive")
+    del raised
+    await anyio.lowlevel.checkpoint()  # a task has its last exception until it goes on
+    assert held.parts == []
+
+
+@pytest.mark.usefixtures("each_runtime")
+@virtual
+async def test_what_failed_is_kept_as_a_value() -> None:
+    calls: list[HandlerCall] = []
+
+    async def fail(error: Exception) -> None:
+        websocket = pipe(METADATA)
+        websocket.come(error)
+        async with over(websocket, answering=STREAMING) as call:
+            calls.append(call)
+            await read_on(call)
+
+    for error in (KeyError("broken"), CannotBeCopied(of="broken")):
+        with pytest.raises(type(error)) as raised:
+            await fail(error)
+        assert raised.value is error
+        assert raised.traceback[-1].name == "receive"
+    ends = [call.end for call in calls]
+    assert [str(end) for end in ends] == [
+        "the call failed: this end failed (KeyError)",
+        "the call failed: this end failed (CannotBeCopied)",
+    ]
+    errors = [end.error for end in ends if end is not None]
+    assert [type(error) for error in errors] == [KeyError, CannotBeCopied]
+    assert errors[0] is not None
+    assert (errors[0].args, errors[0].__traceback__) == (("broken",), None)
 
 
 NOT_HERE: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

@@ -103,7 +103,12 @@ async def _opened(
     call = Call(core, adapter, peer=peer)
     if verdict is not None and core.link.failure is not None:
         call._log_end(None, "")
-        raise core.link.failure  # the framework answers 500
+        failure = core.link.failure
+        call._forget_frames()
+        try:
+            raise failure  # the framework answers 500
+        finally:
+            del failure  # its traceback leads here
     try:
         if isinstance(verdict, Reject):
             call._log_end(None, "")
