@@ -14,6 +14,10 @@ from listenproto._statistics import Statistics
 __all__ = ["EndedCall"]
 
 
+def _frozen(counts: Mapping[str, int]) -> Mapping[str, int]:
+    return FrozenMapping(counts)
+
+
 @attrs.frozen(kw_only=True)
 class EndedCall:
     """A call that had a handler and is over: see ``on_end`` of :class:`Answering`."""
@@ -29,5 +33,5 @@ class EndedCall:
     if this end was cancelled."""
     statistics: Statistics
     """What passed in it, what was dropped, and how late audio came."""
-    violations: Mapping[str, int] = attrs.field(converter=FrozenMapping)
+    violations: Mapping[str, int] = attrs.field(converter=_frozen)
     """How often the platform broke each clause that it broke."""
