@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import struct
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -552,7 +554,7 @@ def test_a_platform_that_reads_nothing_is_left(side: type[Side]) -> None:
     assert call.end.why == "connection lost: nothing could be written for 7 s"
 
 
-@pytest.mark.parametrize("guard", [-0.1, math.nan])
+@pytest.mark.parametrize("guard", [-0.1, math.inf, math.nan])
 def test_a_guard_is_a_time(side: type[Side], guard: float) -> None:
     platform = side()
     with pytest.raises(ValueError, match=f"^guard must be 0 or more seconds; it is {guard:g}$"):
@@ -1264,6 +1266,56 @@ def test_a_first_short_piece_is_filled_up_before_a_killaudio(side: type[Side]) -
     platform.call.send(Audio(pcm(0.02, 5)), 0.0)
     platform.call.kill_audio(0.0)
     assert platform.hear(0.0) == [pcm(0.02, 5), pcm(0.14), KILL]
+
+
+@pytest.mark.parametrize("seconds", [0.08, 1.0])
+def test_a_batch_of_silence_at_the_end_is_enough(side: type[Side], seconds: float) -> None:
+    """And so is a first piece of just the length that the platform waits for."""
+    platform = deployed(side)
+    platform.call.send(Audio(pcm(seconds, 5) + pcm(0.08)), 0.0)
+    assert platform.call.ahead(0.0) == pytest.approx(seconds + 0.08)
+    platform.hear(0.0)
+    platform.call.kill_audio(0.0)
+    assert platform.hear(0.0) == [KILL]
+
+
+def test_of_the_silence_in_front_of_a_mark_a_batch_may_be_kept_back(side: type[Side]) -> None:
+    call, loud = deployed(side).call, pcm(0.1, 0x0505)
+    found = []
+    for audio in (b"", loud + pcm(0.04), pcm(0.02), pcm(0.1), loud):
+        call.send(Audio(audio), 0.0)
+        mark = call.send(Mark("m"), 0.0)
+        assert mark is not None
+        found.append(mark.silence)
+    assert found == [0.0, 0.04, 0.06, 0.08, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        (1, "a clearMarks behind a mark with no audio since makes platforms lose the next mark;"),
+        (2, "a clearMarks behind 2 marks with no audio since makes platforms lose the next 2 mar"),
+    ],
+)
+def test_a_clear_that_makes_platforms_lose_marks_may_be_refused(
+    side: type[Side], marks: int, said: str
+) -> None:
+    call = deployed(side, refuse_clear_marks=True).call
+    for _ in range(marks):
+        call.send(Mark("m"), 0.0)
+    with pytest.raises(LocalProtocolError, match=f"^{said}") as caught:
+        call.clear_marks(0.0)
+    assert caught.value.clause == "LP-MARK-18"
+
+
+def test_the_clip_that_takes_the_place_of_all_others_is_a_silent_frame(side: type[Side]) -> None:
+    platform = deployed(side, "clips")
+    platform.call.stop_clips(0.0)
+    silence, kill = platform.hear(0.0)
+    assert isinstance(silence, str)
+    body = json.loads(silence)["data"]
+    assert (body["audioContent"], body["sampleRate"]) == (b64encode(pcm(0.02)).decode(), 8000)
+    assert kill == KILL
 
 
 def test_of_clips_a_killaudio_needs_neither(side: type[Side]) -> None:

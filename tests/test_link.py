@@ -521,3 +521,26 @@ def test_a_clock_that_jumps_makes_everything_due_at_once_or_nothing(now: float) 
         assert end.link.over or end.link.next_timeout() > now
     assert not end.link.over
     assert end.hear(now) == [Ping(b"")] * (now > 20)
+
+
+def test_what_carries_the_messages_may_close_by_itself() -> None:
+    end = Linked()
+    assert not end.link.closed_by_itself
+    end.link.closed_here(Close(1011, "gone"), "no pong came", 7.0)
+    assert end.link.closed_by_itself
+    (closed,) = end.hear(7.0)
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.reason) == (1011, "gone")
+    assert end.link.next_timeout() == 12
+    ending = end.link.ending(7.0)
+    assert ending.kind is EndKind.LEFT
+    assert ending.why == "this end closed with 1011 (no pong came)"
+    end.link.closed_here(Close(1000, ""), "once more", 8.0)
+    assert end.link.ending(8.0) == ending
+
+
+def test_a_close_that_was_asked_for_is_not_one_by_itself() -> None:
+    end = Linked()
+    end.link.close(1000, "", 1.0)
+    end.link.closed_here(Close(1000, ""), "the library did so", 1.0)
+    assert not end.link.closed_by_itself
