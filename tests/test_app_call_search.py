@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from itertools import groupby
-from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,8 +189,15 @@ class Search:
             call.link.broken("reset", now, writing=True)
         else:
             assert step == "garbage"
-            garbage: Any = [None, 5] if self.call.over_messages else b"\xff\xff\xff"
-            call.receive(garbage, now)
+            self.receive_garbage()
+
+    def receive_garbage(self) -> None:
+        """No WebSocket gives anything but messages, and the call goes on."""
+        if not self.call.over_messages:
+            self.call.receive(b"\xff\xff\xff", self.now)
+        elif self.call.link.reads:
+            with pytest.raises(TypeError, match=r"^each message must be str, bytes or Close, "):
+                self.call.receive([None, 5], self.now)
 
     def read(self) -> bool:
         event = self.call.next_event(self.now)
